@@ -1,0 +1,70 @@
+"""Figures for docs/environments.md: `python -m pbrl_envs.measure policies` and `... speed`."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import gymnasium as gym
+import numpy as np
+
+from pbrl_envs.point_reach import scripted_policy
+
+
+def policy_table(skills: tuple[float, ...] = (0.0, 0.5, 1.0), episodes: int = 50) -> list[str]:
+    """PointReach: return (mean +- sd over episodes) and share of episodes that end inside the goal."""
+    from pbrl_envs.suites.gym import make_gym
+
+    env = make_gym("pbrl_envs/PointReach-v0")
+    rows = []
+    for skill in skills:
+        rng = np.random.default_rng(0)
+        returns, successes = zip(*(_episode(env, seed, skill, rng) for seed in range(episodes)), strict=True)
+        rows.append(f"| {skill:g} | {np.mean(returns):.1f} ± {np.std(returns):.1f} | {np.mean(successes):.2f} |")
+    return ["| skill | return | success |", "| --- | --- | --- |", *rows]
+
+
+def speed_table(steps: int = 3000) -> list[str]:
+    """Steps per second of one environment in one process under random actions, resets included."""
+    return ["| environment | steps/s |", "| --- | --- |", *(f"| {n} | {_speed(e, steps):.0f} |" for n, e in _some())]
+
+
+def _episode(env: gym.Env, seed: int, skill: float, rng: np.random.Generator) -> tuple[float, float]:
+    obs, _ = env.reset(seed=seed)
+    total, done = 0.0, False
+    while not done:
+        obs, reward, terminated, truncated, info = env.step(scripted_policy(obs, skill, rng))
+        total, done = total + float(reward), terminated or truncated
+    return total, info["success"]
+
+
+def _speed(env: gym.Env, steps: int) -> float:
+    size = (steps, *env.action_space.shape)  # type: ignore[misc]
+    actions = np.random.default_rng(0).uniform(-1, 1, size).astype(np.float32)
+    env.reset(seed=0)
+    start = time.perf_counter()
+    for action in actions:
+        _, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            env.reset()
+    return steps / (time.perf_counter() - start)
+
+
+def _some() -> list[tuple[str, gym.Env]]:
+    from pbrl_envs.suites.dmc import make_dmc
+    from pbrl_envs.suites.gym import make_gym
+    from pbrl_envs.suites.metaworld import make_metaworld
+    from pbrl_envs.suites.robotics import make_robotics
+
+    ids = ("pbrl_envs/PointReach-v0", "HalfCheetah-v5", "Hopper-v5", "Ant-v5", "Humanoid-v5", "Pendulum-v1")
+    envs: list[tuple[str, gym.Env]] = [(id, make_gym(id)) for id in ids]
+    envs += [(task, make_dmc(task)) for task in ("walker-walk", "cheetah-run", "quadruped-walk")]
+    envs += [
+        ("drawer-open-v3", make_metaworld("drawer-open-v3", True)),
+        ("FetchReach-v4", make_robotics("FetchReach-v4")),
+    ]
+    return envs
+
+
+if __name__ == "__main__":
+    print("\n".join(policy_table() if sys.argv[1:] == ["policies"] else speed_table()))

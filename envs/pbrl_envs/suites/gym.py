@@ -1,0 +1,100 @@
+"""Any Gymnasium environment with vector observations and continuous actions; your own is `id=my_module:MyEnv-v0`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import gymnasium as gym
+
+import pbrl_envs  # noqa: F401  registers our own tasks
+from pbrl.errors import UserError
+from pbrl_envs.registry import unknown
+from pbrl_envs.sim_state import SimState
+from pbrl_envs.wrap import wrap
+
+FRAME_SIZE = (256, 256)  # height, width where none is given
+
+# Classic control keeps its state in Python. What it draws besides: the pendulum's last torque.
+CLASSIC_CONTROL = {"Pendulum": ("state", "last_u"), "MountainCarContinuous": ("state",)}
+
+
+def make_gym(
+    id: str,
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    render_mode: str | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    camera: str | int | None = None,
+    max_episode_steps: int | None = None,
+) -> SimState:
+    """kwargs go to the environment itself; camera is a name or number in the MuJoCo model (default: its `track`)."""
+    spec = _find_spec(id)
+    options = dict(kwargs or {})
+    size = (height or FRAME_SIZE[0], width or FRAME_SIZE[1])
+    sizable = render_mode is not None and _accepts(spec, "width")
+    if sizable:
+        options |= {"height": size[0], "width": size[1]}
+        options |= _camera_option(camera)
+    if render_mode is not None:
+        options["render_mode"] = render_mode
+    env = _make(id, max_episode_steps=max_episode_steps, **options)
+    if sizable and camera is None:
+        _follow_robot(env)
+    attributes = CLASSIC_CONTROL.get(spec.name, ())
+    return wrap(env, id, attributes=attributes, frame_size=None if sizable else size)
+
+
+def tasks() -> list[str]:
+    """The registered ids, newest version of each."""
+    newest = {spec.name: spec.id for spec in sorted(gym.registry.values(), key=lambda spec: spec.version or 0)}
+    return sorted(newest.values())
+
+
+def _find_spec(id: str) -> Any:
+    module, _, name = id.rpartition(":")
+    try:
+        if module:
+            import_module(module)
+        return gym.spec(name)
+    except ModuleNotFoundError as error:
+        raise UserError(f"env.id={id}: cannot import {error.name}; valid: [module:]Name-v0") from error
+    except gym.error.Error as error:
+        hint = "`pbrl list envs` shows all; your own is module:Name-v0"
+        raise unknown("env.id", id, gym.registry, hint) from error
+
+
+def _make(id: str, **options: Any) -> gym.Env:
+    try:
+        return gym.make(id, disable_env_checker=True, **options)
+    except gym.error.DependencyNotInstalled as error:
+        raise UserError(f"env.id={id} cannot be made: {error}") from error
+    except TypeError as error:
+        reason = error.__cause__ or error
+        raise UserError(f"env.id={id} cannot be made: {reason}; env.make.kwargs go to its constructor") from error
+
+
+def _accepts(spec: Any, option: str) -> bool:
+    """Whether the environment's constructor takes this keyword; those of MuJoCo take the frame size."""
+    entry = spec.entry_point
+    creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    parameters = inspect.signature(creator).parameters
+    return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _camera_option(camera: str | int | None) -> dict[str, Any]:
+    if camera is None:
+        return {}
+    return {"camera_id": camera} if isinstance(camera, int) else {"camera_name": camera}
+
+
+def _follow_robot(env: gym.Env) -> None:
+    """Gymnasium's default is a fixed view, which a runner leaves within seconds; take the model's own camera."""
+    import mujoco
+
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    if renderer is not None and renderer.camera_id == -1:
+        renderer.camera_id = mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
