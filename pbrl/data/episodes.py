@@ -1,0 +1,186 @@
+"""Finished episodes, from which segments are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pbrl.types import Segments
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One finished episode of L steps. Reaching a time limit is not termination."""
+
+    obs: np.ndarray  # (L+1, O) float32
+    actions: np.ndarray  # (L, A)   float32
+    true_reward: np.ndarray  # (L,)     float32
+    terminated: bool
+    states: np.ndarray | None = None  # (L+1, D) float64, simulator states for rendering
+    success: float | None = None  # max over the episode of info["success"], where the task has it
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+class EpisodeStore:
+    """The last `max_episodes` episodes in flat arrays; an episode of L steps takes L+1 consecutive rows.
+
+    The id of a segment is the number of its first row, counted over all rows ever added, so ids stay valid as long
+    as their episode is kept and never name two different segments.
+    """
+
+    def __init__(self, max_episodes: int) -> None:
+        if max_episodes < 1:
+            raise ValueError(f"EpisodeStore: max_episodes is {max_episodes}, expected at least 1")
+        self.max_episodes = max_episodes
+        self._rows: dict[str, np.ndarray] = {}
+        self._dropped = 0  # rows evicted so far: array row i has number _dropped + i
+        self._used = 0
+        self._first = np.zeros(0, np.int64)  # row number of each kept episode's first observation
+        self._length = np.zeros(0, np.int64)
+        self._terminated = np.zeros(0, bool)
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    @property
+    def any_terminated(self) -> bool:
+        return bool(self._terminated.any())
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self._length.copy()
+
+    def add(self, episodes: Sequence[Episode]) -> None:
+        for episode in episodes:
+            self._append(episode)
+
+    def returns(self, last: int) -> np.ndarray:
+        """True returns of the last episodes, for teachers and evaluation only."""
+        rows = self._rows["true_reward"] if self._rows else np.zeros(0)
+        first = self._first - self._dropped
+        return np.array([rows[f : f + n].sum() for f, n in zip(first, self._length, strict=True)])[-last:]
+
+    def count_starts(self, length: int, last: int) -> np.ndarray:
+        """How many segments of `length` steps start in each of the last episodes.
+
+        An episode that terminated may fill up to half a segment with its absorbing state: that is how a comparison
+        can say that ending is bad (or good). An episode cut by a time limit fills nothing.
+        """
+        lengths, terminated = self._length[-last:], self._terminated[-last:]
+        whole = np.maximum(lengths - length + 1, 0)
+        padded = np.maximum(lengths - (length + 1) // 2 + 1, 1)
+        return np.where(terminated, padded, whole)
+
+    def sample(self, n: int, length: int, rng: torch.Generator, last: int | None = None) -> Segments:
+        """n segments, each start in the last episodes equally likely."""
+        last = min(last or len(self), len(self))
+        counts = self.count_starts(length, last) if last else np.zeros(0, np.int64)
+        ends = np.cumsum(counts)
+        if last == 0 or ends[-1] == 0:
+            lengths = self._length[-last:]
+            raise ValueError(f"no segment of {length} steps in the last {last} episodes (lengths {lengths})")
+        draw = torch.randint(int(ends[-1]), (n,), generator=rng).numpy()
+        episode = np.searchsorted(ends, draw, side="right")
+        start = draw - (ends - counts)[episode]
+        return self.gather(self._first[-last:][episode] + start, length)
+
+    def gather(self, ids: np.ndarray, length: int) -> Segments:
+        """The segments with these ids, by one fancy index per array."""
+        rows, mask, last_real = self._locate(ids, length)
+        steps = rows[:, :-1]
+        ends = (np.arange(length) == last_real[:, None]) & self._terminated[self._episode_of(ids)][:, None]
+        as_tensor = torch.from_numpy
+        return Segments(
+            obs=as_tensor(self._rows["obs"][rows]),
+            actions=as_tensor(self._rows["actions"][steps] * mask[..., None]),
+            mask=as_tensor(mask),
+            terminated=as_tensor(ends.astype(np.float32)),
+            true_reward=as_tensor(np.where(mask > 0, self._rows["true_reward"][steps], 0).astype(np.float32)),
+            ids=as_tensor(np.asarray(ids, np.int64)),
+        )
+
+    def states(self, ids: np.ndarray, length: int) -> np.ndarray | None:
+        """Simulator states (n, length+1, D) of segments, or None where the environment has none."""
+        if "states" not in self._rows:
+            return None
+        return self._rows["states"][self._locate(ids, length)[0]]
+
+    def recent_steps(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Observations, actions and true rewards of the most recent steps, at most n, in order."""
+        if not self._rows:
+            raise ValueError("the EpisodeStore is empty")
+        is_step = np.ones(self._used, bool)
+        is_step[self._first + self._length - self._dropped] = False
+        is_step[: self._first[0] - self._dropped] = False
+        rows = np.flatnonzero(is_step)[-n:]
+        return self._rows["obs"][rows], self._rows["actions"][rows], self._rows["true_reward"][rows]
+
+    def state_dict(self) -> dict[str, Any]:
+        begin = self._first[0] - self._dropped if len(self) else self._used
+        rows = {f"rows/{k}": v[begin : self._used] for k, v in self._rows.items()}
+        index = {"first": self._first, "length": self._length, "terminated": self._terminated}
+        return rows | index | {"dropped": np.int64(self._dropped + begin)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._rows = {k.removeprefix("rows/"): v for k, v in state.items() if k.startswith("rows/")}
+        self._used = len(next(iter(self._rows.values()))) if self._rows else 0
+        self._first, self._length, self._terminated = state["first"], state["length"], state["terminated"]
+        self._dropped = int(state["dropped"])
+
+    def _append(self, episode: Episode) -> None:
+        n = len(episode)
+        arrays = {"obs": episode.obs, "actions": episode.actions, "true_reward": episode.true_reward}
+        if episode.states is not None:
+            arrays["states"] = episode.states
+        if not self._rows:
+            self._rows = {k: np.zeros((4 * (n + 1), *v.shape[1:]), v.dtype) for k, v in arrays.items()}
+        self._evict()
+        self._reserve(n + 1)
+        for name, value in arrays.items():
+            self._rows[name][self._used : self._used + len(value)] = value
+            self._rows[name][self._used + len(value) : self._used + n + 1] = 0
+        self._first = np.append(self._first, self._dropped + self._used)
+        self._length = np.append(self._length, n)
+        self._terminated = np.append(self._terminated, episode.terminated)
+        self._used += n + 1
+
+    def _evict(self) -> None:
+        keep = slice(max(len(self) + 1 - self.max_episodes, 0), None)
+        self._first, self._length, self._terminated = self._first[keep], self._length[keep], self._terminated[keep]
+
+    def _reserve(self, n: int) -> None:
+        """Room for n more rows: first by moving the kept ones to the front, then by doubling."""
+        capacity = len(self._rows["obs"])
+        if self._used + n <= capacity:
+            return
+        begin = self._first[0] - self._dropped if len(self) else self._used
+        kept = self._used - begin
+        # Moving costs a copy of what is kept, so it must free at least as much, or the arrays grow.
+        size = capacity if kept + n <= capacity // 2 else 2 * (kept + n)
+        for name, old in self._rows.items():
+            new = old if size == capacity else np.zeros((size, *old.shape[1:]), old.dtype)
+            new[:kept] = old[begin : self._used].copy()
+            self._rows[name] = new
+        self._dropped += begin
+        self._used = kept
+
+    def _episode_of(self, ids: np.ndarray) -> np.ndarray:
+        ids = np.asarray(ids)
+        if len(self) == 0 or (len(ids) and ids.min() < self._first[0]):
+            raise ValueError("a segment's episode is no longer in the EpisodeStore")
+        return np.searchsorted(self._first, ids, side="right") - 1
+
+    def _locate(self, ids: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Array rows (n, length+1) of segments, their mask (n, length), and the last real step (n,) in each."""
+        ids = np.asarray(ids)
+        episode = self._episode_of(ids)
+        final = self._first[episode] + self._length[episode]  # row number of the last observation
+        rows = np.minimum(ids[:, None] + np.arange(length + 1), final[:, None]) - self._dropped
+        mask = (ids[:, None] + np.arange(length) < final[:, None]).astype(np.float32)
+        return rows, mask, final - 1 - ids

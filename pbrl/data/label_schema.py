@@ -1,0 +1,142 @@
+"""The label database: its tables, and opening it from any number of processes."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pbrl.errors import UserError
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x7062726C  # "pbrl", so that another program's database is not mistaken for ours
+BUSY_TIMEOUT_S = 30.0
+
+SCHEMA = """
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY, session INTEGER NOT NULL, env_steps INTEGER NOT NULL, sampler TEXT NOT NULL,
+    file TEXT NOT NULL UNIQUE, content_hash TEXT NOT NULL, created_at REAL NOT NULL, UNIQUE (session, content_hash));
+
+CREATE TABLE queries (
+    id INTEGER PRIMARY KEY, batch INTEGER NOT NULL REFERENCES batches(id), row INTEGER NOT NULL,
+    left_hash TEXT NOT NULL, right_hash TEXT NOT NULL, UNIQUE (batch, row));
+
+CREATE TABLE annotators (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+
+CREATE TABLE answers (
+    id INTEGER PRIMARY KEY, query INTEGER NOT NULL REFERENCES queries(id),
+    annotator INTEGER NOT NULL REFERENCES annotators(id), kind TEXT NOT NULL,
+    prefers_right REAL CHECK (prefers_right BETWEEN 0 AND 1), retracts INTEGER REFERENCES answers(id),
+    response_s REAL CHECK (response_s >= 0), client_id TEXT UNIQUE, created_at REAL NOT NULL);
+
+CREATE INDEX answers_by_query ON answers (query, annotator);
+
+CREATE UNIQUE INDEX one_retraction ON answers (retracts) WHERE retracts IS NOT NULL;
+
+CREATE VIEW standing AS SELECT * FROM answers AS a
+    WHERE retracts IS NULL AND NOT EXISTS (SELECT 1 FROM answers AS r WHERE r.retracts = a.id);
+
+CREATE TRIGGER one_standing_answer BEFORE INSERT ON answers WHEN NEW.retracts IS NULL
+    AND EXISTS (SELECT 1 FROM standing WHERE query = NEW.query AND annotator = NEW.annotator)
+    BEGIN SELECT RAISE(ABORT, 'an answer stands; retract it first'); END;
+
+CREATE TRIGGER answers_keep BEFORE UPDATE ON answers BEGIN SELECT RAISE(ABORT, 'answers are append-only'); END;
+
+CREATE TRIGGER answers_stay BEFORE DELETE ON answers BEGIN SELECT RAISE(ABORT, 'answers are append-only'); END;
+"""
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """A connection in autocommit mode to a database of this schema, made where there is none yet.
+
+    synchronous=FULL: in WAL mode NORMAL would survive a killed process, but not a power cut or a preempted machine.
+    """
+    with explained(path):
+        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            db.execute("BEGIN")  # so that what is read below is of one moment
+            is_new = _check(db, path)
+            db.execute("COMMIT")
+            _use_wal(db)
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+            if is_new:
+                _create(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """All or nothing, and alone: other writers wait. Inside another transaction it joins that one."""
+    if db.in_transaction:
+        yield
+        return
+    with explained(path):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """SQLite's errors about the file itself, as one line; those about what we asked of it stay as they are."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise UserError(f"{path}: another process has been writing for {BUSY_TIMEOUT_S:.0f} s; stop it") from None
+        raise UserError(f"{path} cannot be used as a label database of pbrl ({error})") from None
+
+
+def _check(db: sqlite3.Connection, path: Path) -> bool:
+    """Refuses what is not ours or too new; True if nothing has been written yet."""
+    application, version, tables = (
+        db.execute(sql).fetchone()[0]
+        for sql in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    )
+    if application == version == tables == 0:
+        return True
+    if application != APPLICATION_ID:
+        raise UserError(f"{path} is a database of another program; valid is a labels.sqlite written by pbrl")
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{path} has schema version {version}, this pbrl reads {SCHEMA_VERSION}; update pbrl")
+    return False
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Readers never wait for a writer then. Switching fails at once, timeout or not, while another process does it."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while not _switched_to_wal(db, last_try=time.monotonic() > deadline):
+        time.sleep(0.01)
+
+
+def _switched_to_wal(db: sqlite3.Connection, last_try: bool) -> bool:
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if last_try or "locked" not in str(error):
+            raise
+        return False
+    return True
+
+
+def _create(db: sqlite3.Connection, path: Path) -> None:
+    with transaction(db, path):
+        if not _check(db, path):  # another process was faster
+            return
+        for statement in SCHEMA.strip().split(";\n\n"):
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -1,0 +1,228 @@
+"""Label sets: the standing answers of a run as a self-contained directory, to be read by any other run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import pbrl
+from pbrl.data.label_rows import StandingAnswer
+from pbrl.data.label_set_checks import (
+    ARRAYS_FILE,
+    COLUMNS,
+    FORMAT,
+    META_FILE,
+    VERSION,
+    check_queries,
+    check_types,
+    check_values,
+    count_rows,
+    read_meta,
+)
+from pbrl.data.labels import LabelStore
+from pbrl.data.segment_files import SIDES, Arrays, SegmentPairs, publish, read_arrays, require, stage
+from pbrl.errors import UserError
+from pbrl.files import sync
+from pbrl.types import Answers, Comparisons
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """R rows, one per standing answer; a query that several people answered has several rows."""
+
+    pairs: SegmentPairs  # R; true_reward is NaN where the set leaves it out
+    prefers_right: np.ndarray  # (R,) float64, NaN where skipped
+    answered: np.ndarray  # (R,) bool, False = skipped
+    annotator: np.ndarray  # (R,) int64, index into meta["annotators"]
+    query: np.ndarray  # (R,) int64, query id in the run it came from, as are the next two
+    session: np.ndarray  # (R,) int64
+    env_steps: np.ndarray  # (R,) int64
+    response_s: np.ndarray  # (R,) float64, NaN where unknown
+    meta: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    @property
+    def comparisons(self) -> Comparisons:
+        """The rows that are not skips."""
+        rows = np.flatnonzero(self.answered)
+        prefers_right = torch.from_numpy(self.prefers_right[rows]).float()
+        pairs = self.pairs[rows.tolist()]
+        return Comparisons(pairs.left, pairs.right, prefers_right, torch.from_numpy(self.annotator[rows]))
+
+
+def export_labels(run_dir: Path, out: Path, *, true_reward: bool = True, states: bool = True) -> dict[str, Any]:
+    """Writes the standing answers of a run to the new directory `out`, skips included; returns its meta.json."""
+    out = Path(out)
+    if out.exists() or out.is_symlink():
+        raise UserError(f"{out} exists and is not overwritten; valid is a path where there is nothing yet")
+    with LabelStore(run_dir, create=False) as store:
+        rows = store.standing_answers()
+        if not rows:
+            raise UserError(f"{store.path} has no answers yet, so there is nothing to export")
+        arrays, names = _rows_to_arrays(store, rows)
+    true_reward = true_reward and all(np.isfinite(arrays[f"{side}/true_reward"]).all() for side in SIDES)
+    left_out = ([] if true_reward else ["true_reward"]) + ([] if states else ["states"])
+    arrays = {name: array for name, array in arrays.items() if name.split("/")[-1] not in left_out}
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "created_by": f"pbrl {pbrl.__version__}",
+        **_environment(Path(run_dir)),
+    }
+    meta |= {"annotators": names, "counts": count_rows(arrays), "true_reward": true_reward}
+    check_values(arrays, meta, store.path)  # so that what is written can be loaded
+    return _write(out, arrays, meta)
+
+
+def load_label_set(path: Path) -> LabelSet:
+    """Reads a label set; anything wrong with it is one line."""
+    path = Path(path)
+    meta = read_meta(path / META_FILE)
+    file = path / ARRAYS_FILE
+    if not file.is_file():
+        raise UserError(f"{file} is missing; a label set has {META_FILE} and {ARRAYS_FILE}")
+    if (found := hashlib.sha256(file.read_bytes()).hexdigest()) != meta["sha256"]:
+        raise UserError(f"{file} has sha256 {found}, {META_FILE} says {meta['sha256']}; fetch or export it again")
+    arrays = read_arrays(file)
+    require(arrays, list(COLUMNS), file)
+    if not meta["true_reward"]:
+        require(arrays, ["left/mask", "right/mask"], file)
+        arrays |= {f"{side}/true_reward": np.full(arrays[f"{side}/mask"].shape, np.nan, np.float32) for side in SIDES}
+    pairs = SegmentPairs.from_arrays(arrays, file)
+    check_types(arrays, len(pairs), file)
+    check_values(arrays, meta, file)
+    check_queries(arrays["query"], arrays["annotator"], pairs, file)
+    return LabelSet(pairs, **{name: arrays[name] for name in COLUMNS}, meta=meta)
+
+
+def import_labels(run_dir: Path, path: Path) -> dict[str, int]:
+    """Adds a label set to the store of a run, all or nothing, and says what was new.
+
+    A query whose segments the store has already is that query, so importing twice adds nothing. An annotator who has
+    answered a query here before, even if it was retracted or said otherwise, keeps what is here.
+    """
+    labels, run_dir = load_label_set(path), Path(run_dir)
+    if not run_dir.is_dir():
+        raise UserError(f"{run_dir} is no directory; valid is the directory of a run")
+    with LabelStore(run_dir) as store, store.transaction():
+        before = store.counts()["queries"]
+        _check_shape(store, labels)
+        query = _import_queries(store, labels)
+        added = _import_answers(store, labels, query)
+        queries = store.counts()["queries"] - before
+    return {"queries_added": queries, "answers_added": added, "answers_known": len(labels) - added}
+
+
+def _rows_to_arrays(store: LabelStore, rows: list[StandingAnswer]) -> tuple[Arrays, list[str]]:
+    queries = store.queries([row.query for row in rows])
+    names = sorted({row.annotator for row in rows})
+    columns: dict[str, list[Any]] = {
+        "prefers_right": [math.nan if row.prefers_right is None else row.prefers_right for row in rows],
+        "answered": [row.prefers_right is not None for row in rows],
+        "annotator": [names.index(row.annotator) for row in rows],
+        "query": [row.query for row in rows],
+        "session": [query.session for query in queries],
+        "env_steps": [query.env_steps for query in queries],
+        "response_s": [math.nan if row.response_s is None else row.response_s for row in rows],
+    }
+    arrays: Arrays = {name: np.array(column, COLUMNS[name]) for name, column in columns.items()}
+    return store.pairs([row.query for row in rows]).to_arrays() | arrays, names
+
+
+def _environment(run_dir: Path) -> dict[str, Any]:
+    """Name and config of the environment, as far as the run directory tells."""
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    file = run_dir / "config.yaml"
+    try:
+        config = OmegaConf.load(file) if file.is_file() else OmegaConf.create()
+        env = config.get("env") if isinstance(config, DictConfig) else None
+        plain = OmegaConf.to_container(env, resolve=True) if OmegaConf.is_dict(env) else None
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise UserError(f"{file} is not a config of a run ({str(error).splitlines()[0]})") from None
+    return {"env_name": plain.get("name") if isinstance(plain, dict) else None, "env": plain}
+
+
+def _write(out: Path, arrays: Arrays, meta: dict[str, Any]) -> dict[str, Any]:
+    """The directory whole or not at all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}_", dir=out.parent))
+    try:
+        publish(stage(folder, arrays), folder / ARRAYS_FILE)
+        meta = meta | {"sha256": hashlib.sha256((folder / ARRAYS_FILE).read_bytes()).hexdigest()}
+        with open(folder / META_FILE, "w", encoding="utf-8") as file:
+            json.dump(meta, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        folder.chmod(0o755)
+        folder.rename(out)
+        sync(out.parent)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return meta
+
+
+def _check_shape(store: LabelStore, labels: LabelSet) -> None:
+    """Comparisons of other shapes would make those of this run unreadable as one batch."""
+    if known := store.queries():
+        ours, theirs = store.pairs([known[0].id]), labels.pairs
+        if (expected := ours.shape) != theirs.shape:
+            raise UserError(
+                f"the label set has segments of shape (steps, observation, action) {theirs.shape}, "
+                f"{store.path} has {expected}; valid is a label set of the same shape"
+            )
+
+
+def _import_queries(store: LabelStore, labels: LabelSet) -> dict[int, int]:
+    """The store's query for each query of the set; those it lacks become sessions with negative numbers."""
+    here = defaultdict(list)  # a pair that was asked twice matches a pair that was asked twice
+    for known in reversed(store.queries()):
+        here[known.left_hash, known.right_hash].append(known.id)
+    hashes = labels.pairs.hashes()
+    found: dict[int, int] = {}
+    new: dict[tuple[int, int], list[int]] = defaultdict(list)  # rows by the session they were asked in
+    for query, row in zip(*(x.tolist() for x in np.unique(labels.query, return_index=True)), strict=True):
+        if here[hashes[row]]:
+            found[query] = here[hashes[row]].pop()
+        else:
+            new[int(labels.session[row]), int(labels.env_steps[row])].append(row)
+    number = min([0, *(q.session for q in store.queries())])
+    for (_, env_steps), rows in new.items():
+        number -= 1
+        part = labels.pairs[rows]
+        states = {"left_states": part.left_states, "right_states": part.right_states}
+        sampler = f"imported from label set {labels.meta['sha256'][:12]}"
+        ids = store.ask(number, env_steps, part.left, part.right, **states, sampler=sampler)
+        found |= zip(labels.query[rows].tolist(), ids, strict=True)
+    return found
+
+
+def _import_answers(store: LabelStore, labels: LabelSet, query: dict[int, int]) -> int:
+    before = store.ever_answered()
+    added = 0
+    for number, name in enumerate(labels.meta["annotators"]):
+        mine = np.flatnonzero(labels.annotator == number).tolist()
+        rows = [row for row in mine if (query[int(labels.query[row])], name) not in before]
+        if not rows:
+            continue
+        answers = Answers(torch.from_numpy(labels.prefers_right[rows]), torch.from_numpy(labels.answered[rows]))
+        times = [None if math.isnan(t) else t for t in labels.response_s[rows].tolist()]
+        store.answer([query[int(labels.query[row])] for row in rows], answers, name, times, kind="imported")
+        added += len(rows)
+    return added

@@ -1,0 +1,110 @@
+"""Answered comparisons, held ready for training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.types import Answers, Comparisons, Segments
+
+
+class PreferenceDataset:
+    """All answered comparisons, split into training and held-out ones so that no segment is on both sides.
+
+    A comparison of a training segment with a held-out one belongs to neither side. Different segments of one episode
+    may share steps, so held-out figures are somewhat optimistic where episodes are few.
+    """
+
+    def __init__(self, heldout: float, rng: torch.Generator) -> None:
+        if not 0 <= heldout < 1:
+            raise ValueError(f"heldout is {heldout}, expected a share in [0, 1)")
+        self.heldout_share = heldout
+        self.rng = rng
+        self._parts: list[Comparisons] = []
+        self._side: dict[int, bool] = {}  # segment id -> is held out
+        self._heldout: list[bool | None] = []  # per comparison; None = neither side
+
+    def __len__(self) -> int:
+        return len(self._heldout)
+
+    @property
+    def all(self) -> Comparisons | None:
+        """Everything answered so far, in order; None if there is nothing yet."""
+        if len(self._parts) > 1:
+            self._parts = [Comparisons.cat(self._parts)]
+        return self._parts[0] if self._parts else None
+
+    @property
+    def train_rows(self) -> Tensor:
+        return torch.tensor([i for i, h in enumerate(self._heldout) if h is False], dtype=torch.long)
+
+    @property
+    def heldout(self) -> Comparisons | None:
+        rows = [i for i, h in enumerate(self._heldout) if h]
+        return self.all[torch.tensor(rows)] if rows and self.all is not None else None
+
+    def add(self, left: Segments, right: Segments, answers: Answers, annotator: int = 0) -> None:
+        """Keeps the answered pairs; skipped ones are dropped here (the label store has them)."""
+        rows = torch.nonzero(answers.answered).flatten()
+        if len(rows) == 0:
+            return
+        who = torch.full((len(rows),), annotator)
+        part = Comparisons(left[rows], right[rows], answers.prefers_right[rows].float(), who)
+        self._parts.append(part)
+        for pair in zip(part.left.ids.tolist(), part.right.ids.tolist(), strict=True):
+            self._heldout.append(self._assign(pair))
+
+    def batches(self, batch_size: int, members: int, bootstrap: bool, rng: torch.Generator) -> Iterator[Comparisons]:
+        """One epoch: batches of members * b comparisons, b <= batch_size, b consecutive rows for each member.
+
+        Every member sees the training comparisons in an order of its own; with `bootstrap`, a resample of its own
+        that is the same in each epoch.
+        """
+        data, rows = self.all, self.train_rows
+        if data is None or len(rows) == 0:
+            return
+        drawn = torch.stack([rows[self._resample(len(rows), m)] if bootstrap else rows for m in range(members)])
+        order = torch.stack([torch.randperm(len(rows), generator=rng) for _ in range(members)])
+        drawn = torch.gather(drawn, 1, order)
+        for batch in drawn.split(batch_size, dim=1):
+            yield data[batch.flatten()]
+
+    def _resample(self, n: int, member: int) -> Tensor:
+        """Bootstrap rows of a member: depend on (seed, n, member) alone, so they need no place in a checkpoint."""
+        (seed,) = np.random.SeedSequence([self.rng.initial_seed(), n, member]).generate_state(1)
+        return torch.randint(n, (n,), generator=torch.Generator().manual_seed(int(seed)))
+
+    def _assign(self, pair: tuple[int, int]) -> bool | None:
+        known = {self._side[i] for i in pair if i in self._side}
+        drawn = bool(torch.rand((), generator=self.rng) < self.heldout_share)
+        side = drawn if not known else (known.pop() if len(known) == 1 else None)
+        if side is not None:
+            self._side |= dict.fromkeys(pair, side)
+        return side
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        state: dict[str, np.ndarray] = {
+            "heldout": np.array([-1 if h is None else int(h) for h in self._heldout], np.int8),
+            "side_ids": np.array(list(self._side), np.int64),
+            "side": np.array(list(self._side.values()), bool),
+        }
+        if (data := self.all) is not None:
+            state |= {"prefers_right": data.prefers_right.numpy(), "annotator": data.annotator.numpy()}
+            for side in ("left", "right"):
+                state |= {f"{side}/{k}": v.numpy() for k, v in vars(getattr(data, side)).items()}
+        return state
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        self._heldout = [None if h < 0 else bool(h) for h in state["heldout"]]
+        self._side = dict(zip(state["side_ids"].tolist(), state["side"].tolist(), strict=True))
+        self._parts = []
+        if "prefers_right" in state:
+            t = {k: torch.from_numpy(v) for k, v in state.items()}
+            left, right = (
+                Segments(**{k.removeprefix(f"{s}/"): v for k, v in t.items() if k.startswith(f"{s}/")})
+                for s in ("left", "right")
+            )
+            self._parts = [Comparisons(left, right, t["prefers_right"], t["annotator"])]

@@ -1,0 +1,102 @@
+"""The wrapper between a task and its agent: records episodes, hides the true reward, restores a half-done episode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from pbrl.data.episodes import Episode
+
+
+class EpisodeRecorder(gym.Wrapper):
+    """Records whole episodes and starts each from a seed of its own, drawn from (base seed, episode number).
+
+    Because an episode is then fixed by its seed and its actions, a checkpoint needs only those: `load_state_dict`
+    plays the actions of the unfinished episode again. That restores any deterministic environment, wrappers included,
+    with no knowledge of its simulator.
+
+    Args:
+        env: makes the same episode from the same seed and actions.
+        hide_reward: pass 0 to the agent instead of the environment's reward.
+    """
+
+    def __init__(self, env: gym.Env, hide_reward: bool) -> None:
+        super().__init__(env)
+        self.hide_reward = hide_reward
+        self.finished: list[Episode] = []
+        self.seed, self.episode = 0, -1
+        self._save_state = _state_saver(env)
+        self._obs: list[np.ndarray] = []
+        self._actions: list[np.ndarray] = []
+        self._rewards: list[float] = []
+        self._states: list[np.ndarray] = []
+        self._success: float | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        if seed is not None:
+            self.seed, self.episode = seed, -1
+        self.episode += 1
+        obs, _ = self.env.reset(seed=episode_seed(self.seed, self.episode), options=options)
+        self._start(obs)
+        return obs, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        action = np.array(action, np.float32)  # what is done must be what is stored, or a replay drifts
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self._obs.append(np.array(obs, np.float32))  # a copy: environments may reuse theirs
+        self._actions.append(action)
+        self._rewards.append(float(reward))
+        if "success" in info:
+            self._success = max(float(info["success"]), self._success if self._success is not None else 0.0)
+        if self._save_state is not None:
+            self._states.append(self._save_state())
+        if terminated or truncated:
+            self.finished.append(self._episode(bool(terminated)))
+        # SB3 copies infos deeply at every step: an empty one is quick.
+        return obs, 0.0 if self.hide_reward else float(reward), terminated, truncated, {}
+
+    def take_finished(self) -> list[Episode]:
+        """The episodes that ended since the last call."""
+        finished, self.finished = self.finished, []
+        return finished
+
+    def state_dict(self) -> dict[str, Any]:
+        actions = np.array(self._actions, np.float32).reshape(-1, *(self.action_space.shape or ()))
+        return {"seed": self.seed, "episode": self.episode, "actions": actions}
+
+    def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
+        """Plays the unfinished episode again; returns its last observation."""
+        self.seed, self.episode = int(state["seed"]), int(state["episode"]) - 1
+        obs, _ = self.reset()
+        for action in state["actions"]:
+            obs, *_ = self.step(action)
+        return obs
+
+    def _start(self, obs: np.ndarray) -> None:
+        self._obs, self._actions, self._rewards, self._success = [np.array(obs, np.float32)], [], [], None
+        self._states = [self._save_state()] if self._save_state is not None else []
+
+    def _episode(self, terminated: bool) -> Episode:
+        return Episode(
+            obs=np.array(self._obs, np.float32),
+            actions=np.array(self._actions, np.float32),
+            true_reward=np.array(self._rewards, np.float32),
+            terminated=terminated,
+            states=np.array(self._states) if self._states else None,
+            success=self._success,
+        )
+
+
+def episode_seed(seed: int, episode: int) -> int:
+    """A seed of its own for each episode of each base seed."""
+    return int(np.random.SeedSequence([seed, episode]).generate_state(1)[0])
+
+
+def _state_saver(env: gym.Env) -> Callable[[], np.ndarray] | None:
+    """The environment's `save_state`, or None where its simulator state is not known."""
+    if env.has_wrapper_attr("has_state") and env.get_wrapper_attr("has_state"):
+        return env.get_wrapper_attr("save_state")
+    return None

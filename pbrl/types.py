@@ -1,0 +1,173 @@
+"""The nouns of the library. N segments, B comparisons, T steps, O observation, A action, E ensemble members."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pbrl.data.episodes import Episode
+
+RewardFn = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Rewards (M,) of observations (M, O) and actions (M, A); what an agent is driven by."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Pieces of episodes; a piece that reaches the end of its MDP goes on in an absorbing state of reward 0.
+
+    Padding repeats the last observation with action 0, and `mask` is 0 there. A segment never crosses an episode.
+    """
+
+    obs: Tensor  # (N, T+1, O)   obs[:, t+1] follows actions[:, t]
+    actions: Tensor  # (N, T, A)     in [-1, 1]
+    mask: Tensor  # (N, T)        1 on real steps, 0 on padding
+    terminated: Tensor  # (N, T)        1 where the MDP ended; a time limit stays 0
+    true_reward: Tensor  # (N, T)        teachers and evaluation only
+    ids: Tensor  # (N,)          where it came from in the EpisodeStore
+
+    def __post_init__(self) -> None:
+        if self.actions.ndim != 3:
+            raise ValueError(f"Segments.actions has shape {tuple(self.actions.shape)}, expected (N, T, A)")
+        n, t = self.actions.shape[:2]
+        if self.obs.ndim < 3 or self.obs.shape[:2] != (n, t + 1):
+            raise ValueError(f"Segments.obs has shape {tuple(self.obs.shape)}, expected ({n}, {t + 1}, O)")
+        for name in ("mask", "terminated", "true_reward"):
+            shape = tuple(getattr(self, name).shape)
+            if shape != (n, t):
+                raise ValueError(f"Segments.{name} has shape {shape}, expected ({n}, {t})")
+        if tuple(self.ids.shape) != (n,):
+            raise ValueError(f"Segments.ids has shape {tuple(self.ids.shape)}, expected ({n},)")
+
+    def __len__(self) -> int:
+        return self.actions.shape[0]
+
+    def __getitem__(self, rows: Any) -> Segments:
+        return _map(self, lambda x: x[rows])
+
+    @property
+    def steps(self) -> int:
+        """T, the length in steps, padding included."""
+        return self.actions.shape[1]
+
+    def crop(self, start: Tensor, length: int) -> Segments:
+        """The `length` steps from `start` (N,) of each segment, gathered by index."""
+        rows = torch.arange(len(self))[:, None]
+        steps = start[:, None] + torch.arange(length)
+        nodes = start[:, None] + torch.arange(length + 1)
+        return Segments(
+            obs=self.obs[rows, nodes],
+            actions=self.actions[rows, steps],
+            mask=self.mask[rows, steps],
+            terminated=self.terminated[rows, steps],
+            true_reward=self.true_reward[rows, steps],
+            ids=self.ids,
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Segments]) -> Segments:
+        return Segments(*(torch.cat([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(Segments)))
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Pairs of segments of equal length with the probability that the right one is preferred."""
+
+    left: Segments  # B
+    right: Segments  # B
+    prefers_right: Tensor  # (B,) in [0, 1]; 0.5 is a tie
+    annotator: Tensor  # (B,) int
+
+    def __post_init__(self) -> None:
+        b = len(self.left)
+        if len(self.right) != b or self.left.steps != self.right.steps:
+            raise ValueError(
+                f"Comparisons.right has {len(self.right)} segments of {self.right.steps} steps, "
+                f"expected {b} of {self.left.steps} as on the left"
+            )
+        for name in ("prefers_right", "annotator"):
+            shape = tuple(getattr(self, name).shape)
+            if shape != (b,):
+                raise ValueError(f"Comparisons.{name} has shape {shape}, expected ({b},)")
+        if not ((self.prefers_right >= 0) & (self.prefers_right <= 1)).all():  # so that NaN is refused too
+            raise ValueError("Comparisons.prefers_right has values outside [0, 1]")
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def __getitem__(self, rows: Any) -> Comparisons:
+        return Comparisons(self.left[rows], self.right[rows], self.prefers_right[rows], self.annotator[rows])
+
+    @staticmethod
+    def cat(parts: Sequence[Comparisons]) -> Comparisons:
+        return Comparisons(
+            Segments.cat([p.left for p in parts]),
+            Segments.cat([p.right for p in parts]),
+            torch.cat([p.prefers_right for p in parts]),
+            torch.cat([p.annotator for p in parts]),
+        )
+
+
+class Answers(NamedTuple):
+    prefers_right: Tensor  # (n,)
+    answered: Tensor  # (n,) bool; False = skipped
+
+
+class RewardModel(Protocol):
+    """A reward learned from comparisons. `score` is what Bradley-Terry compares: higher = better."""
+
+    optimizer: torch.optim.Optimizer
+    obs_size: int  # O
+
+    @property
+    def members(self) -> int: ...  # E
+
+    def observe(self, obs: np.ndarray) -> None: ...  # (M, O), for input statistics
+
+    def reward(self, segments: Segments) -> Tensor: ...  # (N, T), 0 on padding
+
+    def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray: ...  # (M, O), (M, A) -> (M,)
+
+    def score(self, segments: Segments) -> Tensor: ...  # (E, N)
+
+    def update(self, comparisons: Comparisons) -> dict[str, float]: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: dict[str, Tensor], /) -> Any: ...
+
+
+class Teacher(Protocol):
+    """Answers questions: a script, a person, or a file of earlier answers."""
+
+    def observe(self, episodes: Sequence[Episode]) -> None: ...  # what the agent did since the last question
+
+    def answer(self, left: Segments, right: Segments) -> Answers: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class QuerySampler(Protocol):
+    """Chooses which of the candidate pairs to ask: indices (n,) into them, most wanted first."""
+
+    def __call__(
+        self,
+        model: RewardModel,
+        left: Segments,
+        right: Segments,
+        n: int,
+        asked: Comparisons | None,
+        rng: torch.Generator,
+    ) -> Tensor: ...
+
+
+def _map(segments: Segments, fn: Callable[[Tensor], Tensor]) -> Segments:
+    return Segments(*(fn(getattr(segments, f.name)) for f in dataclasses.fields(segments)))

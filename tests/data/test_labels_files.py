@@ -1,0 +1,75 @@
+"""What the label store refuses: files that are not its own, or are damaged."""
+
+import sqlite3
+
+import numpy as np
+import pytest
+from test_labels import ask, make_answers
+
+from pbrl.data.labels import LabelStore
+from pbrl.errors import UserError
+
+
+@pytest.fixture
+def store(tmp_path):
+    with LabelStore(tmp_path / "run") as store:
+        yield store
+
+
+def test_the_database_itself_refuses_to_change_or_drop_an_answer(store):
+    store.answer(ask(store), make_answers(0, 1, 0, 1), "anna")
+    with sqlite3.connect(store.path) as db:
+        for statement in ("UPDATE answers SET prefers_right = 1", "DELETE FROM answers"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                db.execute(statement)
+        with pytest.raises(sqlite3.IntegrityError, match="an answer stands"):
+            db.execute("INSERT INTO answers (query, annotator, kind, created_at) VALUES (1, 1, 'human', 0)")
+
+
+def test_files_that_are_no_label_store_are_refused_in_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"labels\.sqlite is missing"):
+        LabelStore(tmp_path / "typo", create=False)
+    assert not (tmp_path / "typo").exists()
+    path = tmp_path / "labels.sqlite"
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(UserError, match="not a database"):
+        LabelStore(tmp_path)
+    assert path.read_bytes() == b"no database at all" * 100
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE songs (name TEXT)")
+    with pytest.raises(UserError, match="database of another program"):
+        LabelStore(tmp_path)
+    path.unlink()
+    LabelStore(tmp_path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 2")
+    with pytest.raises(UserError, match="schema version 2, this pbrl reads 1"):
+        LabelStore(tmp_path)
+
+
+def test_damaged_segment_files_are_refused_in_one_line(store):
+    ids = ask(store)
+    path = store.run_dir / "episodes" / "session_00001.npz"
+    whole = path.read_bytes()
+    arrays = dict(np.load(path))
+
+    def pickled():
+        np.savez(path, **arrays | {"left/obs": np.array([{}], object)}, allow_pickle=True)
+
+    for damage, message in (
+        (lambda: path.write_bytes(whole[: len(whole) // 2]), "is damaged"),
+        (lambda: path.write_bytes(whole[:2000] + bytes([whole[2000] ^ 255]) + whole[2001:]), "is damaged"),
+        (lambda: path.write_bytes(b""), "is damaged"),
+        (lambda: np.save(path.open("wb"), np.zeros(3)), "not an npz file"),
+        (pickled, "pickled objects are never loaded"),
+        (lambda: np.savez(path, **{k: v for k, v in arrays.items() if k != "left/mask"}), "left/mask missing"),
+        (lambda: np.savez(path, **arrays | {"right/mask": arrays["right/mask"][:, 1:]}), r"mask has shape \(4, 4\)"),
+        (lambda: np.savez(path, **arrays | {"left/obs": arrays["left/obs"] + 1}), "holds other segments"),
+        (path.unlink, "is missing"),
+    ):
+        damage()
+        with LabelStore(store.run_dir) as fresh, pytest.raises(UserError, match=message) as caught:
+            fresh.segments(ids)
+        assert "\n" not in str(caught.value)
+        assert "session_00001.npz" in str(caught.value)

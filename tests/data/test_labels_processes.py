@@ -1,0 +1,119 @@
+"""The label store when processes are killed and when several write at once."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from test_labels import ask, assert_equal, make_answers, make_segments
+
+from pbrl.data.labels import LabelStore
+
+COMMON = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_labels import ask, make_answers
+from pbrl.data.labels import LabelStore
+run_dir, name = Path(sys.argv[1]), sys.argv[2]
+"""
+ANSWER_FOREVER = """
+with LabelStore(run_dir) as store:
+    queries = ask(store, n=40)
+    for i in range(10**9):
+        query, value = queries[i % 40], (i // 40) % 2
+        (answer,) = store.answer([query], make_answers(value), name)
+        print(answer, query, value, flush=True)
+"""
+ASK_FOREVER = """
+with LabelStore(run_dir) as store:
+    for session in range(1, 10**9):
+        ids = ask(store, session=session, seed=session)
+        print(session, ids[0], flush=True)
+"""
+ANSWER_EACH = """
+print("ready", flush=True)
+sys.stdin.readline()
+with LabelStore(run_dir) as store:
+    for session in range(1, 6):
+        for query in ask(store, session=session, seed=session):
+            store.answer([query], make_answers(1), name)
+            store.counts()
+"""
+
+
+def start(code, run_dir, name):
+    program = COMMON.format(tests=str(Path(__file__).parent)) + code
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", program, str(run_dir), name], text=True, env=environment, **pipes)
+
+
+def kill_after(process, lines, extra_s):
+    """What the process had acknowledged when it was killed, at an arbitrary moment after `lines` lines."""
+    acknowledged = [process.stdout.readline() for _ in range(lines)]
+    time.sleep(extra_s)
+    process.send_signal(signal.SIGKILL)
+    acknowledged += process.stdout.read().splitlines(keepends=True)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    return [tuple(map(int, line.split())) for line in acknowledged if line.endswith("\n")]
+
+
+def integrity(run_dir):
+    with sqlite3.connect(run_dir / "labels.sqlite") as db:
+        return db.execute("PRAGMA integrity_check").fetchone()[0], db.execute("PRAGMA foreign_key_check").fetchall()
+
+
+def test_every_acknowledged_answer_survives_kill_9(tmp_path):
+    acknowledged = kill_after(start(ANSWER_FOREVER, tmp_path, "anna"), lines=100, extra_s=0.01)
+    assert len(acknowledged) >= 100
+    with LabelStore(tmp_path) as store:
+        rows = store._db.execute("SELECT id, query, prefers_right FROM answers WHERE retracts IS NULL").fetchall()
+        assert set(acknowledged) <= set(rows)
+        assert len(rows) <= len(acknowledged) + 1  # at most the one that was being acknowledged
+        standing = store.standing_answers()
+        assert len(standing) == len({a.query for a in standing}) == 40
+        store.answer([standing[0].query], make_answers(None), "anna")
+    assert integrity(tmp_path) == ("ok", [])
+
+
+def test_every_acknowledged_query_has_its_segments_after_kill_9(tmp_path):
+    acknowledged = kill_after(start(ASK_FOREVER, tmp_path, "anna"), lines=20, extra_s=0.01)
+    with LabelStore(tmp_path) as store:
+        for session, first in acknowledged:
+            assert_equal(store.segments(list(range(first, first + 4)))[0], make_segments(4, session))
+        store.segments([q.id for q in store.queries()])
+        session = acknowledged[-1][0] + 1  # goes on where it was killed, whatever was left there
+        ids = ask(store, session=session, seed=session)
+        assert_equal(store.segments(ids)[0], make_segments(4, session))
+    assert integrity(tmp_path) == ("ok", [])
+
+
+def test_processes_create_ask_and_answer_at_once(tmp_path):
+    names = ["anna", "bert"]
+    processes = [start(ANSWER_EACH, tmp_path, name) for name in names]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    with LabelStore(tmp_path) as store:
+        assert store.counts()["queries"] == 20
+        assert {name: c["answers"] for name, c in store.counts()["annotators"].items()} == dict.fromkeys(names, 20)
+    assert len(list((tmp_path / "episodes").iterdir())) == 5
+    assert integrity(tmp_path) == ("ok", [])
+
+
+def test_one_store_sees_what_another_has_written(tmp_path):
+    with LabelStore(tmp_path) as trainer, LabelStore(tmp_path) as viewer:
+        ids = ask(trainer)
+        assert viewer.unanswered() == ids
+        with viewer.transaction():
+            viewer.answer(ids[:1], make_answers(1), "anna")
+            assert trainer.unanswered() == ids  # readers neither wait nor see half of it
+        assert trainer.unanswered() == ids[1:]
