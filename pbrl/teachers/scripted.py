@@ -1,0 +1,129 @@
+"""The scripted teacher of B-Pref: five numbers that turn true rewards into human-like answers."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.data.episodes import Episode
+from pbrl.types import Answers, Segments
+
+
+class ScriptedTeacher:
+    """Compares segments by their true rewards (Lee et al. 2021, B-Pref, section 3).
+
+    In this order: a pair of which neither is good enough is skipped; the better discounted sum is preferred (surely,
+    or with Boltzmann probability); the answer is flipped by mistake; a pair too close in undiscounted sum is a tie.
+    The thresholds are eps * (mean true return per step of the last 10 episodes) * segment length; they act only where
+    that is positive, since they make no sense for tasks of negative reward.
+
+    Args:
+        beta: rationality; P(right) = sigmoid(beta * (R_right - R_left)). None is infinite: always the better one.
+        gamma: weight gamma^(H-1-t) of step t: below 1 the teacher looks at the end (myopic).
+        mistake: probability of a flipped answer.
+        skip: eps of the skip threshold.
+        equal: eps of the tie threshold.
+        scale_beta: divide returns by the standard deviation of segment returns in the last 10 episodes, so that one
+            beta means the same in every task. B-Pref has no such scale.
+        bpref_compat: after the first session use eps^2 instead of eps, as the released PEBBLE code does by multiplying
+            twice; published skip and equal results of that family were made so.
+        rng: where Boltzmann answers and mistakes are drawn.
+    """
+
+    EPISODES = 10
+
+    def __init__(
+        self,
+        *,
+        beta: float | None,
+        gamma: float,
+        mistake: float,
+        skip: float,
+        equal: float,
+        scale_beta: bool,
+        bpref_compat: bool,
+        rng: torch.Generator,
+    ) -> None:
+        for name, value, low, high in (
+            ("gamma", gamma, 0, 1),
+            ("mistake", mistake, 0, 1),
+            ("skip", skip, 0, 10),
+            ("equal", equal, 0, 10),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"teacher.{name} is {value}, expected a number in [{low}, {high}]")
+        if beta is not None and not (isinstance(beta, (int, float)) and beta >= 0):
+            raise ValueError(f"teacher.beta is {beta}, expected a number >= 0, or null for an exact teacher")
+        self.beta, self.gamma, self.mistake, self.skip, self.equal = beta, gamma, mistake, skip, equal
+        self.scale_beta, self.bpref_compat, self.rng = scale_beta, bpref_compat, rng
+        self.rewards: deque[np.ndarray] = deque(maxlen=self.EPISODES)
+        self.sessions = 0
+        self.warned = False
+
+    def observe(self, episodes: Sequence[Episode]) -> None:
+        """Thresholds follow the agent: remembers the true rewards of the last episodes."""
+        self.rewards.extend(e.true_reward for e in episodes)
+
+    def answer(self, left: Segments, right: Segments) -> Answers:
+        steps = left.steps
+        sums = [s.true_reward.sum(1) for s in (left, right)]
+        values = [discounted_from_end(s.true_reward, self.gamma) for s in (left, right)]
+        answered = torch.maximum(*sums) > self.threshold(self.skip, steps)
+        tie = (sums[1] - sums[0]).abs() < self.threshold(self.equal, steps)
+        prefers_right = self._choose(values[1] - values[0], steps)
+        flip = torch.rand(prefers_right.shape, generator=self.rng) < self.mistake
+        prefers_right = torch.where(flip, 1 - prefers_right, prefers_right)
+        self.sessions += 1
+        return Answers(torch.where(tie, 0.5, prefers_right), answered)
+
+    def threshold(self, eps: float, steps: int) -> float:
+        """The return below which eps acts, or -inf where it does not act."""
+        if eps == 0 or not self.rewards:
+            return -np.inf
+        factor = eps**2 if self.bpref_compat and self.sessions > 0 else eps
+        value = factor * float(np.concatenate(self.rewards).mean()) * steps
+        if value <= 0 and not self.warned:
+            self.warned = True
+            print("pbrl: rewards are negative on average: teacher.skip and teacher.equal do not act", file=sys.stderr)
+        return value if value > 0 else -np.inf
+
+    def _choose(self, gain: Tensor, steps: int) -> Tensor:
+        if self.beta is None:
+            # Equal to the last bit is a coin toss, not a vote for one side.
+            coin = (torch.rand(gain.shape, generator=self.rng) < 0.5).float()
+            return torch.where(gain == 0, coin, (gain > 0).float())
+        probability = torch.sigmoid(self.beta * gain / self._scale(steps))
+        return (torch.rand(gain.shape, generator=self.rng) < probability).float()
+
+    def _scale(self, steps: int) -> float:
+        if not self.scale_beta:
+            return 1.0
+        returns = np.concatenate([_windows(r, steps).sum(1) for r in self.rewards]) if self.rewards else np.zeros(1)
+        return float(returns.std()) or 1.0  # equal returns have no scale
+
+    def state_dict(self) -> dict:
+        return {"rewards": [r.tolist() for r in self.rewards], "sessions": self.sessions}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.rewards = deque((np.array(r, np.float32) for r in state["rewards"]), maxlen=self.EPISODES)
+        self.sessions = state["sessions"]
+
+
+def _windows(reward: np.ndarray, steps: int) -> np.ndarray:
+    """(T,) -> (n, steps): whole windows; an episode shorter than one is padded, as its segments are."""
+    if len(reward) < steps:
+        return np.pad(reward, (0, steps - len(reward)))[None]
+    return reward[: len(reward) // steps * steps].reshape(-1, steps)
+
+
+def discounted_from_end(reward: Tensor, gamma: float) -> Tensor:
+    """sum_t gamma^(T-1-t) r_t over (N, T) -> (N,): the last step counts fully."""
+    if gamma == 1:
+        return reward.sum(1)
+    steps = reward.shape[1]
+    return reward @ gamma ** torch.arange(steps - 1, -1, -1, dtype=reward.dtype)
