@@ -1,0 +1,86 @@
+"""Network parts shared by methods: a stacked ensemble of MLPs and running input statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS = {"relu": torch.relu_, "leaky_relu": torch.nn.functional.leaky_relu_, "tanh": torch.tanh_}
+HEADS = {"tanh": torch.tanh, "linear": lambda x: x}
+
+
+class StackedMLP(nn.Module):
+    """E independent MLPs as one batched product per layer: (M, in) or (E, M, in) -> (E, M, out).
+
+    Initialised like torch.nn.Linear (Kaiming uniform, a = sqrt(5)), each member on its own.
+    """
+
+    def __init__(self, members: int, sizes: Sequence[int], activation: str, rng: torch.Generator) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation={activation!r}: valid are {', '.join(ACTIVATIONS)}")
+        self.members = members
+        self.activation = ACTIVATIONS[activation]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for fan_in, fan_out in pairwise(sizes):
+            bound = 1 / math.sqrt(fan_in)
+            self.weights.append(nn.Parameter(_uniform((members, fan_in, fan_out), bound, rng)))
+            self.biases.append(nn.Parameter(_uniform((members, 1, fan_out), bound, rng)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 2:
+            x = x.expand(self.members, -1, -1)
+        last = len(self.weights) - 1
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, x, weight)
+            if i < last:
+                x = self.activation(x)
+        return x
+
+
+class RunningNorm(nn.Module):
+    """Normalises with the mean and variance of everything observed so far (Chan et al. 1979, parallel variance).
+
+    The identity until something was observed. Statistics live in float64: sums over millions of steps.
+    """
+
+    count: Tensor
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, size: int, epsilon: float = 1e-6, clip: float = 10.0) -> None:
+        super().__init__()
+        self.epsilon, self.clip = epsilon, clip
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("var", torch.ones(size, dtype=torch.float64))
+
+    @torch.no_grad()
+    def observe(self, x: Tensor) -> None:
+        """x: (M, size)."""
+        if len(x) == 0:
+            return
+        x = x.double()
+        n, mean, var = len(x), x.mean(0), x.var(0, unbiased=False)
+        total = self.count + n
+        delta = mean - self.mean
+        m2 = (self.var * self.count if self.count else 0) + var * n + delta**2 * self.count * n / total
+        self.mean += delta * n / total
+        self.var.copy_(m2 / total)
+        self.count.copy_(total)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.count:
+            return x
+        # A dimension that never varied carries nothing: the floor keeps it from exploding later.
+        scale = (self.var + self.epsilon).rsqrt().to(x.dtype)
+        return ((x - self.mean.to(x.dtype)) * scale).clamp_(-self.clip, self.clip)
+
+
+def _uniform(shape: Sequence[int], bound: float, rng: torch.Generator) -> Tensor:
+    return (torch.rand(shape, generator=rng) * 2 - 1) * bound
