@@ -1,0 +1,242 @@
+"""Hand-written forward and backward passes of stacked ReLU networks, and one Adam over all their parameters.
+
+K networks of one shape are one stack. With h_0 the input and l the layer,
+
+    z_l = h_l W_l + b_l        W_l: (K, in, out), b_l: (K, 1, out)
+    h_{l+1} = max(z_l, 0)      no ReLU after the last layer
+
+and for a loss L with g_l = dL/dz_l, a row per sample,
+
+    dL/dW_l = h_l^T g_l,   dL/db_l = sum of g_l over rows,   g_{l-1} = (g_l W_l^T) * [h_l > 0].
+
+All weights of a stack lie in one flat float32 vector and the `nn.Linear` parameters are views of it: Adam and Polyak
+averaging are then one call each, while `state_dict`, `save` and SB3's own forward pass see ordinary modules.
+In bfloat16 only the products between hidden layers are rounded; the first and the last layer are thin and keep
+float32, so that observations, actions and values keep their digits.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+# Linear layers that read the same input (the actor's mean and log_std) and are computed as one layer.
+SideBySide = list[nn.Linear]
+
+
+class StackedMLP:
+    """K equal ReLU networks; the `nn.Linear` modules given become views of this stack's flat vector."""
+
+    def __init__(
+        self, networks: list[list[SideBySide]], dtype: torch.dtype, scratch: dict[tuple, Tensor] | None = None
+    ) -> None:
+        """scratch: buffers to share with a stack of the same shape whose passes never interleave with this one's."""
+        self.networks = networks
+        self.sizes = [(layer[0].in_features, sum(part.out_features for part in layer)) for layer in networks[0]]
+        self.depth = len(self.sizes)
+        self.dtype = dtype if self.depth > 2 else torch.float32  # two layers or fewer: nothing between hidden layers
+        numel = len(networks) * sum((n_in + 1) * n_out for n_in, n_out in self.sizes)
+        self.values = torch.zeros(numel)  # the float32 master weights
+        self.grads = torch.zeros(numel)
+        self.rounded = self.values if self.dtype == torch.float32 else torch.zeros(numel, dtype=self.dtype)
+        self.places: dict[Tensor, Tensor] = {}  # parameter -> its view of `values`
+        self.scratch = {} if scratch is None else scratch
+
+        self.weights, self.biases = self._split(self.values)
+        self.grad_weights, self.grad_biases = self._split(self.grads)
+        hidden = range(1, self.depth - 1)
+        low_weights, low_biases = self._split(self.rounded)
+        self.compute_weights = [low_weights[i] if i in hidden else w for i, w in enumerate(self.weights)]
+        self.compute_biases = [low_biases[i] if i in hidden else b for i, b in enumerate(self.biases)]
+        self._place_parameters()
+
+    def tie(self) -> None:
+        """Makes views of parameters that are none (yet, or after `copy.deepcopy`), keeping their values."""
+        for parameter, place in self.places.items():
+            if parameter.data_ptr() != place.data_ptr():
+                place.copy_(parameter.detach())
+                parameter.data = place
+
+    def refresh(self) -> None:
+        """Copies the master weights to their rounded twin; due whenever they may have changed. Free in float32."""
+        if self.rounded is not self.values:
+            self.rounded.copy_(self.values)
+
+    def forward(self, inputs: Tensor) -> Tensor:  # (B, in) -> (K, B, out), float32
+        """Keeps the activations for the backward passes; the next call overwrites them and the answer."""
+        h = self.inputs = inputs.expand(len(self.networks), -1, -1)
+        self.activations: list[Tensor] = []
+        for i, (w, b) in enumerate(zip(self.compute_weights, self.compute_biases, strict=True)):
+            if i == self.depth - 1:
+                return torch.baddbmm(b.mT, w.mT, h.mT).mT  # few outputs: several times faster transposed
+            h = torch.baddbmm(b, h, w, out=self._buffer("output", i, (*h.shape[:2], w.shape[2]), w.dtype))
+            # oneDNN's fused linear+ReLU would be free but turns NaN into 0; torch's relu passes NaN on, and is
+            # several times faster in float32: so it goes on that side of the cast
+            reader = self.compute_weights[i + 1].dtype
+            if h.dtype == torch.float32:
+                h = self._cast(h.relu_(), reader, "activation", i)
+            else:
+                h = self._cast(h, reader, "activation", i).relu_()
+            self.activations.append(h)
+        raise AssertionError("unreachable: a stack has at least one layer")
+
+    def backward(self, grad: Tensor) -> None:  # (K, rows, out), rows <= B
+        """Writes to `grads` the gradient of a loss of the last forward's first rows, given its gradient at those."""
+        rows = grad.shape[1]
+        for i in reversed(range(self.depth)):
+            grad = self._cast(grad, self.compute_weights[i].dtype, "grad", i)
+            h = self.activations[i - 1] if i else self.inputs
+            # a lone network's rows are sliced so that bmm sees dense memory; it copies anything else
+            h = h[0, :rows][None] if len(h) == 1 else h[:, :rows]
+            dw = self.grad_weights[i]
+            if i == self.depth - 1:
+                torch.bmm(grad.mT, h, out=dw.mT)
+            elif dw.dtype == grad.dtype:
+                torch.bmm(h.mT, grad, out=dw)
+            else:
+                dw.copy_(torch.bmm(h.mT, grad, out=self._buffer("dw", i, dw.shape, grad.dtype)))
+            self.grad_biases[i].copy_(grad.sum(1, keepdim=True))  # torch sums bfloat16 in float32
+            if i:
+                grad = self._through_layer(i, grad, self.compute_weights[i], h)
+
+    def input_grad(self, grad: Tensor, chosen: Tensor, columns: slice) -> Tensor:  # (B,), (B,) -> (B, columns)
+        """Gradient at some input columns of a scalar-valued stack when row b's loss reads only network `chosen[b]`.
+
+        Each row goes back through its own network only: half the work for two networks. Row counts are rounded up to
+        sixteenths because a bfloat16 product of a new shape compiles a kernel first (2 ms); surplus rows carry zeros.
+        """
+        batch = len(grad)
+        grid = math.ceil(batch / 16)
+        order = chosen.argsort()
+        masked = grad.new_zeros(len(self.networks), batch).scatter_(0, chosen[None], grad[None])
+        answer = torch.zeros(batch, columns.stop - columns.start)
+        end = 0
+        for k, count in enumerate(torch.bincount(chosen, minlength=len(self.networks)).tolist()):
+            end += count
+            padded = min(math.ceil(count / grid) * grid, batch)
+            if not padded:
+                continue
+            first = max(end - padded, 0)
+            rows = order[first : first + padded]
+            g = masked[k].index_select(0, rows)[None, :, None]
+            for i in range(self.depth - 1, 0, -1):
+                w = self.compute_weights[i][k, None]
+                g = self._cast(g, w.dtype, "row grad", i)
+                h = self.activations[i - 1][k]
+                h = torch.index_select(h, 0, rows, out=self._buffer("rows", i, (padded, h.shape[1]), h.dtype))
+                g = self._through_layer(i, g, w, h[None])
+            answer.index_add_(0, rows, (self.weights[0][k, columns] @ g[0].float().T).T)
+        return answer
+
+    def reset_parameters(self) -> None:
+        """Draws every layer anew as `nn.Linear` does, from torch's global generator, in place."""
+        for network in self.networks:
+            for part in (part for layer in network for part in layer):
+                part.reset_parameters()
+
+    def view_like(self, parameter: Tensor, flat: Tensor) -> Tensor:
+        """The place of `parameter` in a vector laid out as `values`."""
+        place = self.places[parameter]
+        return flat.as_strided(place.shape, place.stride(), place.storage_offset())
+
+    def _through_layer(self, i: int, grad: Tensor, w: Tensor, h: Tensor) -> Tensor:
+        """g_{l-1} = (g_l W_l^T) * [h_l > 0]."""
+        out = self._buffer("dx", i, (*grad.shape[:2], w.shape[1]), w.dtype)
+        if w.shape[2] == 1:
+            torch.mul(grad, w.mT, out=out)
+        else:
+            torch.bmm(grad, w.mT, out=out)
+        return torch.ops.aten.threshold_backward.grad_input(out, h, 0, grad_input=out)
+
+    def _split(self, flat: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Views of a flat vector: weights (K, in, out) and biases (K, 1, out) of each layer.
+
+        In memory the last weight is (K, out, in): its products are thin and fast only that way round.
+        """
+        weights, biases, start, count = [], [], 0, len(self.networks)
+        for i, (n_in, n_out) in enumerate(self.sizes):
+            w = flat[start : start + count * n_in * n_out]
+            last = i == self.depth - 1
+            weights.append(w.view(count, n_out, n_in).mT if last else w.view(count, n_in, n_out))
+            start += len(w)
+            biases.append(flat[start : start + count * n_out].view(count, 1, n_out))
+            start += count * n_out
+        return weights, biases
+
+    def _place_parameters(self) -> None:
+        for k, network in enumerate(self.networks):
+            for layer, w, b in zip(network, self.weights, self.biases, strict=True):
+                start = 0
+                for part in layer:
+                    columns = slice(start, start + part.out_features)
+                    self.places |= {part.weight: w[k, :, columns].T, part.bias: b[k, 0, columns]}
+                    start = columns.stop
+        self.tie()
+
+    def _cast(self, tensor: Tensor, dtype: torch.dtype, name: str, layer: int) -> Tensor:
+        if tensor.dtype == dtype:
+            return tensor
+        return self._buffer(name, layer, tensor.shape, dtype).copy_(tensor)
+
+    def _buffer(self, name: str, layer: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Kept between calls: fresh memory of this size would cost page faults."""
+        key = (name, layer, shape, dtype)
+        if key not in self.scratch:
+            self.scratch[key] = torch.empty(shape, dtype=dtype)
+        return self.scratch[key]
+
+
+class FlatAdam:
+    """Adam over a stack's flat vectors whose moments are the entries of a real `torch.optim.Adam`'s state."""
+
+    def __init__(self, stack: StackedMLP, optimizer: torch.optim.Adam) -> None:
+        self.stack, self.optimizer = stack, optimizer
+        parameters = optimizer.param_groups[0]["params"]
+        self.exp_avg = torch.zeros_like(stack.values)
+        self.exp_avg_sq = torch.zeros_like(stack.values)
+        # One counter per parameter, as plain Adam keeps them: it would count a shared one once per parameter.
+        self.steps = torch.zeros(len(parameters))
+        self._tied_state: object = None
+        self.tie()
+
+    def tie(self) -> None:
+        """Takes over the optimizer's state after it was created or loaded; does nothing while it is still ours."""
+        state = self.optimizer.state
+        if state is self._tied_state:
+            return
+        parameters = self.optimizer.param_groups[0]["params"]
+        steps = {float(state[p]["step"]) if state[p] else 0.0 for p in parameters}
+        if len(steps) != 1:
+            raise ValueError(f"the optimizer's parameters were stepped {sorted(steps)} times, expected one number")
+        for i, parameter in enumerate(parameters):
+            own = {
+                "step": self.steps[i],
+                "exp_avg": self.stack.view_like(parameter, self.exp_avg),
+                "exp_avg_sq": self.stack.view_like(parameter, self.exp_avg_sq),
+            }
+            for key, value in own.items():
+                value.copy_(state[parameter][key]) if state[parameter] else value.zero_()
+            state[parameter] = own
+        self._tied_state = state
+
+    def step(self) -> None:
+        self.steps += 1
+        fused_adam(self.stack.values, self.stack.grads, self.exp_avg, self.exp_avg_sq, self.steps[0], self.optimizer)
+
+    def reset(self) -> None:
+        for tensor in (self.exp_avg, self.exp_avg_sq, self.steps):
+            tensor.zero_()
+
+
+def fused_adam(
+    values: Tensor, grads: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, step: Tensor, optimizer: torch.optim.Adam
+) -> None:
+    """One Adam update in place with the numbers of `optimizer`; `step` counts this update already."""
+    group = optimizer.param_groups[0]
+    beta1, beta2 = group["betas"]
+    torch._fused_adam_(
+        [values], [grads], [exp_avg], [exp_avg_sq], [], [step], lr=group["lr"], beta1=beta1, beta2=beta2,
+        weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=False,
+    )  # fmt: skip

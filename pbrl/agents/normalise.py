@@ -1,0 +1,31 @@
+"""Observation normalisation as a part of the policy network."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor
+
+from pbrl.networks import RunningNorm
+
+
+class NormalisedObservations(BaseFeaturesExtractor):
+    """SB3 features extractor: observations over their running statistics.
+
+    The statistics change only by `observe`, never by a forward pass: within a rollout and its epochs the old and the
+    new policy must see the same inputs, or PPO's probability ratio is wrong.
+    """
+
+    def __init__(self, observation_space: gym.spaces.Box) -> None:
+        size = int(np.prod(observation_space.shape))
+        super().__init__(observation_space, size)
+        self.norm = RunningNorm(size)
+
+    def observe(self, obs: np.ndarray) -> None:
+        """obs: (..., O)."""
+        self.norm.observe(torch.from_numpy(obs.reshape(-1, self.features_dim)))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.norm(torch.flatten(obs, 1))

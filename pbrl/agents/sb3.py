@@ -1,0 +1,338 @@
+"""SB3 agents behind the `Agent` interface: whoever acts learns from whatever reward it is given."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from pbrl.agents.buffers import LearnedRewardBuffer, LearnedRewardRollout
+from pbrl.agents.normalise import NormalisedObservations
+from pbrl.data.episodes import Episode
+from pbrl.data.recorder import EpisodeRecorder
+from pbrl.errors import UserError
+from pbrl.types import RewardFn
+
+ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "leaky_relu": torch.nn.LeakyReLU, "elu": torch.nn.ELU}
+
+
+class SB3Agent:
+    """What SAC and PPO share: environments, episodes, state and the file of the policy."""
+
+    def __init__(self, model: BaseAlgorithm, recorders: Sequence[EpisodeRecorder]) -> None:
+        self.model = model
+        self.recorders = recorders
+        self.model.set_logger(Logger(folder=None, output_formats=[]))  # the training loop alone writes logs
+
+    @property
+    def env_steps(self) -> int:
+        return self.model.num_timesteps
+
+    @property
+    def buffer(self) -> Any:
+        raise NotImplementedError
+
+    def learn(self, env_steps: int) -> list[Episode]:
+        """Acts and learns for at least this many steps; returns the episodes that ended meanwhile."""
+        never: Any = None  # which SB3 allows and its annotation does not
+        self.model.learn(env_steps, log_interval=never, reset_num_timesteps=False)
+        return [episode for recorder in self.recorders for episode in recorder.take_finished()]
+
+    def act(self, obs: np.ndarray, deterministic: bool) -> np.ndarray:
+        """Actions (M, A) in [-1, 1] for observations (M, O)."""
+        return self.model.predict(obs, deterministic=deterministic)[0]
+
+    def set_reward(self, reward_fn: RewardFn) -> None:
+        """From now on, and for everything stored, the reward is `reward_fn`'s."""
+        self.buffer.reward_fn = reward_fn
+
+    def resume_reward(self, reward_fn: RewardFn) -> None:
+        """As `set_reward`, for a buffer that came from a checkpoint with its rewards."""
+        self.buffer.reward_fn = reward_fn
+        self.buffer.reward_at_sampling = None
+
+    def set_intrinsic(self, reward: Callable[[np.ndarray, np.ndarray], np.ndarray] | None) -> None:
+        """Explore with an intrinsic reward of (observations, stored observations) until it is set to None."""
+        self.buffer.reward_at_sampling = reward
+
+    def metrics(self) -> dict[str, float]:
+        """SB3's own `train/*` figures since the last call."""
+        logged = self.model.logger.name_to_value
+        values = {k: float(v) for k, v in logged.items() if isinstance(v, (int, float, np.number))}
+        logged.clear()
+        return values
+
+    def save(self, path: str) -> None:
+        """A zip that SB3's `load` opens."""
+        self.model.save(path)
+
+    def load_policy(self, path: str) -> None:
+        """Weights from a zip, without unpickling anything in it."""
+        _, params, _ = load_from_zip_file(path, load_data=False, device=self.model.device)
+        self.model.set_parameters(params, exact_match=True, device=self.model.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the future: weights, optimisers, counters, environments, random states."""
+        model = self.model
+        return {
+            "parameters": model.get_parameters(),
+            "variables": {k: getattr(model, k).data for k in _variables(model)},
+            "counters": {k: getattr(model, k) for k in ("num_timesteps", "_n_updates", "_episode_num")},
+            "started": model._last_obs is not None,
+            "recorders": [r.state_dict() for r in self.recorders],
+            "action_space": model.action_space.np_random.bit_generator.state,
+            "random": _random_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        model = self.model
+        model.set_parameters(state["parameters"], exact_match=True, device=model.device)
+        for name, value in state["variables"].items():
+            getattr(model, name).data.copy_(value)
+        for name, value in state["counters"].items():
+            setattr(model, name, value)
+        if state["started"]:
+            self._restore_environments(state["recorders"])
+        model.action_space.np_random.bit_generator.state = state["action_space"]
+        _set_random_state(state["random"])
+
+    def _restore_environments(self, states: list[dict[str, Any]]) -> None:
+        obs = np.stack([r.load_state_dict(s) for r, s in zip(self.recorders, states, strict=True)])
+        env: Any = self.model.env  # DummyVecEnv; what follows is private to it
+        env.reset_infos = [{} for _ in self.recorders]
+        env._reset_seeds()  # the recorders have theirs already
+        for i, row in enumerate(obs):
+            env._save_obs(i, row)
+        self.model._last_obs = env._obs_from_buf()
+        self.model._last_episode_starts = np.array([len(s["actions"]) == 0 for s in states])
+
+
+class SACAgent(SB3Agent):
+    """Soft actor-critic (Haarnoja et al. 2018) on rewards that may be relabelled.
+
+    Args:
+        make_env: makes one task; called n_envs times.
+        algorithm: SB3's SAC or a subclass.
+        hide_reward: the environment's reward must not reach the agent.
+        steps: length of the whole run; the buffer holds all of it.
+        learning_starts: steps with uniformly random actions and no updates.
+        gradient_steps: updates per environment step.
+        n_envs, hidden, activation, lr, batch_size, gamma, tau, ent_coef, target_update_interval: as in SB3.
+    """
+
+    model: SAC
+
+    def __init__(
+        self,
+        make_env: Callable[[], gym.Env],
+        *,
+        algorithm: type[SAC],
+        hide_reward: bool,
+        steps: int,
+        seed: int,
+        device: str,
+        n_envs: int,
+        hidden: Sequence[int],
+        activation: str,
+        lr: float,
+        batch_size: int,
+        gamma: float,
+        tau: float,
+        ent_coef: str | float,
+        learning_starts: int,
+        gradient_steps: int,
+        target_update_interval: int,
+    ) -> None:
+        if algorithm is SAC and (gradient_steps * n_envs) % target_update_interval:
+            raise UserError(
+                f"agent.target_update_interval={target_update_interval}: SB3's SAC counts anew at each step; valid are "
+                "divisors of gradient_steps * n_envs, or agent=sac"
+            )
+        recorders = [EpisodeRecorder(make_env(), hide_reward) for _ in range(n_envs)]
+        model = algorithm(
+            "MlpPolicy",
+            _vec_env(recorders),
+            learning_rate=lr,
+            buffer_size=steps,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            tau=tau,
+            gamma=gamma,
+            train_freq=1,
+            gradient_steps=gradient_steps * n_envs,
+            ent_coef=ent_coef,
+            target_update_interval=target_update_interval,
+            policy_kwargs={"net_arch": list(hidden), "activation_fn": _activation(activation)},
+            replay_buffer_class=LearnedRewardBuffer,
+            seed=seed,
+            device=device,
+        )
+        super().__init__(model, recorders)
+
+    @property
+    def buffer(self) -> LearnedRewardBuffer:
+        assert isinstance(self.model.replay_buffer, LearnedRewardBuffer)
+        return self.model.replay_buffer
+
+    def set_reward(self, reward_fn: RewardFn) -> None:
+        super().set_reward(reward_fn)
+        self.buffer.relabel()
+
+    def reset_critic(self) -> None:
+        """Both critics, their targets and their optimiser start afresh; actor and temperature stay (PEBBLE)."""
+        model = self.model
+        if hasattr(model, "reset_critic"):
+            model.reset_critic()
+            return
+        fresh = model.policy.make_critic(features_extractor=None)
+        for net in (model.critic, model.critic_target):
+            net.load_state_dict(fresh.state_dict())
+        model.critic.optimizer.state.clear()
+
+    def update(self, gradient_steps: int) -> None:
+        """Learns from the buffer without acting."""
+        self.model.train(gradient_steps=gradient_steps, batch_size=self.model.batch_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"buffer": self.buffer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.buffer.load_state_dict(state["buffer"])
+        super().load_state_dict(state)
+
+
+class PPOAgent(SB3Agent):
+    """PPO (Schulman et al. 2017) with the settings of PrefPPO; rewards are computed once per rollout.
+
+    Observations are normalised inside the network, with statistics that move only between rollouts: what is stored
+    stays raw, so labels and reward model never depend on the statistics of the day.
+
+    Args:
+        clip_range: at the first step; falls linearly to 0 at step `steps` if `anneal_clip`.
+        others: as in SB3.
+    """
+
+    model: PPO
+
+    def __init__(
+        self,
+        make_env: Callable[[], gym.Env],
+        *,
+        hide_reward: bool,
+        steps: int,
+        seed: int,
+        device: str,
+        n_envs: int,
+        n_steps: int,
+        hidden: Sequence[int],
+        activation: str,
+        lr: float,
+        batch_size: int,
+        n_epochs: int,
+        gamma: float,
+        gae_lambda: float,
+        clip_range: float,
+        anneal_clip: bool,
+        ent_coef: float,
+        vf_coef: float,
+        max_grad_norm: float,
+        use_sde: bool,
+        sde_sample_freq: int,
+        log_std_init: float,
+        normalise_obs: bool,
+    ) -> None:
+        recorders = [EpisodeRecorder(make_env(), hide_reward) for _ in range(n_envs)]
+        extractor = {"features_extractor_class": NormalisedObservations} if normalise_obs else {}
+        net = list(hidden)
+        model = PPO(
+            "MlpPolicy",
+            _vec_env(recorders),
+            learning_rate=lr,
+            n_steps=n_steps,
+            batch_size=batch_size,
+            n_epochs=n_epochs,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            clip_range=clip_range,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            use_sde=use_sde,
+            sde_sample_freq=sde_sample_freq,
+            policy_kwargs={
+                "net_arch": {"pi": net, "vf": net},
+                "activation_fn": _activation(activation),
+                "log_std_init": log_std_init,
+                **extractor,
+            },
+            rollout_buffer_class=LearnedRewardRollout,
+            seed=seed,
+            device=device,
+        )
+        super().__init__(model, recorders)
+        if anneal_clip:
+            # SB3's own progress restarts with each call of learn(); the run's does not.
+            model.clip_range = lambda _: clip_range * max(0.0, 1 - model.num_timesteps / steps)
+
+    @property
+    def buffer(self) -> LearnedRewardRollout:
+        assert isinstance(self.model.rollout_buffer, LearnedRewardRollout)
+        return self.model.rollout_buffer
+
+    def learn(self, env_steps: int) -> list[Episode]:
+        """One rollout after the other, so that the observation statistics move between them."""
+        episodes: list[Episode] = []
+        target = self.env_steps + env_steps
+        while self.env_steps < target:
+            episodes += super().learn(1)
+            extractor = self.model.policy.features_extractor
+            if isinstance(extractor, NormalisedObservations):
+                extractor.observe(self.buffer.observations)
+        return episodes
+
+    def save(self, path: str) -> None:
+        self.model.save(path, exclude=["clip_range"])  # the closure over a run means nothing outside it
+
+
+def _vec_env(recorders: Sequence[EpisodeRecorder]) -> DummyVecEnv:
+    def given(env: gym.Env) -> Callable[[], gym.Env]:
+        return lambda: env
+
+    return DummyVecEnv([given(r) for r in recorders])
+
+
+def _variables(model: BaseAlgorithm) -> list[str]:
+    """Tensors that SB3 saves but `get_parameters` leaves out: SAC's temperature."""
+    return model._get_torch_save_params()[1]
+
+
+def _activation(name: str) -> type[torch.nn.Module]:
+    if name not in ACTIVATIONS:
+        raise UserError(f"agent.activation={name!r}: valid are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+def _random_state() -> dict[str, Any]:
+    state: Any = np.random.get_state()  # noqa: NPY002  because SB3 draws from the global streams
+    kind, keys, *rest = state
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
