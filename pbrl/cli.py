@@ -1,0 +1,57 @@
+"""`pbrl VERB key=value ...`: finds the verb, and turns what a user did wrong into one line and exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+VERBS = {
+    "demo": "a short real run with a scripted teacher, then a report",
+    "train": "one run: pbrl train env=walker-walk method=pebble; or go on: pbrl train resume=RUN_DIR",
+    "eval": "returns and success of a saved policy: pbrl eval RUN_DIR [episodes=20] [video=true]",
+    "labels": "labels as data: pbrl labels export|import|report RUN_DIR",
+    "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|experiments",
+    "doctor": "what works on this machine",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb; returns the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if args[0] in ("-V", "--version"):
+        from pbrl import __version__
+
+        print(__version__)
+        return 0
+    from pbrl.errors import UserError
+
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # the user's own modules, as with `python -m pbrl`
+    try:
+        if args[0] not in VERBS:
+            raise UserError(f"unknown command {args[0]!r}: valid are {', '.join(VERBS)}")
+        command = importlib.import_module(f"pbrl.commands.{args[0]}_command")
+        return command.main(args[1:])
+    except UserError as error:
+        print(f"pbrl: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pbrl: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+
+
+def usage() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {text}" for name, text in VERBS.items())
+    return (
+        "Preference-based reinforcement learning for control and robotics.\n\n"
+        f"usage: pbrl VERB key=value ...\n\n{verbs}\n\n"
+        "key=value is Hydra's override syntax: env=NAME chooses configs/env/NAME.yaml, feedback.budget=100 sets a\n"
+        "value. `pbrl VERB --help` shows more."
+    )

@@ -1,0 +1,49 @@
+"""The words of a command line: key=value, plain words, --flags and --option VALUE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pbrl.errors import UserError
+
+
+class Arguments:
+    """Splits arguments; unknown flags are an error that shows the first line of the help."""
+
+    def __init__(
+        self, args: Sequence[str], help_text: str, flags: Sequence[str] = (), options: Sequence[str] = ()
+    ) -> None:
+        self.help = False
+        self.flags: set[str] = set()
+        self.options: dict[str, str] = {}
+        self.words: list[str] = []
+        self.values: dict[str, str] = {}
+        self.overrides: list[str] = []  # everything that is meant for Hydra, as given
+        rest = list(args)
+        while rest:
+            arg = rest.pop(0)
+            if arg in ("-h", "--help"):
+                self.help = True
+            elif arg in flags:
+                self.flags.add(arg)
+            elif arg.split("=", 1)[0] in options:
+                name, _, value = arg.partition("=")
+                if not value and not rest:
+                    raise UserError(f"{name} needs a value")
+                self.options[name] = value or rest.pop(0)
+            elif arg.startswith("-"):
+                valid = ", ".join([*flags, *options, "--help"])
+                raise UserError(f"unknown option {arg}: valid are {valid}; {help_text.splitlines()[0]}")
+            else:
+                self.overrides.append(arg)
+                key, equals, value = arg.partition("=")
+                if equals:
+                    self.values[key] = value
+                else:
+                    self.words.append(arg)
+
+    def check_keys(self, valid: Sequence[str]) -> None:
+        """For commands with a fixed set of keys."""
+        for key in self.values:
+            if key not in valid:
+                raise UserError(f"unknown key {key!r}: valid are {', '.join(valid)}")

@@ -1,0 +1,190 @@
+"""`pbrl doctor`: tries what a run needs, each in a process of its own where a bad driver or wheel could crash it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from pbrl.commands.arguments import Arguments
+from pbrl.commands.probes import DRAW, MULTIPLY_ON_GPU, STEP_MUJOCO, TORCH, attempt
+from pbrl.errors import UserError
+
+HELP = """usage: pbrl doctor
+
+Says what works on this machine, by trying it: packages, GPU, rendering, video, environment suites, disk. "missing" is
+optional and comes with how to get it; "broken" keeps runs from working, and the exit code is then 1."""
+
+CORE = ("numpy", "torch", "gymnasium", "mujoco", "stable_baselines3", "hydra", "safetensors", "tensorboard")
+
+
+class Finding(NamedTuple):
+    state: str  # ok, missing (optional) or broken (needed)
+    what: str
+    text: str
+
+
+Check = Callable[[], Iterator[Finding]]
+
+
+def main(args: list[str]) -> int:
+    parsed = Arguments(args, HELP)
+    if parsed.help:
+        print(HELP)
+        return 0
+    if parsed.words or parsed.values:
+        raise UserError(f"pbrl doctor takes no arguments, {parsed.overrides[0]!r} given")
+    broken = 0
+    with ThreadPoolExecutor(2) as pool:  # each mostly waits for a process
+        for findings in pool.map(run, CHECKS):
+            for state, what, text in findings:
+                print(f"{state:<8} {what:<18} {text}", flush=True)
+                broken += state == "broken"
+    print(f"\n{broken} needed thing(s) broken" if broken else "\neverything that a run needs works here")
+    return 1 if broken else 0
+
+
+def run(check: Check) -> list[Finding]:
+    """What a check finds; one that fails itself is a finding too."""
+    try:
+        return list(check())
+    except Exception as error:  # a half-installed package can raise anything
+        return [Finding("broken", check.__name__, f"{type(error).__name__}: {error}")]
+
+
+def python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    enough = sys.version_info >= (3, 10)
+    yield Finding("ok" if enough else "broken", "Python", version if enough else f"{version}; 3.10 or later is needed")
+
+
+def packages() -> Iterator[Finding]:
+    from importlib.metadata import packages_distributions, version
+
+    names = packages_distributions()
+    everything = "\n".join(map(_use, CORE))
+    together = attempt(everything)[1]
+    for module in CORE:
+        problem = together and attempt(_use(module))[1]  # one by one only to find who it is
+        if problem is None:
+            yield Finding("ok", module, version(names[module][0]))
+        elif "MUJOCO_GL" in problem:
+            yield Finding("broken", module, f"{problem}; unset MUJOCO_GL")
+        else:
+            yield Finding("broken", module, f"{problem}; get it with: pip install --force-reinstall pbrl")
+
+
+def torch() -> Iterator[Finding]:
+    output, problem = attempt(TORCH)
+    if problem is not None:
+        yield Finding("broken", "torch products", problem)
+        return
+    threads, bfloat16, cuda, gpus = output.split("|")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("ok", "torch threads", f"{threads} by default on {cores} cores; a run takes threads=1 unless told")
+    if bfloat16 == "True":
+        yield Finding("ok", "bfloat16", "the processor multiplies it in hardware; wide networks are faster in it")
+    else:
+        yield Finding("missing", "bfloat16", "this processor does not multiply it in hardware; float32 is used")
+    if gpus:
+        wrong = attempt(MULTIPLY_ON_GPU)[1]
+        told = f"does not compute ({wrong})" if wrong else "computes; use it with: device=cuda agent=sac_sb3"
+        yield Finding("missing" if wrong else "ok", "GPU", f"{gpus} {told}")
+    elif cuda == "None":
+        yield Finding("missing", "GPU", "this torch is built without CUDA; pytorch.org has others. Runs use the CPU")
+    else:
+        yield Finding("missing", "GPU", "none is visible to torch. Runs use the CPU")
+
+
+def rendering() -> Iterator[Finding]:
+    from pbrl_envs.gl import HOW_TO_GET, has_display
+
+    if sys.platform == "linux":
+        backends = ["egl", "osmesa", *(["glfw"] if has_display() else [])]
+    else:
+        backends = ["cgl" if sys.platform == "darwin" else "wgl"]
+    drawn = {name: attempt(DRAW, {"MUJOCO_GL": name}) for name in backends}
+    for name, (drawer, problem) in drawn.items():
+        if problem is None:
+            yield Finding("ok", f"rendering, {name}", f"drew a frame with {drawer}")
+        else:
+            yield Finding("missing", f"rendering, {name}", problem)
+    if all(problem for _, problem in drawn.values()):
+        yield Finding("missing", "clips", f"no back end draws, so there are none; {HOW_TO_GET}")
+    chosen = os.environ.get("MUJOCO_GL")
+    if chosen and drawn.get(chosen, (None, "not one of these"))[1] is not None:
+        yield Finding("missing", "MUJOCO_GL", f"is set to {chosen}, which does not draw; unset it or choose another")
+
+
+def video() -> Iterator[Finding]:
+    _, problem = attempt("from pbrl.commands.probes import film_and_read; film_and_read()")
+    if problem is None:
+        yield Finding("ok", "video", "wrote and read a clip, H.264 in yuv420p")
+    else:
+        yield Finding("missing", "video", f"{problem}; get it with: pip install --force-reinstall 'imageio[pyav]'")
+
+
+def suites() -> Iterator[Finding]:
+    from pbrl_envs import registry
+
+    for name, suite in registry.suites().items():
+        if suite.version is None:
+            yield Finding("missing", f"suite {name}", f"not installed; get it with: {suite.install}")
+            continue
+        count, problem = attempt(f"from pbrl_envs.registry import tasks; print(len(tasks('{name}')))")
+        if problem is None:
+            yield Finding("ok", f"suite {name}", f"{suite.version}, {count} tasks")
+        else:
+            yield Finding("missing", f"suite {name}", f"{problem}; get it with: {suite.install}")
+
+
+def disk(folder: Path | None = None) -> Iterator[Finding]:
+    """Where runs go by default."""
+    folder = folder or Path.cwd()
+    try:
+        with tempfile.TemporaryDirectory(prefix=".pbrl_doctor_", dir=folder) as there:
+            file = Path(there) / "file"
+            with file.open("wb") as stream:
+                stream.write(bytes(1 << 20))
+                os.fsync(stream.fileno())
+            file.rename(file.with_suffix(".renamed"))
+        free = shutil.disk_usage(folder).free / 2**30
+        yield Finding("ok", "disk", f"{folder} can be written, {free:.0f} GiB free")
+    except OSError as error:
+        yield Finding("broken", "disk", f"{folder} cannot be written ({error.strerror}); work in another folder")
+
+
+def database(folder: Path | None = None) -> Iterator[Finding]:
+    """Labels need SQLite's write-ahead log, which network file systems may refuse."""
+    folder = folder or Path.cwd()
+    try:
+        with tempfile.TemporaryDirectory(prefix=".pbrl_doctor_", dir=folder) as there:
+            path = Path(there) / "labels.sqlite"
+            one, two = sqlite3.connect(path), sqlite3.connect(path)
+            mode = one.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            with one:
+                one.execute("CREATE TABLE answers (value REAL)")
+            one.execute("BEGIN IMMEDIATE")
+            one.execute("INSERT INTO answers VALUES (1)")
+            seen = two.execute("SELECT count(*) FROM answers").fetchone()[0]  # a reader while another writes
+            one.commit()
+            one.close()
+            two.close()
+        if mode != "wal" or seen:
+            raise sqlite3.OperationalError(f"journal mode is {mode}")
+        yield Finding("ok", "labels", f"SQLite {sqlite3.sqlite_version} reads while it writes")
+    except (OSError, sqlite3.Error) as error:
+        yield Finding("broken", "labels", f"SQLite fails in {folder} ({error}); put runs on a local disk")
+
+
+CHECKS: tuple[Check, ...] = (python, packages, torch, rendering, video, suites, disk, database)
+
+
+def _use(module: str) -> str:
+    return STEP_MUJOCO if module == "mujoco" else f"import {module}"

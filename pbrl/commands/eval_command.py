@@ -1,0 +1,114 @@
+"""`pbrl eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pbrl.commands.arguments import Arguments
+from pbrl.commands.values import free_name, new_file, run_folder, whole_number, yes_or_no
+from pbrl.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from pbrl.training.saved import SavedRun
+
+HELP = """usage: pbrl eval RUN_DIR [episodes=20] [seed=0] [checkpoint=last|STEP] [video=true] [report=true] [out=FILE]
+
+Runs the saved policy without noise and prints its true return, success and episode length, and how well the learned
+reward correlates with the true one. The same seed gives the same episodes.
+
+  checkpoint=   last or a step, instead of the newest policy (policy.zip, or a checkpoint that is newer)
+  out=FILE      where the numbers go (default: RUN_DIR/eval.json, eval_2.json, ...; nothing is overwritten)
+  video=true    also writes RUN_DIR/videos/policy.mp4 (policy_2.mp4, ...)
+  report=true   also makes RUN_DIR/report.html anew
+
+example: pbrl eval runs/halfcheetah/pebble/20250101-120000_s0 episodes=50 video=true"""
+
+
+def main(args: list[str]) -> int:
+    parsed = Arguments(args, HELP)
+    if parsed.help:
+        print(HELP)
+        return 0
+    parsed.check_keys(("episodes", "seed", "checkpoint", "video", "report", "out"))
+    path = run_folder(parsed.words, HELP.splitlines()[0])
+    episodes = whole_number(parsed, "episodes", 20, 1)
+    seed = whole_number(parsed, "seed", 0, 0)
+    video, report = yes_or_no(parsed, "video", False), yes_or_no(parsed, "report", False)
+    out = new_file(parsed, "out", path / "eval.json")
+
+    try:
+        result = _run(path, parsed.values.get("checkpoint"), out, episodes, seed, video)
+        print(describe(result))
+        print(f"written to {out}" + (f", clip in {result['video']}" if video else ""))
+        if report:
+            _report(path, parsed.values.get("checkpoint"))
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: {error.strerror or one_line(error)}") from error
+    return 0
+
+
+def _run(path: Path, checkpoint: str | None, out: Path, episodes: int, seed: int, video: bool) -> dict[str, Any]:
+    from pbrl.training.run_dir import write_json
+    from pbrl.training.saved import load_run
+    from pbrl.training.video import film
+
+    saved = load_run(path, checkpoint)
+    clip = free_name(path / "videos" / "policy.mp4") if video else None
+    if clip is not None:  # first: where nothing renders, nobody waits for all the episodes to learn it
+        film(clip, saved.make_env, saved.act, seed=seed)
+    result = {"run": str(path), **evaluate(saved, episodes, seed), "video": str(clip) if clip else None}
+    write_json(out, result)
+    return result
+
+
+def _report(path: Path, checkpoint: str | None) -> None:
+    from pbrl.training.report import write_report
+    from pbrl.training.saved import load_run
+
+    report = write_report(load_run(path, checkpoint))
+    print("\n".join([f"report: {report.file}", *report.notes]))
+
+
+def evaluate(saved: SavedRun, episodes: int, seed: int) -> dict[str, Any]:
+    """The content of eval.json."""
+    import math
+
+    import numpy as np
+
+    from pbrl.training.evaluate import Evaluation
+    from pbrl.training.feedback import correlation
+    from pbrl.training.rollout import roll_out, steps_of
+
+    done = roll_out(saved.make_env, saved.act, episodes, seed)
+    measured = Evaluation(
+        returns=np.array([e.true_reward.sum(dtype=np.float64) for e in done]),
+        lengths=np.array([len(e) for e in done]),
+        successes=np.array([e.success for e in done if e.success is not None]),
+    )
+    r = math.nan
+    if saved.reward is not None:
+        obs, actions, true_reward = steps_of(done)
+        r = correlation(saved.reward(obs, actions), true_reward)
+    return {
+        "policy": saved.source,
+        "env_steps": saved.env_steps,
+        "episodes": episodes,
+        "seed": seed,
+        **measured.row(),
+        "reward_correlation": None if math.isnan(r) else r,
+        "returns": measured.returns.tolist(),
+        "lengths": measured.lengths.tolist(),
+    }
+
+
+def describe(result: dict[str, Any]) -> str:
+    """One line."""
+    parts = [f"return {result['return_mean']:.1f} ± {result['return_std']:.1f}"]
+    if result["success_rate"] is not None:
+        parts.append(f"success {result['success_rate']:.0%}")
+    parts.append(f"length {result['episode_length']:.0f}")
+    if result["reward_correlation"] is not None:
+        parts.append(f"correlation of learned and true reward {result['reward_correlation']:.2f}")
+    episodes = f"{result['episodes']} episode" + ("s" if result["episodes"] > 1 else "")
+    return f"{', '.join(parts)}  ({episodes}, {result['policy']} of step {result['env_steps']})"

@@ -1,0 +1,82 @@
+"""`pbrl labels`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pbrl.commands.arguments import Arguments
+from pbrl.commands.values import run_folder, yes_or_no
+from pbrl.errors import UserError
+
+HELP = """usage: pbrl labels export|import|report RUN_DIR [key=value ...]
+
+  export RUN_DIR out=FOLDER [true_reward=false] [states=false]
+      writes the standing answers as a label set, which any run can import; FOLDER must not exist yet.
+      true_reward=false leaves out what teachers know, states=false what clips are drawn from
+  import RUN_DIR from=FOLDER
+      adds a label set to the labels of a run; importing it twice adds nothing
+  report RUN_DIR [--json]
+      how many labels there are, how decided, by whom, and how often they agree with the true return
+
+example: pbrl labels export runs/halfcheetah/pebble/20250101-120000_s0 out=my_labels"""
+
+KEYS = {"export": ("out", "true_reward", "states"), "import": ("from",), "report": ()}
+
+
+def main(args: list[str]) -> int:
+    parsed = Arguments(args, HELP, flags=("--json",))
+    if parsed.help:
+        print(HELP)
+        return 0
+    action, *words = parsed.words or ["nothing"]
+    if action not in KEYS:
+        raise UserError(f"pbrl labels: expected export, import or report, not {action}; {HELP.splitlines()[0]}")
+    parsed.check_keys(KEYS[action])
+    if "--json" in parsed.flags and action != "report":
+        raise UserError(f"--json belongs to `pbrl labels report`, not to {action}")
+    path = run_folder(words, HELP.splitlines()[0])
+    try:
+        {"export": export, "import": import_, "report": report}[action](path, parsed)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: {error.strerror}") from error
+    return 0
+
+
+def export(path: Path, parsed: Arguments) -> None:
+    out = Path(_required(parsed, "out", "a new folder"))
+    true_reward, states = yes_or_no(parsed, "true_reward", True), yes_or_no(parsed, "states", True)
+
+    from pbrl.data.label_sets import export_labels
+
+    counts = export_labels(path, out, true_reward=true_reward, states=states)["counts"]
+    print(f"{counts['answers']} answers exported to {out} ({counts['skipped']} of them skips)")
+
+
+def import_(path: Path, parsed: Arguments) -> None:
+    source = Path(_required(parsed, "from", "the folder of a label set"))
+    if not source.is_dir():
+        raise UserError(f"from={source}: there is no such folder; it is made by pbrl labels export")
+
+    from pbrl.data.label_sets import import_labels
+
+    added = import_labels(path, source)
+    print(f"{added['answers_added']} answers added to {path}, {added['answers_known']} were there already")
+
+
+def report(path: Path, parsed: Arguments) -> None:
+    from pbrl.data.label_report import format_report, label_report
+
+    found: dict[str, Any] = label_report(path)
+    if "--json" in parsed.flags:
+        import json
+
+        print(json.dumps(found, indent=2))
+    else:
+        print(format_report(found), end="")
+
+
+def _required(parsed: Arguments, key: str, what: str) -> str:
+    if not (text := parsed.values.get(key)):
+        raise UserError(f"{key}= is missing: {what}, as {key}=my_labels")
+    return text

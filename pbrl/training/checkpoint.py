@@ -1,0 +1,124 @@
+"""Checkpoints that are either whole or absent, and are checked before use. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pbrl.errors import UserError
+from pbrl.files import sync
+
+MANIFEST = "manifest.json"
+
+
+class Checkpoints:
+    """`checkpoints/<step>/` with a `last` pointer. Written beside, synced, renamed: a kill leaves the old in force."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """state: nested dicts and lists of tensors, arrays and plain values."""
+        self.folder.mkdir(exist_ok=True)
+        partial = self.folder / f"{step}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        tensors: dict[str, torch.Tensor] = {}
+        tree = _take_out(state, tensors, "")
+        (partial / "state.json").write_text(json.dumps(tree))
+        torch.save(tensors, partial / "tensors.pt")
+        manifest = {p.name: {"bytes": p.stat().st_size, "crc32": _crc32(p)} for p in sorted(partial.iterdir())}
+        (partial / MANIFEST).write_text(json.dumps(manifest))
+        for file in partial.iterdir():
+            sync(file)
+        final = self.folder / str(step)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        sync(self.folder)
+        pointer = self.folder / "last.partial"
+        pointer.write_text(f"{step}\n")
+        sync(pointer)
+        pointer.rename(self.folder / "last")
+        self._prune(step)
+
+    def last(self) -> Path | None:
+        """The newest whole checkpoint, or None before the first."""
+        pointer = self.folder / "last"
+        if not pointer.exists():  # killed just before the first was pointed to, or the pointer was lost
+            names = self._names() if self.folder.is_dir() else []
+            return self.folder / names[-1] if names else None
+        path = self.folder / pointer.read_text(errors="replace").strip()
+        if not path.name.isdigit() or not path.is_dir():
+            raise UserError(f"{pointer} names {path.name!r}, which is not a checkpoint; valid: {self._names()}")
+        return path
+
+    def load(self, path: Path) -> dict[str, Any]:
+        try:
+            manifest = json.loads((path / MANIFEST).read_text())
+            damaged = [n for n, m in manifest.items() if not _intact(path / n, m)]
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            damaged = [MANIFEST]
+        if damaged:
+            others = [n for n in self._names() if n != path.name]
+            way_out = f"write {others[-1]} into {self.folder / 'last'} to go on from there" if others else "start anew"
+            raise UserError(f"checkpoint {path} is damaged ({', '.join(damaged)}); {way_out}")
+        tensors = torch.load(path / "tensors.pt", weights_only=True, map_location="cpu")
+        return _put_back(json.loads((path / "state.json").read_text()), tensors)
+
+    def _names(self) -> list[str]:
+        return sorted((p.name for p in self.folder.iterdir() if p.name.isdigit()), key=int)
+
+    def _prune(self, current: int) -> None:
+        """Keeps the newest few up to `current`; later ones belong to a future that this run left behind."""
+        past = [n for n in self._names() if int(n) <= current]
+        for name in set(self._names()) - set(past[-self.keep :]):
+            shutil.rmtree(self.folder / name)
+
+
+def _take_out(value: Any, tensors: dict[str, torch.Tensor], path: str) -> Any:
+    """The tree as JSON, with tensors and arrays moved to `tensors` under their path."""
+    if isinstance(value, dict):
+        # JSON knows only string keys; optimisers number their parameters.
+        return {"dict": [[k, _take_out(v, tensors, f"{path}/{k}")] for k, v in value.items()]}
+    if isinstance(value, (list, tuple)):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_take_out(v, tensors, f"{path}/{i}") for i, v in enumerate(value)]}
+    if isinstance(value, (np.ndarray, np.generic)):
+        tensors[path] = torch.from_numpy(np.ascontiguousarray(value))
+        return {"array": path, "shape": list(value.shape)}
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value.detach()
+        return {"tensor": path}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return {"value": value}
+    raise TypeError(f"checkpoint{path}: cannot store a {type(value).__name__}")
+
+
+def _put_back(node: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
+    ((kind, content),) = [(k, v) for k, v in node.items() if k != "shape"]
+    if kind == "dict":
+        return {k: _put_back(v, tensors) for k, v in content}
+    if kind in ("list", "tuple"):
+        items = [_put_back(v, tensors) for v in content]
+        return tuple(items) if kind == "tuple" else items
+    if kind == "array":
+        return tensors[content].numpy().reshape(node["shape"])
+    return tensors[content] if kind == "tensor" else content
+
+
+def _crc32(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return crc
+
+
+def _intact(path: Path, expected: dict[str, int]) -> bool:
+    return path.is_file() and path.stat().st_size == expected["bytes"] and _crc32(path) == expected["crc32"]

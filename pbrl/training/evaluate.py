@@ -1,0 +1,66 @@
+"""How good a policy is, measured in environments of its own so that training is never disturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+
+from pbrl.data.recorder import episode_seed
+from pbrl.errors import UserError
+
+LONGEST_EPISODE = 100_000  # steps; beyond it the environment is taken to have no end
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    returns: np.ndarray  # (n,) true returns
+    lengths: np.ndarray  # (n,) steps
+    successes: np.ndarray  # (n,) max of info["success"] over the episode; empty where the task has none
+
+    def row(self) -> dict[str, float | None]:
+        """The columns of evaluations.csv."""
+        return {
+            "return_mean": float(self.returns.mean()),
+            "return_std": float(self.returns.std()),
+            "success_rate": float(self.successes.mean()) if len(self.successes) else None,
+            "episode_length": float(self.lengths.mean()),
+        }
+
+
+class Evaluator:
+    """Runs the same n seeded episodes at each evaluation, all at once, so that one forward pass serves them all."""
+
+    def __init__(self, make_env: Callable[[], gym.Env], episodes: int, seed: int) -> None:
+        self.envs = [make_env() for _ in range(episodes)]
+        self.seed = seed
+
+    def __call__(self, act: Callable[[np.ndarray], np.ndarray]) -> Evaluation:
+        """act: observations (M, O) -> actions (M, A)."""
+        n = len(self.envs)
+        obs = np.stack([env.reset(seed=episode_seed(self.seed, i))[0] for i, env in enumerate(self.envs)])
+        returns, lengths, success = np.zeros(n), np.zeros(n, int), np.full(n, np.nan)
+        running = np.arange(n)
+        while len(running):
+            if lengths[running[0]] == LONGEST_EPISODE:
+                raise UserError(
+                    f"an episode has not ended after {LONGEST_EPISODE} steps; give the environment a time limit, "
+                    "as env=gym has in env.max_episode_steps=1000"
+                )
+            actions = act(obs[running])
+            ended = []
+            for i, action in zip(running, actions, strict=True):
+                obs[i], reward, terminated, truncated, info = self.envs[i].step(action)
+                returns[i] += reward
+                lengths[i] += 1
+                if "success" in info:
+                    success[i] = np.fmax(success[i], float(info["success"]))
+                ended.append(terminated or truncated)
+            running = running[~np.array(ended)]
+        return Evaluation(returns, lengths, success[~np.isnan(success)])
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()

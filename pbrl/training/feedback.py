@@ -1,0 +1,232 @@
+"""One feedback session: choose questions, ask them, learn from the answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from pbrl.data.episodes import Episode, EpisodeStore
+from pbrl.data.labels import LabelStore
+from pbrl.data.preferences import PreferenceDataset
+from pbrl.errors import UserError
+from pbrl.losses import preference_accuracy
+from pbrl.queries.samplers import preference_probability, uniform
+from pbrl.queries.schedule import session_size
+from pbrl.training.fit import fit_reward
+from pbrl.types import Answers, QuerySampler, RewardModel, Segments, Teacher
+
+ACCURACY_PAIRS, CORRELATION_STEPS = 256, 5000
+
+
+@dataclass
+class Counts:
+    """What was asked so far and how it was answered."""
+
+    asked: int = 0
+    decisive: int = 0
+    equal: int = 0
+    skipped: int = 0
+
+    @property
+    def labels(self) -> int:
+        return self.decisive + self.equal
+
+
+class FeedbackLoop:
+    """Everything between episodes and a better reward model.
+
+    Accounting: `counts: asked` charges each question to the budget, also one that is skipped (as B-Pref does);
+    `counts: answered` charges only answers.
+    """
+
+    def __init__(
+        self,
+        config: DictConfig,
+        fit: dict[str, Any],
+        steps: int,
+        model: RewardModel,
+        teacher: Teacher,
+        annotator: str,
+        sampler: QuerySampler,
+        sampler_name: str,
+        labels: LabelStore,
+        rngs: dict[str, torch.Generator],
+    ) -> None:
+        self.config, self.fit, self.steps = config, fit, steps
+        self.model, self.teacher, self.annotator = model, teacher, annotator
+        self.sampler, self.sampler_name = sampler, sampler_name
+        self.labels, self.rngs = labels, rngs
+        self.preferences = PreferenceDataset(config.heldout, rngs["preferences"])
+        self.counts = Counts()
+        self.sessions, self.updates = 0, 0
+        self.imported = 0  # the last imported query that was taken
+        self.observed: list[np.ndarray] = []  # observations since the last session, for the input statistics
+
+    @property
+    def spent(self) -> int:
+        return self.counts.asked if self.config.counts == "asked" else self.counts.labels
+
+    @property
+    def exhausted(self) -> bool:
+        return self.spent >= self.config.budget
+
+    @property
+    def has_reward(self) -> bool:
+        """Something was learned: before the first answer the model is noise, and nothing may follow it."""
+        return self.updates > 0
+
+    def can_ask(self, episodes: EpisodeStore) -> bool:
+        """There is budget left, and an episode to ask about; if not, the session waits for one."""
+        if self.exhausted or len(episodes) == 0:
+            return False
+        if episodes.count_starts(self.segment_length, self.config.pool_episodes).any():
+            return True
+        if self.sessions == 0 and not episodes.any_terminated:  # time limits alone: later episodes are no longer
+            valid = f"valid are 2 to {episodes.lengths.max()} steps"
+            raise UserError(f"feedback.segment_length={self.segment_length}: no episode is that long; {valid}")
+        return False
+
+    @property
+    def segment_length(self) -> int:
+        return self.config.segment_length
+
+    def session(self, episodes: EpisodeStore, env_steps: int) -> dict[str, float]:
+        """Asks and learns; returns `reward/*` and `feedback/*` figures."""
+        if self.observed:
+            self.model.observe(np.concatenate(self.observed))
+            self.observed.clear()
+        self._take_imported()
+        left, right, disagreement = self._questions(episodes, env_steps)
+        queries = self.labels.ask(
+            self.sessions,
+            env_steps,
+            left,
+            right,
+            left_states=episodes.states(left.ids.numpy(), self.segment_length),
+            right_states=episodes.states(right.ids.numpy(), self.segment_length),
+            sampler=self.sampler_name,
+        )
+        answers = self.teacher.answer(left, right)
+        self.labels.answer(queries, answers, self.annotator)
+        fresh = self._fresh_accuracy(left, right, answers.prefers_right, answers.answered)
+        self.preferences.add(left, right, answers)
+        self._count(answers.prefers_right, answers.answered)
+        self.sessions += 1
+        fit = fit_reward(self.model, self.preferences, members=self.model.members, rng=self.rngs["fit"], **self.fit)
+        self.updates += int(fit.pop("updates"))
+        metrics = {"fresh_accuracy": fresh, "disagreement": disagreement, "updates": self.updates} | fit
+        return {f"reward/{k}": v for k, v in (metrics | self.quality(episodes)).items()} | self.metrics()
+
+    def observe(self, finished: list[Episode]) -> None:
+        """New episodes: the teacher's thresholds and the model's input statistics follow them."""
+        self.teacher.observe(finished)
+        if not self.exhausted:
+            self.observed.extend(e.obs[:-1] for e in finished)
+
+    def metrics(self) -> dict[str, float]:
+        c = self.counts
+        return {
+            "feedback/labels": c.labels,
+            "feedback/decisive": c.decisive,
+            "feedback/equal": c.equal,
+            "feedback/skipped": c.skipped,
+        }
+
+    @torch.no_grad()
+    def quality(self, episodes: EpisodeStore) -> dict[str, float]:
+        """How well the reward agrees with the true one on recent episodes; evaluation only, nothing learns from it."""
+        rng = torch.Generator().manual_seed(self.sessions)
+        pool = self.config.pool_episodes
+        left, right = (episodes.sample(ACCURACY_PAIRS, self.segment_length, rng, pool) for _ in range(2))
+        scores = self._mean_scores(left, right)
+        true = [s.true_reward.sum(1) for s in (left, right)]
+        better = torch.where(true[0] == true[1], 0.5, (true[1] > true[0]).float())
+        obs, actions, reward = episodes.recent_steps(CORRELATION_STEPS)
+        return {
+            "true_accuracy": float(preference_accuracy(*scores, better)),
+            "corr_true": correlation(self.model.step_reward(obs, actions), reward),
+        }
+
+    def _take_imported(self) -> None:
+        """Answers that `pbrl labels import` brought since the last session; they cost no budget."""
+        queries = [q.id for q in self.labels.queries() if q.session < 0 and q.id > self.imported]
+        found = self.labels.comparisons(queries) if queries else None
+        if found is not None:
+            expected = (self.segment_length, self.model.obs_size)
+            if (found.left.steps, found.left.obs.shape[-1]) != expected:
+                raise UserError(
+                    f"imported labels in {self.labels.path} have segments of {found.left.steps} steps and "
+                    f"{found.left.obs.shape[-1]} observations; this run has {expected[0]} and {expected[1]}"
+                )
+            answered = torch.ones(len(found), dtype=torch.bool)
+            self.preferences.add(found.left, found.right, Answers(found.prefers_right, answered))
+        self.imported = max(queries, default=self.imported)
+
+    def _questions(self, episodes: EpisodeStore, env_steps: int) -> tuple[Segments, Segments, float]:
+        """The pairs of this session, and the members' disagreement on the candidates they were chosen from."""
+        c = self.config
+        n = min(session_size(c.schedule, c.per_session, env_steps, self.steps), c.budget - self.spent)
+        rng = self.rngs["queries"]
+        left, right = (episodes.sample(c.candidates * n, c.segment_length, rng, c.pool_episodes) for _ in range(2))
+        # Before the first answer the model knows nothing: any choice by it would be noise with a bias.
+        choose = self.sampler if self.has_reward else uniform
+        rows = choose(self.model, left, right, n, self.preferences.all, rng)
+        disagreement = preference_probability(self.model, left, right).std(0, unbiased=False).mean()
+        return left[rows], right[rows], float(disagreement)
+
+    @torch.no_grad()
+    def _fresh_accuracy(
+        self, left: Segments, right: Segments, prefers_right: torch.Tensor, answered: torch.Tensor
+    ) -> float:
+        """How many of the new answers the model foresaw; the sampler chose hard ones, so it is a lower bound."""
+        if not answered.any():
+            return math.nan
+        scores = self._mean_scores(left[answered], right[answered])
+        return float(preference_accuracy(*scores, prefers_right[answered]))
+
+    def _mean_scores(self, left: Segments, right: Segments) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.model.score(left).mean(0), self.model.score(right).mean(0)
+
+    def _count(self, prefers_right: torch.Tensor, answered: torch.Tensor) -> None:
+        equal = int(((prefers_right == 0.5) & answered).sum())
+        self.counts.asked += len(answered)
+        self.counts.equal += equal
+        self.counts.decisive += int(answered.sum()) - equal
+        self.counts.skipped += int((~answered).sum())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.model.optimizer.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "preferences": self.preferences.state_dict(),
+            "counts": vars(self.counts).copy(),
+            "sessions": self.sessions,
+            "updates": self.updates,
+            "imported": self.imported,
+            "observed": self.observed,
+            "rngs": {k: g.get_state() for k, g in self.rngs.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.model.optimizer.load_state_dict(state["optimizer"])
+        self.teacher.load_state_dict(state["teacher"])
+        self.preferences.load_state_dict(state["preferences"])
+        self.counts = Counts(**state["counts"])
+        self.sessions, self.updates, self.imported = state["sessions"], state["updates"], state["imported"]
+        self.observed = list(state["observed"])
+        for name, generator_state in state["rngs"].items():
+            self.rngs[name].set_state(generator_state)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's r; NaN where one side is constant."""
+    if a.std() == 0 or b.std() == 0:
+        return math.nan
+    return float(np.corrcoef(a, b)[0, 1])

@@ -1,0 +1,126 @@
+"""The figures of a report as inline SVG whose colours are the page's, so that one drawing serves light and dark."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+Rows = Sequence[dict[str, float | None]]
+
+# Colours that nothing else has, each exchanged for a CSS variable of the page.
+INK, MUTED, GRID, AGENT, RANDOM, THIRD = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"
+VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", AGENT: "agent", RANDOM: "random", THIRD: "third"}
+
+SHOWN_STEPS = 350  # points per policy in the scatter; more only make the page heavy
+
+
+class Steps(NamedTuple):
+    """Rewards of the same steps."""
+
+    true: np.ndarray  # (M,)
+    learned: np.ndarray  # (M,)
+
+
+def learning_curve(evaluations: Rows, x: str, x_label: str, random_return: float) -> str:
+    """Evaluation return over a column of evaluations.csv, with the spread over its episodes."""
+    figure, axes = _axes(x_label, "return of an episode")
+    xs, mean, std = (column(evaluations, k) for k in (x, "return_mean", "return_std"))
+    axes.axhline(random_return, color=RANDOM, lw=1.5, ls=(0, (4, 3)), label="random policy")
+    axes.fill_between(xs, mean - std, mean + std, color=AGENT, alpha=0.16, lw=0)
+    axes.plot(xs, mean, color=AGENT, lw=2, marker="o", ms=3.5, label="this run (band: ± 1 std of episodes)")
+    _legend(axes)
+    return _svg(figure, f"{x}-curve", f"Evaluation return against {x_label}")
+
+
+def reward_scatter(policy: Steps, random: Steps) -> str:
+    """Learned against true reward, step by step."""
+    figure, axes = _axes("true reward of the step", "learned reward of the step")
+    for steps, color, label in ((random, RANDOM, "random actions"), (policy, AGENT, "final policy")):
+        some = np.linspace(0, len(steps.true) - 1, min(SHOWN_STEPS, len(steps.true))).astype(int)
+        axes.scatter(steps.true[some], steps.learned[some], s=11, color=color, alpha=0.55, lw=0, label=label)
+    _legend(axes)
+    return _svg(figure, "scatter", "Learned reward against true reward, one point per step")
+
+
+def accuracy_curve(sessions: Rows) -> str:
+    """How often the learned reward orders a pair right, after each feedback session."""
+    figure, axes = _axes("labels", "share of pairs ordered right")
+    axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (1, 3)))
+    kinds = {
+        "reward/true_accuracy": ("random pairs, by true return", AGENT, "-"),
+        "reward/heldout_accuracy": ("held-out answers", INK, "-"),
+        "reward/fresh_accuracy": ("new answers, before learning them", THIRD, "-"),
+        "reward/accuracy": ("answers it learned from", MUTED, (0, (4, 3))),
+    }
+    for name, (label, color, style) in kinds.items():
+        values = column(sessions, name)
+        if np.isfinite(values).any():
+            labels = column(sessions, "feedback/labels")
+            axes.plot(labels, values, color=color, lw=1.8, ls=style, marker="o", ms=3.5, label=label)
+    axes.set_ylim(0, 1.03)
+    axes.set_xlim(left=0)
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    _legend(axes)
+    return _svg(figure, "accuracy", "Accuracy of the learned reward against labels")
+
+
+def column(rows: Rows, name: str) -> np.ndarray:
+    """One column as numbers, NaN where there is none."""
+    return np.array([math.nan if (value := row.get(name)) is None else value for row in rows])
+
+
+def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.0, 3.1), layout="constrained")  # inches; a phone's width at the size of its text
+    axes = figure.subplots()
+    axes.set_xlabel(x_label, color=MUTED)
+    axes.set_ylabel(y_label, color=MUTED)
+    axes.grid(axis="y", color=GRID, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.tick_params(colors=MUTED, length=0)
+    axes.xaxis.set_major_formatter(_short)
+    axes.yaxis.set_major_formatter(_short)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    return figure, axes
+
+
+def _short(value: float, _: Any = None) -> str:
+    """10k for 10000."""
+    text = f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _legend(axes: Axes) -> None:
+    """Above the axes, where it hides no data."""
+    legend = axes.figure.legend(loc="outside upper left", ncols=1, frameon=False, labelcolor=INK, handlelength=1.6)
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
+
+
+def _svg(figure: Figure, name: str, title: str) -> str:
+    text = io.StringIO()
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.5}
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context(style):
+        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+    svg = text.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)  # names must be unique on the page
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    for color, variable in VARIABLES.items():
+        svg = svg.replace(color, f"var(--{variable})")
+    return re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg \1 role="img" aria-label="{title}">', svg, count=1)

@@ -1,0 +1,293 @@
+"""The online loop: act, ask, learn the reward, learn the policy. Reads top to bottom; it alone logs."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from pbrl.agents.sb3 import SACAgent
+from pbrl.data.episodes import Episode
+from pbrl.errors import UserError, one_line
+from pbrl.files import replacing
+from pbrl.training.build import OnlineParts, build_online, check, questions_in_time
+from pbrl.training.checkpoint import Checkpoints
+from pbrl.training.feedback import FeedbackLoop
+from pbrl.training.log import RunLog
+from pbrl.training.progress import Progress
+from pbrl.training.run_dir import RunDir, write_json
+
+ROLLOUT_WINDOW = 100  # episodes averaged in rollout/*, as in SB3
+
+
+class OnlineRun:
+    """One run from its config to its summary; `load_state_dict` puts it where a checkpoint left it."""
+
+    def __init__(self, config: Any, run: RunDir) -> None:
+        self.config, self.run = config, run
+        self.parts: OnlineParts = build_online(config, run)
+        self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
+        self.due = {
+            "log": config.log_every,
+            "evaluation": config.evaluation.every,
+            "feedback": config.feedback.first,
+            "checkpoint": config.checkpoint.every,
+        }
+        self.recent: deque[dict[str, float]] = deque(maxlen=ROLLOUT_WINDOW)
+        self.wall_s = 0.0
+        self.latest: dict[str, float] = {}  # of the last feedback session
+        self.last_evaluation: dict[str, Any] = {}
+        self._log: RunLog | None = None
+        self._interrupted = False
+
+    def train(self) -> bool:
+        """Runs to the end; False if Ctrl-C ended it early (after saving)."""
+        agent, episodes, feedback = self.parts.agent, self.parts.episodes, self.parts.feedback
+        started, first_step = time.monotonic() - self.wall_s, agent.env_steps
+        with _StopOnInterrupt(self), Progress(self.config.steps) as progress:
+            if not self.last_evaluation:
+                self._evaluate()
+            while agent.env_steps < self.config.steps and not self._interrupted:
+                finished = agent.learn(self._until_next())
+                episodes.add(finished)
+                self._note(finished)
+                self.wall_s = time.monotonic() - started
+                over = agent.env_steps >= self.config.steps  # the end is evaluated, logged and saved, due or not
+                if feedback is not None:
+                    feedback.observe(finished)
+                    # No session at the very end: its answers would teach nobody.
+                    if self._is_due("feedback") and not over and feedback.can_ask(episodes):
+                        self._advance("feedback", self.config.feedback.every)
+                        had_reward = feedback.has_reward
+                        self.latest = feedback.session(episodes, agent.env_steps)
+                        if feedback.has_reward:
+                            self._adopt_reward(feedback, first=not had_reward)
+                if self._is_due("evaluation") or over:
+                    self._advance("evaluation", self.config.evaluation.every)
+                    self._evaluate()
+                if self._is_due("log") or over:
+                    self._advance("log", self.config.log_every)
+                    self._write_progress((agent.env_steps - first_step) / (time.monotonic() - started))
+                if self._is_due("checkpoint") or self._interrupted or over:
+                    self._advance("checkpoint", self.config.checkpoint.every)
+                    self.checkpoints.save(agent.env_steps, self.state_dict())
+                progress.update(agent.env_steps, self.last_evaluation.get("return_mean"), self.labels)
+        complete = agent.env_steps >= self.config.steps
+        self.finish("finished" if complete else "interrupted")
+        self.run.unlock()
+        return complete
+
+    @property
+    def log(self) -> RunLog:
+        """Opened at first use: a resumed run goes on with its files instead of starting them afresh."""
+        if self._log is None:
+            self.open_log()
+        assert self._log is not None
+        return self._log
+
+    def open_log(self, lengths: dict[str, int] | None = None, purge_step: int | None = None) -> None:
+        self._log = RunLog(self.run.path, lengths, purge_step)
+
+    @property
+    def labels(self) -> int:
+        return self.parts.feedback.counts.labels if self.parts.feedback is not None else 0
+
+    def interrupt(self) -> None:
+        """Stop at the end of this round, with a checkpoint."""
+        self._interrupted = True
+
+    def _adopt_reward(self, feedback: FeedbackLoop, first: bool) -> None:
+        """The agent's past and future get the new reward; the critic that valued exploring is replaced once."""
+        agent, method = self.parts.agent, self.config.method
+        agent.set_intrinsic(None)
+        agent.set_reward(feedback.model.step_reward)
+        if first and isinstance(agent, SACAgent):  # build_online refuses others that ask for this
+            if method.reset_critic:
+                agent.reset_critic()
+            if method.critic_updates:
+                agent.update(method.critic_updates)
+
+    def _until_next(self) -> int:
+        """Environment steps until something is due, so that rounds end exactly there."""
+        here = self.parts.agent.env_steps
+        # A session that waits for its first segment stays due: look again at the next log row.
+        waiting = [step for step in (*self.due.values(), self.config.steps) if step > here]
+        return min(waiting) - here
+
+    def _is_due(self, event: str) -> bool:
+        return self.parts.agent.env_steps >= self.due[event]
+
+    def _advance(self, event: str, every: int) -> None:
+        """To the next multiple of `every` after the event's first time; rounds of PPO may jump over several."""
+        here = self.parts.agent.env_steps
+        if self.due[event] <= here:
+            self.due[event] += every * ((here - self.due[event]) // every + 1)
+
+    def _note(self, finished: list[Episode]) -> None:
+        feedback = self.parts.feedback
+        model = feedback.model if feedback is not None and feedback.has_reward else None
+        for e in finished:
+            row = {"ep_rew_mean": float(e.true_reward.sum()), "ep_len_mean": float(len(e))}
+            if e.success is not None:
+                row["success_rate"] = e.success
+            if model is not None:
+                row["ep_learned_rew_mean"] = float(model.step_reward(e.obs[:-1], e.actions).sum())
+            self.recent.append(row)
+
+    def _write_progress(self, fps: float) -> None:
+        agent = self.parts.agent
+        metrics: dict[str, float] = {
+            "time/total_timesteps": agent.env_steps,
+            "time/fps": round(fps, 1),
+            "time/time_elapsed": round(self.wall_s, 1),
+        }
+        for name in ("ep_rew_mean", "ep_len_mean", "success_rate", "ep_learned_rew_mean"):
+            if values := [row[name] for row in self.recent if name in row]:
+                metrics[f"rollout/{name}"] = float(np.mean(values))
+        metrics |= agent.metrics() | self.latest
+        if self.parts.feedback is not None:
+            metrics |= self.parts.feedback.metrics()
+        self.latest = {}
+        self.log.write(agent.env_steps, {k: v for k, v in metrics.items() if not math.isnan(v)})
+
+    def _evaluate(self) -> None:
+        evaluation = self.parts.evaluator(lambda obs: self.parts.agent.act(obs, deterministic=True))
+        self.last_evaluation = {
+            "env_steps": self.parts.agent.env_steps,
+            "labels": self.labels,
+            **evaluation.row(),
+            "wall_s": round(self.wall_s, 1),
+        }
+        self.log.write_evaluation(self.last_evaluation)
+
+    def finish(self, status: str) -> None:
+        """Writes the policy, the reward and the summary."""
+        from safetensors.torch import save_file
+
+        from pbrl.training.run_dir import versions
+
+        feedback, agent = self.parts.feedback, self.parts.agent
+        with replacing(self.run.policy) as partial:
+            agent.save(str(partial))
+        quality: dict[str, float] = {}
+        if feedback is not None:
+            weights = {k: v.contiguous() for k, v in feedback.model.state_dict().items()}
+            with replacing(self.run.reward) as partial:
+                save_file(weights, str(partial))
+            if feedback.has_reward:
+                quality = feedback.quality(self.parts.episodes)
+            feedback.labels.close()
+        self.log.close()
+        accuracy = quality.get("true_accuracy", math.nan)
+        config = self.config
+        write_json(
+            self.run.summary,
+            {
+                "env": config.env.name,
+                "method": config.method.name,
+                "agent": config.agent._target_.rsplit(".", 1)[-1],
+                "teacher": config.teacher.name,
+                "seed": config.seed,
+                "status": status,
+                "env_steps": agent.env_steps,
+                "labels": self.labels,
+                "final_return": self.last_evaluation["return_mean"],
+                "final_success": self.last_evaluation["success_rate"],
+                "reward_accuracy": None if math.isnan(accuracy) else accuracy,
+                "reward_updates": feedback.updates if feedback is not None else 0,
+                "wall_s": round(self.wall_s, 1),
+                "env_steps_per_s": round(agent.env_steps / self.wall_s, 1) if self.wall_s else 0.0,
+                "versions": versions(config.threads),
+            },
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = self.parts
+        return {
+            "agent": parts.agent.state_dict(),
+            "episodes": parts.episodes.state_dict(),
+            "feedback": parts.feedback.state_dict() if parts.feedback is not None else None,
+            "explore": parts.explore.state_dict() if parts.explore is not None else None,
+            "due": self.due,
+            "recent": list(self.recent),
+            "latest": self.latest,
+            "last_evaluation": self.last_evaluation,
+            "wall_s": self.wall_s,
+            "log": self.log.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        parts = self.parts
+        parts.agent.load_state_dict(state["agent"])
+        parts.episodes.load_state_dict(state["episodes"])
+        if parts.explore is not None:
+            parts.explore.load_state_dict(state["explore"])
+        if parts.feedback is not None:
+            parts.feedback.load_state_dict(state["feedback"])
+            if parts.feedback.has_reward:
+                parts.agent.resume_reward(parts.feedback.model.step_reward)
+        self.due, self.recent = state["due"], deque(state["recent"], maxlen=ROLLOUT_WINDOW)
+        self.latest, self.last_evaluation = state["latest"], state["last_evaluation"]
+        self.wall_s = state["wall_s"]
+        self.open_log(lengths=state["log"], purge_step=parts.agent.env_steps + 1)
+
+
+def start(config: DictConfig, command: list[str]) -> OnlineRun:
+    """A run in a folder of its own; a config that cannot be built leaves no folder behind."""
+    check(config)
+    folder = RunDir.create(config, command)
+    folder.lock()
+    try:
+        run = OnlineRun(config, folder)
+    except UserError:
+        folder.discard()
+        raise
+    if run.parts.feedback is not None and (asked := questions_in_time(config)) < config.feedback.budget:
+        note = f"{config.steps} steps have time for {asked} of {config.feedback.budget} questions"
+        print(f"pbrl: {note}", file=sys.stderr)
+    return run
+
+
+def resume(path: Path, config: DictConfig) -> OnlineRun:
+    """The run in this folder, where its last checkpoint left it; from the start if it has none yet."""
+    folder = RunDir(path)
+    folder.lock()
+    run = OnlineRun(config, folder)
+    last = run.checkpoints.last()
+    if last is None:
+        run.open_log(purge_step=0)
+        return run
+    try:
+        run.load_state_dict(run.checkpoints.load(last))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise UserError(f"checkpoint {last} does not fit {path / 'config.yaml'}: {one_line(error)}") from error
+    return run
+
+
+class _StopOnInterrupt:
+    """The first Ctrl-C ends the round and saves; the second is Python's own."""
+
+    def __init__(self, run: OnlineRun) -> None:
+        self.run = run
+
+    def __enter__(self) -> None:
+        self.previous = signal.getsignal(signal.SIGINT)
+        try:
+            signal.signal(signal.SIGINT, self._stop)
+        except ValueError:  # not the main thread: whoever runs us there handles signals
+            self.previous = None
+
+    def __exit__(self, *_: object) -> None:
+        if self.previous is not None:
+            signal.signal(signal.SIGINT, self.previous)
+
+    def _stop(self, *_: object) -> None:
+        self.run.interrupt()
+        signal.signal(signal.SIGINT, signal.default_int_handler)

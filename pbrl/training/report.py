@@ -1,0 +1,224 @@
+"""`report.html`: one run on one page that needs nothing else, neither files beside it nor a network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from pbrl.data.episodes import Episode
+from pbrl.errors import UserError, one_line
+from pbrl.files import replacing
+from pbrl.training import figures
+from pbrl.training.build import STREAMS, seed_streams
+from pbrl.training.feedback import correlation
+from pbrl.training.log import read_table
+from pbrl.training.rollout import mean_return, random_policy, roll_out, steps_of
+from pbrl.training.run_dir import RunDir
+from pbrl.training.saved import SavedRun, read_summary
+from pbrl.training.video import film
+
+FILE_NAME = "report.html"
+
+
+@dataclass(frozen=True)
+class Report:
+    file: Path
+    random_return: float
+    notes: list[str]  # what is missing in it, and why
+
+
+@dataclass
+class Findings:
+    """What the page shows."""
+
+    evaluations: figures.Rows  # of evaluations.csv
+    sessions: figures.Rows  # the rows of progress.csv that follow a feedback session
+    random_return: float
+    policy: figures.Steps | None  # None: no learned reward to compare
+    random: figures.Steps | None
+    clip: bytes | None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def correlation(self) -> float:
+        """Of learned and true reward, over the steps of both policies; NaN if there is none."""
+        if self.policy is None or self.random is None:
+            return math.nan
+        return correlation(*(np.concatenate(pair) for pair in zip(self.policy, self.random, strict=True)))
+
+
+def write_report(saved: SavedRun) -> Report:
+    """Measures what the run itself did not, and writes the page; whoever trains is not touched."""
+    findings = _measure(saved)
+    page = _page(saved, findings)
+    file = saved.path / FILE_NAME
+    with replacing(file) as partial:
+        partial.write_text(page, encoding="utf-8")
+    return Report(file, findings.random_return, findings.notes)
+
+
+def random_episodes(saved: SavedRun) -> list[Episode]:
+    """Uniform actions in the episodes that the run was evaluated on, so that the two returns compare."""
+    action_size = saved.agent.model.action_space.shape[0]  # type: ignore[index]
+    policy = random_policy(action_size, _seed(saved))
+    return roll_out(saved.make_env, policy, saved.config.evaluation.episodes, _seed(saved))
+
+
+def _seed(saved: SavedRun) -> int:
+    """Of the run's own evaluations."""
+    return seed_streams(saved.config.seed, len(STREAMS))[STREAMS.index("evaluation")]
+
+
+def _measure(saved: SavedRun) -> Findings:
+    evaluations = read_table(saved.path / "evaluations.csv")
+    if not evaluations:
+        raise UserError(f"{saved.path} has no evaluation yet, so there is nothing to report")
+    random = random_episodes(saved)
+    findings = Findings(
+        evaluations=evaluations,
+        sessions=[r for r in read_table(saved.path / "progress.csv") if r.get("reward/true_accuracy") is not None],
+        random_return=mean_return(random),
+        policy=None,
+        random=None,
+        clip=None,
+    )
+    if saved.reward is not None:
+        policy = roll_out(saved.make_env, saved.act, saved.config.evaluation.episodes, _seed(saved))
+        findings.policy, findings.random = (_rewards(saved, e) for e in (policy, random))
+    try:
+        findings.clip = _clip(saved)
+    except (
+        Exception
+    ) as error:  # simulators, drivers and encoders fail in their own ways; the figures are still worth having
+        findings.notes.append(f"no clip: {one_line(error)}")
+    return findings
+
+
+def _rewards(saved: SavedRun, episodes: list[Episode]) -> figures.Steps:
+    assert saved.reward is not None
+    obs, actions, true_reward = steps_of(episodes)
+    return figures.Steps(true_reward, saved.reward(obs, actions))
+
+
+def _clip(saved: SavedRun) -> bytes:
+    file = saved.path / "videos" / "report.mp4"
+    film(file, saved.make_env, saved.act, seed=_seed(saved))
+    return file.read_bytes()
+
+
+def _page(saved: SavedRun, found: Findings) -> str:
+    config, last = saved.config, found.evaluations[-1]
+    template = Template((Path(__file__).parent / "report_template.html").read_text(encoding="utf-8"))
+    env, labels = str(config.env.name), int(last["labels"] or 0)
+    learned = f"after {labels} comparisons" if config.method.model is not None else "on the true reward"
+    agent = config.agent._target_.rsplit(".", 1)[-1].removesuffix("Agent")
+    who = f"{config.teacher.name} teacher" if config.method.model is not None else "no teacher"
+    facts = [config.method.name, agent, who, f"seed {config.seed}", f"{last['env_steps']:,.0f} environment steps"]
+    if (read_summary(RunDir(saved.path)) or {}).get("status") != "finished":
+        facts.append("not finished")
+    return template.substitute(
+        title=_text(f"{env}, {config.method.name}: return {_number(last['return_mean'])}"),
+        headline=_text(f"{env}: return {_number(last['return_mean'])} {learned}"),
+        facts=_text(" · ".join([*facts, _duration(last["wall_s"] or 0)])),
+        tiles="\n".join(_tiles(saved, found)),
+        policy=_policy(found),
+        sections="\n".join(_sections(saved, found)),
+        command=_text(_read(saved.path / "command.txt")),
+        settings=_text(_read(saved.path / "config.yaml")),
+        versions=_text(_versions(saved.path)),
+    )
+
+
+def _tiles(saved: SavedRun, found: Findings) -> list[str]:
+    last = found.evaluations[-1]
+    tiles = [
+        _tile("Final return", _number(last["return_mean"]), f"± {_number(last['return_std'])} over episodes"),
+        _tile("Random policy", _number(found.random_return), "return, same starts"),
+    ]
+    if last["success_rate"] is not None:
+        tiles.append(_tile("Success", f"{last['success_rate']:.0%}", "of the last evaluation's episodes"))
+    if saved.config.method.model is None:
+        return tiles
+    tiles.append(_tile("Labels", f"{last['labels']:.0f}", f"of a budget of {saved.config.feedback.budget}"))
+    if not math.isnan(found.correlation):
+        tiles.append(_tile("Learned reward", f"r = {found.correlation:.2f}", "correlation with the true one"))
+    accuracy = (read_summary(RunDir(saved.path)) or {}).get("reward_accuracy")
+    if accuracy is not None:
+        tiles.append(_tile("Reward accuracy", f"{accuracy:.0%}", "of random pairs ordered right"))
+    return tiles
+
+
+def _policy(found: Findings) -> str:
+    if found.clip is None:
+        return _section("The policy", "; ".join(found.notes))
+    data = base64.b64encode(found.clip).decode()
+    video = f'<video src="data:video/mp4;base64,{data}" controls loop muted autoplay playsinline></video>'
+    return _section("The policy", "The start of its evaluation episodes, in real time.", video)
+
+
+def _sections(saved: SavedRun, found: Findings) -> list[str]:
+    by_step = figures.learning_curve(found.evaluations, "env_steps", "environment steps", found.random_return)
+    parts = [_section("Return over environment steps", "The task's own return, in separate episodes.", by_step)]
+    if saved.config.method.model is None:
+        nothing = "None: this run learns from the true reward, without labels."
+        return [*parts, _section("Learned reward", nothing)]
+    by_label = figures.learning_curve(found.evaluations, "labels", "labels", found.random_return)
+    parts.append(_section("Return over labels", "Labels are comparisons of two segments that were answered.", by_label))
+    if found.policy is None or found.random is None:
+        return [*parts, _section("Learned reward", "None: no comparison was answered.")]
+    where = (
+        f"Correlation {found.correlation:.2f} over fresh steps: {len(found.policy.true):,} of the final policy and "
+        f"{len(found.random.true):,} of random actions. For evaluation only, nothing learned from them."
+    )
+    parts.append(_section("Learned and true reward", where, figures.reward_scatter(found.policy, found.random)))
+    if found.sessions:
+        text = "After each feedback session. The dotted line is chance."
+        parts.append(_section("Accuracy of the learned reward", text, figures.accuracy_curve(found.sessions)))
+    return parts
+
+
+def _section(title: str, text: str, content: str = "") -> str:
+    return f'<section><h2>{_text(title)}</h2><p class="note">{_text(text)}</p>{content}</section>'
+
+
+def _tile(name: str, value: str, detail: str) -> str:
+    return f"<div><dt>{_text(name)}</dt><dd>{_text(value)}<small>{_text(detail)}</small></dd></div>"
+
+
+def _versions(path: Path) -> str:
+    try:
+        content = json.loads(_read(path / "versions.json"))
+    except ValueError:
+        return "unknown"
+    return OmegaConf.to_yaml(OmegaConf.create(content))
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else "unknown"
+
+
+def _number(value: float | None) -> str:
+    """Three or more significant digits, with a real minus sign."""
+    if value is None or math.isnan(value):
+        return "unknown"
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))

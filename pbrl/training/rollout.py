@@ -1,0 +1,57 @@
+"""Whole episodes of a policy in environments of its own, with the true reward of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gymnasium as gym
+import numpy as np
+
+from pbrl.data.episodes import Episode
+from pbrl.data.recorder import EpisodeRecorder
+
+Policy = Callable[[np.ndarray], np.ndarray]
+"""Actions (M, A) in [-1, 1] of observations (M, O)."""
+
+SIDE_BY_SIDE = 20  # episodes in one forward pass; each needs an environment of its own
+
+
+def roll_out(make_env: Callable[[], gym.Env], act: Policy, episodes: int, seed: int) -> list[Episode]:
+    """The first `episodes` episodes of this seed; they are those that an `Evaluator` with this seed sees."""
+    blocks = range(0, episodes, SIDE_BY_SIDE)
+    return [e for i in blocks for e in _block(make_env, act, range(i, min(i + SIDE_BY_SIDE, episodes)), seed)]
+
+
+def random_policy(action_size: int, seed: int) -> Policy:
+    """Uniform actions, whatever it sees."""
+    rng = np.random.default_rng(seed)
+    return lambda obs: rng.uniform(-1, 1, (len(obs), action_size)).astype(np.float32)
+
+
+def steps_of(episodes: list[Episode]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Observations (M, O), actions (M, A) and true rewards (M,) of all steps, in order."""
+    return (
+        np.concatenate([e.obs[:-1] for e in episodes]),
+        np.concatenate([e.actions for e in episodes]),
+        np.concatenate([e.true_reward for e in episodes]),
+    )
+
+
+def mean_return(episodes: list[Episode]) -> float:
+    return float(np.mean([e.true_reward.sum(dtype=np.float64) for e in episodes]))
+
+
+def _block(make_env: Callable[[], gym.Env], act: Policy, numbers: range, seed: int) -> list[Episode]:
+    envs = [EpisodeRecorder(make_env(), hide_reward=False) for _ in numbers]
+    starts = [{"seed": seed, "episode": number, "actions": ()} for number in numbers]
+    obs = np.stack([env.load_state_dict(start) for env, start in zip(envs, starts, strict=True)])
+    running = np.arange(len(envs))
+    while len(running):
+        ended = []
+        for i, action in zip(running, act(obs[running]), strict=True):
+            obs[i], _, terminated, truncated, _ = envs[i].step(action)
+            ended.append(terminated or truncated)
+        running = running[~np.array(ended)]
+    for env in envs:
+        env.close()
+    return [episode for env in envs for episode in env.take_finished()]

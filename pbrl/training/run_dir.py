@@ -1,0 +1,134 @@
+"""One folder per run: what was asked for, with what versions, and what came out."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from pbrl.errors import UserError
+from pbrl.files import replacing
+
+PACKAGES = ("pbrl", "gymnasium", "mujoco", "numpy", "torch", "stable-baselines3", "dm_control", "metaworld")
+
+
+class RunDir:
+    """Paths and small files of a run; README.md lists them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path / ".lock")
+
+    @staticmethod
+    def create(config: DictConfig, command: list[str]) -> RunDir:
+        """A new folder; an existing one that is not empty is never touched."""
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        default = Path("runs", config.env.name, config.method.name, f"{stamp}_s{config.seed}")
+        path = Path(str(config.run_dir)) if config.run_dir else default
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"run_dir={path} exists; choose another, or go on with: pbrl train resume={path}")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"run_dir={path} cannot be made: {error.strerror}") from error
+        run = RunDir(path)
+        (path / "command.txt").write_text(shlex.join(command) + "\n")
+        write_json(path / "versions.json", versions(config.threads))
+        partial = path / "config.partial"
+        OmegaConf.save(config, partial)
+        partial.rename(run.config)  # last and whole: a folder that has it is a run
+        return run
+
+    def discard(self) -> None:
+        """Takes back a folder whose run could not even be built, so that a corrected command can use the name."""
+        shutil.rmtree(self.path)
+
+    def lock(self) -> None:
+        """One process at a time, until `unlock`; that of a process that was killed is free again."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.path} is being trained by another process") from None
+
+    def unlock(self) -> None:
+        self._lock.release()
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def policy(self) -> Path:
+        return self.path / "policy.zip"
+
+    @property
+    def reward(self) -> Path:
+        return self.path / "reward.safetensors"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def versions(threads: int) -> dict[str, Any]:
+    """What a number depends on besides the config."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "packages": {name: v for name in PACKAGES if (v := _version(name)) is not None},
+        "git": _git_hash(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_hash() -> str | None:
+    """The commit of the checkout that runs, with a mark if it was changed since; None for an installed wheel."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    git = ["git", "-C", str(folder)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0].split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

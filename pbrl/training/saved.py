@@ -1,0 +1,137 @@
+"""A run as it lies on the disk: its config, its policy and its reward. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from pbrl.agents.sb3 import PPOAgent, SACAgent
+from pbrl.config import build, load_config
+from pbrl.errors import UserError, one_line
+from pbrl.training.build import build_agent, build_reward
+from pbrl.training.checkpoint import Checkpoints
+from pbrl.training.run_dir import RunDir
+from pbrl.types import RewardFn, RewardModel
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    path: Path
+    config: DictConfig
+    agent: SACAgent | PPOAgent
+    reward: RewardFn | None  # None where the run learns none, or has had no answers yet
+    source: str  # the file that the policy came from, relative to the run
+    env_steps: int  # at which the policy was saved
+
+    def make_env(self, **options: Any) -> gym.Env:
+        """The task of the run; options such as render_mode go to the suite."""
+        return build(self.config.env.make, **options)
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        return self.agent.act(obs, deterministic=True)
+
+
+def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
+    """The newest policy of a run: that of its end, or of the last checkpoint if it went on after that or was killed.
+
+    checkpoint: "last" or a number of steps, to take that one.
+    """
+    run = RunDir(path)
+    config = _run_config(run)
+    torch.set_num_threads(config.threads)
+    agent = _untrained(config)
+    folder = _chosen_checkpoint(run, checkpoint)
+    if folder is None:
+        steps = (read_summary(run) or {}).get("env_steps", 0)
+        return SavedRun(path, config, agent, _from_files(run, config, agent), run.policy.name, steps)
+    reward = _from_checkpoint(run, config, agent, folder)
+    return SavedRun(path, config, agent, reward, str(folder.relative_to(path)), int(folder.name))
+
+
+def read_summary(run: RunDir) -> dict[str, Any] | None:
+    """None while the run goes on, and after it was killed."""
+    try:
+        return json.loads(run.summary.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _run_config(run: RunDir) -> DictConfig:
+    config = load_config(run.config)
+    if missing := [k for k in ("env", "agent", "method", "threads", "device") if k not in config]:
+        raise UserError(f"{run.config} is not the config of a run: it has no {missing[0]}")
+    if not torch.cuda.is_available():
+        config.device = "cpu"  # weights do not care where they were trained
+    return config
+
+
+def _untrained(config: DictConfig) -> SACAgent | PPOAgent:
+    with warnings.catch_warnings():
+        # PPO complains that its batches do not divide the rollouts of one environment; it will not train here.
+        warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
+        return build_agent(config)
+
+
+def _chosen_checkpoint(run: RunDir, wanted: str | None) -> Path | None:
+    """The checkpoint to read, or None for policy.zip."""
+    checkpoints = Checkpoints(run.checkpoints, keep=1)
+    if wanted not in (None, "last"):
+        if not (wanted.isdigit() and (run.checkpoints / wanted).is_dir()):
+            there = sorted((p.name for p in run.checkpoints.glob("*") if p.name.isdigit()), key=int)
+            raise UserError(f"checkpoint={wanted}: valid are {', '.join(['last', *there]) if there else 'none yet'}")
+        return run.checkpoints / wanted
+    last = checkpoints.last()
+    if wanted == "last" and last is None:
+        raise UserError(f"checkpoint=last: {run.path} has no checkpoint")
+    if wanted == "last" or not run.policy.is_file():
+        if last is None:
+            raise UserError(f"{run.path} has no policy yet; go on with: pbrl train resume={run.path}")
+        return last
+    # A run that was resumed and killed has an old policy.zip beside newer checkpoints.
+    at_end = (read_summary(run) or {}).get("env_steps", 0)
+    return last if last is not None and int(last.name) > at_end else None
+
+
+def _from_files(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent) -> RewardFn | None:
+    """Loads policy.zip into the agent; returns the reward beside it."""
+    from safetensors.torch import load_file
+
+    _read(run.policy, lambda: agent.load_policy(str(run.policy)))
+    if config.method.model is None or not (read_summary(run) or {}).get("reward_updates"):
+        return None
+    model = _untrained_reward(config, agent)
+    _read(run.reward, lambda: model.load_state_dict(load_file(str(run.reward))))
+    return model.step_reward
+
+
+def _from_checkpoint(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent, folder: Path) -> RewardFn | None:
+    state = Checkpoints(run.checkpoints, keep=1).load(folder)
+    parameters, feedback = state["agent"]["parameters"], state["feedback"]
+    _read(folder, lambda: agent.model.set_parameters(parameters, exact_match=True, device=agent.model.device))
+    if feedback is None or not feedback["updates"]:
+        return None
+    model = _untrained_reward(config, agent)
+    _read(folder, lambda: model.load_state_dict(feedback["model"]))
+    return model.step_reward
+
+
+def _untrained_reward(config: DictConfig, agent: SACAgent | PPOAgent) -> RewardModel:
+    return build_reward(config, agent.model.observation_space, agent.model.action_space, torch.Generator())
+
+
+def _read(file: Path, load: Any) -> None:
+    try:
+        load()
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing") from None
+    except Exception as error:  # zip, torch, safetensors and SB3 each fail in their own way
+        other = "; checkpoint=last takes the last checkpoint" if file.suffix == ".zip" else ""
+        raise UserError(f"{file} is damaged or of another config ({one_line(error)}){other}") from error

@@ -1,0 +1,71 @@
+"""Every YAML in configs/ composes, builds and takes at least 3 updates of agent and reward."""
+
+import json
+
+import pytest
+from tiny import train
+
+from pbrl.config import compose_config, options
+from pbrl_envs import registry
+
+LENGTH = 12  # steps of an episode
+SHORT = [
+    "steps=48",
+    "feedback.first=24",
+    "feedback.every=100",
+    "feedback.per_session=4",
+    "feedback.segment_length=6",
+    "feedback.candidates=2",
+    "evaluation.every=1000",
+    "evaluation.episodes=1",
+    "checkpoint.every=1000",
+]
+REWARD = ["method.model.hidden=[8]", "method.fit.max_epochs=3", "method.fit.stop_accuracy=null"]
+AGENT = {
+    "SACAgent": ["agent.hidden=[8,8]", "agent.batch_size=8", "agent.learning_starts=20"],
+    "PPOAgent": ["agent.hidden=[8]", "agent.n_envs=2", "agent.n_steps=12", "agent.batch_size=12", "agent.n_epochs=3"],
+}
+GIVEN = {"dmc": ["env.task=cartpole-balance"], "gym": ["env.id=pbrl_envs/PointReach-v0"]}
+
+
+def takes_three_updates(folder, *choices):
+    config = compose_config(choices)
+    suite = registry.suites()[config.env.make._target_.split(".")[2]]
+    if suite.version is None:
+        pytest.skip(f"not installed; get it with: {suite.install}")
+    numbers = [*SHORT, *AGENT[config.agent._target_.rsplit(".", 1)[-1]], f"+env.make.max_episode_steps={LENGTH}"]
+    if config.method.model is not None:
+        numbers += REWARD
+    if config.method.critic_updates:
+        numbers.append("method.critic_updates=1")
+    code, _, err = train(folder, *choices, *numbers, method=None)
+    assert code == 0, err
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["env_steps"] == 48
+    assert (summary["labels"] == 4) == (summary["reward_updates"] >= 3) == (config.method.model is not None)
+    rows = (folder / "progress.csv").read_text().splitlines()
+    header, last = rows[0].split(","), rows[-1].split(",")
+    assert float(last[header.index("train/n_updates")]) >= 3
+
+
+@pytest.mark.parametrize("name", options("env"))
+def test_env(name, tmp_path):
+    takes_three_updates(tmp_path / "run", f"env={name}", *GIVEN.get(name, []))
+
+
+@pytest.mark.parametrize(
+    "choice", [f"{group}={name}" for group in ("method", "teacher", "queries") for name in options(group)]
+)
+def test_method_teacher_and_queries(choice, tmp_path):
+    takes_three_updates(tmp_path / "run", "env=point_reach", choice)
+
+
+@pytest.mark.parametrize("name", options("agent"))
+def test_agent(name, tmp_path):
+    method = "prefppo" if name == "ppo" else "pebble"
+    takes_three_updates(tmp_path / "run", "env=point_reach", f"method={method}", f"agent={name}")
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_experiment(name, tmp_path):
+    takes_three_updates(tmp_path / "run", f"experiment={name}")

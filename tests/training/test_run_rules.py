@@ -1,0 +1,131 @@
+"""What a run does at its edges: no answers, no end of an episode, two processes, imported answers."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tiny import COMMON, REWARD, SAC, train
+
+from pbrl.agents.exploration import StateEntropy
+from pbrl.config import compose_config
+from pbrl.data.labels import LabelStore
+from pbrl.errors import UserError
+from pbrl.training import evaluate
+from pbrl.training.online import resume, start
+
+TINY_PEBBLE = [*COMMON, *REWARD, *SAC]
+
+
+def make_run(folder, *overrides):
+    return start(compose_config([*TINY_PEBBLE, f"run_dir={folder}", *overrides]), ["test"])
+
+
+def test_without_an_answer_the_agent_goes_on_exploring(tmp_path):
+    run = make_run(tmp_path / "run", "teacher=skip", "teacher.skip=1", "teacher.bpref_compat=false")
+    run.parts.feedback.teacher.threshold = lambda eps, steps: np.inf
+    run.train()
+    buffer = run.parts.agent.buffer
+    assert run.parts.feedback.counts.skipped > 0
+    assert run.parts.feedback.updates == run.labels == 0
+    assert isinstance(buffer.reward_at_sampling, StateEntropy)
+    assert buffer.reward_fn is None
+    assert not buffer.rewards.any()
+
+
+def test_the_critic_starts_afresh_once_at_the_first_session_with_answers(tmp_path):
+    run, resets = make_run(tmp_path / "run"), []
+    answer, reset = run.parts.feedback.teacher.answer, run.parts.agent.reset_critic
+
+    def skips_the_first_session(left, right):
+        answers = answer(left, right)
+        return answers._replace(answered=answers.answered & (run.parts.feedback.sessions > 0))
+
+    run.parts.feedback.teacher.answer = skips_the_first_session
+    run.parts.agent.reset_critic = lambda: (resets.append(run.parts.agent.env_steps), reset())
+    run.train()
+    assert resets == [180]  # sessions are due at 120 and 180
+
+
+def test_no_session_at_the_last_step(tmp_path):
+    run = make_run(tmp_path / "run", "steps=180")
+    run.train()
+    assert run.parts.feedback.sessions == 1  # at 120; at 180 there is nobody left to learn
+
+
+def test_an_environment_without_an_end_is_told_to_have_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "LONGEST_EPISODE", 20)
+    code, _, err = train(tmp_path / "run", "feedback.budget=24")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has not ended after 20 steps" in err
+
+
+def test_a_config_that_cannot_be_built_leaves_no_folder(tmp_path):
+    code, _, err = train(tmp_path / "run", "env=gym", "env.id=NoSuch-v0", method=None)
+    assert code == 2
+    assert "NoSuch-v0" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_cannot_train_one_run(tmp_path):
+    run = make_run(tmp_path / "run")
+    with pytest.raises(UserError, match="by another process"):
+        resume(tmp_path / "run", run.config)
+    run.run.unlock()
+    resume(tmp_path / "run", run.config).run.unlock()
+
+
+def test_imported_answers_are_learned_from_and_cost_no_budget(finished, tmp_path):
+    from pbrl.cli import main
+
+    assert main(["labels", "export", str(finished()), f"out={tmp_path / 'set'}"]) == 0
+    run = make_run(tmp_path / "run", "feedback.budget=12", "seed=1")
+    assert main(["labels", "import", str(tmp_path / "run"), f"from={tmp_path / 'set'}"]) == 0
+    run.train()
+    with LabelStore(finished(), create=False) as labels:
+        brought = labels.counts()["answers"]
+    assert run.labels == 12
+    assert len(run.parts.feedback.preferences) == 12 + brought
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("feedback.first=320", "valid are 1 to 319"),
+        ("method.fit.patience=2", "set feedback.heldout"),
+        ("method.model.crop=[5,20]", "exceeds feedback.segment_length=10"),
+        ("agent=ppo", "drives SACAgent"),
+        ("device=cuda", "valid is cpu"),
+    ],
+)
+def test_settings_that_do_not_fit_each_other(wrong, says, tmp_path):
+    given = [a for a in TINY_PEBBLE if not (wrong == "agent=ppo" and a.startswith("agent."))]
+    code, _, err = train(tmp_path / "run", *given, wrong, method=None)
+    assert (code, err.count("\n")) == (2, 1)
+    assert says in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_sb3s_own_sac_refuses_an_interval_it_would_ignore(tmp_path):
+    code, _, err = train(tmp_path / "run", "agent=sac_sb3", "agent.target_update_interval=2")
+    assert code == 2
+    assert "valid are divisors" in err
+
+
+def test_too_short_a_run_says_how_many_questions_it_asks(tmp_path):
+    _, _, err = train(tmp_path / "run", "feedback.budget=500")
+    assert "320 steps have time for 24 of 500 questions" in err
+
+
+def test_the_console_script_finds_modules_of_the_working_directory(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import gymnasium as gym\n"
+        "gym.register('Mine-v0', entry_point='gymnasium.envs.classic_control:PendulumEnv', max_episode_steps=40)\n"
+    )
+    script = [sys.executable, "-c", "import sys; sys.path.remove(''); from pbrl.cli import main; sys.exit(main())"]
+    settings = [a for a in TINY_PEBBLE if "env" not in a]
+    args = ["train", "env=gym", "env.id=mine:Mine-v0", *settings, "run_dir=run"]
+    done = subprocess.run([*script, *args], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
