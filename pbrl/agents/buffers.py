@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from pbrl.types import RewardFn
 
 RELABEL_BLOCK = 65_536
+NOT_LAST = -1
 
 
 class LearnedRewardBuffer(ReplayBuffer):
@@ -21,10 +22,26 @@ class LearnedRewardBuffer(ReplayBuffer):
 
     Without a `reward_fn` it keeps what the environment gives. While `reward_at_sampling` is set, it decides the
     reward of each sampled observation instead: an intrinsic reward changes with every step.
+
+    Each observation is stored once: what follows row i is row i+1, but for the last step of an episode, whose next
+    observation lies in `last_obs[last_index[i]]`, and for the newest row, whose next one is `newest`. The rewards of
+    new steps are computed in one block, as soon as one of them is sampled.
     """
 
     reward_fn: RewardFn | None = None
     reward_at_sampling: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        shape = (self.buffer_size, self.n_envs)
+        del self.next_observations, self.dones, self.timeouts
+        self.observations = np.zeros((*shape, *self.obs_shape), np.float32)
+        self.terminated = np.zeros(shape, bool)
+        self.last_index = np.full(shape, NOT_LAST, np.int32)
+        self.last_obs = np.zeros((0, *self.obs_shape), np.float32)
+        self.free: list[int] = []  # rows of last_obs that hold nothing
+        self.newest = np.zeros((self.n_envs, *self.obs_shape), np.float32)
+        self.pending = 0  # newest rows whose reward is not computed yet
 
     def __len__(self) -> int:
         return self.buffer_size if self.full else self.pos
@@ -38,49 +55,102 @@ class LearnedRewardBuffer(ReplayBuffer):
         done: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
+        row = self.pos
+        obs = obs.astype(np.float32, copy=False)
+        if len(self):
+            self._keep_last(row - 1, np.flatnonzero((self.newest != obs).any(axis=1)))
+        self._forget_last(row)
+        self.observations[row], self.newest[:] = obs, next_obs
+        self.actions[row] = action
+        self.rewards[row] = reward
+        for i, info in enumerate(infos):
+            self.terminated[row, i] = done[i] and not info.get("TimeLimit.truncated", False)
         if self.reward_fn is not None:
-            reward = self.reward_fn(obs, action)
-        super().add(obs, next_obs, action, reward, done, infos)
+            self.pending = min(self.pending + 1, self.buffer_size)
+        self.pos = (row + 1) % self.buffer_size
+        self.full = self.full or self.pos == 0
 
     def relabel(self) -> None:
         """Gives every stored transition the reward of `reward_fn`."""
-        size = len(self)
-        if self.reward_fn is None or size == 0:
+        if self.reward_fn is None:
             return
-        obs = self.observations[:size].reshape(size * self.n_envs, -1)
-        actions = self.actions[:size].reshape(size * self.n_envs, -1)
-        rewards = self.rewards[:size].reshape(-1)  # a view: the first rows of a contiguous array
-        for i in range(0, len(rewards), RELABEL_BLOCK):
-            block = slice(i, i + RELABEL_BLOCK)
-            rewards[block] = self.reward_fn(obs[block], actions[block])
+        self.pending = 0
+        step = max(RELABEL_BLOCK // self.n_envs, 1)
+        for i in range(0, len(self), step):
+            self._label(slice(i, min(i + step, len(self))))
+
+    def label_pending(self) -> None:
+        """Computes the rewards of new steps that nothing has asked for yet."""
+        if self.pending:
+            newest = (self.pos - 1 - np.arange(self.pending)) % self.buffer_size
+            self.pending = 0
+            self._label(newest)
 
     def sample_arrays(self, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """obs (B, O), actions (B, A), next_obs (B, O), dones (B, 1) without time limits, rewards (B, 1)."""
-        return self._rows(np.random.randint(0, len(self), size=batch_size))  # noqa: NPY002  as SB3: one global stream
+        return self.transitions(np.random.randint(0, len(self), size=batch_size))  # noqa: NPY002  as SB3: global
 
-    def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> ReplayBufferSamples:
-        return ReplayBufferSamples(*map(self.to_torch, self._rows(batch_inds)))
-
-    def _rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        envs = np.random.randint(0, self.n_envs, size=len(rows)) if self.n_envs > 1 else 0  # noqa: NPY002
+    def transitions(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What `sample_arrays` gives, of these rows; which environment's is drawn."""
+        envs = np.random.randint(0, self.n_envs, size=len(rows)) if self.n_envs > 1 else np.zeros_like(rows)  # noqa: NPY002
         obs = self.observations[rows, envs]
         if self.reward_at_sampling is None:
+            if ((self.pos - 1 - rows) % self.buffer_size < self.pending).any():
+                self.label_pending()
             rewards = self.rewards[rows, envs]
         else:
             stored = self.observations[: len(self)].reshape(-1, obs.shape[1])
             rewards = self.reward_at_sampling(obs, stored)
-        dones = self.dones[rows, envs] * (1 - self.timeouts[rows, envs])
-        return obs, self.actions[rows, envs], self.next_observations[rows, envs], dones[:, None], rewards[:, None]
+        dones = self.terminated[rows, envs].astype(np.float32)
+        return obs, self.actions[rows, envs], self._next_obs(rows, envs), dones[:, None], rewards[:, None]
 
-    ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+    ARRAYS = ("observations", "actions", "rewards", "terminated", "last_index")
 
     def state_dict(self) -> dict[str, Any]:
-        return {k: getattr(self, k)[: len(self)] for k in self.ARRAYS} | {"pos": self.pos, "full": self.full}
+        rows = {k: getattr(self, k)[: len(self)] for k in self.ARRAYS}
+        last = {"last_obs": self.last_obs, "free": np.array(self.free, np.int64), "newest": self.newest}
+        return rows | last | {"pending": self.pending, "pos": self.pos, "full": self.full}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.last_index[:] = NOT_LAST  # also in rows that the state does not have
         for name in self.ARRAYS:
             getattr(self, name)[: len(state[name])] = state[name]
-        self.pos, self.full = int(state["pos"]), bool(state["full"])
+        self.last_obs, self.newest = state["last_obs"].copy(), state["newest"].copy()
+        self.free = state["free"].tolist()
+        self.pending, self.pos, self.full = int(state["pending"]), int(state["pos"]), bool(state["full"])
+
+    def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        return ReplayBufferSamples(*map(self.to_torch, self.transitions(batch_inds)))
+
+    def _label(self, rows: slice | np.ndarray) -> None:
+        assert self.reward_fn is not None
+        rewards = self.rewards[rows]
+        obs, actions = self.observations[rows], self.actions[rows]
+        flat = rewards.size, -1
+        self.rewards[rows] = self.reward_fn(obs.reshape(flat), actions.reshape(flat)).reshape(rewards.shape)
+
+    def _next_obs(self, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        following = self.observations[(rows + 1) % self.buffer_size, envs]
+        last = self.last_index[rows, envs]
+        ends = np.flatnonzero(last != NOT_LAST)
+        following[ends] = self.last_obs[last[ends]]
+        newest = np.flatnonzero(rows == (self.pos - 1) % self.buffer_size)
+        following[newest] = self.newest[envs[newest]]
+        return following
+
+    def _keep_last(self, row: int, envs: np.ndarray) -> None:
+        """Stores what followed this row where it is not what the next row starts with."""
+        for env in envs:
+            if not self.free:
+                taken = len(self.last_obs)
+                self.free = list(range(2 * taken, taken - 1, -1))
+                self.last_obs = np.concatenate([self.last_obs, np.zeros((taken + 1, *self.obs_shape), np.float32)])
+            self.last_index[row, env] = place = self.free.pop()
+            self.last_obs[place] = self.newest[env]
+
+    def _forget_last(self, row: int) -> None:
+        self.free += self.last_index[row][self.last_index[row] != NOT_LAST].tolist()
+        self.last_index[row] = NOT_LAST
 
 
 class LearnedRewardRollout(RolloutBuffer):

@@ -60,12 +60,6 @@ class EpisodeStore:
         for episode in episodes:
             self._append(episode)
 
-    def returns(self, last: int) -> np.ndarray:
-        """True returns of the last episodes, for teachers and evaluation only."""
-        rows = self._rows["true_reward"] if self._rows else np.zeros(0)
-        first = self._first - self._dropped
-        return np.array([rows[f : f + n].sum() for f, n in zip(first, self._length, strict=True)])[-last:]
-
     def count_starts(self, length: int, last: int) -> np.ndarray:
         """How many segments of `length` steps start in each of the last episodes.
 

@@ -1,11 +1,17 @@
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
+from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.agents.exploration import StateEntropy
+
+OBS, ACT = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32), gym.spaces.Box(-1, 1, (2,), np.float32)
 
 
 def stored(buffer, *names):
+    buffer.label_pending()
     return [getattr(buffer, name)[: len(buffer)].reshape(len(buffer) * buffer.n_envs, -1) for name in names]
 
 
@@ -43,17 +49,65 @@ def test_time_limits_are_bootstrapped_and_terminations_are_not(make_sac, ends):
     finished = agent.learn(200)
     buffer, terminated = agent.buffer, sum(e.terminated for e in finished)
     assert terminated > 1 if ends else terminated == 0
-    assert buffer.dones.sum() == len(finished) > terminated
-    dones = buffer._rows(np.arange(len(buffer)))[3]
+    assert len(finished) > terminated
+    dones = buffer.transitions(np.arange(len(buffer)))[3]
     assert dones.shape == (200, 1)
     assert dones.sum() == terminated
 
 
-def test_the_next_observation_of_a_last_step_is_that_episodes_own(make_sac):
-    agent = make_sac(limit=7)
-    finished = agent.learn(70)
-    ends = np.flatnonzero(agent.buffer.dones[:, 0])
-    np.testing.assert_array_equal(agent.buffer.next_observations[ends, 0], [e.obs[-1] for e in finished])
+@pytest.mark.parametrize("size", [1, 2, 9, 40, 300])
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_what_is_drawn_is_what_was_put_in_however_episodes_end_and_the_buffer_goes_round(size, n_envs):
+    rng = np.random.default_rng(size)
+    buffer = LearnedRewardBuffer(size * n_envs, OBS, ACT, "cpu", n_envs)
+    obs, put_in = rng.normal(size=(n_envs, 3)).astype(np.float32), []
+    for _ in range(200):
+        following, action = rng.normal(size=(n_envs, 3)), rng.uniform(-1, 1, (n_envs, 2))
+        done, limit = rng.random(n_envs) < 0.2, rng.random(n_envs) < 0.5
+        following, action = following.astype(np.float32), action.astype(np.float32)
+        infos = [{"TimeLimit.truncated": bool(d and t)} for d, t in zip(done, limit, strict=True)]
+        buffer.add(obs, following, action, obs[:, 0], done, infos)
+        ended = (done & ~limit).astype(np.float32)
+        put_in += [(*o, *a, *f, e, o[0]) for o, a, f, e in zip(obs, action, following, ended, strict=True)]
+        obs = np.where(done[:, None], rng.normal(size=(n_envs, 3)), following).astype(np.float32)
+
+        present = set(put_in[-min(len(put_in), size * n_envs) :])
+        drawn = {tuple(row) for row in np.concatenate(buffer.sample_arrays(50), axis=1)}
+        assert drawn <= present
+    everything = {tuple(row) for _ in range(40) for row in np.concatenate(buffer.sample_arrays(500), axis=1)}
+    assert everything == present
+
+
+@pytest.mark.parametrize("episode", [20, 1000])
+def test_a_million_transitions_take_the_room_of_one_copy_and_at_most_a_fifth(episode):
+    walker, size = gym.spaces.Box(-np.inf, np.inf, (24,), np.float64), 100_000  # dm_control gives float64
+    buffer = LearnedRewardBuffer(size, walker, gym.spaces.Box(-1, 1, (6,)), "cpu")
+    obs = np.zeros((1, 24))
+    for i in range(size):
+        done = np.array([(i + 1) % episode == 0])
+        buffer.add(obs, obs + 1, np.zeros((1, 6)), np.zeros(1), done, [{"TimeLimit.truncated": True}])
+        obs = obs + 1 - 2 * done
+    arrays = [value for value in vars(buffer).values() if isinstance(value, np.ndarray)]
+    one_copy = 4 * (24 + 6 + 1) + 1  # bytes of observation, action and reward in float32, and the end of an episode
+    assert size * one_copy < sum(array.nbytes for array in arrays) < 1.2 * size * one_copy
+
+
+def test_rewards_of_new_steps_are_computed_together_once_one_is_drawn(make_sac, reward):
+    agent, calls = make_sac(), []
+    agent.learn(9)  # no updates yet, which would draw
+    agent.set_reward(lambda obs, actions: calls.append(len(obs)) or reward(obs, actions))
+    assert calls == [9]
+    model = agent.model
+    for _ in range(5):
+        model.collect_rollouts(
+            model.env, model._init_callback(None), TrainFreq(1, TrainFrequencyUnit.STEP), agent.buffer
+        )
+    assert calls == [9]
+    agent.buffer.transitions(np.array([3, 8]))
+    assert calls == [9]
+    obs, actions, _, _, rewards = agent.buffer.transitions(np.array([3, 10]))
+    assert calls == [9, 5]
+    np.testing.assert_array_equal(rewards[:, 0], reward(obs, actions))
 
 
 def test_an_intrinsic_reward_is_computed_when_a_batch_is_drawn(make_sac):
