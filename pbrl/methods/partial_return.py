@@ -13,7 +13,7 @@ from pbrl.networks import HEADS, RunningNorm, StackedMLP
 from pbrl.precision import matmul_dtype
 from pbrl.types import Comparisons, Segments
 
-BLOCK = 16_384  # rows per forward pass: activations stay in the cache
+BLOCK = 2048  # rows per forward pass: activations stay in the cache
 
 
 class PartialReturn(torch.nn.Module):
@@ -33,7 +33,8 @@ class PartialReturn(torch.nn.Module):
         lr: of one Adam over all members.
         smoothing: the probability that an answer is taken to be wrong.
         crop: None, or the shortest and longest length (in steps) to which both segments of a pair are cut in training.
-        precision: of the products in training: float32, bfloat16, or auto (bfloat16 where the processor has it).
+        precision: of the products in training and relabelling: float32, bfloat16, or auto (bfloat16 where the
+            processor has it).
         rng: initial weights and crops.
     """
 
@@ -86,7 +87,8 @@ class PartialReturn(torch.nn.Module):
     def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The mean member's reward (M,) of steps (M, O), (M, A): what drives the agent."""
         blocks = zip(torch.from_numpy(obs).split(BLOCK), torch.from_numpy(actions).split(BLOCK), strict=True)
-        return torch.cat([self(o, a).mean(0) for o, a in blocks]).numpy()
+        with self._precision():
+            return torch.cat([self(o, a).mean(0) for o, a in blocks]).numpy()
 
     @torch.no_grad()
     def reward(self, segments: Segments) -> Tensor:
@@ -99,7 +101,7 @@ class PartialReturn(torch.nn.Module):
     def update(self, comparisons: Comparisons) -> dict[str, float]:
         """One gradient step. E * b comparisons are E batches of b, one for each member in turn."""
         left, right = self._crop(comparisons)
-        with torch.autocast(left.obs.device.type, self.dtype, enabled=self.dtype == torch.bfloat16):
+        with self._precision():
             left_score, right_score = self._own_score(left), self._own_score(right)  # (E, b)
         target = comparisons.prefers_right.view(self.members, -1)
         # Sum over members: each is trained as if it were alone.
@@ -111,6 +113,11 @@ class PartialReturn(torch.nn.Module):
             "loss": float(loss.detach()) / self.members,
             "accuracy": float(preference_accuracy(left_score.detach(), right_score.detach(), target)),
         }
+
+    def _precision(self) -> torch.autocast:
+        """Products of training and of the agent's rewards; questions and figures are computed in float32."""
+        device = next(self.parameters()).device.type
+        return torch.autocast(device, self.dtype, enabled=self.dtype == torch.bfloat16)
 
     def _member_rewards(self, segments: Segments) -> Tensor:
         n, t = segments.actions.shape[:2]
