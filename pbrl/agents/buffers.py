@@ -13,7 +13,6 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from pbrl.types import RewardFn
 
-RELABEL_BLOCK = 65_536
 NOT_LAST = -1
 
 
@@ -72,12 +71,10 @@ class LearnedRewardBuffer(ReplayBuffer):
 
     def relabel(self) -> None:
         """Gives every stored transition the reward of `reward_fn`."""
-        if self.reward_fn is None:
+        if self.reward_fn is None or len(self) == 0:
             return
         self.pending = 0
-        step = max(RELABEL_BLOCK // self.n_envs, 1)
-        for i in range(0, len(self), step):
-            self._label(slice(i, min(i + step, len(self))))
+        self._label(slice(0, len(self)))
 
     def label_pending(self) -> None:
         """Computes the rewards of new steps that nothing has asked for yet."""
@@ -107,8 +104,8 @@ class LearnedRewardBuffer(ReplayBuffer):
     ARRAYS = ("observations", "actions", "rewards", "terminated", "last_index")
 
     def state_dict(self) -> dict[str, Any]:
-        rows = {k: getattr(self, k)[: len(self)] for k in self.ARRAYS}
-        last = {"last_obs": self.last_obs, "free": np.array(self.free, np.int64), "newest": self.newest}
+        rows = {k: getattr(self, k)[: len(self)].copy() for k in self.ARRAYS}
+        last = {"last_obs": self.last_obs.copy(), "free": np.array(self.free, np.int64), "newest": self.newest.copy()}
         return rows | last | {"pending": self.pending, "pos": self.pos, "full": self.full}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

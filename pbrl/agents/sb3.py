@@ -126,6 +126,7 @@ class SACAgent(SB3Agent):
         steps: length of the whole run; the buffer holds all of it.
         learning_starts: steps with uniformly random actions and no updates.
         gradient_steps: updates per environment step.
+        precision: of an algorithm that has a choice, as FastSAC: float32, bfloat16 or auto; null for SB3's own.
         n_envs, hidden, activation, lr, batch_size, gamma, tau, ent_coef, target_update_interval: as in SB3.
     """
 
@@ -151,6 +152,7 @@ class SACAgent(SB3Agent):
         learning_starts: int,
         gradient_steps: int,
         target_update_interval: int,
+        precision: str | None,
     ) -> None:
         if algorithm is SAC and (gradient_steps * n_envs) % target_update_interval:
             raise UserError(
@@ -158,6 +160,7 @@ class SACAgent(SB3Agent):
                 "divisors of gradient_steps * n_envs, or agent=sac"
             )
         recorders = [EpisodeRecorder(make_env(), hide_reward) for _ in range(n_envs)]
+        choice: dict[str, Any] = {} if precision is None else {"precision": precision}
         model = algorithm(
             "MlpPolicy",
             _vec_env(recorders),
@@ -175,6 +178,7 @@ class SACAgent(SB3Agent):
             replay_buffer_class=LearnedRewardBuffer,
             seed=seed,
             device=device,
+            **choice,
         )
         super().__init__(model, recorders)
 

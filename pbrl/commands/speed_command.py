@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ alternate, so that a ratio holds also where other work disturbs both. Each figur
   parts=       of matmul, update, act, reward, relabel, env, loop (default: all, about 15 minutes)
   repeats=     turns of each
   seconds=     about how long one turn lasts
-  loop_steps=  environment steps of each whole run
+  loop_steps=  environment steps of each whole run, at least 4000
   out=FILE     where the figures go as JSON (default: speed.json, speed_2.json, ...; nothing is overwritten)
 
 example: pbrl speed parts=matmul,update repeats=3"""
@@ -37,12 +36,13 @@ def main(args: list[str]) -> int:
     parsed.check_keys(("parts", "repeats", "seconds", "loop_steps", "out"))
     if parsed.words:
         raise UserError(f"unknown word {parsed.words[0]!r}; {HELP.splitlines()[0]}")
-    repeats, loop_steps = whole_number(parsed, "repeats", 5, 1), whole_number(parsed, "loop_steps", 4000, 400)
+    repeats, loop_steps = (
+        whole_number(parsed, "repeats", 5, 1),
+        whole_number(parsed, "loop_steps", LOOP_STEPS, LOOP_STEPS),
+    )
     seconds = _seconds(parsed.values.get("seconds", "1"))
     out = new_file(parsed, "out", Path("speed.json"))
 
-    # Before torch starts its threads: rows say themselves how many they use.
-    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     from pbrl.speed.parts import PARTS, Effort, cores
 
     chosen = parsed.values.get("parts", ",".join(PARTS)).split(",")
@@ -51,17 +51,18 @@ def main(args: list[str]) -> int:
             raise UserError(f"parts={part}: valid are {', '.join(PARTS)}")
     effort = Effort(repeats, seconds, loop_steps, threads=(1, 2) if cores() > 1 else (1,))
     rows: list[Row] = []
+    command = shlex.join(["pbrl", "speed", *args])
     print(" | ".join(HEADER))
     for part in chosen:
         for row in PARTS[part](effort):
             rows.append(row)
             print(" | ".join(cells(row)), flush=True)
-    command = shlex.join(["pbrl", "speed", *args])
-    write(out, command, effort, rows)
+        write(out, command, effort, rows)  # whoever stops here keeps what was measured
     print(f"\npeak memory {peak_rss() / 2**20:.0f} MiB; written to {out}")
     return 0
 
 
+LOOP_STEPS = 4000  # four episodes of walker-walk: shorter runs would have no finished one to ask about in time
 HEADER = ("part", "setting", "threads", "ours", "other", "times faster", "floor", "share of the limit")
 
 

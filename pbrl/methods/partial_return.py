@@ -115,7 +115,7 @@ class PartialReturn(torch.nn.Module):
         }
 
     def _precision(self) -> torch.autocast:
-        """Products of training and of the agent's rewards; questions and figures are computed in float32."""
+        """Of the products of training and `step_reward`; `score` and `reward`, which choose questions, keep float32."""
         device = next(self.parameters()).device.type
         return torch.autocast(device, self.dtype, enabled=self.dtype == torch.bfloat16)
 

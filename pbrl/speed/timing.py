@@ -28,6 +28,10 @@ class Timing:
     def high(self) -> float:
         return max(self.seconds)
 
+    def per(self, parts: float) -> Timing:
+        """Seconds per part, where a unit of work has so many."""
+        return Timing(tuple(seconds / parts for seconds in self.seconds))
+
 
 def timed(work: Callable[[], object]) -> Job:
     """A job whose unit is one call."""

@@ -13,6 +13,7 @@ SAC_NUMBERS = {
     "hide_reward": True, "steps": 300, "seed": 0, "device": "cpu", "n_envs": 1, "hidden": [16, 16],
     "activation": "relu", "lr": 1e-3, "batch_size": 16, "gamma": 0.9, "tau": 0.01, "ent_coef": "auto_0.1",
     "learning_starts": 10, "gradient_steps": 1, "target_update_interval": 1,
+    "precision": None,
 }  # fmt: skip
 PPO_NUMBERS = {
     "hide_reward": True, "steps": 300, "seed": 0, "device": "cpu", "n_envs": 2, "n_steps": 16, "hidden": [16],

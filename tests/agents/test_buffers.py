@@ -28,15 +28,6 @@ def test_after_relabelling_every_stored_reward_is_the_functions(make_sac, reward
     np.testing.assert_allclose(rewards[:, 0], reward(obs, actions), rtol=1e-6)
 
 
-def test_relabelling_in_blocks_is_relabelling(make_sac, reward, monkeypatch):
-    agent = make_sac()
-    agent.learn(100)
-    monkeypatch.setattr("pbrl.agents.buffers.RELABEL_BLOCK", 7)
-    agent.set_reward(reward)
-    obs, actions, rewards = stored(agent.buffer, "observations", "actions", "rewards")
-    np.testing.assert_allclose(rewards[:, 0], reward(obs, actions), rtol=1e-6)
-
-
 def test_the_true_reward_is_kept_where_it_is_asked_for(make_sac):
     agent = make_sac(hide_reward=False)
     agent.learn(30)

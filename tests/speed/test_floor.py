@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from pbrl.speed.fixtures import CHEETAH, fast_sac
 from pbrl.speed.floor import sac_update
-from pbrl.speed.parts import CHEETAH, fast_sac
 
 
 def test_an_update_of_two_hidden_layers_counted_by_hand():

@@ -1,0 +1,144 @@
+"""What `pbrl speed` works on: models with full buffers, comparisons, environments and short runs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import SAC
+
+from pbrl.agents.buffers import LearnedRewardBuffer
+from pbrl.agents.fast_sac import FastSAC
+from pbrl.config import compose_config
+from pbrl.speed.timing import Job, timed
+from pbrl.types import Comparisons, Segments
+
+CHEETAH, WALKER = (17, 6), (24, 6)  # observation and action sizes of HalfCheetah-v5 and of dm_control's walker
+
+
+def fast_sac(dtype: torch.dtype, width: int) -> SAC:
+    precision = str(dtype).removeprefix("torch.")
+    return _sac(FastSAC, width, precision=precision, replay_buffer_class=LearnedRewardBuffer)
+
+
+def plain_sac(width: int) -> SAC:
+    return _sac(SAC, width)
+
+
+def full_buffer(transitions: int) -> LearnedRewardBuffer:
+    """Random steps of walker-walk."""
+    buffer = LearnedRewardBuffer(transitions, *_spaces(*WALKER), "cpu")
+    _fill(buffer)
+    return buffer
+
+
+def reward_model() -> Any:
+    """That of method=pebble for walker-walk, untrained, its input statistics in use."""
+    from pbrl.training.build import build_reward
+
+    rng = np.random.default_rng(0)
+    config = compose_config(["method=pebble"])
+    model = build_reward(config, *_spaces(*WALKER), torch.Generator().manual_seed(0))
+    model.observe(rng.normal(size=(1000, WALKER[0])).astype(np.float32))
+    return model
+
+
+def comparisons(pairs: int, steps: int) -> Comparisons:
+    """Pairs of random segments of walker-walk, answered by coin toss."""
+    rng = torch.Generator().manual_seed(0)
+    return Comparisons(
+        left=_segments(pairs, steps, rng),
+        right=_segments(pairs, steps, rng),
+        prefers_right=torch.randint(2, (pairs,), generator=rng).float(),
+        annotator=torch.zeros(pairs, dtype=torch.int64),
+    )
+
+
+def stepping(env: gym.Env) -> Job:
+    """Random actions, episode after episode."""
+    env.reset(seed=0)
+    env.action_space.seed(0)
+
+    def step() -> None:
+        *_, terminated, truncated, _ = env.step(env.action_space.sample())
+        if terminated or truncated:
+            env.reset()
+
+    return timed(step)
+
+
+def run(agent: str, threads: int) -> Job:
+    """Whole runs of method=pebble on walker-walk, a session in each quarter; making their parts does not count."""
+
+    def job(steps: int) -> float:
+        from pbrl.training.online import start
+
+        settings = {
+            "env": "walker-walk",
+            "method": "pebble",
+            "agent": agent,
+            "steps": steps,
+            "threads": threads,
+            "feedback.budget": 30,
+            "feedback.per_session": 10,
+            "feedback.first": steps // 4,
+            "feedback.every": steps // 4,
+            "evaluation.every": steps,
+            "evaluation.episodes": 1,
+            "agent.learning_starts": steps // 10,
+            "checkpoint.every": steps,
+            "report": "false",
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            overrides = [f"{key}={value}" for key, value in settings.items()] + [f"run_dir={Path(folder) / 'run'}"]
+            return timed(start(compose_config(overrides), ["pbrl", "speed"]).train)(1)
+
+    return job
+
+
+class _Nowhere(gym.Env):
+    """Spaces alone: what an update needs of an environment."""
+
+    def __init__(self, obs: int, actions: int) -> None:
+        self.observation_space, self.action_space = _spaces(obs, actions)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        return np.zeros(self.observation_space.shape or (), np.float32), {}
+
+
+def _spaces(obs: int, actions: int) -> tuple[gym.spaces.Box, gym.spaces.Box]:
+    return gym.spaces.Box(-np.inf, np.inf, (obs,), np.float32), gym.spaces.Box(-1, 1, (actions,), np.float32)
+
+
+def _sac(algorithm: type[SAC], width: int, **kwargs: Any) -> SAC:
+    policy = {"net_arch": [width, width]}
+    env = _Nowhere(*CHEETAH)
+    model = algorithm("MlpPolicy", env, buffer_size=20_000, policy_kwargs=policy, device="cpu", seed=0, **kwargs)
+    model._setup_learn(1)
+    _fill(model.replay_buffer)
+    return model
+
+
+def _fill(buffer: Any) -> None:
+    """Random numbers in every row of a replay buffer, SB3's own or ours."""
+    rng = np.random.default_rng(0)
+    for name in ("observations", "next_observations", "actions", "rewards"):
+        if (array := getattr(buffer, name, None)) is not None:
+            rng.random(dtype=np.float32, out=array)
+    buffer.full = True
+
+
+def _segments(n: int, steps: int, rng: torch.Generator) -> Segments:
+    obs, actions = WALKER
+    return Segments(
+        obs=torch.randn(n, steps + 1, obs, generator=rng),
+        actions=torch.rand(n, steps, actions, generator=rng) * 2 - 1,
+        mask=torch.ones(n, steps),
+        terminated=torch.zeros(n, steps),
+        true_reward=torch.zeros(n, steps),
+        ids=torch.arange(n),
+    )
