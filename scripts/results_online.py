@@ -10,15 +10,12 @@ walker-walk/pebble, chooses runs; the table keeps the rows of runs that are not 
 from __future__ import annotations
 
 import csv
-import json
-import os
-import subprocess
 import sys
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from runs import evaluations, finished, run_all
 from scipy import stats
 
 SEEDS = (0, 1, 2)
@@ -57,37 +54,12 @@ def cells() -> dict[str, list[str]]:
     return {name: [*arguments, f"seed={name[-1]}", "report=false"] for name, arguments in runs.items()}
 
 
-def run(out: Path, chosen: list[str]) -> int:
-    """Makes what is missing; returns how many runs failed."""
-    wanted = [cell for cell in cells().items() if not chosen or cell[0].startswith(tuple(chosen))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return sum(pool.map(lambda cell: _run_cell(out, *cell), wanted))
-
-
-def _run_cell(out: Path, name: str, arguments: list[str]) -> bool:
-    folder = out / name
-    if _finished(folder):
-        return False
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    started = (folder / "config.yaml").exists()
-    train = [f"resume={folder}"] if started else [*arguments, f"run_dir={folder}"]
-    with (folder.parent / f"{folder.name}.log").open("a") as log:
-        code = subprocess.run([sys.executable, "-m", "pbrl", "train", *train], stdout=log, stderr=log).returncode
-    print(f"{name}: {'done' if code == 0 else f'failed with exit code {code}, see {log.name}'}", flush=True)
-    return code != 0
-
-
-def _finished(folder: Path) -> bool:
-    summary = folder / "summary.json"
-    return summary.exists() and json.loads(summary.read_text())["status"] == "finished"
-
-
 def table(out: Path) -> int:
     """evaluations.csv (each evaluation of each finished run), summary.md and a figure per environment."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     known = _known()
-    found = [_evaluations(out / name, name) if _finished(out / name) else known.get(name, []) for name in cells()]
-    rows = [row for evaluations in found for row in evaluations]
+    found = [_evaluations(out / name, name) if finished(out / name) else known.get(name, []) for name in cells()]
+    rows = [row for run in found for row in run]
     with (RESULTS / "evaluations.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -112,9 +84,8 @@ def _known() -> dict[str, list[dict]]:
 
 def _evaluations(folder: Path, name: str) -> list[dict]:
     env, method, seed = name.split("/")
-    rows = csv.DictReader((folder / "evaluations.csv").read_text().splitlines())
     run = {"env": env, "method": method, "seed": seed[1:]}
-    return [{c: _number(c, (row | run)[c]) for c in COLUMNS} for row in rows]
+    return [{c: _number(c, (row | run)[c]) for c in COLUMNS} for row in evaluations(folder)]
 
 
 def _number(column: str, text: str) -> str | int | float | None:
@@ -181,7 +152,7 @@ def _figure(env: str, methods: dict[str, dict[int, list[float]]]) -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["run", out, *names]:
-            sys.exit(run(Path(out), names))
+            sys.exit(run_all(Path(out), cells(), names))
         case ["table", out]:
             sys.exit(table(Path(out)))
         case _:
