@@ -17,8 +17,6 @@ float32, so that observations, actions and values keep their digits.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -68,6 +66,7 @@ class StackedMLP:
         """Keeps the activations for the backward passes; the next call overwrites them and the answer."""
         h = self.inputs = inputs.expand(len(self.networks), -1, -1)
         self.activations: list[Tensor] = []
+        self.positive: list[Tensor] = []  # the same numbers in whichever precision compares faster
         for i, (w, b) in enumerate(zip(self.compute_weights, self.compute_biases, strict=True)):
             if i == self.depth - 1:
                 return torch.baddbmm(b.mT, w.mT, h.mT).mT  # few outputs: several times faster transposed
@@ -76,9 +75,11 @@ class StackedMLP:
             # several times faster in float32: so it goes on that side of the cast
             reader = self.compute_weights[i + 1].dtype
             if h.dtype == torch.float32:
-                h = self._cast(h.relu_(), reader, "activation", i)
+                self.positive.append(h.relu_())
+                h = self._cast(h, reader, "activation", i)
             else:
                 h = self._cast(h, reader, "activation", i).relu_()
+                self.positive.append(h)
             self.activations.append(h)
         raise AssertionError("unreachable: a stack has at least one layer")
 
@@ -99,36 +100,19 @@ class StackedMLP:
                 dw.copy_(torch.bmm(h.mT, grad, out=self._buffer("dw", i, dw.shape, grad.dtype)))
             self.grad_biases[i].copy_(grad.sum(1, keepdim=True))  # torch sums bfloat16 in float32
             if i:
-                grad = self._through_layer(i, grad, self.compute_weights[i], h)
+                grad = self._through_layer(i, grad)
 
     def input_grad(self, grad: Tensor, chosen: Tensor, columns: slice) -> Tensor:  # (B,), (B,) -> (B, columns)
         """Gradient at some input columns of a scalar-valued stack when row b's loss reads only network `chosen[b]`.
 
-        Each row goes back through its own network only: half the work for two networks. Row counts are rounded up to
-        sixteenths because a bfloat16 product of a new shape compiles a kernel first (2 ms); surplus rows carry zeros.
+        The rows of the other networks carry zeros: picking each network's own rows would halve the products, but at
+        256 units costs as much as it saves.
         """
-        batch = len(grad)
-        grid = math.ceil(batch / 16)
-        order = chosen.argsort()
-        masked = grad.new_zeros(len(self.networks), batch).scatter_(0, chosen[None], grad[None])
-        answer = torch.zeros(batch, columns.stop - columns.start)
-        end = 0
-        for k, count in enumerate(torch.bincount(chosen, minlength=len(self.networks)).tolist()):
-            end += count
-            padded = min(math.ceil(count / grid) * grid, batch)
-            if not padded:
-                continue
-            first = max(end - padded, 0)
-            rows = order[first : first + padded]
-            g = masked[k].index_select(0, rows)[None, :, None]
-            for i in range(self.depth - 1, 0, -1):
-                w = self.compute_weights[i][k, None]
-                g = self._cast(g, w.dtype, "row grad", i)
-                h = self.activations[i - 1][k]
-                h = torch.index_select(h, 0, rows, out=self._buffer("rows", i, (padded, h.shape[1]), h.dtype))
-                g = self._through_layer(i, g, w, h[None])
-            answer.index_add_(0, rows, (self.weights[0][k, columns] @ g[0].float().T).T)
-        return answer
+        g = grad.new_zeros(len(self.networks), len(grad)).scatter_(0, chosen[None], grad[None]).unsqueeze(-1)
+        for i in reversed(range(1, self.depth)):
+            g = self._cast(g, self.compute_weights[i].dtype, "grad", i)
+            g = self._through_layer(i, g)
+        return torch.bmm(g.float(), self.weights[0][:, columns].mT).sum(0)
 
     def reset_parameters(self) -> None:
         """Draws every layer anew as `nn.Linear` does, from torch's global generator, in place."""
@@ -141,14 +125,17 @@ class StackedMLP:
         place = self.places[parameter]
         return flat.as_strided(place.shape, place.stride(), place.storage_offset())
 
-    def _through_layer(self, i: int, grad: Tensor, w: Tensor, h: Tensor) -> Tensor:
+    def _through_layer(self, i: int, grad: Tensor) -> Tensor:
         """g_{l-1} = (g_l W_l^T) * [h_l > 0]."""
+        w, rows = self.compute_weights[i], grad.shape[1]
         out = self._buffer("dx", i, (*grad.shape[:2], w.shape[1]), w.dtype)
         if w.shape[2] == 1:
             torch.mul(grad, w.mT, out=out)
         else:
             torch.bmm(grad, w.mT, out=out)
-        return torch.ops.aten.threshold_backward.grad_input(out, h, 0, grad_input=out)
+        positive = self.positive[i - 1][:, :rows]
+        out = self._cast(out, positive.dtype, "dx", i)
+        return torch.ops.aten.threshold_backward.grad_input(out, positive, 0, grad_input=out)
 
     def _split(self, flat: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Views of a flat vector: weights (K, in, out) and biases (K, 1, out) of each layer.

@@ -35,5 +35,5 @@ def test_the_fast_sac_makes_these_products_and_hardly_more(width):
     with FlopCounterMode(display=False) as counter:
         model.train(1, 256)
     least = sum(sac_update(*CHEETAH, [width, width], 256))
-    # A product with one column is a multiplication and not counted; rows are rounded up in the pass back to the action.
-    assert 0.995 * least < counter.get_total_flops() < 1.03 * least
+    # A product with one column is a multiplication and not counted; back to the action, both critics take every row.
+    assert 0.995 * least < counter.get_total_flops() < 1.08 * least
