@@ -52,7 +52,7 @@ def main(args: list[str]) -> int:
     effort = Effort(repeats, seconds, loop_steps, threads=(1, 2) if cores() > 1 else (1,))
     rows: list[Row] = []
     command = shlex.join(["pbrl", "speed", *args])
-    print(" | ".join(HEADER))
+    print(" | ".join(HEADER), " | ".join(["---"] * len(HEADER)), sep="\n")  # a Markdown table
     for part in chosen:
         for row in PARTS[part](effort):
             rows.append(row)

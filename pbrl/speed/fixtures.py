@@ -72,7 +72,7 @@ def stepping(env: gym.Env) -> Job:
 
 
 def run(agent: str, threads: int) -> Job:
-    """Whole runs of method=pebble on walker-walk, a session in each quarter; making their parts does not count."""
+    """Whole runs of method=pebble on walker-walk, one session half-way; making their parts does not count."""
 
     def job(steps: int) -> float:
         from pbrl.training.online import start
@@ -83,10 +83,9 @@ def run(agent: str, threads: int) -> Job:
             "agent": agent,
             "steps": steps,
             "threads": threads,
-            "feedback.budget": 30,
+            "feedback.budget": 10,
             "feedback.per_session": 10,
-            "feedback.first": steps // 4,
-            "feedback.every": steps // 4,
+            "feedback.first": steps // 2,
             "evaluation.every": steps,
             "evaluation.episodes": 1,
             "agent.learning_starts": steps // 10,

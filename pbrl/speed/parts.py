@@ -125,7 +125,7 @@ def env(effort: Effort) -> Iterator[Row]:
 def loop(effort: Effort) -> Iterator[Row]:
     """Whole runs of method=pebble on walker-walk: exploring, asking, fitting, learning, evaluating."""
     steps = effort.loop_steps
-    setting = f"pebble, walker-walk, {steps} steps, 2 x 256, batch 256"
+    setting = f"pebble, walker-walk, {steps} steps, one session, 2 x 256, batch 256"
     run("sac", 1)(steps // 4)  # the first run of a process also imports
     for threads in effort.threads:
         times = effort.alternate({"ours": run("sac", threads), PLAIN: run("sac_sb3", threads)}, units=steps)
