@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 HELP = """usage: pbrl demo [key=value ...] [--config-dir DIR]
 
-The quick start, in about three minutes on two cores: a simulated cheetah learns to run from a few hundred comparisons
+The quick start, in three to four minutes: a simulated cheetah learns to run from a few hundred comparisons
 of short clips, answered by a scripted teacher. No reward function reaches the agent. Ends with a report.
 
 Every key of `pbrl train` can be set: pbrl demo steps=50000 feedback.budget=500 run_dir=runs/my_first"""
