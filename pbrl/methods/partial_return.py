@@ -33,8 +33,7 @@ class PartialReturn(torch.nn.Module):
         lr: of one Adam over all members.
         smoothing: the probability that an answer is taken to be wrong.
         crop: None, or the shortest and longest length (in steps) to which both segments of a pair are cut in training.
-        precision: of the products in training and relabelling: float32, bfloat16, or auto (bfloat16 where the
-            processor has it).
+        precision: of the products in training: float32, bfloat16, or auto (bfloat16 where the processor has it).
         rng: initial weights and crops.
     """
 
@@ -87,8 +86,7 @@ class PartialReturn(torch.nn.Module):
     def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The mean member's reward (M,) of steps (M, O), (M, A): what drives the agent."""
         blocks = zip(torch.from_numpy(obs).split(BLOCK), torch.from_numpy(actions).split(BLOCK), strict=True)
-        with self._precision():
-            return torch.cat([self(o, a).mean(0) for o, a in blocks]).numpy()
+        return torch.cat([self(o, a).mean(0) for o, a in blocks]).numpy()
 
     @torch.no_grad()
     def reward(self, segments: Segments) -> Tensor:
@@ -101,7 +99,7 @@ class PartialReturn(torch.nn.Module):
     def update(self, comparisons: Comparisons) -> dict[str, float]:
         """One gradient step. E * b comparisons are E batches of b, one for each member in turn."""
         left, right = self._crop(comparisons)
-        with self._precision():
+        with torch.autocast(left.obs.device.type, self.dtype, enabled=self.dtype == torch.bfloat16):
             left_score, right_score = self._own_score(left), self._own_score(right)  # (E, b)
         target = comparisons.prefers_right.view(self.members, -1)
         # Sum over members: each is trained as if it were alone.
@@ -113,11 +111,6 @@ class PartialReturn(torch.nn.Module):
             "loss": float(loss.detach()) / self.members,
             "accuracy": float(preference_accuracy(left_score.detach(), right_score.detach(), target)),
         }
-
-    def _precision(self) -> torch.autocast:
-        """Of the products of training and `step_reward`; `score` and `reward`, which choose questions, keep float32."""
-        device = next(self.parameters()).device.type
-        return torch.autocast(device, self.dtype, enabled=self.dtype == torch.bfloat16)
 
     def _member_rewards(self, segments: Segments) -> Tensor:
         n, t = segments.actions.shape[:2]

@@ -131,17 +131,6 @@ def test_bfloat16_updates_are_those_of_float32_within_its_precision():
     assert all(p.dtype == torch.float32 for p in models[0].parameters())
 
 
-@pytest.mark.parametrize("hidden", [[256, 256, 256], [32]])
-def test_bfloat16_rewards_are_those_of_float32_within_its_precision(hidden):
-    low, full = (make_model(hidden=hidden, precision=precision) for precision in ("bfloat16", "float32"))
-    rng = np.random.default_rng(0)
-    obs, actions = (rng.normal(size=(5000, n)).astype(np.float32) for n in (OBS, ACT))
-    rounded, exact = low.step_reward(obs, actions), full.step_reward(obs, actions)
-    assert rounded.dtype == np.float32
-    assert 0 < np.abs(rounded - exact).max() < 2**-8 * max(np.abs(exact).max(), 1)
-    assert np.abs(rounded - exact).mean() < 0.02 * exact.std()
-
-
 def test_bootstrapped_members_learn_from_answers_of_their_own():
     data, fresh, spreads = make_comparisons(60), make_comparisons(200, seed=9), []
     for bootstrap in (False, True):
