@@ -19,7 +19,7 @@ Measures this machine in one go: SAC updates and whole runs beside plain Stable-
 the machine's own rate of matrix products sets, reward fits, relabelling, acting, simulation. Ours and the other
 alternate, so that a ratio holds also where other work disturbs both. Each figure is a median with its range.
 
-  parts=       of matmul, update, act, reward, relabel, env, loop (default: all, about 15 minutes)
+  parts=       of matmul, update, act, reward, relabel, env, loop (default: all, which takes about half an hour)
   repeats=     turns of each
   seconds=     about how long one turn lasts
   loop_steps=  environment steps of each whole run, at least 4000
@@ -36,10 +36,8 @@ def main(args: list[str]) -> int:
     parsed.check_keys(("parts", "repeats", "seconds", "loop_steps", "out"))
     if parsed.words:
         raise UserError(f"unknown word {parsed.words[0]!r}; {HELP.splitlines()[0]}")
-    repeats, loop_steps = (
-        whole_number(parsed, "repeats", 5, 1),
-        whole_number(parsed, "loop_steps", LOOP_STEPS, LOOP_STEPS),
-    )
+    repeats = whole_number(parsed, "repeats", 5, 1)
+    loop_steps = whole_number(parsed, "loop_steps", LOOP_STEPS, LOOP_STEPS)
     seconds = _seconds(parsed.values.get("seconds", "1"))
     out = new_file(parsed, "out", Path("speed.json"))
 
