@@ -45,11 +45,12 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     """Makes the object that a config names in `_target_`; every instantiation goes through here."""
     target = OmegaConf.to_container(node).get("_target_", "?")  # type: ignore[union-attr]
     try:
-        return instantiate(node, _convert_="all", **arguments)
-    except HydraException as error:
-        raise UserError(_cause(error, target)) from error
+        # In two steps: Hydra would copy dataclasses among the arguments into its own config objects.
+        return instantiate(node, _convert_="all", _partial_=True)(**arguments)
     except OmegaConfBaseException as error:
         raise UserError(f"config of {target}: {one_line(error)}") from error
+    except Exception as error:  # whatever a constructor says about what it was given
+        raise UserError(_cause(error, target)) from error
 
 
 def options(group: str) -> list[str]:
@@ -161,7 +162,7 @@ def _leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return [leaf for k, v in node.items() for leaf in _leaves(v, f"{prefix}.{k}" if prefix else str(k))]
 
 
-def _cause(error: HydraException, target: str) -> str:
+def _cause(error: Exception, target: str) -> str:
     """The message of what the constructor itself raised."""
     cause: BaseException = error
     while cause.__cause__ is not None and not isinstance(cause, UserError):

@@ -82,5 +82,39 @@ class RunningNorm(nn.Module):
         return ((x - self.mean.to(x.dtype)) * scale).clamp_(-self.clip, self.clip)
 
 
+class Dropout(nn.Module):
+    """Drops units with probability p in training; draws from `rng`, so that a resumed run drops the same."""
+
+    def __init__(self, p: float, rng: torch.Generator) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout is {p}, expected a probability in [0, 1)")
+        self.p, self.rng = p, rng
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.rng)
+        return x * keep.div_(1 - self.p)
+
+
+def linear(n_in: int, n_out: int, rng: torch.Generator) -> nn.Linear:
+    """Initialised like torch's own, from `rng`."""
+    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    bound = 1 / math.sqrt(n_in)
+    with torch.no_grad():
+        layer.weight.copy_(_uniform(layer.weight.shape, bound, rng))
+        layer.bias.copy_(_uniform(layer.bias.shape, bound, rng))
+    return layer
+
+
+def orthogonal_linear(n_in: int, n_out: int, rng: torch.Generator) -> nn.Linear:
+    """Orthogonal weights, no bias at the start."""
+    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    nn.init.orthogonal_(layer.weight, generator=rng)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 def _uniform(shape: Sequence[int], bound: float, rng: torch.Generator) -> Tensor:
     return (torch.rand(shape, generator=rng) * 2 - 1) * bound

@@ -85,6 +85,7 @@ def evaluate(saved: SavedRun, episodes: int, seed: int) -> dict[str, Any]:
         returns=np.array([e.true_reward.sum(dtype=np.float64) for e in done]),
         lengths=np.array([len(e) for e in done]),
         successes=np.array([e.success for e in done if e.success is not None]),
+        ended_well=np.array([e.success_at_end for e in done if e.success_at_end is not None]),
     )
     r = math.nan
     if saved.reward is not None:

@@ -10,6 +10,12 @@ from pbrl.commands.arguments import Arguments
 from pbrl.errors import UserError, one_line
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from omegaconf import DictConfig
+
+    from pbrl.training.offline import OfflineRun
+    from pbrl.training.online import OnlineRun
     from pbrl.training.report import Report
 
 HELP = """usage: pbrl train [key=value ...] [--config-dir DIR] [--cfg]
@@ -17,6 +23,7 @@ HELP = """usage: pbrl train [key=value ...] [--config-dir DIR] [--cfg]
 
   env=, agent=, method=, teacher=, queries=, experiment=   choose a YAML; `pbrl list` shows them
   steps=200000 seed=0 run_dir=PATH feedback.budget=500 ...  set a value
+  data=DIR           what an offline method learns from: `pbrl collect` and `pbrl labels export` make such folders
   --cfg              print the resolved config and stop
   --config-dir DIR   also look for YAMLs in DIR/env, DIR/method, ...
 
@@ -43,37 +50,54 @@ def main(args: list[str]) -> int:
     return start_run(config)
 
 
-def start_run(config) -> int:  # type: ignore[no-untyped-def]
-    from pbrl.training.online import start
-
-    run = start(config, ["pbrl", *sys.argv[1:]])
+def start_run(config: DictConfig) -> int:
+    run = _loop(config).start(config, ["pbrl", *sys.argv[1:]])
     print(f"run: {run.run.path}")
     return _train(run)
 
 
 def resume_run(path: Path) -> int:
     from pbrl.config import load_config
-    from pbrl.training.online import resume
 
     config = load_config(path / "config.yaml")
     if (path / "summary.json").exists() and _status(path) == "finished":
         raise UserError(f"resume={path}: this run has finished; see {path / 'summary.json'}")
-    run = resume(path, config)
-    print(f"run: {path}, from step {run.parts.agent.env_steps}")
+    run = _loop(config).resume(path, config)
+    print(f"run: {path}, from step {run.step}")
     return _train(run)
 
 
-def _train(run) -> int:  # type: ignore[no-untyped-def]
+def _loop(config: DictConfig) -> ModuleType:
+    """The module with the method's loop; both have `start` and `resume`."""
+    if "learner" in config.method:
+        from pbrl.training import offline
+
+        return offline
+    from pbrl.training import online
+
+    return online
+
+
+def _train(run: OnlineRun | OfflineRun) -> int:
     finished = run.train()
     path = run.run.path
     if not finished:
-        print(f"stopped at step {run.parts.agent.env_steps}; go on with: pbrl train resume={path}")
+        print(f"stopped at step {run.step}; go on with: pbrl train resume={path}")
         return 130
     last = run.last_evaluation
-    print(f"return {last['return_mean']:.1f} ± {last['return_std']:.1f} after {last['labels']} labels; see {path}")
+    score = f"return {last['return_mean']:.1f} ± {last['return_std']:.1f}"
+    if last["success_rate"] is not None:
+        score += f", success {last['success_rate']:.0%} ({last['success_at_end']:.0%} at the end)"
+    print(f"{score} after {last['labels']} labels{_kind(run)}; see {path}")
     if run.config.get("report", True) and (report := make_report(path)) is not None:
         print(f"report: {report.file}")
     return 0
+
+
+def _kind(run: OnlineRun | OfflineRun) -> str:
+    """What the labels of a data set follow: a method that learns from one kind may fail on another."""
+    data = getattr(run, "data", None)
+    return f" ({data.label})" if data is not None else ""
 
 
 def make_report(path: Path) -> Report | None:

@@ -22,6 +22,7 @@ class Episode:
     terminated: bool
     states: np.ndarray | None = None  # (L+1, D) float64, simulator states for rendering
     success: float | None = None  # max over the episode of info["success"], where the task has it
+    success_at_end: float | None = None  # that of the last step
 
     def __len__(self) -> int:
         return len(self.actions)

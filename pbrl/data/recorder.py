@@ -34,6 +34,7 @@ class EpisodeRecorder(gym.Wrapper):
         self._rewards: list[float] = []
         self._states: list[np.ndarray] = []
         self._success: float | None = None
+        self._success_now: float | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         if seed is not None:
@@ -50,7 +51,8 @@ class EpisodeRecorder(gym.Wrapper):
         self._actions.append(action)
         self._rewards.append(float(reward))
         if "success" in info:
-            self._success = max(float(info["success"]), self._success if self._success is not None else 0.0)
+            self._success_now = float(info["success"])
+            self._success = max(self._success_now, self._success if self._success is not None else 0.0)
         if self._save_state is not None:
             self._states.append(self._save_state())
         if terminated or truncated:
@@ -76,7 +78,8 @@ class EpisodeRecorder(gym.Wrapper):
         return obs
 
     def _start(self, obs: np.ndarray) -> None:
-        self._obs, self._actions, self._rewards, self._success = [np.array(obs, np.float32)], [], [], None
+        self._obs, self._actions, self._rewards = [np.array(obs, np.float32)], [], []
+        self._success, self._success_now = None, None
         self._states = [self._save_state()] if self._save_state is not None else []
 
     def _episode(self, terminated: bool) -> Episode:
@@ -87,6 +90,7 @@ class EpisodeRecorder(gym.Wrapper):
             terminated=terminated,
             states=np.array(self._states) if self._states else None,
             success=self._success,
+            success_at_end=self._success_now,
         )
 
 

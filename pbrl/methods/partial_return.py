@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pbrl.data.episodes import Episode
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.networks import HEADS, RunningNorm, StackedMLP
 from pbrl.precision import matmul_dtype
@@ -88,6 +89,10 @@ class PartialReturn(torch.nn.Module):
         blocks = zip(torch.from_numpy(obs).split(BLOCK), torch.from_numpy(actions).split(BLOCK), strict=True)
         return torch.cat([self(o, a).mean(0) for o, a in blocks]).numpy()
 
+    def episode_reward(self, episode: Episode) -> np.ndarray:
+        """(L,) of an episode's steps."""
+        return self.step_reward(episode.obs[:-1], episode.actions)
+
     @torch.no_grad()
     def reward(self, segments: Segments) -> Tensor:
         return self._member_rewards(segments).mean(0)
@@ -96,11 +101,16 @@ class PartialReturn(torch.nn.Module):
         """(E, N): the sum of rewards over real steps."""
         return self._member_rewards(segments).sum(-1)
 
-    def update(self, comparisons: Comparisons) -> dict[str, float]:
-        """One gradient step. E * b comparisons are E batches of b, one for each member in turn."""
+    def update(self, comparisons: Comparisons, gain: Tensor | None = None) -> dict[str, float]:
+        """One gradient step. E * b comparisons are E batches of b, one for each member in turn.
+
+        gain: (E * b,) added to right minus left, for what else the answers are thought to follow.
+        """
         left, right = self._crop(comparisons)
         with torch.autocast(left.obs.device.type, self.dtype, enabled=self.dtype == torch.bfloat16):
             left_score, right_score = self._own_score(left), self._own_score(right)  # (E, b)
+        if gain is not None:
+            right_score = right_score + gain.view(self.members, -1)
         target = comparisons.prefers_right.view(self.members, -1)
         # Sum over members: each is trained as if it were alone.
         loss = self.members * bradley_terry_loss(left_score, right_score, target, self.smoothing)

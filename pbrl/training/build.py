@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -130,16 +131,7 @@ WITHIN = {  # numbers, ends included
 
 def check(config: DictConfig) -> None:
     """Ranges that no constructor checks."""
-    for key, low in (AT_LEAST | AT_LEAST_IF_GIVEN).items():
-        value = OmegaConf.select(config, key)
-        if value is None and key in AT_LEAST_IF_GIVEN:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise UserError(f"{key}={value}: expected a whole number of at least {low}")
-    for key, (least, greatest) in WITHIN.items():
-        value = OmegaConf.select(config, key)
-        if value is not None and not (isinstance(value, (int, float)) and least <= value <= greatest):
-            raise UserError(f"{key}={value}: expected a number from {least} to {greatest}")
+    check_ranges(config, AT_LEAST, AT_LEAST_IF_GIVEN, WITHIN)
     choices = {"feedback.counts": ("asked", "answered"), "feedback.schedule": SCHEDULES}
     for key, valid in choices.items():
         if (value := OmegaConf.select(config, key)) not in valid:
@@ -148,6 +140,25 @@ def check(config: DictConfig) -> None:
         raise UserError(f"device={config.device}: valid is cpu so far")
     if config.method.model is not None:
         _check_labels(config)
+
+
+def check_ranges(
+    config: DictConfig,
+    at_least: Mapping[str, int],
+    at_least_if_given: Mapping[str, int],
+    within: Mapping[str, tuple[float, float]],
+) -> None:
+    """Keys of whole numbers with their least value, the second kind may be null; and keys of numbers between two."""
+    for key, low in {**at_least, **at_least_if_given}.items():
+        value = OmegaConf.select(config, key)
+        if value is None and key in at_least_if_given:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            raise UserError(f"{key}={value}: expected a whole number of at least {low}")
+    for key, (least, greatest) in within.items():
+        value = OmegaConf.select(config, key)
+        if value is not None and not (isinstance(value, (int, float)) and least <= value <= greatest):
+            raise UserError(f"{key}={value}: expected a number from {least} to {greatest}")
 
 
 def _check_labels(config: DictConfig) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from pbrl.data.recorder import episode_seed
 from pbrl.errors import UserError
 
+SIDE_BY_SIDE = 25  # episodes in one forward pass; each needs an environment of its own
 LONGEST_EPISODE = 100_000  # steps; beyond it the environment is taken to have no end
 
 
@@ -19,6 +20,7 @@ class Evaluation:
     returns: np.ndarray  # (n,) true returns
     lengths: np.ndarray  # (n,) steps
     successes: np.ndarray  # (n,) max of info["success"] over the episode; empty where the task has none
+    ended_well: np.ndarray  # (n,) info["success"] of the last step; empty likewise
 
     def row(self) -> dict[str, float | None]:
         """The columns of evaluations.csv."""
@@ -26,22 +28,32 @@ class Evaluation:
             "return_mean": float(self.returns.mean()),
             "return_std": float(self.returns.std()),
             "success_rate": float(self.successes.mean()) if len(self.successes) else None,
+            "success_at_end": float(self.ended_well.mean()) if len(self.ended_well) else None,
             "episode_length": float(self.lengths.mean()),
         }
 
 
 class Evaluator:
-    """Runs the same n seeded episodes at each evaluation, all at once, so that one forward pass serves them all."""
+    """Runs the same n seeded episodes at each evaluation, many at once, so that one forward pass serves them all."""
 
     def __init__(self, make_env: Callable[[], gym.Env], episodes: int, seed: int) -> None:
-        self.envs = [make_env() for _ in range(episodes)]
-        self.seed = seed
+        self.envs = [make_env() for _ in range(min(episodes, SIDE_BY_SIDE))]
+        self.episodes, self.seed = episodes, seed
 
     def __call__(self, act: Callable[[np.ndarray], np.ndarray]) -> Evaluation:
         """act: observations (M, O) -> actions (M, A)."""
-        n = len(self.envs)
-        obs = np.stack([env.reset(seed=episode_seed(self.seed, i))[0] for i, env in enumerate(self.envs)])
-        returns, lengths, success = np.zeros(n), np.zeros(n, int), np.full(n, np.nan)
+        blocks = [range(i, min(i + len(self.envs), self.episodes)) for i in range(0, self.episodes, len(self.envs))]
+        parts = [self._block(act, numbers) for numbers in blocks]
+        returns, lengths, success, last = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return Evaluation(returns, lengths, success[~np.isnan(success)], last[~np.isnan(last)])
+
+    def _block(self, act: Callable[[np.ndarray], np.ndarray], numbers: range) -> tuple[np.ndarray, ...]:
+        """Return, length, success ever and success at the end of these episodes."""
+        n = len(numbers)
+        seeds = [episode_seed(self.seed, number) for number in numbers]
+        obs = np.stack([env.reset(seed=seed)[0] for env, seed in zip(self.envs, seeds, strict=False)])
+        returns, lengths = np.zeros(n), np.zeros(n, int)
+        success, last = np.full(n, np.nan), np.full(n, np.nan)
         running = np.arange(n)
         while len(running):
             if lengths[running[0]] == LONGEST_EPISODE:
@@ -56,10 +68,11 @@ class Evaluator:
                 returns[i] += reward
                 lengths[i] += 1
                 if "success" in info:
-                    success[i] = np.fmax(success[i], float(info["success"]))
+                    last[i] = float(info["success"])
+                    success[i] = np.fmax(success[i], last[i])
                 ended.append(terminated or truncated)
             running = running[~np.array(ended)]
-        return Evaluation(returns, lengths, success[~np.isnan(success)])
+        return returns, lengths, success, last
 
     def close(self) -> None:
         for env in self.envs:

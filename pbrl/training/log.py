@@ -48,7 +48,10 @@ FEEDBACK = (
     "feedback/wait_s",
 )
 PROGRESS = (*TIME, *ROLLOUT, *TRAIN, *REWARD, *FEEDBACK)
-EVALUATIONS = ("env_steps", "labels", "return_mean", "return_std", "success_rate", "episode_length", "wall_s")
+EVALUATIONS = (
+    *("env_steps", "labels", "return_mean", "return_std", "success_rate", "episode_length", "wall_s"),
+    "success_at_end",
+)
 EVAL_TAGS = {
     "return_mean": "eval/mean_reward",
     "episode_length": "eval/mean_ep_length",
@@ -59,26 +62,34 @@ EVAL_TAGS = {
 class RunLog:
     """Appends rows; `state_dict` remembers how long the files were, so that a resumed run cuts off what it repeats."""
 
-    def __init__(self, run_dir: Path, lengths: dict[str, int] | None = None, purge_step: int | None = None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        lengths: dict[str, int] | None = None,
+        purge_step: int | None = None,
+        progress: tuple[str, ...] = PROGRESS,
+        evaluations: tuple[str, ...] = EVALUATIONS,
+    ) -> None:
+        """progress, evaluations: the columns of the two tables."""
         from torch.utils.tensorboard import SummaryWriter
 
         lengths = lengths or {}
-        self.progress = _Table(run_dir / "progress.csv", PROGRESS, lengths.get("progress", 0))
-        self.evaluations = _Table(run_dir / "evaluations.csv", EVALUATIONS, lengths.get("evaluations", 0))
+        self.progress = _Table(run_dir / "progress.csv", progress, lengths.get("progress", 0))
+        self.evaluations = _Table(run_dir / "evaluations.csv", evaluations, lengths.get("evaluations", 0))
         self.board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge_step)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """One row of progress.csv; what a method reports beyond its columns goes to TensorBoard alone."""
-        self.progress.append({k: v for k, v in metrics.items() if k in PROGRESS})
+        self.progress.append({k: v for k, v in metrics.items() if k in self.progress.columns})
         for name, value in metrics.items():
             if not name.startswith("time/t"):
                 self.board.add_scalar(name, value, step)
 
-    def write_evaluation(self, row: dict[str, Any]) -> None:
+    def write_evaluation(self, row: dict[str, Any], step: int) -> None:
         self.evaluations.append(row)
         for column, tag in EVAL_TAGS.items():
             if row[column] is not None:
-                self.board.add_scalar(tag, row[column], row["env_steps"])
+                self.board.add_scalar(tag, row[column], step)
         self.board.flush()
 
     def state_dict(self) -> dict[str, int]:

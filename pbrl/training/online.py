@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from pbrl.files import replacing
 from pbrl.training.build import OnlineParts, build_online, check, questions_in_time
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.feedback import FeedbackLoop
+from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.log import RunLog
 from pbrl.training.progress import Progress
 from pbrl.training.run_dir import RunDir, write_json
@@ -51,7 +51,7 @@ class OnlineRun:
         """Runs to the end; False if Ctrl-C ended it early (after saving)."""
         agent, episodes, feedback = self.parts.agent, self.parts.episodes, self.parts.feedback
         started, first_step = time.monotonic() - self.wall_s, agent.env_steps
-        with _StopOnInterrupt(self), Progress(self.config.steps) as progress:
+        with StopOnInterrupt(self.interrupt), Progress(self.config.steps) as progress:
             if not self.last_evaluation:
                 self._evaluate()
             while agent.env_steps < self.config.steps and not self._interrupted:
@@ -83,6 +83,10 @@ class OnlineRun:
         self.finish("finished" if complete else "interrupted")
         self.run.unlock()
         return complete
+
+    @property
+    def step(self) -> int:
+        return self.parts.agent.env_steps
 
     @property
     def log(self) -> RunLog:
@@ -165,7 +169,7 @@ class OnlineRun:
             **evaluation.row(),
             "wall_s": round(self.wall_s, 1),
         }
-        self.log.write_evaluation(self.last_evaluation)
+        self.log.write_evaluation(self.last_evaluation, self.parts.agent.env_steps)
 
     def finish(self, status: str) -> None:
         """Writes the policy, the reward and the summary."""
@@ -269,25 +273,3 @@ def resume(path: Path, config: DictConfig) -> OnlineRun:
     except (KeyError, RuntimeError, ValueError) as error:
         raise UserError(f"checkpoint {last} does not fit {path / 'config.yaml'}: {one_line(error)}") from error
     return run
-
-
-class _StopOnInterrupt:
-    """The first Ctrl-C ends the round and saves; the second is Python's own."""
-
-    def __init__(self, run: OnlineRun) -> None:
-        self.run = run
-
-    def __enter__(self) -> None:
-        self.previous = signal.getsignal(signal.SIGINT)
-        try:
-            signal.signal(signal.SIGINT, self._stop)
-        except ValueError:  # not the main thread: whoever runs us there handles signals
-            self.previous = None
-
-    def __exit__(self, *_: object) -> None:
-        if self.previous is not None:
-            signal.signal(signal.SIGINT, self.previous)
-
-    def _stop(self, *_: object) -> None:
-        self.run.interrupt()
-        signal.signal(signal.SIGINT, signal.default_int_handler)

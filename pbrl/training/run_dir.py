@@ -80,6 +80,10 @@ class RunDir:
         return self.path / "policy.zip"
 
     @property
+    def offline_policy(self) -> Path:
+        return self.path / "policy.safetensors"
+
+    @property
     def reward(self) -> Path:
         return self.path / "reward.safetensors"
 

@@ -1,0 +1,124 @@
+"""What an offline learner learns from: labelled pairs of segments, all segments, and the episodes they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.data.episodes import Episode
+from pbrl.types import Comparisons, Segments
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Labelled pairs of segments, as rows into an array of segments."""
+
+    left: Tensor  # (C,) long
+    right: Tensor  # (C,) long
+    prefers_right: Tensor  # (C,) float in [0, 1]; 0.5 is a tie
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def __getitem__(self, rows: Tensor | slice) -> Pairs:
+        return Pairs(self.left[rows], self.right[rows], self.prefers_right[rows])
+
+    def comparisons(self, segments: Segments) -> Comparisons:
+        who = torch.zeros(len(self), dtype=torch.long)
+        return Comparisons(segments[self.left], segments[self.right], self.prefers_right, who)
+
+
+class Transitions(NamedTuple):
+    """Steps of episodes, in order. M of them."""
+
+    obs: Tensor  # (M, O)
+    actions: Tensor  # (M, A)
+    next_obs: Tensor  # (M, O)
+    terminated: Tensor  # (M,) 1 where the MDP ended; a time limit stays 0
+
+
+@dataclass(frozen=True)
+class OfflineData:
+    """The training side of a data set under a budget of labels, and what is held out to judge by.
+
+    Unlabelled segments and episodes are free: `segments` and `episodes` are all of the training split, `pairs` only
+    what was paid for.
+    """
+
+    label: str  # what the labels follow: "return", "regret_mc", ...; "human" or "unknown" for label sets
+    segments: Segments  # N
+    episodes: list[Episode]
+    pairs: Pairs  # to train on; rows of `segments`
+    validation: Comparisons | None  # from the same budget, for early stopping
+    test: Comparisons | None  # beyond the budget, for reporting alone
+    ceiling: float | None  # accuracy on `test` of the scores that the labels were drawn from
+    scores: Tensor | None  # (S,) of the first S segments where all their pairs count as labelled (dense), else None
+    last_obs: bool  # False: the last observation of each episode is unknown and stands there as a copy
+
+    @property
+    def labels(self) -> int:
+        """What was paid for: comparisons, or scored segments where all pairs of them count."""
+        if self.scores is not None:
+            return len(self.scores)
+        return len(self.pairs) + (len(self.validation) if self.validation is not None else 0)
+
+    @property
+    def observations(self) -> np.ndarray:
+        """All training observations (M, O), for input statistics."""
+        return np.concatenate([e.obs[:-1] for e in self.episodes])
+
+    def sample_pairs(self, n: int, rng: torch.Generator) -> Comparisons:
+        """n labelled comparisons with replacement; of scored segments, n random pairs."""
+        if self.scores is None:
+            return self.pairs[torch.randint(len(self.pairs), (n,), generator=rng)].comparisons(self.segments)
+        left, right = torch.randint(len(self.scores), (2, n), generator=rng)
+        gain = self.scores[right] - self.scores[left]
+        prefers_right = torch.where(gain == 0, 0.5, (gain > 0).double()).float()
+        return Pairs(left, right, prefers_right).comparisons(self.segments)
+
+    def sample_scored(self, n: int, rng: torch.Generator) -> tuple[Segments, Tensor]:
+        """n scored segments without replacement (all if there are fewer) and their scores (n,)."""
+        assert self.scores is not None
+        rows = torch.randperm(len(self.scores), generator=rng)[:n]
+        return self.segments[rows], self.scores[rows]
+
+    def sample_segments(self, n: int, rng: torch.Generator) -> Segments:
+        """n segments with replacement, labelled or not."""
+        return self.segments[torch.randint(len(self.segments), (n,), generator=rng)]
+
+    def known_next(self, segments: Segments) -> Tensor:
+        """(N, T) the mask of real steps whose next observation is known."""
+        if self.last_obs:
+            return segments.mask
+        known = segments.mask.clone()
+        known[:, -1] = 0
+        return known
+
+    def transitions(self) -> Transitions:
+        """All training steps whose next observation is known."""
+        cut = None if self.last_obs else -1
+        terminated = [_ends(e)[:cut] for e in self.episodes]
+        obs, actions, next_obs = (
+            torch.from_numpy(np.concatenate(parts))
+            for parts in (
+                [e.obs[:-1][:cut] for e in self.episodes],
+                [e.actions[:cut] for e in self.episodes],
+                [e.obs[1:][:cut] for e in self.episodes],
+            )
+        )
+        return Transitions(obs, actions, next_obs, torch.from_numpy(np.concatenate(terminated)))
+
+    def per_transition(self, values: list[np.ndarray]) -> Tensor:
+        """Values (L,) of each episode's steps as one (M,) in the order of `transitions`."""
+        cut = None if self.last_obs else -1
+        return torch.from_numpy(np.concatenate([v[:cut] for v in values]).astype(np.float32))
+
+
+def _ends(episode: Episode) -> np.ndarray:
+    ends = np.zeros(len(episode), np.float32)
+    ends[-1] = episode.terminated
+    return ends

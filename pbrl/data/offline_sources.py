@@ -1,0 +1,189 @@
+"""From a directory on the disk to what an offline learner learns from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.data.datasets import SPLITS, Dataset, is_dataset, load_dataset
+from pbrl.data.episodes import Episode
+from pbrl.data.label_sets import LabelSet, load_label_set
+from pbrl.data.offline import OfflineData, Pairs
+from pbrl.errors import UserError
+from pbrl.losses import preference_accuracy
+from pbrl.types import Comparisons, Segments
+
+PAIRS = ("fixed", "dense")
+PREFERRED = ("regret_mc", "regret_critic", "return")  # which labels are taken where none are named
+
+
+def load_offline(
+    path: Path, *, env: str, label: str | None, budget: int | None, pairs: str, heldout: float, rng: torch.Generator
+) -> OfflineData:
+    """Reads a data set (`pbrl collect`) or a label set (`pbrl labels export`).
+
+    Args:
+        env: name of the run's environment, which the data must be of, if it says so.
+        label: which labels of a data set; None: its regret labels, else those of return.
+        budget: how many comparisons are paid for, the first of their list; None: all. With pairs="dense", how many
+            scored segments.
+        pairs: "fixed": the listed comparisons; "dense": all pairs of scored segments.
+        heldout: share of the comparisons put aside for validation, drawn by `rng`.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(f"data={path}: there is no such folder; make one with `pbrl collect` or `pbrl labels export`")
+    if is_dataset(path):
+        dataset = load_dataset(path)
+        _check_env(path, dataset.meta, env)
+        return _from_dataset(dataset, label, budget, pairs, heldout, rng)
+    labels = load_label_set(path)
+    _check_env(path, labels.meta, env)
+    if pairs != "fixed":
+        raise UserError(f"feedback.pairs={pairs} needs scored segments, and {path} is a label set; valid is fixed")
+    if label is not None:
+        raise UserError(f"feedback.label={label}: {path} is a label set, which has one kind of label; leave it out")
+    return _from_label_set(path, labels, budget, heldout, rng)
+
+
+def _from_dataset(
+    dataset: Dataset, label: str | None, budget: int | None, pairs: str, heldout: float, rng: torch.Generator
+) -> OfflineData:
+    label = label or _preferred(dataset)
+    train = np.flatnonzero(dataset.split == SPLITS.index("train"))
+    if len(train) == 0:
+        raise UserError(f"{dataset.path} has no segments for training")
+    segments = dataset.segments[torch.from_numpy(train)]
+    scores = None
+    kept, validation = _no_pairs(), None
+    if pairs == "dense":
+        scores = _scores(dataset, label, train, budget)
+    else:
+        place = np.full(len(dataset.split), -1)
+        place[train] = np.arange(len(train))
+        rows, c = dataset.rows(label, "train", budget), dataset.comparisons[label]
+        rows = rows[c.answered[rows]]
+        _some(len(rows), dataset.path)
+        left, right = (torch.from_numpy(place[side[rows]]) for side in (c.left, c.right))
+        paid = Pairs(left, right, torch.from_numpy(c.prefers_right[rows]).float())
+        kept, validation = _held_out(paid, segments, heldout, rng)
+    in_training = dataset.episode_split == SPLITS.index("train")
+    test, ceiling = _test(dataset, label)
+    return OfflineData(
+        label=label,
+        segments=segments,
+        episodes=[e for e, there in zip(dataset.episodes, in_training, strict=True) if there],
+        pairs=kept,
+        validation=validation,
+        test=test,
+        ceiling=ceiling,
+        scores=scores,
+        last_obs=dataset.meta.get("last_obs", True),
+    )
+
+
+def _from_label_set(
+    path: Path, labels: LabelSet, budget: int | None, heldout: float, rng: torch.Generator
+) -> OfflineData:
+    rows = np.flatnonzero(labels.answered)
+    if budget is not None and budget > len(labels):
+        raise UserError(f"feedback.budget={budget}: {path} has {len(labels)} answers")
+    rows = rows[rows < budget] if budget is not None else rows
+    _some(len(rows), path)
+    shown = labels.pairs[rows.tolist()]
+    both = Segments.cat([shown.left, shown.right])
+    left_hashes, right_hashes = zip(*shown.hashes(), strict=True)
+    _, first, place = np.unique([*left_hashes, *right_hashes], return_index=True, return_inverse=True)
+    segments = both[torch.from_numpy(first)]  # a segment that was shown twice is one segment
+    left, right = torch.from_numpy(place).chunk(2)
+    paid = Pairs(left, right, torch.from_numpy(labels.prefers_right[rows]).float())
+    kept, validation = _held_out(paid, segments, heldout, rng)
+    return OfflineData(
+        label=_who(labels.meta),
+        segments=segments,
+        episodes=[_episode(segments, i) for i in range(len(segments))],
+        pairs=kept,
+        validation=validation,
+        test=None,
+        ceiling=None,
+        scores=None,
+        last_obs=labels.meta.get("last_obs", True),
+    )
+
+
+def _preferred(dataset: Dataset) -> str:
+    if not dataset.comparisons:
+        raise UserError(f"{dataset.path} has no comparisons; collect with labels=return or labels=regret_mc")
+    return next(
+        (label for label in PREFERRED if label in dataset.comparisons),
+        next(iter(dataset.comparisons)),
+    )
+
+
+def _scores(dataset: Dataset, label: str, train: np.ndarray, budget: int | None) -> Tensor:
+    """(S,) of the first training segments."""
+    if label not in dataset.scores:
+        raise UserError(f"{dataset.path} has no scores {label!r}; valid are {', '.join(dataset.scores) or 'none'}")
+    if budget is not None and budget > len(train):
+        raise UserError(f"feedback.budget={budget}: {dataset.path} has {len(train)} segments for training")
+    scores = torch.from_numpy(dataset.scores[label][train][:budget])
+    if not torch.isfinite(scores).all():
+        raise UserError(f"{dataset.path}: some scores {label!r} are unknown, feedback.pairs=dense needs them all")
+    return scores
+
+
+def _test(dataset: Dataset, label: str) -> tuple[Comparisons | None, float | None]:
+    """The comparisons of the test split, and how many of their answers the scores explain."""
+    rows, c = dataset.rows(label, "test"), dataset.comparisons[label]
+    rows = rows[c.answered[rows]]
+    if len(rows) == 0:
+        return None, None
+    left, right = (torch.from_numpy(dataset.scores[label][side[rows]]) for side in (c.left, c.right))
+    ceiling = preference_accuracy(left, right, torch.from_numpy(c.prefers_right[rows]))
+    return dataset.compare(label, "test"), float(ceiling)
+
+
+def _held_out(paid: Pairs, segments: Segments, share: float, rng: torch.Generator) -> tuple[Pairs, Comparisons | None]:
+    """A random share of the comparisons; a segment may be on both sides, so it is for stopping, not for reporting."""
+    n = round(share * len(paid))
+    if n == 0:
+        return paid, None
+    if n == len(paid):
+        raise UserError(f"feedback.heldout={share} leaves none of {len(paid)} comparisons for training")
+    order = torch.randperm(len(paid), generator=rng)
+    return paid[order[n:].sort().values], paid[order[:n]].comparisons(segments)
+
+
+def _episode(segments: Segments, row: int) -> Episode:
+    length = int(segments.mask[row].sum())
+    return Episode(
+        obs=segments.obs[row, : length + 1].numpy(),
+        actions=segments.actions[row, :length].numpy(),
+        true_reward=segments.true_reward[row, :length].numpy(),
+        terminated=bool(segments.terminated[row].any()),
+    )
+
+
+def _who(meta: dict[str, Any]) -> str:
+    """Scripted answers of a run follow the return; those of people follow what people follow."""
+    scripted = [name.startswith("scripted:") for name in meta["annotators"]]
+    return "return" if all(scripted) else "human" if not any(scripted) else "mixed"
+
+
+def _check_env(path: Path, meta: dict[str, Any], env: str) -> None:
+    if meta["env_name"] is not None and meta["env_name"] != env:
+        raise UserError(f"{path} is of env={meta['env_name']}, this run has env={env}; give env={meta['env_name']}")
+
+
+def _some(n: int, path: Path) -> None:
+    if n == 0:
+        raise UserError(f"{path} has no answered comparison among those asked for")
+
+
+def _no_pairs() -> Pairs:
+    empty = torch.zeros(0, dtype=torch.long)
+    return Pairs(empty, empty, torch.zeros(0))

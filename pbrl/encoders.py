@@ -1,0 +1,56 @@
+"""A small convolutional encoder for image observations, and the shifts that augment them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CHANNELS = 32
+STRIDES = (2, 1, 1, 1)
+
+
+class ImageEncoder(nn.Module):
+    """DrQ-v2's encoder (Yarats et al. 2021): four 3x3 convolutions, then 50 features through LayerNorm and tanh.
+
+    (M, H, W, C) of 0 to 255, whole numbers or not -> (M, 50).
+    """
+
+    features = 50
+
+    def __init__(self, shape: Sequence[int], rng: torch.Generator) -> None:
+        super().__init__()
+        height, width, channels = shape
+        sizes = [channels, *[CHANNELS] * len(STRIDES)]
+        self.convolutions = nn.ModuleList(
+            nn.utils.skip_init(nn.Conv2d, sizes[i], sizes[i + 1], 3, stride) for i, stride in enumerate(STRIDES)
+        )
+        for stride in STRIDES:
+            height, width = ((side - 3) // stride + 1 for side in (height, width))
+        if height < 1 or width < 1:
+            raise ValueError(f"images of {tuple(shape)} are too small for the encoder, expected at least 15 x 15")
+        self.trunk = nn.utils.skip_init(nn.Linear, CHANNELS * height * width, self.features)
+        self.layer_norm = nn.LayerNorm(self.features)
+        for layer in (*self.convolutions, self.trunk):
+            nn.init.orthogonal_(layer.weight, nn.init.calculate_gain("relu"), generator=rng)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        h = images.movedim(-1, 1).float() / 255 - 0.5
+        for convolution in self.convolutions:
+            h = convolution(h).relu_()
+        return self.layer_norm(self.trunk(h.flatten(1))).tanh()
+
+
+def random_shift(images: Tensor, pad: int, rng: torch.Generator) -> Tensor:
+    """Moves each clip (N, T, H, W, C) by up to `pad` pixels, all frames of a clip alike; edges are repeated."""
+    n, t, height, width, channels = images.shape
+    flat = images.movedim(-1, 2).reshape(n, t * channels, height, width).float()
+    padded = F.pad(flat, (pad,) * 4, mode="replicate").to(images.dtype)
+    down, right = torch.randint(2 * pad + 1, (2, n), generator=rng)
+    rows = down[:, None] + torch.arange(height)
+    columns = right[:, None] + torch.arange(width)
+    shifted = padded.movedim(1, -1)[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return shifted.view(n, height, width, t, channels).movedim(3, 1)

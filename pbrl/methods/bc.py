@@ -1,0 +1,68 @@
+"""Behaviour cloning: of everything, or of the episodes with the best true return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.data.episodes import Episode
+from pbrl.data.offline import OfflineData
+from pbrl.losses import discounted_sum
+from pbrl.methods.learner import Learner, adam, descend
+from pbrl.policies import Policy
+from pbrl.types import Segments
+
+
+class BC(Learner):
+    """Minimises the squared error of actions on single steps of the data; reads no label.
+
+    Args:
+        top: share of training episodes to clone, by true return; 1 clones all and needs no true return. Below 1 it is
+            an oracle ("%BC" in Hejna et al. 2024): no label tells a whole episode's return.
+        batch_size: steps.
+        lr: of Adam.
+    """
+
+    def __init__(self, *, top: float, batch_size: int, lr: float, **common: Any) -> None:
+        super().__init__(**common)
+        if not 0 < top <= 1:
+            raise ValueError(f"method.learner.top={top}: expected a share in (0, 1]")
+        self.batch_size = batch_size
+        self.optimizers["policy"] = adam(self.policy.parameters(), lr)
+        episodes = best_episodes(self.data, top)
+        self._obs = torch.from_numpy(np.concatenate([e.obs[:-1] for e in episodes]))
+        self._actions = torch.from_numpy(np.concatenate([e.actions for e in episodes]))
+
+    def _update(self) -> dict[str, float]:
+        rows = torch.randint(len(self._obs), (self.batch_size,), generator=self.rng)
+        loss = -self.policy.log_prob(self._obs[rows], self._actions[rows]).mean()
+        return {"train/bc_loss": descend(self.optimizers["policy"], loss)}
+
+    def score(self, segments: Segments) -> Tensor:
+        return log_likelihood(self.policy, segments)
+
+
+def best_episodes(data: OfflineData, top: float) -> list[Episode]:
+    """The share `top` of the training episodes with the highest true return, at least one."""
+    if top == 1:
+        return data.episodes
+    returns = np.array([e.true_reward.sum(dtype=np.float64) for e in data.episodes])
+    if np.isnan(returns).any():
+        raise ValueError("method.learner.top below 1 ranks episodes by true return, which this data does not have")
+    best = np.argsort(-returns, kind="stable")[: max(1, round(top * len(returns)))]
+    return [data.episodes[i] for i in best]
+
+
+def bc_loss(policy: Policy, segments: Segments) -> Tensor:
+    """Mean squared error of the actions of real steps, summed over action dimensions."""
+    log_prob = policy.log_prob(segments.obs[:, :-1], segments.actions)
+    return -(log_prob * segments.mask).sum() / segments.mask.sum()
+
+
+@torch.no_grad()
+def log_likelihood(policy: Policy, segments: Segments) -> Tensor:
+    """(N,) sum of log pi over a segment: how likely the policy is to act so."""
+    return discounted_sum(policy.log_prob(segments.obs[:, :-1], segments.actions), segments.mask, 1.0)

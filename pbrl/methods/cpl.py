@@ -1,0 +1,135 @@
+"""Contrastive preference learning: a policy straight from comparisons, with no reward and no critic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.losses import cpl_loss, discounted_sum, preference_accuracy, ranked_cpl_loss
+from pbrl.methods.bc import bc_loss
+from pbrl.methods.learner import Learner, adam, descend, share_of
+from pbrl.policies import Policy
+from pbrl.types import Segments
+
+
+class CPL(Learner):
+    """Under the regret model and maximum entropy A* = alpha log pi, so comparisons are a loss on the policy alone.
+
+    Score of a segment: sum_t gamma^t alpha log pi(a_t|s_t), minus that of the reference where there is one
+    (Hejna et al. 2024). BC on all segments comes first. Labels should follow regret: with labels that follow the
+    return the same loss can end below BC.
+
+    Args:
+        alpha: temperature; one knob with the width of the policy, which is fixed.
+        bias: lambda, the weight of the losing segment. 1 is consistent where alpha fits the labels, less is robust.
+        gamma: discount inside a segment.
+        bc_weight: weight of the cloning loss on the compared segments in the second stage (CPL-BC).
+        kl: score relative to the cloned policy (CPL-KL).
+        bc_share: share of the run that clones all segments.
+        lr, lr_factor, warmup_share: Adam's rate; in the second stage times lr_factor, after a linear warm-up of this
+            share of the run.
+        batch_size: comparisons; where all pairs of scored segments count as labelled, twice as many segments.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float,
+        bias: float,
+        gamma: float,
+        bc_weight: float,
+        kl: bool,
+        bc_share: float,
+        lr: float,
+        lr_factor: float,
+        warmup_share: float,
+        batch_size: int,
+        policy: Callable[..., Policy],
+        **common: Any,
+    ) -> None:
+        super().__init__(policy=policy, **common)
+        if not 0 < bias <= 1:
+            raise ValueError(f"method.learner.bias={bias}: expected lambda in (0, 1]")
+        self.alpha, self.bias, self.gamma, self.bc_weight = alpha, bias, gamma, bc_weight
+        self.bc_updates = share_of(self.steps, bc_share, "bc_share")
+        self.warmup = share_of(self.steps, warmup_share, "warmup_share")
+        self.lr, self.lr_factor, self.batch_size = lr, lr_factor, batch_size
+        self.reference: Policy | None = None
+        if kl:
+            self.reference = policy(obs_shape=self.obs_shape, action_size=self.action_size, rng=torch.Generator())
+            self.reference.requires_grad_(False)
+        self.optimizers["policy"] = adam(self.policy.parameters(), lr)
+
+    def train(self, mode: bool = True) -> CPL:
+        super().train(mode)
+        if self.reference is not None:
+            self.reference.eval()  # no dropout in what the policy is measured against
+        return self
+
+    def _update(self) -> dict[str, float]:
+        if self.updates < self.bc_updates:
+            loss = bc_loss(self.policy, self.data.sample_segments(2 * self.batch_size, self.rng))
+            return {"train/bc_loss": descend(self.optimizers["policy"], loss)}
+        if self.updates == self.bc_updates:
+            self.optimizers["policy"] = adam(self.policy.parameters(), self.lr)
+            if self.reference is not None:
+                self.reference.load_state_dict(self.policy.state_dict())
+        self._set_lr()
+        return self._update_ranked() if self.data.scores is not None else self._update_pairs()
+
+    def _update_pairs(self) -> dict[str, float]:
+        comparisons = self.data.sample_pairs(self.batch_size, self.rng)
+        both = Segments.cat([comparisons.left, comparisons.right])
+        log_prob = self.policy.log_prob(both.obs[:, :-1], both.actions)
+        left, right = self._score(log_prob, both).chunk(2)
+        loss = cpl_loss(left, right, comparisons.prefers_right, self.bias)
+        value = descend(self.optimizers["policy"], loss + self._bc(log_prob, both))
+        accuracy = preference_accuracy(left.detach(), right.detach(), comparisons.prefers_right)
+        return {"train/loss": value, "train/accuracy": float(accuracy)}
+
+    def _update_ranked(self) -> dict[str, float]:
+        segments, order = self.data.sample_scored(2 * self.batch_size, self.rng)
+        log_prob = self.policy.log_prob(segments.obs[:, :-1], segments.actions)
+        loss = ranked_cpl_loss(self._score(log_prob, segments), order, self.bias)
+        return {"train/loss": descend(self.optimizers["policy"], loss + self._bc(log_prob, segments))}
+
+    def _score(self, log_prob: Tensor, segments: Segments) -> Tensor:
+        """(N, T) log pi -> (N,)."""
+        if self.reference is not None:
+            with torch.no_grad():
+                reference = self.reference.log_prob(segments.obs[:, :-1], segments.actions)
+            log_prob = log_prob - reference
+        return self.alpha * discounted_sum(log_prob, segments.mask, self.gamma)
+
+    def _bc(self, log_prob: Tensor, segments: Segments) -> Tensor:
+        return -self.bc_weight * (log_prob * segments.mask).sum() / segments.mask.sum()
+
+    def _set_lr(self) -> None:
+        done = self.updates - self.bc_updates + 1
+        warm = min(1.0, done / self.warmup) if self.warmup else 1.0
+        for group in self.optimizers["policy"].param_groups:
+            group["lr"] = self.lr * self.lr_factor * warm
+
+    @torch.no_grad()
+    def score(self, segments: Segments) -> Tensor:
+        return self._score(self.policy.log_prob(segments.obs[:, :-1], segments.actions), segments)
+
+    @torch.no_grad()
+    def act_best_of(self, obs: np.ndarray, candidates: int, std: float, rng: torch.Generator) -> np.ndarray:
+        """The best of several actions around the cloned policy's, by the learned advantage log pi - log pi_reference.
+
+        Stays near the data where the learned policy may have left it (DeformPAM, Chen et al. 2024).
+        """
+        if self.reference is None:
+            raise ValueError("best_of needs a reference policy, which only method=cpl_kl has")
+        self.eval()
+        seen = torch.from_numpy(np.ascontiguousarray(obs))
+        mean, reference = self.policy(seen), self.reference(seen)  # (M, A)
+        noise = torch.randn(candidates, *reference.shape, generator=rng)
+        actions = (reference + std * noise).clamp(-1, 1)
+        advantage = (actions - reference).square().sum(-1) - (actions - mean).square().sum(-1)  # (candidates, M)
+        return actions[advantage.argmax(0), torch.arange(len(obs))].numpy()

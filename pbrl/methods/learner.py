@@ -1,0 +1,89 @@
+"""What offline learners have in common: a policy, a count of updates, and a state that a checkpoint can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pbrl.data.offline import OfflineData
+from pbrl.policies import Policy
+from pbrl.types import Segments
+
+
+class Learner(nn.Module):
+    """Learns a policy from an `OfflineData`, one gradient step per `update`.
+
+    A subclass has its networks as modules, its optimizers in `optimizers`, and draws every random number from `rng`;
+    then weights, `checkpoint` and the number of updates are all there is to resume from.
+
+    Args:
+        data: what it learns from.
+        steps: how many updates the whole run has, which schedules are shares of.
+        policy: makes a `Policy` from obs_shape, action_size and rng.
+        rng: weights, batches and dropout.
+    """
+
+    def __init__(self, data: OfflineData, steps: int, policy: Callable[..., Policy], rng: torch.Generator) -> None:
+        super().__init__()
+        self.data, self.steps, self.rng = data, steps, rng
+        self.updates = 0
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.obs_shape, self.action_size = data.segments.obs.shape[2:], data.segments.actions.shape[-1]
+        self.policy = policy(obs_shape=self.obs_shape, action_size=self.action_size, rng=rng)
+        self.policy.observe(data.observations)
+
+    def update(self) -> dict[str, float]:
+        """One gradient step; returns metrics."""
+        self.train()
+        metrics = self._update()
+        self.updates += 1
+        return metrics
+
+    def _update(self) -> dict[str, float]:
+        raise NotImplementedError
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Actions (M, A) of observations (M, *obs_shape), without noise."""
+        return self.policy.act(obs)
+
+    def score(self, segments: Segments) -> Tensor | None:
+        """(N,) what the method's preference model compares, higher = better; None: it has none (yet)."""
+        return None
+
+    def checkpoint(self) -> dict[str, Any]:
+        return {
+            "weights": dict(self.state_dict()),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "updates": self.updates,
+            "rng": self.rng.get_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.load_state_dict(state["weights"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.updates = state["updates"]
+        self.rng.set_state(state["rng"])
+
+
+def adam(parameters: Any, lr: float) -> torch.optim.Adam:
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
+    """One step down a loss; returns its value."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach())
+
+
+def share_of(steps: int, share: float, name: str) -> int:
+    """Updates that are this share of a run."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"method.learner.{name}={share}: expected a share in [0, 1]")
+    return round(share * steps)

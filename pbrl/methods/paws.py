@@ -1,0 +1,111 @@
+"""Preference-weighted cloning of whole segments: no critic, no reward of single steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pbrl.losses import preference_accuracy
+from pbrl.methods.learner import Learner, adam, descend, share_of
+from pbrl.methods.partial_return import PartialReturn
+from pbrl.types import Segments
+
+
+class PAWS(Learner):
+    """Fits segment advantages to the comparisons, then clones segments with weight exp(advantage / lambda).
+
+    lambda is such that the effective sample size (sum w)^2 / sum w^2 is a given share of the segments. The first phase
+    keeps the weights of the best accuracy on held-out comparisons of the budget, where `feedback.heldout` leaves some
+    (arXiv 2606.11982).
+
+    Args:
+        model: makes the segment scorer, a `PartialReturn`, from obs_size, action_size and rng.
+        advantage_share: share of the run that fits it.
+        check_every: updates between looks at the held-out comparisons.
+        pairs: comparisons per update of the scorer, for each member.
+        sample_share: effective sample size over the number of segments.
+        batch_size: segments per update of the policy.
+        lr: of the policy's Adam.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Callable[..., PartialReturn],
+        advantage_share: float,
+        check_every: int,
+        pairs: int,
+        sample_share: float,
+        batch_size: int,
+        lr: float,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        if not 0 < sample_share <= 1:
+            raise ValueError(f"method.learner.sample_share={sample_share}: expected a share in (0, 1]")
+        self.model = model(obs_size=self.obs_shape[0], action_size=self.action_size, rng=self.rng)
+        self.model.observe(self.data.observations)
+        self.advantage_updates = share_of(self.steps, advantage_share, "advantage_share")
+        self.check_every, self.pairs = check_every, pairs
+        self.sample_share, self.batch_size = sample_share, batch_size
+        self.optimizers |= {"policy": adam(self.policy.parameters(), lr), "model": self.model.optimizer}
+        self.best: dict[str, Any] = {"accuracy": -1.0, "weights": None}
+        self.weights: Tensor | None = None  # (N,) sampling probabilities, once the second phase has begun
+
+    def _update(self) -> dict[str, float]:
+        if self.updates < self.advantage_updates:
+            return self._update_model()
+        if self.weights is None:
+            if self.best["weights"] is not None:
+                self.model.load_state_dict(self.best["weights"])
+            self.weights = weights_of_share(self.score(self.data.segments), self.sample_share)
+        # Drawing segments by their weight is weighted cloning with less variance than weighing uniform draws.
+        rows = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=self.rng)
+        segments = self.data.segments[rows]
+        log_prob = self.policy.log_prob(segments.obs[:, :-1], segments.actions)
+        loss = -(log_prob * segments.mask).sum() / segments.mask.sum()
+        return {"train/loss": descend(self.optimizers["policy"], loss)}
+
+    def _update_model(self) -> dict[str, float]:
+        comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
+        metrics = {f"reward/{k}": v for k, v in self.model.update(comparisons).items()}
+        held = self.data.validation
+        if held is not None and (self.updates + 1) % self.check_every == 0:
+            accuracy = float(preference_accuracy(self.score(held.left), self.score(held.right), held.prefers_right))
+            if accuracy > self.best["accuracy"]:
+                weights = {k: v.clone() for k, v in self.model.state_dict().items()}
+                self.best = {"accuracy": accuracy, "weights": weights}
+            metrics["reward/heldout_accuracy"] = accuracy
+        return metrics
+
+    @torch.no_grad()
+    def score(self, segments: Segments) -> Tensor:
+        return self.model.score(segments).mean(0)
+
+    def checkpoint(self) -> dict[str, Any]:
+        return super().checkpoint() | {"best": self.best}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.best = state["best"]
+
+
+def weights_of_share(advantage: Tensor, share: float) -> Tensor:
+    """(N,) exp(advantage / lambda), normalised, with lambda such that (sum w)^2 / sum w^2 = share * N.
+
+    By bisection on log lambda; equal advantages have equal weights.
+    """
+    centred = (advantage - advantage.max()).double()
+    if not (centred < 0).any():
+        return torch.full_like(centred, 1 / len(centred))
+    low, high = math.log(1e-6), math.log(1e6)
+    for _ in range(100):
+        middle = (low + high) / 2
+        weights = (centred / math.exp(middle)).exp()
+        size = weights.sum() ** 2 / weights.square().sum()
+        low, high = (middle, high) if size < share * len(centred) else (low, middle)
+    return weights / weights.sum()

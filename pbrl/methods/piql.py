@@ -1,0 +1,120 @@
+"""A reward from comparisons, then IQL on it: two phases, so that the reward stands still while the policy learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.agents.iql import IQL, Batch
+from pbrl.data.episodes import Episode
+from pbrl.data.offline import Transitions
+from pbrl.methods.learner import Learner, share_of
+from pbrl.types import Comparisons, Segments
+
+CONTROLS = ("true", "zero", "random", "negated")
+
+
+class OfflineReward(Protocol):
+    """What the first phase needs of a reward model; PartialReturn and PreferenceTransformer are such."""
+
+    members: int
+
+    def observe(self, obs: np.ndarray) -> None: ...  # (M, O)
+
+    def update(self, comparisons: Comparisons) -> dict[str, float]: ...
+
+    def score(self, segments: Segments) -> Tensor: ...  # (E, N)
+
+    def episode_reward(self, episode: Episode) -> np.ndarray: ...  # (L,)
+
+
+class RewardThenIQL(Learner):
+    """P-IQL with clean phases; with a control instead of a reward model, plain IQL on that reward.
+
+    Args:
+        model: makes the reward model from obs_size, action_size and rng; None where `control` is given.
+        control: "true" reward of the data, "zero", "random" (uniform per step) or "negated" true reward: a task on
+            which zero does as well as true says nothing about rewards (Shin et al. 2023).
+        reward_share: share of the run that fits the reward.
+        pairs: comparisons per update of the reward, for each member.
+        batch_size: steps per update of IQL.
+        scale: divide rewards by (best - worst episode sum) / mean episode length, as Preference Transformer does up to
+            its constant; else they stay as they are.
+        iql: makes the critics, see `IQL`.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Callable[..., Any] | None,
+        control: str | None,
+        reward_share: float,
+        pairs: int,
+        batch_size: int,
+        scale: bool,
+        iql: Callable[..., IQL],
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        if (model is None) == (control is None):
+            raise ValueError("method.learner needs either a model or a control, not both")
+        if control not in (None, *CONTROLS):
+            raise ValueError(f"method.learner.control={control}: valid are {', '.join(CONTROLS)}")
+        self.control, self.pairs, self.batch_size, self.scale = control, pairs, batch_size, scale
+        self.reward_updates = share_of(self.steps, reward_share, "reward_share") if model is not None else 0
+        policy_steps = max(self.steps - self.reward_updates, 1)
+        self.iql = iql(policy=self.policy, policy_steps=policy_steps, rng=self.rng)
+        self.optimizers["iql"] = self.iql.optimizer
+        self.model = None
+        if model is not None:
+            self.model = model(obs_size=self.obs_shape[0], action_size=self.action_size, rng=self.rng)
+            self.model.observe(self.data.observations)
+            self.optimizers["reward"] = self.model.optimizer
+        self.transitions: Transitions = self.data.transitions()
+        self.rewards: Tensor | None = None  # (M,) computed when the second phase starts
+
+    def _update(self) -> dict[str, float]:
+        if self.updates < self.reward_updates:
+            return self._update_reward()
+        if self.rewards is None:
+            self.rewards = self._all_rewards()
+        rows = torch.randint(len(self.rewards), (self.batch_size,), generator=self.rng)
+        batch = Batch(*(column[rows] for column in self.transitions))
+        return self.iql.update(self.policy, batch, self.rewards[rows])
+
+    def _update_reward(self) -> dict[str, float]:
+        comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
+        return {f"reward/{k}": v for k, v in self.model.update(comparisons).items()}
+
+    def _all_rewards(self) -> Tensor:
+        """(M,) of all transitions; depends on the model and the data alone, so a resumed run finds the same."""
+        each = [self.episode_reward(e) for e in self.data.episodes]
+        if not all(np.isfinite(r).all() for r in each):
+            raise ValueError(f"method.learner.control={self.control} needs true rewards, which this data does not have")
+        if self.scale:
+            sums = [float(r.sum()) for r in each]
+            spread = (max(sums) - min(sums)) / (sum(map(len, each)) / len(each))
+            each = [r / spread for r in each] if spread > 0 else each
+        return self.data.per_transition(each)
+
+    def episode_reward(self, episode: Episode) -> np.ndarray:
+        """(L,) unscaled."""
+        if self.model is not None:
+            self.model.eval()
+            return self.model.episode_reward(episode)
+        if self.control == "random":
+            (seed,) = np.frombuffer(episode.obs[0].tobytes().ljust(8, b"\0")[:8], np.uint64)  # each episode its own
+            return np.random.default_rng(int(seed)).uniform(-1, 1, len(episode)).astype(np.float32)
+        sign = {"true": 1.0, "zero": 0.0, "negated": -1.0}[str(self.control)]
+        return np.float32(sign) * np.nan_to_num(episode.true_reward) if sign == 0 else sign * episode.true_reward
+
+    @torch.no_grad()
+    def score(self, segments: Segments) -> Tensor | None:
+        if self.model is None:
+            return None
+        self.model.eval()
+        return self.model.score(segments).mean(0)

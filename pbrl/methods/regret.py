@@ -1,0 +1,76 @@
+"""The regret preference model with deep networks: values come from the learner's own critic."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pbrl.agents.iql import IQL, Batch
+from pbrl.data.offline import Transitions
+from pbrl.methods.learner import Learner
+from pbrl.methods.partial_return import PartialReturn
+from pbrl.types import Segments
+
+
+class Regret(Learner):
+    """A reward whose negated regret sum r + V(s_T) - V(s_0) explains the comparisons (Knox et al. 2024).
+
+    Each update is one step of the reward, with V of the critics held, and one step of IQL on the present reward; the
+    two are solved together, since V belongs to the reward that is being learned. V starts near 0, where regret is the
+    partial return.
+
+    Args:
+        model: makes the reward, a `PartialReturn`, from obs_size, action_size and rng.
+        pairs: comparisons per update, for each member.
+        batch_size: steps per update of IQL.
+        iql: makes the critics, see `IQL`.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Callable[..., PartialReturn],
+        pairs: int,
+        batch_size: int,
+        iql: Callable[..., IQL],
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.pairs, self.batch_size = pairs, batch_size
+        self.model = model(obs_size=self.obs_shape[0], action_size=self.action_size, rng=self.rng)
+        if self.model.crop is not None:
+            raise ValueError("method.learner.model.crop: regret needs both ends of a segment; expected null")
+        self.model.observe(self.data.observations)
+        self.iql = iql(policy=self.policy, policy_steps=self.steps, rng=self.rng)
+        self.optimizers |= {"iql": self.iql.optimizer, "reward": self.model.optimizer}
+        self.transitions: Transitions = self.data.transitions()
+
+    def _update(self) -> dict[str, float]:
+        comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
+        left, right = (self._known(s) for s in (comparisons.left, comparisons.right))
+        comparisons = dataclasses.replace(comparisons, left=left, right=right)
+        metrics = self.model.update(comparisons, self.value_gain(right) - self.value_gain(left))
+        rows = torch.randint(len(self.transitions.obs), (self.batch_size,), generator=self.rng)
+        batch = Batch(*(column[rows] for column in self.transitions))
+        with torch.no_grad():
+            reward = self.model(batch.obs, batch.actions).mean(0)
+        return {f"reward/{k}": v for k, v in metrics.items()} | self.iql.update(self.policy, batch, reward)
+
+    @torch.no_grad()
+    def value_gain(self, segments: Segments) -> Tensor:
+        """(N,) V(s_T) - V(s_0); an end of the MDP has value 0."""
+        start, end = (self.iql.v(self.iql.norm(segments.obs[:, i]))[0, :, 0] for i in (0, -1))
+        return end * (1 - segments.terminated.amax(1)) - start
+
+    @torch.no_grad()
+    def score(self, segments: Segments) -> Tensor:
+        segments = self._known(segments)
+        return self.model.score(segments).mean(0) + self.value_gain(segments)
+
+    def _known(self, segments: Segments) -> Segments:
+        """Without the last step where its next observation is a copy: what stands there then is s_T."""
+        return dataclasses.replace(segments, mask=self.data.known_next(segments))

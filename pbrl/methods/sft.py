@@ -1,0 +1,45 @@
+"""Supervised fine-tuning: clone everything, then only what was preferred."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pbrl.methods.bc import bc_loss, log_likelihood
+from pbrl.methods.learner import Learner, adam, descend, share_of
+from pbrl.types import Segments
+
+
+class SFT(Learner):
+    """BC on all segments, then on the preferred side of each comparison; a tie counts on both sides (CPL's baseline).
+
+    Where all pairs of scored segments count as labelled, the preferred ones are drawn as the better of random pairs.
+
+    Args:
+        bc_share: share of the run that clones all segments.
+        batch_size: comparisons; the first stage takes twice as many segments, so that both cost the same.
+        lr: of Adam, anew for the second stage.
+    """
+
+    def __init__(self, *, bc_share: float, batch_size: int, lr: float, **common: Any) -> None:
+        super().__init__(**common)
+        self.bc_updates = share_of(self.steps, bc_share, "bc_share")
+        self.batch_size, self.lr = batch_size, lr
+        self.optimizers["policy"] = adam(self.policy.parameters(), lr)
+
+    def _update(self) -> dict[str, float]:
+        if self.updates == self.bc_updates:
+            self.optimizers["policy"] = adam(self.policy.parameters(), self.lr)
+        if self.updates < self.bc_updates:
+            loss = bc_loss(self.policy, self.data.sample_segments(2 * self.batch_size, self.rng))
+            return {"train/bc_loss": descend(self.optimizers["policy"], loss)}
+        comparisons = self.data.sample_pairs(self.batch_size, self.rng)
+        both = Segments.cat([comparisons.left, comparisons.right])
+        weight = torch.cat([1 - comparisons.prefers_right, comparisons.prefers_right])[:, None] * both.mask
+        log_prob = self.policy.log_prob(both.obs[:, :-1], both.actions)
+        return {"train/loss": descend(self.optimizers["policy"], -(log_prob * weight).sum() / weight.sum())}
+
+    def score(self, segments: Segments) -> Tensor:
+        return log_likelihood(self.policy, segments)

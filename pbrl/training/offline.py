@@ -1,0 +1,295 @@
+"""The offline loop: one gradient step after another on a fixed data set, and evaluations. It alone logs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from pbrl.config import build
+from pbrl.data.offline import OfflineData
+from pbrl.data.offline_sources import PAIRS, load_offline
+from pbrl.errors import UserError, one_line
+from pbrl.files import replacing
+from pbrl.losses import bradley_terry_loss, preference_accuracy
+from pbrl.methods.learner import Learner
+from pbrl.training.build import check_ranges, seed_streams
+from pbrl.training.checkpoint import Checkpoints
+from pbrl.training.evaluate import Evaluator
+from pbrl.training.interrupt import StopOnInterrupt
+from pbrl.training.log import EVALUATIONS, RunLog
+from pbrl.training.progress import Progress
+from pbrl.training.run_dir import RunDir, versions, write_json
+
+STREAMS = ("learner", "evaluation", "heldout")
+PROGRESS = (
+    *("time/total_updates", "time/ups", "time/time_elapsed"),
+    *("train/bc_loss", "train/loss", "train/accuracy", "train/critic_loss", "train/v_loss", "train/actor_loss"),
+    *("train/q_mean", "train/reward_square"),
+    *("reward/loss", "reward/accuracy", "reward/heldout_accuracy"),
+    *("heldout/loss", "heldout/accuracy"),
+)
+
+
+class OfflineRun:
+    """One run from its config to its summary; `load_state_dict` puts it where a checkpoint left it.
+
+    `steps` are gradient steps here: nothing is asked of the environment but evaluation.
+    """
+
+    def __init__(self, config: Any, run: RunDir) -> None:
+        torch.set_num_threads(config.threads)
+        self.config, self.run = config, run
+        seeds = dict(zip(STREAMS, seed_streams(config.seed, len(STREAMS)), strict=True))
+        self.data: OfflineData = load_data(config, torch.Generator().manual_seed(seeds["heldout"]))
+        rng = torch.Generator().manual_seed(seeds["learner"])
+        self.learner: Learner = build(config.method.learner, data=self.data, steps=config.steps, rng=rng)
+        self.evaluator = Evaluator(partial(build, config.env.make), config.evaluation.episodes, seeds["evaluation"])
+        _check_spaces(self.evaluator.envs[0], self.learner)
+        self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
+        self.evaluations: list[dict[str, Any]] = []
+        self.sums: dict[str, list[float]] = defaultdict(list)  # of the metrics since the last row of progress.csv
+        self.reward_updates = 0
+        self.wall_s = 0.0
+        self._log: RunLog | None = None
+        self._interrupted = False
+
+    def train(self) -> bool:
+        """Runs to the end; False if Ctrl-C ended it early (after saving)."""
+        started, first = time.monotonic() - self.wall_s, self.learner.updates
+        with StopOnInterrupt(self.interrupt), Progress(self.config.steps) as progress:
+            if not self.evaluations:
+                self._evaluate()
+            while self.learner.updates < self.config.steps and not self._interrupted:
+                metrics = self.learner.update()
+                self._note(metrics)
+                self.wall_s = time.monotonic() - started
+                over = self.learner.updates == self.config.steps  # the end is evaluated, logged and saved, due or not
+                if self._is_due(self.config.evaluation.every) or over:
+                    self._evaluate()
+                if self._is_due(self.config.log_every) or over:
+                    self._write_progress((self.learner.updates - first) / (time.monotonic() - started))
+                    progress.update(self.learner.updates, self.evaluations[-1]["return_mean"], self.data.labels)
+                if self._is_due(self.config.checkpoint.every) or self._interrupted or over:
+                    self.checkpoints.save(self.learner.updates, self.state_dict())
+        complete = self.learner.updates >= self.config.steps
+        self.finish("finished" if complete else "interrupted")
+        self.run.unlock()
+        return complete
+
+    @property
+    def step(self) -> int:
+        return self.learner.updates
+
+    @property
+    def last_evaluation(self) -> dict[str, Any]:
+        return self.evaluations[-1]
+
+    @property
+    def log(self) -> RunLog:
+        """Opened at first use: a resumed run goes on with its files instead of starting them afresh."""
+        if self._log is None:
+            self.open_log()
+        assert self._log is not None
+        return self._log
+
+    def open_log(self, lengths: dict[str, int] | None = None, purge_step: int | None = None) -> None:
+        self._log = RunLog(self.run.path, lengths, purge_step, PROGRESS, (*EVALUATIONS, "updates"))
+
+    def interrupt(self) -> None:
+        """Stop after this update, with a checkpoint."""
+        self._interrupted = True
+
+    def heldout(self) -> dict[str, float]:
+        """Loss and accuracy of the method's preference model on comparisons it was not trained on."""
+        held = self.data.test if self.data.test is not None else self.data.validation
+        if held is None:
+            return {}
+        self.learner.eval()
+        left, right = self.learner.score(held.left), self.learner.score(held.right)
+        if left is None or right is None:
+            return {}
+        return {
+            "heldout/loss": float(bradley_terry_loss(left[None], right[None], held.prefers_right)),
+            "heldout/accuracy": float(preference_accuracy(left, right, held.prefers_right)),
+        }
+
+    def _is_due(self, every: int) -> bool:
+        return self.learner.updates % every == 0
+
+    def _note(self, metrics: dict[str, float]) -> None:
+        self.reward_updates += "reward/loss" in metrics
+        for name, value in metrics.items():
+            if not math.isnan(value):  # an accuracy over ties alone is none
+                self.sums[name].append(value)
+
+    def _write_progress(self, ups: float) -> None:
+        metrics = {
+            "time/total_updates": self.learner.updates,
+            "time/ups": round(ups, 1),
+            "time/time_elapsed": round(self.wall_s, 1),
+        }
+        metrics |= {name: sum(values) / len(values) for name, values in self.sums.items()}
+        self.sums.clear()
+        self.log.write(self.learner.updates, metrics | self.heldout())
+
+    def _evaluate(self) -> None:
+        row = {
+            "env_steps": 0,
+            "labels": self.data.labels,
+            **self.evaluator(self.learner.act).row(),
+            "wall_s": round(self.wall_s, 1),
+            "updates": self.learner.updates,
+        }
+        self.evaluations.append(row)
+        self.log.write_evaluation(row, self.learner.updates)
+
+    def finish(self, status: str) -> None:
+        """Writes the policy, the reward and the summary."""
+        from safetensors.torch import save_file
+
+        weights = {name: value.contiguous() for name, value in self.learner.state_dict().items()}
+        with replacing(self.run.offline_policy) as partial_file:
+            save_file(_under(weights, ("policy.", "reference.")), str(partial_file))
+        if reward := _under(weights, ("model.",)):
+            with replacing(self.run.reward) as partial_file:
+                save_file({k.removeprefix("model."): v for k, v in reward.items()}, str(partial_file))
+        self.log.close()
+        write_json(self.run.summary, self._summary(status))
+
+    def _summary(self, status: str) -> dict[str, Any]:
+        config, data, last = self.config, self.data, self.evaluations[-1]
+        best = best_window(self.evaluations[1:] or self.evaluations, config.evaluation.window)
+        return {
+            "env": config.env.name,
+            "method": config.method.name,
+            "agent": config.method.learner._target_.rsplit(".", 1)[-1],
+            "teacher": data.label,
+            "seed": config.seed,
+            "status": status,
+            "env_steps": 0,
+            "updates": self.learner.updates,
+            "labels": data.labels,
+            "label": data.label,
+            "pairs": config.feedback.pairs,
+            "final_return": last["return_mean"],
+            "final_success": last["success_rate"],
+            "final_success_at_end": last["success_at_end"],
+            "best_window_return": best["return_mean"],
+            "best_window_success": best["success_rate"],
+            "window": config.evaluation.window,
+            "reward_accuracy": self.heldout().get("heldout/accuracy"),
+            "accuracy_ceiling": data.ceiling,
+            "reward_updates": self.reward_updates,
+            "parameters": sum(p.numel() for p in self.learner.parameters() if p.requires_grad),
+            "wall_s": round(self.wall_s, 1),
+            "updates_per_s": round(self.learner.updates / self.wall_s, 1) if self.wall_s else 0.0,
+            "versions": versions(config.threads),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "learner": self.learner.checkpoint(),
+            "evaluations": self.evaluations,
+            "sums": dict(self.sums),
+            "reward_updates": self.reward_updates,
+            "wall_s": self.wall_s,
+            "log": self.log.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.learner.restore(state["learner"])
+        self.evaluations = state["evaluations"]
+        self.sums = defaultdict(list, state["sums"])
+        self.reward_updates, self.wall_s = state["reward_updates"], state["wall_s"]
+        self.open_log(lengths=state["log"], purge_step=self.learner.updates + 1)
+
+
+def start(config: DictConfig, command: list[str]) -> OfflineRun:
+    """A run in a folder of its own; a config that cannot be built leaves no folder behind."""
+    check(config)
+    folder = RunDir.create(config, command)
+    folder.lock()
+    try:
+        return OfflineRun(config, folder)
+    except UserError:
+        folder.discard()
+        raise
+
+
+def resume(path: Path, config: DictConfig) -> OfflineRun:
+    """The run in this folder, where its last checkpoint left it; from the start if it has none yet."""
+    folder = RunDir(path)
+    folder.lock()
+    run = OfflineRun(config, folder)
+    last = run.checkpoints.last()
+    if last is None:
+        run.open_log(purge_step=0)
+        return run
+    try:
+        run.load_state_dict(run.checkpoints.load(last))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise UserError(f"checkpoint {last} does not fit {path / 'config.yaml'}: {one_line(error)}") from error
+    return run
+
+
+def check(config: DictConfig) -> None:
+    """Ranges that no constructor checks, and choices that would be silently ignored."""
+    at_least = {"steps": 1, "seed": 0, "threads": 1, "evaluation.every": 1, "evaluation.episodes": 1}
+    at_least |= {"evaluation.window": 1, "log_every": 1, "checkpoint.every": 1, "checkpoint.keep": 1}
+    check_ranges(config, at_least, {"feedback.budget": 1}, {"feedback.heldout": (0, 0.9)})
+    name = config.method.name
+    if config.data is None:
+        raise UserError(
+            f"method={name} learns from a data set: data=DIR, made by `pbrl collect` or `pbrl labels export`"
+        )
+    if OmegaConf.select(config, "agent._target_") is not None:
+        raise UserError(f"method={name} learns a policy of its own from data; leave agent= out")
+    if config.feedback.pairs not in PAIRS:
+        raise UserError(f"feedback.pairs={config.feedback.pairs}: valid are {', '.join(PAIRS)}")
+
+
+def load_data(config: DictConfig, rng: torch.Generator) -> OfflineData:
+    c = config.feedback
+    return load_offline(
+        Path(config.data),
+        env=config.env.name,
+        label=c.label,
+        budget=c.budget,
+        pairs=c.pairs,
+        heldout=c.heldout,
+        rng=rng,
+    )
+
+
+def best_window(evaluations: list[dict[str, Any]], window: int) -> dict[str, float | None]:
+    """The highest mean over `window` evaluations in a row: chosen by the very figure it reports, so never the result.
+
+    Published CPL figures are of this kind (8 evaluations of 25 episodes).
+    """
+    best: dict[str, float | None] = {}
+    for name in ("return_mean", "success_rate"):
+        values = [row[name] for row in evaluations]
+        if any(v is None for v in values):
+            best[name] = None
+            continue
+        size = min(window, len(values))
+        best[name] = max(sum(values[i : i + size]) / size for i in range(len(values) - size + 1))
+    return best
+
+
+def _under(weights: dict[str, torch.Tensor], prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in weights.items() if name.startswith(prefixes)}
+
+
+def _check_spaces(env: Any, learner: Learner) -> None:
+    obs, action = env.observation_space.shape, env.action_space.shape
+    if tuple(obs) != tuple(learner.obs_shape) or tuple(action) != (learner.action_size,):
+        found = f"observations {tuple(learner.obs_shape)} and actions {(learner.action_size,)}"
+        raise UserError(f"the data has {found}, the environment {tuple(obs)} and {tuple(action)}")
