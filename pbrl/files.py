@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from pbrl.errors import UserError
 
 
 @contextmanager
@@ -17,6 +21,33 @@ def replacing(path: Path) -> Iterator[Path]:
     sync(partial)
     partial.replace(path)
     sync(path.parent)
+
+
+def require_new(out: Path) -> None:
+    """Refuses a folder that is there already, or that could not be made: before an hour of work is spent on it."""
+    if out.exists() or out.is_symlink():
+        raise UserError(f"{out} exists and is not overwritten; valid is a path where there is nothing yet")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"{out} cannot be made: {parent} is not a folder that can be written to")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill; it takes the name `out` when the block ends well, and vanishes when it does not."""
+    require_new(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}_", dir=out.parent))
+    try:
+        yield folder
+        for file in folder.iterdir():
+            sync(file)
+        folder.chmod(0o755)  # mkdtemp hides it from the other users of a shared disk
+        folder.rename(out)
+        sync(out.parent)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def sync(path: Path) -> None:

@@ -80,17 +80,17 @@ def check_values(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
     """No number that an algorithm would choke on or that contradicts meta.json."""
     value, answered, who = arrays["prefers_right"], arrays["answered"], arrays["annotator"]
     seconds = arrays["response_s"]
-    _refuse(answered & ~((value >= 0) & (value <= 1)), value, "prefers_right", "0 to 1 where answered", where)
-    _refuse(~answered & ~np.isnan(value), value, "prefers_right", "NaN where skipped", where)
-    _refuse((who < 0) | (who >= len(meta["annotators"])), who, "annotator", "an index into annotators", where)
-    _refuse(~((seconds >= 0) & np.isfinite(seconds) | np.isnan(seconds)), seconds, "response_s", "from 0 or NaN", where)
+    refuse(answered & ~((value >= 0) & (value <= 1)), value, "prefers_right", "0 to 1 where answered", where)
+    refuse(~answered & ~np.isnan(value), value, "prefers_right", "NaN where skipped", where)
+    refuse((who < 0) | (who >= len(meta["annotators"])), who, "annotator", "an index into annotators", where)
+    refuse(~((seconds >= 0) & np.isfinite(seconds) | np.isnan(seconds)), seconds, "response_s", "from 0 or NaN", where)
     for side in SIDES:
         for name in ("mask", "terminated"):
             array = arrays[f"{side}/{name}"]
-            _refuse((array != 0) & (array != 1), array, f"{side}/{name}", "0 or 1", where)
+            refuse((array != 0) & (array != 1), array, f"{side}/{name}", "0 or 1", where)
         for name in ("obs", "actions", *(["true_reward"] if meta["true_reward"] else [])):
             array = arrays[f"{side}/{name}"]
-            _refuse(~np.isfinite(array), array, f"{side}/{name}", "finite numbers", where)
+            refuse(~np.isfinite(array), array, f"{side}/{name}", "finite numbers", where)
     if (counts := count_rows(arrays)) != meta["counts"]:
         raise UserError(f"{where}: rows are {counts}, {META_FILE} says {meta['counts']}")
 
@@ -116,7 +116,8 @@ def count_rows(arrays: Arrays) -> dict[str, int]:
     }
 
 
-def _refuse(wrong: np.ndarray, values: np.ndarray, name: str, valid: str, where: Path) -> None:
+def refuse(wrong: np.ndarray, values: np.ndarray, name: str, valid: str, where: Path) -> None:
+    """Names the first value that is wrong."""
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise UserError(f"{where}: {name}{list(place)} is {values[place]}, expected {valid}")

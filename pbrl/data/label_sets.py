@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import shutil
-import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +30,7 @@ from pbrl.data.label_set_checks import (
 from pbrl.data.labels import LabelStore
 from pbrl.data.segment_files import SIDES, Arrays, SegmentPairs, publish, read_arrays, require, stage
 from pbrl.errors import UserError
-from pbrl.files import sync
+from pbrl.files import new_folder, require_new
 from pbrl.types import Answers, Comparisons
 
 
@@ -66,8 +63,7 @@ class LabelSet:
 def export_labels(run_dir: Path, out: Path, *, true_reward: bool = True, states: bool = True) -> dict[str, Any]:
     """Writes the standing answers of a run to the new directory `out`, skips included; returns its meta.json."""
     out = Path(out)
-    if out.exists() or out.is_symlink():
-        raise UserError(f"{out} exists and is not overwritten; valid is a path where there is nothing yet")
+    require_new(out)
     with LabelStore(run_dir, create=False) as store:
         rows = store.standing_answers()
         if not rows:
@@ -84,7 +80,7 @@ def export_labels(run_dir: Path, out: Path, *, true_reward: bool = True, states:
     }
     meta |= {"annotators": names, "counts": count_rows(arrays), "true_reward": true_reward}
     check_values(arrays, meta, store.path)  # so that what is written can be loaded
-    return _write(out, arrays, meta)
+    return write_label_set(out, arrays, meta)
 
 
 def load_label_set(path: Path) -> LabelSet:
@@ -158,23 +154,12 @@ def _environment(run_dir: Path) -> dict[str, Any]:
     return {"env_name": plain.get("name") if isinstance(plain, dict) else None, "env": plain}
 
 
-def _write(out: Path, arrays: Arrays, meta: dict[str, Any]) -> dict[str, Any]:
-    """The directory whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}_", dir=out.parent))
-    try:
+def write_label_set(out: Path, arrays: Arrays, meta: dict[str, Any]) -> dict[str, Any]:
+    """Writes checked arrays (see `check_values`) as the new directory `out`, whole or not at all; returns meta.json."""
+    with new_folder(out) as folder:
         publish(stage(folder, arrays), folder / ARRAYS_FILE)
         meta = meta | {"sha256": hashlib.sha256((folder / ARRAYS_FILE).read_bytes()).hexdigest()}
-        with open(folder / META_FILE, "w", encoding="utf-8") as file:
-            json.dump(meta, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        folder.chmod(0o755)
-        folder.rename(out)
-        sync(out.parent)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        (folder / META_FILE).write_text(json.dumps(meta, indent=2), encoding="utf-8")
     return meta
 
 

@@ -1,0 +1,169 @@
+"""The format of offline data sets, version 1, and what is checked before one is used; see docs/data-format.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import numpy as np
+
+from pbrl.data.episodes import EpisodeStore
+from pbrl.data.label_set_checks import refuse
+from pbrl.data.segment_files import Arrays, require
+from pbrl.errors import UserError
+
+FORMAT = "pbrl-dataset"
+VERSION = 1
+META_FILE = "meta.json"
+EPISODES_FILE = "episodes.npz"
+SEGMENTS_FILE = "segments.npz"
+SPLITS = ("train", "validation", "test")
+SCORES = ("return", "regret_mc", "regret_critic")
+META: dict[str, tuple[type, ...]] = {
+    "created_by": (str,),
+    "env_name": (str, NoneType),
+    "env": (dict, NoneType),
+    "segment_length": (int,),
+    "sources": (list,),
+    "teacher": (dict, NoneType),
+    "command": (str,),
+    "labels": (list,),
+    "counts": (dict,),
+    "sha256": (dict,),
+    "last_obs": (bool,),
+}
+EPISODES = {  # dtype kinds and dimensions; obs may be images
+    "obs": ("fu", None),
+    "actions": ("f", 2),
+    "true_reward": ("f", 1),
+    "length": ("i", 1),
+    "terminated": ("b", 1),
+    "success": ("f", 1),
+    "source": ("i", 1),
+}
+PER_STEP = ("obs", "actions", "true_reward", "states")
+COMPARISONS = {"left": ("i", 1), "right": ("i", 1), "prefers_right": ("f", 1), "answered": ("b", 1)}
+KIND_NAMES = {"f": "float", "i": "int", "u": "unsigned int", "b": "bool"}
+
+
+def comparisons_file(label: str) -> str:
+    return f"comparisons_{label}.npz"
+
+
+def read_meta(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise UserError(f"{file} is missing; valid is a directory that `pbrl collect` or `pbrl data import` wrote")
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error})") from None
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise UserError(f'{file} is not of a data set; valid has "format": "{FORMAT}"')
+    if meta.get("version") != VERSION or isinstance(meta["version"], bool):
+        raise UserError(f"{file} has version {meta.get('version')!r}, this pbrl reads {VERSION}")
+    for name, types in META.items():
+        if name not in meta or not isinstance(meta[name], types):
+            valid = " or ".join("null" if t is NoneType else t.__name__ for t in types)
+            raise UserError(f"{file}: {name} is {meta.get(name, 'missing')!r}, expected {valid}")
+    if isinstance(meta["segment_length"], bool) or meta["segment_length"] < 1:
+        raise UserError(f"{file}: segment_length is {meta['segment_length']!r}, expected at least 1")
+    names = meta["sources"]
+    if not names or not all(isinstance(n, str) and n for n in names) or len(set(names)) < len(names):
+        raise UserError(f"{file}: sources is {names!r}, expected different names, at least one")
+    labels = meta["labels"]
+    if any(label not in SCORES for label in labels) or len(set(labels)) < len(labels):
+        raise UserError(f"{file}: labels is {labels!r}, valid are different ones of {', '.join(SCORES)}")
+    return meta
+
+
+def check_episodes(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
+    """K episodes of at least one step, whose rows fill the arrays, with numbers that an algorithm can use."""
+    _check_kinds(arrays, EPISODES, where)
+    length = arrays["length"]
+    if not len(length):
+        raise UserError(f"{where}: length is empty, expected at least one episode")
+    refuse(length < 1, length, "length", "at least 1", where)
+    _check_rows(arrays, [n for n in PER_STEP if n in arrays], int((length + 1).sum()), "length + 1 of all", where)
+    _check_rows(arrays, ["terminated", "success", "source"], len(length), "length", where)
+    if arrays["obs"].ndim < 2:
+        raise UserError(f"{where}: obs has shape {arrays['obs'].shape}, expected (rows, O) or (rows, H, W, C)")
+    if "states" in arrays and (arrays["states"].ndim != 2 or arrays["states"].dtype != np.float64):
+        found = f"{arrays['states'].dtype}{arrays['states'].shape}"
+        raise UserError(f"{where}: states is {found}, expected float64 of (rows, D)")
+    for name in ("obs", "true_reward"):
+        refuse(~np.isfinite(arrays[name]), arrays[name], name, "finite numbers", where)
+    actions, success, source = arrays["actions"], arrays["success"], arrays["source"]
+    refuse(~(np.abs(actions) <= 1), actions, "actions", "-1 to 1", where)
+    refuse(~((success >= 0) & (success <= 1) | np.isnan(success)), success, "success", "0 to 1, or NaN", where)
+    refuse((source < 0) | (source >= len(meta["sources"])), source, "source", "an index into sources", where)
+
+
+def check_segments(arrays: Arrays, store: EpisodeStore, length: np.ndarray, meta: dict[str, Any], where: Path) -> Any:
+    """Segments lie inside their episodes and no episode is in two splits; returns the episode (N,) of each."""
+    names = [name for name in arrays if name.startswith("score/")]
+    _check_kinds(arrays, {"ids": ("i", 1), "split": ("i", 1)} | dict.fromkeys(names, ("f", 1)), where)
+    ids, split = arrays["ids"], arrays["split"]
+    _check_rows(arrays, ["split", *names], len(ids), "ids", where)
+    first = np.cumsum(length + 1) - (length + 1)
+    episode_of = np.searchsorted(first, ids, side="right") - 1
+    room = store.count_starts(meta["segment_length"], len(length))[episode_of]
+    valid = f"the row of an episode from which {meta['segment_length']} steps follow"
+    refuse((ids < 0) | (ids - first[episode_of] >= room), ids, "ids", valid, where)
+    refuse((split < 0) | (split >= len(SPLITS)), split, "split", f"an index into {SPLITS}", where)
+    of_episode = np.full(len(length), -1)
+    of_episode[episode_of] = split
+    refuse(of_episode[episode_of] != split, split, "split", "one split for all segments of an episode", where)
+    for name in names:
+        if (score := name.removeprefix("score/")) not in SCORES:
+            raise UserError(f"{where}: there is a score {score!r}, valid are {', '.join(SCORES)}")
+        refuse(~np.isfinite(arrays[name]), arrays[name], name, "finite numbers", where)
+    return episode_of
+
+
+def check_comparisons(arrays: Arrays, segments: Arrays, label: str, where: Path) -> None:
+    """Pairs of two segments of one split, by a score that the segments have."""
+    _check_kinds(arrays, COMPARISONS, where)
+    left, right, value, answered = (arrays[name] for name in COMPARISONS)
+    _check_rows(arrays, ["right", "prefers_right", "answered"], len(left), "left", where)
+    n, split = len(segments["ids"]), segments["split"]
+    for name in ("left", "right"):
+        refuse((arrays[name] < 0) | (arrays[name] >= n), arrays[name], name, f"a segment, 0 to {n - 1}", where)
+    refuse(left == right, right, "right", "another segment than left", where)
+    refuse(split[left] != split[right], right, "right", "a segment of the same split as left", where)
+    refuse(answered & ~((value >= 0) & (value <= 1)), value, "prefers_right", "0 to 1 where answered", where)
+    refuse(~answered & ~np.isnan(value), value, "prefers_right", "NaN where skipped", where)
+    if f"score/{label}" not in segments:
+        raise UserError(f"{where}: there is no score {label} for its segments, so what it judged is unknown")
+
+
+def count_rows(episodes: Arrays, segments: Arrays, comparisons: Mapping[str, Arrays]) -> dict[str, Any]:
+    split = segments["split"]
+    return {
+        "episodes": len(episodes["length"]),
+        "steps": int(episodes["length"].sum()),
+        "segments": _by_split(split),
+        "comparisons": {label: _by_split(split[arrays["left"]]) for label, arrays in comparisons.items()},
+    }
+
+
+def _by_split(split: np.ndarray) -> dict[str, int]:
+    return {name: int((split == number).sum()) for number, name in enumerate(SPLITS)}
+
+
+def _check_kinds(arrays: Arrays, expected: Mapping[str, tuple[str, int | None]], where: Path) -> None:
+    require(arrays, list(expected), where)
+    for name, (kinds, dimensions) in expected.items():
+        array = arrays[name]
+        if array.dtype.kind not in kinds or dimensions not in (None, array.ndim):
+            valid = " or ".join(KIND_NAMES[k] for k in kinds)
+            size = "" if dimensions is None else f" of {dimensions} dimension" + "s" * (dimensions > 1)
+            raise UserError(f"{where}: {name} is {array.dtype}{array.shape}, expected {valid}{size}")
+
+
+def _check_rows(arrays: Arrays, names: list[str], rows: int, like: str, where: Path) -> None:
+    for name in names:
+        if len(arrays[name]) != rows:
+            raise UserError(f"{where}: {name} has {len(arrays[name])} rows, expected {rows}, as {like}")
