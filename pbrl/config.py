@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     target = OmegaConf.to_container(node).get("_target_", "?")  # type: ignore[union-attr]
     try:
         # In two steps: Hydra would copy dataclasses among the arguments into its own config objects.
-        return instantiate(node, _convert_="all", _partial_=True)(**arguments)
+        make = instantiate(node, _convert_="all", _partial_=True)
+        return partial(make, **arguments) if node.get("_partial_") else make(**arguments)
     except OmegaConfBaseException as error:
         raise UserError(f"config of {target}: {one_line(error)}") from error
     except Exception as error:  # whatever a constructor says about what it was given
@@ -149,6 +150,8 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
 
 def _near(key: str, overrides: Sequence[str]) -> str:
     """Keys like this one in the files that were chosen."""
+    if _chosen(overrides) == list(overrides):
+        return ""  # a file asks for what is not there; the files alone cannot be composed
     config = _compose(_chosen(overrides), complete=False)
     known = [k for k, _ in _leaves(OmegaConf.to_container(config, resolve=False))]
     close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)

@@ -38,7 +38,7 @@ class Policy(nn.Module):
         rng: torch.Generator,
     ) -> None:
         super().__init__()
-        self.obs_shape = tuple(obs_shape)
+        self.obs_shape, self.action_size = tuple(obs_shape), action_size
         images = len(self.obs_shape) == 3
         self.encoder = ImageEncoder(self.obs_shape, rng) if images else None
         self.norm = RunningNorm(self.obs_shape[0]) if normalise and not images else None
@@ -76,3 +76,19 @@ class Policy(nn.Module):
         actions = self(torch.from_numpy(np.ascontiguousarray(obs)))
         self.train(training)
         return actions.numpy()
+
+
+@torch.no_grad()
+def best_of(
+    policy: Policy, reference: Policy, obs: np.ndarray, candidates: int, std: float, rng: torch.Generator
+) -> np.ndarray:
+    """The best (M, A) of several actions around the reference's, by log pi - log pi_reference.
+
+    Where `policy` was learned relative to `reference`, that difference is its advantage; choosing among what the
+    reference would do stays near the data where the learned mean may have left it (DeformPAM, Chen et al. 2024).
+    """
+    centre = torch.from_numpy(reference.act(obs))
+    mean = torch.from_numpy(policy.act(obs))
+    actions = (centre + std * torch.randn(candidates, *centre.shape, generator=rng)).clamp_(-1, 1)
+    advantage = (actions - centre).square().sum(-1) - (actions - mean).square().sum(-1)  # (candidates, M)
+    return actions[advantage.argmax(0), torch.arange(len(centre))].numpy()

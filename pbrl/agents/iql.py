@@ -57,7 +57,7 @@ class IQL(nn.Module):
             raise ValueError(f"observations have shape {policy.obs_shape}; IQL's critics read vectors")
         if not 0.5 <= expectile < 1:
             raise ValueError(f"method.learner.iql.expectile={expectile}: expected a number in [0.5, 1)")
-        obs_size, action_size = policy.obs_shape[0], policy.layers[-1].out_features
+        obs_size, action_size = policy.obs_shape[0], policy.action_size
         self.norm = policy.norm or RunningNorm(obs_size)  # one that has seen nothing changes nothing
         self.q = StackedMLP(2, [obs_size + action_size, *hidden, 1], "relu", rng)
         self.q_target = StackedMLP(2, [obs_size + action_size, *hidden, 1], "relu", rng)

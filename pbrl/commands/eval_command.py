@@ -12,12 +12,14 @@ from pbrl.errors import UserError, one_line
 if TYPE_CHECKING:
     from pbrl.training.saved import SavedRun
 
-HELP = """usage: pbrl eval RUN_DIR [episodes=20] [seed=0] [checkpoint=last|STEP] [video=true] [report=true] [out=FILE]
+HELP = """usage: pbrl eval RUN_DIR [episodes=20] [seed=0] [checkpoint=last|STEP] [best_of=N] [video=true] [report=true] [out=FILE]
 
 Runs the saved policy without noise and prints its true return, success and episode length, and how well the learned
 reward correlates with the true one. The same seed gives the same episodes.
 
   checkpoint=   last or a step, instead of the newest policy (policy.zip, or a checkpoint that is newer)
+  best_of=N     of method=cpl_kl: the best of N actions around the cloned policy's, by the learned advantage
+  best_of_std=  their spread (default 0.2; actions reach from -1 to 1)
   out=FILE      where the numbers go (default: RUN_DIR/eval.json, eval_2.json, ...; nothing is overwritten)
   video=true    also writes RUN_DIR/videos/policy.mp4 (policy_2.mp4, ...)
   report=true   also makes RUN_DIR/report.html anew
@@ -93,7 +95,7 @@ def evaluate(saved: SavedRun, episodes: int, seed: int) -> dict[str, Any]:
         r = correlation(saved.reward(obs, actions), true_reward)
     return {
         "policy": saved.source,
-        "env_steps": saved.env_steps,
+        "env_steps": saved.step,
         "episodes": episodes,
         "seed": seed,
         **measured.row(),

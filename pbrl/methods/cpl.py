@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -117,19 +116,3 @@ class CPL(Learner):
     @torch.no_grad()
     def score(self, segments: Segments) -> Tensor:
         return self._score(self.policy.log_prob(segments.obs[:, :-1], segments.actions), segments)
-
-    @torch.no_grad()
-    def act_best_of(self, obs: np.ndarray, candidates: int, std: float, rng: torch.Generator) -> np.ndarray:
-        """The best of several actions around the cloned policy's, by the learned advantage log pi - log pi_reference.
-
-        Stays near the data where the learned policy may have left it (DeformPAM, Chen et al. 2024).
-        """
-        if self.reference is None:
-            raise ValueError("best_of needs a reference policy, which only method=cpl_kl has")
-        self.eval()
-        seen = torch.from_numpy(np.ascontiguousarray(obs))
-        mean, reference = self.policy(seen), self.reference(seen)  # (M, A)
-        noise = torch.randn(candidates, *reference.shape, generator=rng)
-        actions = (reference + std * noise).clamp(-1, 1)
-        advantage = (actions - reference).square().sum(-1) - (actions - mean).square().sum(-1)  # (candidates, M)
-        return actions[advantage.argmax(0), torch.arange(len(obs))].numpy()

@@ -82,8 +82,12 @@ class IPL(Learner):
 
 def _steps(segments: Segments) -> Batch:
     """All steps of segments, padding too, one after another."""
-    columns = (segments.obs[:, :-1], segments.actions, segments.obs[:, 1:])
-    return Batch(*(column.flatten(0, 1) for column in columns), segments.terminated.flatten())
+    return Batch(
+        obs=segments.obs[:, :-1].flatten(0, 1),
+        actions=segments.actions.flatten(0, 1),
+        next_obs=segments.obs[:, 1:].flatten(0, 1),
+        terminated=segments.terminated.flatten(),
+    )
 
 
 def _joined(segments: Segments, known: Tensor, others: Batch) -> tuple[Batch, Tensor]:

@@ -64,12 +64,14 @@ class RewardThenIQL(Learner):
             raise ValueError("method.learner needs either a model or a control, not both")
         if control not in (None, *CONTROLS):
             raise ValueError(f"method.learner.control={control}: valid are {', '.join(CONTROLS)}")
+        if control in ("true", "negated") and not all(np.isfinite(e.true_reward).all() for e in self.data.episodes):
+            raise ValueError(f"method.learner.control={control} needs true rewards, which this data does not have")
         self.control, self.pairs, self.batch_size, self.scale = control, pairs, batch_size, scale
         self.reward_updates = share_of(self.steps, reward_share, "reward_share") if model is not None else 0
         policy_steps = max(self.steps - self.reward_updates, 1)
         self.iql = iql(policy=self.policy, policy_steps=policy_steps, rng=self.rng)
         self.optimizers["iql"] = self.iql.optimizer
-        self.model = None
+        self.model: Any = None
         if model is not None:
             self.model = model(obs_size=self.obs_shape[0], action_size=self.action_size, rng=self.rng)
             self.model.observe(self.data.observations)
@@ -78,23 +80,18 @@ class RewardThenIQL(Learner):
         self.rewards: Tensor | None = None  # (M,) computed when the second phase starts
 
     def _update(self) -> dict[str, float]:
-        if self.updates < self.reward_updates:
-            return self._update_reward()
+        if self.model is not None and self.updates < self.reward_updates:
+            comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
+            return {f"reward/{k}": v for k, v in self.model.update(comparisons).items()}
         if self.rewards is None:
             self.rewards = self._all_rewards()
         rows = torch.randint(len(self.rewards), (self.batch_size,), generator=self.rng)
         batch = Batch(*(column[rows] for column in self.transitions))
         return self.iql.update(self.policy, batch, self.rewards[rows])
 
-    def _update_reward(self) -> dict[str, float]:
-        comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
-        return {f"reward/{k}": v for k, v in self.model.update(comparisons).items()}
-
     def _all_rewards(self) -> Tensor:
         """(M,) of all transitions; depends on the model and the data alone, so a resumed run finds the same."""
         each = [self.episode_reward(e) for e in self.data.episodes]
-        if not all(np.isfinite(r).all() for r in each):
-            raise ValueError(f"method.learner.control={self.control} needs true rewards, which this data does not have")
         if self.scale:
             sums = [float(r.sum()) for r in each]
             spread = (max(sums) - min(sums)) / (sum(map(len, each)) / len(each))
@@ -109,8 +106,9 @@ class RewardThenIQL(Learner):
         if self.control == "random":
             (seed,) = np.frombuffer(episode.obs[0].tobytes().ljust(8, b"\0")[:8], np.uint64)  # each episode its own
             return np.random.default_rng(int(seed)).uniform(-1, 1, len(episode)).astype(np.float32)
-        sign = {"true": 1.0, "zero": 0.0, "negated": -1.0}[str(self.control)]
-        return np.float32(sign) * np.nan_to_num(episode.true_reward) if sign == 0 else sign * episode.true_reward
+        if self.control == "zero":
+            return np.zeros(len(episode), np.float32)
+        return episode.true_reward if self.control == "true" else -episode.true_reward
 
     @torch.no_grad()
     def score(self, segments: Segments) -> Tensor | None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pbrl.agents.exploration import StateEntropy
 from pbrl.agents.sb3 import PPOAgent, SACAgent
-from pbrl.config import build
+from pbrl.config import build, options
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
@@ -23,6 +23,9 @@ from pbrl.training.feedback import FeedbackLoop
 from pbrl.training.run_dir import RunDir
 
 STREAMS = ("agent", "evaluation", "reward", "fit", "teacher", "queries", "preferences")
+
+
+OFFLINE_STREAMS = ("learner", "evaluation", "heldout")
 
 
 @dataclass
@@ -136,10 +139,19 @@ def check(config: DictConfig) -> None:
     for key, valid in choices.items():
         if (value := OmegaConf.select(config, key)) not in valid:
             raise UserError(f"{key}={value}: valid are {', '.join(valid)}")
+    if config.data is not None:
+        raise UserError(f"data={config.data}: method={config.method.name} learns online; leave data= out")
+    for group in ("agent", "teacher", "queries"):
+        if "_target_" not in config[group]:
+            raise UserError(f"{group}={config[group].get('name')} is for offline methods; valid: {_valid(group)}")
     if config.device != "cpu":
         raise UserError(f"device={config.device}: valid is cpu so far")
     if config.method.model is not None:
         _check_labels(config)
+
+
+def _valid(group: str) -> str:
+    return ", ".join(name for name in options(group) if name != "none")
 
 
 def check_ranges(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pbrl.config import build
 from pbrl.data.offline import OfflineData
@@ -19,7 +19,7 @@ from pbrl.errors import UserError, one_line
 from pbrl.files import replacing
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.methods.learner import Learner
-from pbrl.training.build import check_ranges, seed_streams
+from pbrl.training.build import OFFLINE_STREAMS, check_ranges, seed_streams
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.interrupt import StopOnInterrupt
@@ -27,7 +27,6 @@ from pbrl.training.log import EVALUATIONS, RunLog
 from pbrl.training.progress import Progress
 from pbrl.training.run_dir import RunDir, versions, write_json
 
-STREAMS = ("learner", "evaluation", "heldout")
 PROGRESS = (
     *("time/total_updates", "time/ups", "time/time_elapsed"),
     *("train/bc_loss", "train/loss", "train/accuracy", "train/critic_loss", "train/v_loss", "train/actor_loss"),
@@ -46,7 +45,7 @@ class OfflineRun:
     def __init__(self, config: Any, run: RunDir) -> None:
         torch.set_num_threads(config.threads)
         self.config, self.run = config, run
-        seeds = dict(zip(STREAMS, seed_streams(config.seed, len(STREAMS)), strict=True))
+        seeds = dict(zip(OFFLINE_STREAMS, seed_streams(config.seed, len(OFFLINE_STREAMS)), strict=True))
         self.data: OfflineData = load_data(config, torch.Generator().manual_seed(seeds["heldout"]))
         rng = torch.Generator().manual_seed(seeds["learner"])
         self.learner: Learner = build(config.method.learner, data=self.data, steps=config.steps, rng=rng)
@@ -245,12 +244,13 @@ def check(config: DictConfig) -> None:
     at_least |= {"evaluation.window": 1, "log_every": 1, "checkpoint.every": 1, "checkpoint.keep": 1}
     check_ranges(config, at_least, {"feedback.budget": 1}, {"feedback.heldout": (0, 0.9)})
     name = config.method.name
+    for group, why in (("agent", "learns a policy of its own"), ("teacher", "asks nobody"), ("queries", "asks nobody")):
+        if "_target_" in (config[group] or {}):
+            raise UserError(f"method={name} {why}: it learns from a data set; leave {group}= out")
     if config.data is None:
         raise UserError(
             f"method={name} learns from a data set: data=DIR, made by `pbrl collect` or `pbrl labels export`"
         )
-    if OmegaConf.select(config, "agent._target_") is not None:
-        raise UserError(f"method={name} learns a policy of its own from data; leave agent= out")
     if config.feedback.pairs not in PAIRS:
         raise UserError(f"feedback.pairs={config.feedback.pairs}: valid are {', '.join(PAIRS)}")
 

@@ -18,7 +18,7 @@ from pbrl.data.episodes import Episode
 from pbrl.errors import UserError, one_line
 from pbrl.files import replacing
 from pbrl.training import figures
-from pbrl.training.build import STREAMS, seed_streams
+from pbrl.training.build import OFFLINE_STREAMS, STREAMS, seed_streams
 from pbrl.training.feedback import correlation
 from pbrl.training.log import read_table
 from pbrl.training.rollout import mean_return, random_policy, roll_out, steps_of
@@ -68,14 +68,14 @@ def write_report(saved: SavedRun) -> Report:
 
 def random_episodes(saved: SavedRun) -> list[Episode]:
     """Uniform actions in the episodes that the run was evaluated on, so that the two returns compare."""
-    action_size = saved.agent.model.action_space.shape[0]  # type: ignore[index]
-    policy = random_policy(action_size, _seed(saved))
+    policy = random_policy(saved.action_size, _seed(saved))
     return roll_out(saved.make_env, policy, saved.config.evaluation.episodes, _seed(saved))
 
 
 def _seed(saved: SavedRun) -> int:
     """Of the run's own evaluations."""
-    return seed_streams(saved.config.seed, len(STREAMS))[STREAMS.index("evaluation")]
+    streams = OFFLINE_STREAMS if saved.offline else STREAMS
+    return seed_streams(saved.config.seed, len(streams))[streams.index("evaluation")]
 
 
 def _measure(saved: SavedRun) -> Findings:
@@ -119,10 +119,8 @@ def _page(saved: SavedRun, found: Findings) -> str:
     config, last = saved.config, found.evaluations[-1]
     template = Template((Path(__file__).parent / "report_template.html").read_text(encoding="utf-8"))
     env, labels = str(config.env.name), int(last["labels"] or 0)
-    learned = f"after {labels} comparisons" if config.method.model is not None else "on the true reward"
-    agent = config.agent._target_.rsplit(".", 1)[-1].removesuffix("Agent")
-    who = f"{config.teacher.name} teacher" if config.method.model is not None else "no teacher"
-    facts = [config.method.name, agent, who, f"seed {config.seed}", f"{last['env_steps']:,.0f} environment steps"]
+    learned = f"after {labels} comparisons" if _learns_from_labels(saved) else "on the true reward"
+    facts = [config.method.name, *_who(saved), f"seed {config.seed}", f"{last[_axis(saved)]:,.0f} {_steps(saved)}"]
     if (read_summary(RunDir(saved.path)) or {}).get("status") != "finished":
         facts.append("not finished")
     return template.substitute(
@@ -146,9 +144,9 @@ def _tiles(saved: SavedRun, found: Findings) -> list[str]:
     ]
     if last["success_rate"] is not None:
         tiles.append(_tile("Success", f"{last['success_rate']:.0%}", "of the last evaluation's episodes"))
-    if saved.config.method.model is None:
+    if not _learns_from_labels(saved):
         return tiles
-    tiles.append(_tile("Labels", f"{last['labels']:.0f}", f"of a budget of {saved.config.feedback.budget}"))
+    tiles.append(_tile("Labels", f"{last['labels']:.0f}", _budget(saved)))
     if not math.isnan(found.correlation):
         tiles.append(_tile("Learned reward", f"r = {found.correlation:.2f}", "correlation with the true one"))
     accuracy = (read_summary(RunDir(saved.path)) or {}).get("reward_accuracy")
@@ -166,8 +164,10 @@ def _policy(found: Findings) -> str:
 
 
 def _sections(saved: SavedRun, found: Findings) -> list[str]:
-    by_step = figures.learning_curve(found.evaluations, "env_steps", "environment steps", found.random_return)
-    parts = [_section("Return over environment steps", "The task's own return, in separate episodes.", by_step)]
+    by_step = figures.learning_curve(found.evaluations, _axis(saved), _steps(saved), found.random_return)
+    parts = [_section(f"Return over {_steps(saved)}", "The task's own return, in separate episodes.", by_step)]
+    if saved.offline:
+        return [*parts, *_reward_section(found)]
     if saved.config.method.model is None:
         nothing = "None: this run learns from the true reward, without labels."
         return [*parts, _section("Learned reward", nothing)]
@@ -175,15 +175,49 @@ def _sections(saved: SavedRun, found: Findings) -> list[str]:
     parts.append(_section("Return over labels", "Labels are comparisons of two segments that were answered.", by_label))
     if found.policy is None or found.random is None:
         return [*parts, _section("Learned reward", "None: no comparison was answered.")]
-    where = (
-        f"Correlation {found.correlation:.2f} over fresh steps: {len(found.policy.true):,} of the final policy and "
-        f"{len(found.random.true):,} of random actions. For evaluation only, nothing learned from them."
-    )
-    parts.append(_section("Learned and true reward", where, figures.reward_scatter(found.policy, found.random)))
+    parts += _reward_section(found)
     if found.sessions:
         text = "After each feedback session. The dotted line is chance."
         parts.append(_section("Accuracy of the learned reward", text, figures.accuracy_curve(found.sessions)))
     return parts
+
+
+def _reward_section(found: Findings) -> list[str]:
+    if found.policy is None or found.random is None:
+        return []
+    where = (
+        f"Correlation {found.correlation:.2f} over fresh steps: {len(found.policy.true):,} of the final policy and "
+        f"{len(found.random.true):,} of random actions. For evaluation only, nothing learned from them."
+    )
+    return [_section("Learned and true reward", where, figures.reward_scatter(found.policy, found.random))]
+
+
+def _learns_from_labels(saved: SavedRun) -> bool:
+    return saved.offline or saved.config.method.model is not None
+
+
+def _who(saved: SavedRun) -> list[str]:
+    """Who acts and who answers."""
+    config = saved.config
+    if saved.offline:
+        label = (read_summary(RunDir(saved.path)) or {}).get("label", "unknown")
+        return ["offline", f"{label} labels"]
+    agent = config.agent._target_.rsplit(".", 1)[-1].removesuffix("Agent")
+    return [agent, f"{config.teacher.name} teacher" if _learns_from_labels(saved) else "no teacher"]
+
+
+def _budget(saved: SavedRun) -> str:
+    budget = saved.config.feedback.budget
+    return f"of a budget of {budget}" if budget is not None else "all of the data set"
+
+
+def _axis(saved: SavedRun) -> str:
+    """The column of evaluations.csv that counts the run's progress."""
+    return "updates" if saved.offline else "env_steps"
+
+
+def _steps(saved: SavedRun) -> str:
+    return "gradient steps" if saved.offline else "environment steps"
 
 
 def _section(title: str, text: str, content: str = "") -> str:

@@ -10,19 +10,19 @@ import numpy as np
 from pbrl.data.episodes import Episode
 from pbrl.data.recorder import EpisodeRecorder
 
-Policy = Callable[[np.ndarray], np.ndarray]
+ActFn = Callable[[np.ndarray], np.ndarray]
 """Actions (M, A) in [-1, 1] of observations (M, O)."""
 
 SIDE_BY_SIDE = 20  # episodes in one forward pass; each needs an environment of its own
 
 
-def roll_out(make_env: Callable[[], gym.Env], act: Policy, episodes: int, seed: int) -> list[Episode]:
+def roll_out(make_env: Callable[[], gym.Env], act: ActFn, episodes: int, seed: int) -> list[Episode]:
     """The first `episodes` episodes of this seed; they are those that an `Evaluator` with this seed sees."""
     blocks = range(0, episodes, SIDE_BY_SIDE)
     return [e for i in blocks for e in _block(make_env, act, range(i, min(i + SIDE_BY_SIDE, episodes)), seed)]
 
 
-def random_policy(action_size: int, seed: int) -> Policy:
+def random_policy(action_size: int, seed: int) -> ActFn:
     """Uniform actions, whatever it sees."""
     rng = np.random.default_rng(seed)
     return lambda obs: rng.uniform(-1, 1, (len(obs), action_size)).astype(np.float32)
@@ -41,7 +41,7 @@ def mean_return(episodes: list[Episode]) -> float:
     return float(np.mean([e.true_reward.sum(dtype=np.float64) for e in episodes]))
 
 
-def _block(make_env: Callable[[], gym.Env], act: Policy, numbers: range, seed: int) -> list[Episode]:
+def _block(make_env: Callable[[], gym.Env], act: ActFn, numbers: range, seed: int) -> list[Episode]:
     envs = [EpisodeRecorder(make_env(), hide_reward=False) for _ in numbers]
     starts = [{"seed": seed, "episode": number, "actions": ()} for number in numbers]
     obs = np.stack([env.load_state_dict(start) for env, start in zip(envs, starts, strict=True)])

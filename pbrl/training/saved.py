@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 from omegaconf import DictConfig
 
 from pbrl.agents.sb3 import PPOAgent, SACAgent
 from pbrl.config import build, load_config
 from pbrl.errors import UserError, one_line
+from pbrl.policies import Policy
 from pbrl.training.build import build_agent, build_reward
 from pbrl.training.checkpoint import Checkpoints
+from pbrl.training.rollout import ActFn
 from pbrl.training.run_dir import RunDir
 from pbrl.types import RewardFn, RewardModel
 
@@ -26,17 +29,22 @@ from pbrl.types import RewardFn, RewardModel
 class SavedRun:
     path: Path
     config: DictConfig
-    agent: SACAgent | PPOAgent
+    act: ActFn  # without noise
+    action_size: int  # A
     reward: RewardFn | None  # None where the run learns none, or has had no answers yet
     source: str  # the file that the policy came from, relative to the run
-    env_steps: int  # at which the policy was saved
+    step: int  # at which the policy was saved: environment steps, or gradient steps of an offline run
+    agent: SACAgent | PPOAgent | None = None  # None where the method is offline
+    reference: Policy | None = None  # what an offline policy was learned relative to, where it was
+    policy: Policy | None = None  # an offline method's
+
+    @property
+    def offline(self) -> bool:
+        return self.policy is not None
 
     def make_env(self, **options: Any) -> gym.Env:
         """The task of the run; options such as render_mode go to the suite."""
         return build(self.config.env.make, **options)
-
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        return self.agent.act(obs, deterministic=True)
 
 
 def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
@@ -47,13 +55,20 @@ def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
     run = RunDir(path)
     config = _run_config(run)
     torch.set_num_threads(config.threads)
+    if "learner" in config.method:
+        from pbrl.training.saved_offline import load_offline_run
+
+        return load_offline_run(run, config, chosen_checkpoint(run, checkpoint))
     agent = _untrained(config)
-    folder = _chosen_checkpoint(run, checkpoint)
+    folder = chosen_checkpoint(run, checkpoint)
     if folder is None:
-        steps = (read_summary(run) or {}).get("env_steps", 0)
-        return SavedRun(path, config, agent, _from_files(run, config, agent), run.policy.name, steps)
-    reward = _from_checkpoint(run, config, agent, folder)
-    return SavedRun(path, config, agent, reward, str(folder.relative_to(path)), int(folder.name))
+        reward = _from_files(run, config, agent)
+        source, step = run.policy.name, (read_summary(run) or {}).get("env_steps", 0)
+    else:
+        reward = _from_checkpoint(run, config, agent, folder)
+        source, step = str(folder.relative_to(path)), int(folder.name)
+    size = agent.model.action_space.shape[0]  # type: ignore[index]
+    return SavedRun(path, config, partial(agent.act, deterministic=True), size, reward, source, step, agent)
 
 
 def read_summary(run: RunDir) -> dict[str, Any] | None:
@@ -80,7 +95,7 @@ def _untrained(config: DictConfig) -> SACAgent | PPOAgent:
         return build_agent(config)
 
 
-def _chosen_checkpoint(run: RunDir, wanted: str | None) -> Path | None:
+def chosen_checkpoint(run: RunDir, wanted: str | None) -> Path | None:
     """The checkpoint to read, or None for policy.zip."""
     checkpoints = Checkpoints(run.checkpoints, keep=1)
     if wanted not in (None, "last"):
@@ -91,12 +106,13 @@ def _chosen_checkpoint(run: RunDir, wanted: str | None) -> Path | None:
     last = checkpoints.last()
     if wanted == "last" and last is None:
         raise UserError(f"checkpoint=last: {run.path} has no checkpoint")
-    if wanted == "last" or not run.policy.is_file():
+    if wanted == "last" or not (run.policy.is_file() or run.offline_policy.is_file()):
         if last is None:
             raise UserError(f"{run.path} has no policy yet; go on with: pbrl train resume={run.path}")
         return last
     # A run that was resumed and killed has an old policy.zip beside newer checkpoints.
-    at_end = (read_summary(run) or {}).get("env_steps", 0)
+    summary = read_summary(run) or {}
+    at_end = summary.get("updates", summary.get("env_steps", 0))
     return last if last is not None and int(last.name) > at_end else None
 
 
@@ -104,22 +120,22 @@ def _from_files(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent) -> 
     """Loads policy.zip into the agent; returns the reward beside it."""
     from safetensors.torch import load_file
 
-    _read(run.policy, lambda: agent.load_policy(str(run.policy)))
+    read(run.policy, lambda: agent.load_policy(str(run.policy)))
     if config.method.model is None or not (read_summary(run) or {}).get("reward_updates"):
         return None
     model = _untrained_reward(config, agent)
-    _read(run.reward, lambda: model.load_state_dict(load_file(str(run.reward))))
+    read(run.reward, lambda: model.load_state_dict(load_file(str(run.reward))))
     return model.step_reward
 
 
 def _from_checkpoint(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent, folder: Path) -> RewardFn | None:
     state = Checkpoints(run.checkpoints, keep=1).load(folder)
     parameters, feedback = state["agent"]["parameters"], state["feedback"]
-    _read(folder, lambda: agent.model.set_parameters(parameters, exact_match=True, device=agent.model.device))
+    read(folder, lambda: agent.model.set_parameters(parameters, exact_match=True, device=agent.model.device))
     if feedback is None or not feedback["updates"]:
         return None
     model = _untrained_reward(config, agent)
-    _read(folder, lambda: model.load_state_dict(feedback["model"]))
+    read(folder, lambda: model.load_state_dict(feedback["model"]))
     return model.step_reward
 
 
@@ -127,9 +143,9 @@ def _untrained_reward(config: DictConfig, agent: SACAgent | PPOAgent) -> RewardM
     return build_reward(config, agent.model.observation_space, agent.model.action_space, torch.Generator())
 
 
-def _read(file: Path, load: Any) -> None:
+def read(file: Path, load: Callable[[], Any]) -> Any:
     try:
-        load()
+        return load()
     except FileNotFoundError:
         raise UserError(f"{file} is missing") from None
     except Exception as error:  # zip, torch, safetensors and SB3 each fail in their own way

@@ -12,7 +12,7 @@ import numpy as np
 
 from pbrl.data.recorder import episode_seed
 from pbrl.errors import UserError
-from pbrl.training.rollout import Policy
+from pbrl.training.rollout import ActFn
 
 SECONDS = 10.0
 SIZE = (480, 360)  # width, height
@@ -23,7 +23,7 @@ class MakeEnv(Protocol):
     def __call__(self, **options: Any) -> gym.Env: ...
 
 
-def film(path: Path, make_env: MakeEnv, act: Policy, *, seed: int, seconds: float = SECONDS) -> None:
+def film(path: Path, make_env: MakeEnv, act: ActFn, *, seed: int, seconds: float = SECONDS) -> None:
     """Writes a clip of this length in real time: the policy's episodes of this seed, one after the other."""
     env = make_env(render_mode="rgb_array", width=SIZE[0], height=SIZE[1])
     try:
@@ -40,7 +40,7 @@ def frame_rate(env: gym.Env) -> tuple[float, int]:
     return real_time / every, every
 
 
-def frames(env: gym.Env, act: Policy, seed: int, every: int) -> Iterator[np.ndarray]:
+def frames(env: gym.Env, act: ActFn, seed: int, every: int) -> Iterator[np.ndarray]:
     """The start of each episode and then every so many steps, without end."""
     number = 0
     while True:

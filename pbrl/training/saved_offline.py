@@ -1,0 +1,74 @@
+"""An offline run as it lies on the disk. Its data set is not needed, and may be elsewhere by now."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from pbrl.config import build
+from pbrl.errors import UserError
+from pbrl.training.checkpoint import Checkpoints
+from pbrl.training.run_dir import RunDir
+from pbrl.training.saved import SavedRun, read, read_summary
+from pbrl.types import RewardFn
+
+Weights = dict[str, torch.Tensor]
+
+
+def load_offline_run(run: RunDir, config: DictConfig, checkpoint: Path | None) -> SavedRun:
+    """checkpoint: the folder to read instead of policy.safetensors."""
+    env = build(config.env.make)
+    obs_shape, action_size = env.observation_space.shape, env.action_space.shape[0]
+    env.close()
+    file = checkpoint or run.offline_policy
+    weights, step = _weights(run, checkpoint)
+    policies = {}
+    for name in ("policy", "reference"):
+        if own := _under(weights, name):
+            make = build(config.method.learner.policy, obs_shape=obs_shape, action_size=action_size)
+            policies[name] = make(rng=torch.Generator())
+            read(file, partial(policies[name].load_state_dict, own))
+    if "policy" not in policies:
+        raise UserError(f"{file} has no policy")
+    return SavedRun(
+        path=run.path,
+        config=config,
+        act=policies["policy"].act,
+        action_size=action_size,
+        reward=_reward(config, run, _under(weights, "model"), obs_shape[0], action_size),
+        source=str(file.relative_to(run.path)),
+        step=step,
+        policy=policies["policy"],
+        reference=policies.get("reference"),
+    )
+
+
+def _weights(run: RunDir, checkpoint: Path | None) -> tuple[Weights, int]:
+    """The learner's weights and after how many updates it had them."""
+    from safetensors.torch import load_file
+
+    if checkpoint is not None:
+        state = Checkpoints(run.checkpoints, keep=1).load(checkpoint)
+        return state["learner"]["weights"], int(checkpoint.name)
+    weights: Weights = read(run.offline_policy, lambda: load_file(str(run.offline_policy)))
+    if run.reward.is_file():
+        reward = read(run.reward, lambda: load_file(str(run.reward)))
+        weights |= {f"model.{name}": value for name, value in reward.items()}
+    return weights, (read_summary(run) or {}).get("updates", 0)
+
+
+def _reward(config: DictConfig, run: RunDir, weights: Weights, obs_size: int, action_size: int) -> RewardFn | None:
+    """The reward of single steps, where the method learned one; a transformer's needs the steps before."""
+    if not weights:
+        return None
+    model: Any = build(config.method.learner.model, obs_size=obs_size, action_size=action_size)(rng=torch.Generator())
+    read(run.reward, partial(model.load_state_dict, weights))
+    return getattr(model, "step_reward", None)
+
+
+def _under(weights: Weights, part: str) -> Weights:
+    return {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
