@@ -54,7 +54,6 @@ def main(args: list[str]) -> int:
     plan = _plan(parsed)
 
     from pbrl.collection.collect import collect
-    from pbrl.commands.data_command import describe_counts
 
     config = compose(parsed)
     command = shlex.join(["pbrl", "collect", *(a for a in args if not a.startswith("out="))])
@@ -115,6 +114,18 @@ def words(parsed: Arguments, key: str) -> tuple[str, ...] | None:
 
 def say(message: str) -> None:
     print(f"pbrl: {message}", file=sys.stderr, flush=True)
+
+
+def describe_counts(meta: dict[str, Any]) -> str:
+    """One line about a data set."""
+    c = meta["counts"]
+    parts = [f"{c['episodes']} episodes of {c['steps']} steps", f"segments: {_by_split(c['segments'])}"]
+    parts += [f"comparisons by {label}: {_by_split(n)}" for label, n in c["comparisons"].items()]
+    return "; ".join(parts)
+
+
+def _by_split(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{n} {split}" for split, n in numbers.items() if n)
 
 
 def _plan(parsed: Arguments) -> Plan:
