@@ -10,6 +10,8 @@ VERBS = {
     "demo": "a short real run with a scripted teacher, then a report",
     "train": "one run: pbrl train env=walker-walk method=pebble; or go on: pbrl train resume=RUN_DIR",
     "eval": "returns and success of a saved policy: pbrl eval RUN_DIR [episodes=20] [video=true]",
+    "collect": "an offline data set: pbrl collect env=point_reach episodes=60 out=FOLDER",
+    "data": "offline data sets: pbrl data info|import|export",
     "labels": "labels as data: pbrl labels export|import|report RUN_DIR",
     "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|experiments",
     "speed": "throughput here, beside plain Stable-Baselines3 and the limit of the machine",

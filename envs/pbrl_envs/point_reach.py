@@ -63,6 +63,7 @@ class PointReach(gym.Env):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 25}  # noqa: RUF012  Gymnasium's own convention
+    expert_own = (0, 1, 2, 3)  # position and velocity, see experts.py
 
     def __init__(self, render_mode: str | None = None, width: int = 256, height: int = 256) -> None:
         self.model = mujoco.MjModel.from_xml_string(XML)
@@ -86,6 +87,9 @@ class PointReach(gym.Env):
         mujoco.mj_step(self.model, self.data, FRAME_SKIP)
         distance = self._distance()
         return self._obs(), 1 - float(np.tanh(2 * distance)), False, False, self._info(distance)
+
+    def expert_action(self, obs: np.ndarray) -> np.ndarray:
+        return scripted_policy(obs)
 
     def render(self) -> Any:
         return self.mujoco_renderer.render(self.render_mode) if self.render_mode else None

@@ -77,8 +77,14 @@ class SB3Agent:
 
     def load_policy(self, path: str) -> None:
         """Weights from a zip, without unpickling anything in it."""
-        _, params, _ = load_from_zip_file(path, load_data=False, device=self.model.device)
-        self.model.set_parameters(params, exact_match=True, device=self.model.device)
+        _, params, variables = load_from_zip_file(path, load_data=False, device=self.model.device)
+        self.set_policy(params, variables or {})
+
+    def set_policy(self, parameters: dict[str, Any], variables: dict[str, Any]) -> None:
+        """Weights and optimisers, and the tensors that SB3 saves beside them, as in `state_dict`."""
+        self.model.set_parameters(parameters, exact_match=True, device=self.model.device)
+        for name, value in variables.items():
+            getattr(self.model, name).data.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the future: weights, optimisers, counters, environments, random states."""
@@ -95,9 +101,7 @@ class SB3Agent:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         model = self.model
-        model.set_parameters(state["parameters"], exact_match=True, device=model.device)
-        for name, value in state["variables"].items():
-            getattr(model, name).data.copy_(value)
+        self.set_policy(state["parameters"], state["variables"])
         for name, value in state["counters"].items():
             setattr(model, name, value)
         if state["started"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from pbrl.commands.arguments import Arguments
@@ -55,3 +56,28 @@ def free_name(path: Path) -> Path:
         number += 1
         free = path.with_stem(f"{path.stem}_{number}")
     return free
+
+
+def number(parsed: Arguments, key: str, default: float, low: float, high: float) -> float:
+    return _number(key, parsed.values.get(key, str(default)), low, high)
+
+
+def numbers(parsed: Arguments, key: str, default: str, low: float, high: float) -> list[float]:
+    """Numbers with commas between them."""
+    return [_number(key, text, low, high) for text in parsed.values.get(key, default).split(",")]
+
+
+def required(parsed: Arguments, key: str, what: str) -> str:
+    if not (text := parsed.values.get(key)):
+        raise UserError(f"{key}= is missing: {what}")
+    return text
+
+
+def _number(key: str, text: str, low: float, high: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise UserError(f"{key}={text}: expected a number from {low:g} to {high:g}")
+    return value

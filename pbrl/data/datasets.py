@@ -32,6 +32,7 @@ from pbrl.data.dataset_checks import (
     read_meta,
 )
 from pbrl.data.episodes import Episode, EpisodeStore
+from pbrl.data.label_set_checks import format_of
 from pbrl.data.segment_files import Arrays, read_arrays
 from pbrl.errors import UserError
 from pbrl.files import new_folder, require_new
@@ -97,11 +98,7 @@ class Dataset:
 
 def is_dataset(path: Path) -> bool:
     """Whether the directory says of itself that it is one; it may still be damaged."""
-    try:
-        meta = json.loads((Path(path) / META_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(meta, dict) and meta.get("format") == FORMAT
+    return format_of(path) == FORMAT
 
 
 def load_dataset(path: Path) -> Dataset:

@@ -25,6 +25,7 @@ META: dict[str, tuple[type, ...]] = {
     "true_reward": (bool,),
     "created_by": (str,),
 }
+OPTIONAL_META: dict[str, tuple[type, ...]] = {"last_obs": (bool,)}  # where it is missing it is true
 COLUMNS: dict[str, type] = {
     "prefers_right": np.float64,
     "answered": np.bool_,
@@ -35,6 +36,15 @@ COLUMNS: dict[str, type] = {
     "response_s": np.float64,
 }
 KINDS = {"obs": "fiu", "actions": "f", "mask": "f", "terminated": "f", "true_reward": "f", "ids": "i", "states": "f"}
+
+
+def format_of(folder: Path) -> str | None:
+    """What the directory says it is in meta.json: "pbrl-labels", "pbrl-dataset", or None. It may still be damaged."""
+    try:
+        meta = json.loads((Path(folder) / META_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return meta.get("format") if isinstance(meta, dict) else None
 
 
 def read_meta(file: Path) -> dict[str, Any]:
@@ -48,7 +58,8 @@ def read_meta(file: Path) -> dict[str, Any]:
         raise UserError(f'{file} is not of a label set; valid has "format": "{FORMAT}"')
     if meta.get("version") != VERSION or isinstance(meta["version"], bool):
         raise UserError(f"{file} has version {meta.get('version')!r}, this pbrl reads {VERSION}")
-    for name, types in META.items():
+    optional = {name: types for name, types in OPTIONAL_META.items() if name in meta}
+    for name, types in (META | optional).items():
         if name not in meta or not isinstance(meta[name], types):
             valid = " or ".join("null" if t is NoneType else t.__name__ for t in types)
             raise UserError(f"{file}: {name} is {meta.get(name, 'missing')!r}, expected {valid}")

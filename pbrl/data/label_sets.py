@@ -52,6 +52,11 @@ class LabelSet:
         return len(self.query)
 
     @property
+    def last_obs(self) -> bool:
+        """False: the observation after the last action may be a repeat of the one before, and must not be used."""
+        return self.meta.get("last_obs", True)
+
+    @property
     def comparisons(self) -> Comparisons:
         """The rows that are not skips."""
         rows = np.flatnonzero(self.answered)
@@ -113,6 +118,11 @@ def import_labels(run_dir: Path, path: Path) -> dict[str, int]:
     labels, run_dir = load_label_set(path), Path(run_dir)
     if not run_dir.is_dir():
         raise UserError(f"{run_dir} is no directory; valid is the directory of a run")
+    if not labels.last_obs:
+        raise UserError(
+            f"{path} does not know the last observation of its segments, which the store of a run cannot say; "
+            "valid is to learn from the label set itself"
+        )
     with LabelStore(run_dir) as store, store.transaction():
         before = store.counts()["queries"]
         _check_shape(store, labels)

@@ -99,13 +99,18 @@ def versions(threads: int) -> dict[str, Any]:
 
     return {
         "python": platform.python_version(),
-        "packages": {name: v for name in PACKAGES if (v := _version(name)) is not None},
+        "packages": package_versions(),
         "git": _git_hash(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "threads": threads,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Of those packages that numbers depend on and that are installed."""
+    return {name: v for name in PACKAGES if (v := _version(name)) is not None}
 
 
 def _version(package: str) -> str | None:

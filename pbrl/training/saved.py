@@ -130,8 +130,8 @@ def _from_files(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent) -> 
 
 def _from_checkpoint(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent, folder: Path) -> RewardFn | None:
     state = Checkpoints(run.checkpoints, keep=1).load(folder)
-    parameters, feedback = state["agent"]["parameters"], state["feedback"]
-    read(folder, lambda: agent.model.set_parameters(parameters, exact_match=True, device=agent.model.device))
+    policy, feedback = state["agent"], state["feedback"]
+    read(folder, lambda: agent.set_policy(policy["parameters"], policy["variables"]))
     if feedback is None or not feedback["updates"]:
         return None
     model = _untrained_reward(config, agent)

@@ -1,0 +1,178 @@
+"""`pbrl collect`: episodes of a mix of policies, cut, scored and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from pbrl.collection.behaviour import default_policies, load_policy, make_behaviours
+from pbrl.collection.episodes import collect_episodes
+from pbrl.collection.scores import no_rollouts, partial_return, regret_critic, regret_mc
+from pbrl.config import build
+from pbrl.data.cut import Cut, cut_segments, draw_pairs, judge, split_episodes
+from pbrl.data.dataset_checks import SCORES, SPLITS
+from pbrl.data.datasets import write_dataset
+from pbrl.data.episodes import Episode
+from pbrl.errors import UserError
+from pbrl.files import require_new
+from pbrl.training.run_dir import package_versions
+
+Score = Callable[[Cut], np.ndarray]
+
+
+@dataclass(frozen=True)
+class CutPlan:
+    """How episodes become segments and comparisons."""
+
+    segments: int
+    segment_length: int
+    splits: tuple[float, float, float]  # shares of SPLITS
+    comparisons: int  # for training
+    heldout: int  # for validation, and as many for the test
+    seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who acts and how, and what the segments are scored and judged by."""
+
+    episodes: int
+    policies: tuple[str, ...] | None  # None: what the environment offers
+    noise: float
+    other_goal: float
+    stop_after_success: int | None
+    labels: tuple[str, ...] | None  # None: return, and regret_mc where it can be had
+    critic: str | None  # DIR or DIR@STEP, for regret_critic
+    states: bool
+    cut: CutPlan
+
+
+def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Makes the data set `out` and returns its meta.json. config: with the nodes env and teacher of a run."""
+    require_new(out)
+    make_env = partial(build, config.env.make)
+    env = make_env()
+    policies = plan.policies or tuple(default_policies(env))
+    if plan.policies is None and policies == ("random",):
+        say(f"env={config.env.name} has no expert: actions are random; policies=run:DIR takes the policy of a run")
+    labels = plan.labels or _default_labels(env)
+    scores = _scores(labels, plan, env, config)  # before an hour of episodes, as most mistakes show here
+    behaviours = make_behaviours(policies, make_env, plan.noise)
+    episodes, names = collect_episodes(
+        make_env,
+        behaviours,
+        plan.episodes,
+        other_goal=plan.other_goal,
+        stop_after_success=plan.stop_after_success,
+        seed=plan.cut.seed,
+    )
+    if "regret_mc" in labels:
+        scores["regret_mc"] = partial(regret_mc, episodes=episodes, make_env=make_env)
+    sources = [b.name for choice in behaviours for b in choice if b is not None and b.name in names]
+    behaviour = {"policies": list(policies), "noise": plan.noise, "other_goal": plan.other_goal}
+    about = {
+        **describe_env(config.env),
+        "sources": sources,
+        "command": command,
+        "behaviour": behaviour | {"stop_after_success": plan.stop_after_success},
+        "critic": plan.critic,
+        "versions": package_versions(),
+    }
+    source = np.array([sources.index(name) for name in names])
+    return assemble(out, about, episodes, source, plan.cut, labels, scores, config.teacher, say, states=plan.states)
+
+
+def assemble(
+    out: Path,
+    about: Mapping[str, Any],
+    episodes: Sequence[Episode],
+    source: np.ndarray,
+    plan: CutPlan,
+    labels: Sequence[str],
+    scores: Mapping[str, Score],
+    teacher: DictConfig,
+    say: Callable[[str], None],
+    states: bool = True,
+) -> dict[str, Any]:
+    """Cuts, scores, asks the teacher by each label's score, and writes; returns meta.json.
+
+    about: what meta.json says of where the episodes come from. scores: besides the return.
+    """
+    seeds = np.random.SeedSequence(plan.seed).spawn(3 + len(SCORES))
+    rngs = [np.random.default_rng(seed) for seed in seeds[:3]]
+    split = split_episodes(source, plan.splits, rngs[0])
+    cut = cut_segments(episodes, split, plan.segments, plan.segment_length, rngs[1])
+    if (found := len(cut.segments)) < plan.segments:
+        say(f"the episodes have {found} different segments of {plan.segment_length} steps, all of which are taken")
+    values = {name: score(cut) for name, score in {"return": partial_return, **scores}.items()}
+    heldout = [plan.heldout if share > 0 else 0 for share in plan.splits[1:]]
+    counts = dict(zip(SPLITS, [plan.comparisons, *heldout], strict=True))
+    comparisons = {}
+    if labels:
+        left, right = draw_pairs(cut.split, counts, rngs[2])
+        for name in labels:
+            rng = torch.Generator().manual_seed(int(seeds[3 + SCORES.index(name)].generate_state(1)[0]))
+            judged = None if name == "return" else values[name]
+            comparisons[name] = judge(make_teacher(teacher, rng), cut, judged, left, right)
+    if not states:
+        episodes = [Episode(e.obs, e.actions, e.true_reward, e.terminated, None, e.success) for e in episodes]
+    asked = OmegaConf.to_container(teacher, resolve=True) if labels else None
+    return write_dataset(
+        out,
+        meta={**about, "teacher": asked, "splits": list(plan.splits), "seed": plan.seed},
+        episodes=episodes,
+        source=source,
+        segment_length=plan.segment_length,
+        ids=cut.segments.ids.numpy(),
+        split=cut.split,
+        scores=values,
+        comparisons=comparisons,
+    )
+
+
+def describe_env(env: DictConfig) -> dict[str, Any]:
+    """What meta.json says of the environment."""
+    return {"env_name": env.name, "env": OmegaConf.to_container(env, resolve=True)}
+
+
+def make_teacher(config: DictConfig, rng: torch.Generator) -> Any:
+    return build(OmegaConf.masked_copy(config, [str(k) for k in config if k != "name"]), rng=rng)
+
+
+def _default_labels(env: gym.Env) -> tuple[str, ...]:
+    return ("return",) if no_rollouts(env) else ("return", "regret_mc")
+
+
+def _scores(labels: Sequence[str], plan: Plan, env: gym.Env, config: DictConfig) -> dict[str, Score]:
+    """Functions for the scores that can be made ready now; those by roll-outs need the episodes."""
+    for name in labels:
+        if name not in SCORES:
+            raise UserError(f"labels={name}: valid are {', '.join(SCORES)}")
+    if "regret_mc" in labels and (reason := no_rollouts(env)):
+        raise UserError(f"labels=regret_mc needs expert roll-outs: {reason}")
+    if ("regret_critic" in labels) != (plan.critic is not None):
+        raise UserError("labels=regret_critic and critic=run:DIR belong together: whose critics value the states")
+    if plan.critic is None:
+        return {}
+    return {"regret_critic": _critic(plan.critic, env, config, plan.cut.seed)}
+
+
+def _critic(name: str, env: gym.Env, config: DictConfig, seed: int) -> Score:
+    from stable_baselines3 import SAC
+
+    saved = load_policy(name, env)
+    if not isinstance(saved.agent.model, SAC):
+        raise UserError(f"critic=run:{name}: only SAC has critics of actions; valid is a run with agent=sac")
+    if saved.config.method.model is not None:
+        raise UserError(f"critic=run:{name} values the reward that it learned; valid is a run with method=true_reward")
+    if saved.config.env.name != config.env.name:
+        raise UserError(f"critic=run:{name} is of env={saved.config.env.name}; valid is one of env={config.env.name}")
+    return partial(regret_critic, model=saved.agent.model, rng=torch.Generator().manual_seed(seed))

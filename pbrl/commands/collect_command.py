@@ -1,0 +1,152 @@
+"""`pbrl collect`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pbrl.commands.arguments import Arguments
+from pbrl.commands.values import number, numbers, required, whole_number, yes_or_no
+from pbrl.errors import UserError
+
+if TYPE_CHECKING:
+    from pbrl.collection.collect import CutPlan, Plan
+
+HELP = """usage: pbrl collect env=NAME out=FOLDER [key=value ...] [--config-dir DIR]
+
+Collects an offline data set: episodes of a mix of policies, segments cut from them, a score of each segment, and
+comparisons of segments, labelled by a teacher. The same command makes the same bytes; FOLDER must not exist yet.
+
+  env=, env.*=             as for pbrl train; +env.make.max_episode_steps=250 shortens the episodes
+  episodes=60 seed=0
+  policies=                who acts, in turn, with commas between: expert:SKILL (a skill from 0 to 1), random, run:DIR,
+                           run:DIR@STEP (default: expert:0,expert:0.25,expert:0.5,expert:0.75,expert:1 where the
+                           environment has a scripted expert, else random)
+  noise=0.3                standard deviation of the Gaussian noise on every action but those of random
+  other_goal=0.2           share of an expert's episodes in which it pursues the goal of another episode
+  stop_after_success=20    steps that an episode goes on after its first success; never: to its end
+  states=true              also keeps the state of the simulator at each step
+  segments=2000 segment_length=32
+  splits=0.8,0.1,0.1       shares of the episodes for training, validation and test
+  labels=                  what the teacher judges by: return, regret_mc (by roll-outs of the expert), regret_critic (by
+                           the critics of a run); default: return, and regret_mc where there is an expert
+  critic=run:DIR           a run of SAC on the true reward, for regret_critic
+  teacher=oracle teacher.*=
+  comparisons=5000         of training segments; the first 50 are the set of 50, the first 200 that of 200, ...
+  heldout=500              comparisons for validation, and as many for the test
+
+example: pbrl collect env=drawer-open +env.make.max_episode_steps=250 episodes=400 out=data/drawer"""
+
+CUT_KEYS = ("seed", "segments", "segment_length", "splits", "labels", "comparisons", "heldout")
+KEYS = ("out", "episodes", "policies", "noise", "other_goal", "stop_after_success", "states", "critic", *CUT_KEYS)
+
+
+def main(args: list[str]) -> int:
+    parsed = Arguments(args, HELP, options=("--config-dir",))
+    if parsed.help:
+        print(HELP)
+        return 0
+    check_keys(parsed, KEYS)
+    required(parsed, "env", "an environment, as env=point_reach; `pbrl list envs` shows all")
+    out = Path(required(parsed, "out", "a new folder, as out=data/point_reach"))
+    plan = _plan(parsed)
+
+    from pbrl.collection.collect import collect
+
+    config = compose(parsed)
+    command = shlex.join(["pbrl", "collect", *(a for a in args if not a.startswith("out="))])
+    try:
+        meta = collect(config, plan, out, command, say)
+    except OSError as error:
+        raise UserError(f"{error.filename or out}: {error.strerror}") from error
+    print(f"{describe_counts(meta)}; see: pbrl data info {out}")
+    return 0
+
+
+def check_keys(parsed: Arguments, own: tuple[str, ...]) -> None:
+    """Keys of this command, and those of the groups env and teacher."""
+    import difflib
+
+    if parsed.words:
+        raise UserError(f"unknown word {parsed.words[0]!r}: expected key=value")
+    for key in parsed.values:
+        if key not in own and not _of_config(key):
+            close = difflib.get_close_matches(key, own, n=2, cutoff=0.5)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"valid are env, teacher, {', '.join(own)}"
+            raise UserError(f"unknown key {key!r}; {hint}")
+
+
+def compose(parsed: Arguments) -> Any:
+    """The config of a run, of which a data set takes env and teacher."""
+    from pbrl.config import compose_config
+
+    overrides = [text for text in parsed.overrides if _of_config(text.split("=")[0])]
+    return compose_config(overrides, parsed.options.get("--config-dir"))
+
+
+def cut_plan(parsed: Arguments) -> CutPlan:
+    """How to cut and compare; `pbrl data import` asks for the same."""
+    from pbrl.collection.collect import CutPlan
+
+    shares = numbers(parsed, "splits", "0.8,0.1,0.1", 0, 1)
+    if len(shares) != 3 or abs(sum(shares) - 1) > 1e-6:
+        raise UserError(f"splits={parsed.values['splits']}: expected three shares that sum to 1, as 0.8,0.1,0.1")
+    return CutPlan(
+        segments=whole_number(parsed, "segments", 2000, 1),
+        segment_length=whole_number(parsed, "segment_length", 32, 2),
+        splits=(shares[0], shares[1], shares[2]),
+        comparisons=whole_number(parsed, "comparisons", 5000, 0),
+        heldout=whole_number(parsed, "heldout", 500, 0),
+        seed=whole_number(parsed, "seed", 0, 0),
+    )
+
+
+def words(parsed: Arguments, key: str) -> tuple[str, ...] | None:
+    """Words with commas between them, or None where the key is not given."""
+    text = parsed.values.get(key)
+    found = None if text is None else tuple(text.split(","))
+    if found and (not all(found) or len(set(found)) < len(found)):
+        raise UserError(f"{key}={text}: expected different words with commas between")
+    return found
+
+
+def say(message: str) -> None:
+    print(f"pbrl: {message}", file=sys.stderr, flush=True)
+
+
+def describe_counts(meta: dict[str, Any]) -> str:
+    """One line about a data set."""
+    c = meta["counts"]
+    parts = [f"{c['episodes']} episodes of {c['steps']} steps", f"segments: {_by_split(c['segments'])}"]
+    parts += [f"comparisons by {label}: {_by_split(n)}" for label, n in c["comparisons"].items()]
+    return "; ".join(parts)
+
+
+def _by_split(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{n} {split}" for split, n in numbers.items() if n)
+
+
+def _plan(parsed: Arguments) -> Plan:
+    from pbrl.collection.collect import Plan
+
+    critic = parsed.values.get("critic")
+    if critic is not None and not critic.removeprefix("run:").strip():
+        raise UserError(f"critic={critic}: expected run:DIR or run:DIR@STEP")
+    endless = parsed.values.get("stop_after_success") == "never"
+    return Plan(
+        episodes=whole_number(parsed, "episodes", 60, 1),
+        policies=words(parsed, "policies"),
+        noise=number(parsed, "noise", 0.3, 0, 10),
+        other_goal=number(parsed, "other_goal", 0.2, 0, 1),
+        stop_after_success=None if endless else whole_number(parsed, "stop_after_success", 20, 0),
+        labels=words(parsed, "labels"),
+        critic=None if critic is None else critic.removeprefix("run:"),
+        states=yes_or_no(parsed, "states", True),
+        cut=cut_plan(parsed),
+    )
+
+
+def _of_config(key: str) -> bool:
+    return key.lstrip("+").split(".")[0] in ("env", "teacher")

@@ -1,0 +1,94 @@
+"""`pbrl data`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pbrl.commands.arguments import Arguments
+from pbrl.commands.data_import import describe_labels, import_file
+from pbrl.commands.values import required
+from pbrl.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from pbrl.data.datasets import Dataset
+
+HELP = """usage: pbrl data info|import|export ...
+
+  info FOLDER [--json]
+      what a data set (of pbrl collect) or a label set holds: splits, sources with return and success, scores, labels
+  import FILE out=FOLDER format=pairs [env=NAME] [annotator=NAME] [clip=true]
+      an npz of obs_1, obs_2, action_1, action_2 and label (1: the second is preferred) as a label set
+  import FILE out=FOLDER format=preference_transformer indices=A.npy indices_2=B.npy labels=C.npy segment_length=100
+         [env=NAME] [annotator=NAME] [clip=true] [drop=true]
+      start indices and labels of Preference Transformer, FILE being an npz with D4RL's arrays, as a label set;
+      drop=true leaves comparisons out that cross an episode
+  import ID|FOLDER out=FOLDER format=minari [env=NAME] [clip=true] [segments=2000] [segment_length=32] [seed=0]
+         [splits=0.8,0.1,0.1] [labels=return] [teacher=oracle] [comparisons=5000] [heldout=500]
+      the episodes of a Minari data set on this machine as a data set, with comparisons if labels=return
+  export FOLDER format=minari id=[NAMESPACE/]NAME-v0 [out=FOLDER]
+      the episodes of a data set for Minari, below out (default: where Minari has its data sets)
+
+clip=true cuts actions outside [-1, 1] off, which are refused otherwise. env= is noted, and checked for its sizes.
+
+example: pbrl data import walker.npz out=data/walker_people format=pairs env=walker2d"""
+
+ACTIONS = ("info", "import", "export")
+
+
+def main(args: list[str]) -> int:
+    parsed = Arguments(args, HELP, flags=("--json",), options=("--config-dir",))
+    if parsed.help:
+        print(HELP)
+        return 0
+    action, *names = parsed.words or ["nothing"]
+    if action not in ACTIONS:
+        raise UserError(f"pbrl data: expected info, import or export, not {action}; {HELP.splitlines()[0]}")
+    if len(names) != 1:
+        raise UserError(f"pbrl data {action} takes one name of a file or folder, {len(names)} given")
+    try:
+        if action == "import":
+            import_file(names[0], parsed, command=shlex.join(["pbrl", "data", *(a for a in args if a[:4] != "out=")]))
+        else:
+            {"info": info, "export": export}[action](names[0], parsed)
+    except OSError as error:
+        raise UserError(f"{error.filename or names[0]}: {error.strerror or one_line(error)}") from error
+    return 0
+
+
+def info(name: str, parsed: Arguments) -> None:
+    parsed.check_keys(())
+    from pbrl.data.dataset_report import dataset_report, format_report
+    from pbrl.data.label_set_checks import FORMAT, format_of
+    from pbrl.data.label_sets import load_label_set
+
+    if format_of(Path(name)) == FORMAT:
+        print(describe_labels(load_label_set(Path(name)).meta))
+        return
+    report = dataset_report(_load(name))
+    if "--json" in parsed.flags:
+        import json
+
+        print(json.dumps(report, indent=2))
+    else:
+        print(format_report(report), end="")
+
+
+def export(name: str, parsed: Arguments) -> None:
+    parsed.check_keys(("format", "id", "out"))
+    if (kind := parsed.values.get("format", "")) != "minari":
+        raise UserError(f"format={kind}: valid is minari")
+    dataset_id = required(parsed, "id", "the name for Minari, as id=point/mixed-v0")
+    from pbrl.data.minari_files import write_minari
+
+    root = parsed.values.get("out")
+    print(f"written to {write_minari(_load(name), dataset_id, Path(root) if root else None)}")
+
+
+def _load(name: str) -> Dataset:
+    from pbrl.data.datasets import load_dataset
+
+    if not Path(name).is_dir():
+        raise UserError(f"{name}: there is no such folder; `pbrl collect` makes one")
+    return load_dataset(Path(name))

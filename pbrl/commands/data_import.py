@@ -1,0 +1,115 @@
+"""`pbrl data import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pbrl.commands.arguments import Arguments
+from pbrl.commands.collect_command import CUT_KEYS, check_keys, compose, cut_plan, describe_counts, say, words
+from pbrl.commands.values import required, whole_number, yes_or_no
+from pbrl.errors import UserError
+
+KEYS = {
+    "pairs": ("annotator", "clip"),
+    "preference_transformer": ("annotator", "clip", "drop", "indices", "indices_2", "labels", "segment_length"),
+    "minari": ("clip", *CUT_KEYS),
+}
+
+
+def import_file(name: str, parsed: Arguments, command: str) -> None:
+    """Reads the file or folder that the command names into a new label set or data set."""
+    out, kind = Path(required(parsed, "out", "a new folder, as out=data/people")), parsed.values.get("format", "")
+    if kind not in KEYS:
+        raise UserError(f"format={kind}: valid are {', '.join(KEYS)}")
+    parsed.words = []  # what they name is `name`
+    check_keys(parsed, ("out", "format", *KEYS[kind]))
+    config: Any = compose(parsed)
+    about: dict[str, Any] = {"env_name": None, "env": None, "command": command}
+    if "env" in parsed.values:
+        from pbrl.collection.collect import describe_env
+
+        about |= describe_env(config.env)
+    if kind == "minari":
+        meta = _minari(name, out, parsed, about, config)
+        print(f"{describe_counts(meta)}; see: pbrl data info {out}")
+    else:
+        meta = (_pairs if kind == "pairs" else _indices)(name, out, parsed, about)
+        print(describe_labels(meta))
+
+
+def describe_labels(meta: dict[str, Any]) -> str:
+    """One line about a label set."""
+    c = meta["counts"]
+    parts = [f"{c['answers']} answers of {', '.join(meta['annotators'])}: {c['decisive']} decisive, {c['equal']} equal"]
+    if c["skipped"]:
+        parts.append(f"{c['skipped']} skipped")
+    if meta.get("dropped"):
+        parts.append(f"{meta['dropped']} left out that cross an episode")
+    parts.append("true rewards known" if meta["true_reward"] else "true rewards unknown")
+    if not meta.get("last_obs", True):
+        parts.append("observation after the last action unknown")
+    return "; ".join(parts)
+
+
+def _pairs(name: str, out: Path, parsed: Arguments, about: dict[str, Any]) -> dict[str, Any]:
+    from pbrl.data.import_pairs import import_pairs
+
+    annotator, clip = parsed.values.get("annotator", "imported"), yes_or_no(parsed, "clip", False)
+    return import_pairs(Path(name), out, about, annotator=annotator, clip=clip, sizes=_sizes(about))
+
+
+def _indices(name: str, out: Path, parsed: Arguments, about: dict[str, Any]) -> dict[str, Any]:
+    from pbrl.data.import_indices import import_indices
+
+    first, second, labels = (
+        Path(required(parsed, key, f"a file of plain arrays, as {key}={key}.npy"))
+        for key in ("indices", "indices_2", "labels")
+    )
+    required(parsed, "segment_length", "steps of a segment, as segment_length=100")
+    return import_indices(
+        Path(name),
+        out,
+        about,
+        indices=(first, second),
+        labels=labels,
+        length=whole_number(parsed, "segment_length", 0, 1),
+        annotator=parsed.values.get("annotator", "imported"),
+        clip=yes_or_no(parsed, "clip", False),
+        drop=yes_or_no(parsed, "drop", False),
+        sizes=_sizes(about),
+    )
+
+
+def _minari(name: str, out: Path, parsed: Arguments, about: dict[str, Any], config: Any) -> dict[str, Any]:
+    import numpy as np
+
+    from pbrl.collection.collect import assemble
+    from pbrl.data.import_pairs import check_sizes
+    from pbrl.data.minari_files import read_minari
+    from pbrl.files import require_new
+
+    require_new(out)
+    labels = words(parsed, "labels") or ()
+    if labels not in ((), ("return",)):
+        raise UserError(f"labels={','.join(labels)}: valid for a Minari data set is return")
+    plan = cut_plan(parsed)
+    episodes, named = read_minari(name, clip=yes_or_no(parsed, "clip", False))
+    check_sizes(episodes[0].obs.shape[1:], episodes[0].actions.shape[1:], _sizes(about), name)
+    about |= {"sources": sorted(set(named), key=named.index)}
+    source = np.array([about["sources"].index(n) for n in named])
+    return assemble(out, about, episodes, source, plan, labels, {}, config.teacher, say)
+
+
+def _sizes(about: dict[str, Any]) -> tuple[int, int] | None:
+    """Numbers in an observation and in an action of the environment, where one was named."""
+    if about["env"] is None:
+        return None
+    from omegaconf import OmegaConf
+
+    from pbrl.config import build
+
+    env = build(OmegaConf.create(about["env"]["make"]))
+    sizes = env.observation_space.shape[0], env.action_space.shape[0]
+    env.close()
+    return sizes

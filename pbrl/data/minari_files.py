@@ -1,0 +1,189 @@
+"""Minari data sets: read as episodes, and written from those of a data set of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from pbrl.data.datasets import SPLITS, Dataset
+from pbrl.data.episodes import Episode
+from pbrl.data.import_pairs import unit_actions
+from pbrl.errors import UserError, one_line
+from pbrl.files import new_folder
+
+INSTALL = "pip install 'pbrl[data]'"
+ID = re.compile(r"([-\w]+/)*[-\w]+-v\d+", re.ASCII)
+
+
+def read_minari(name: str, *, clip: bool) -> tuple[list[Episode], list[str]]:
+    """The episodes of a Minari data set, and where each came from: its id, or what an export of ours noted.
+
+    Observations are flattened as in pbrl's environments, images stay images; actions are scaled from the bounds of
+    their space to [-1, 1]. Nothing is downloaded.
+
+    Args:
+        name: an id that Minari has on this machine, or the folder of one.
+        clip: cut actions off that are outside their bounds, instead of refusing them.
+    """
+    minari, folder = _minari(), Path(name)
+    if not (folder / "data").is_dir():
+        folder = minari.storage.get_dataset_path(name) if ID.fullmatch(name) else folder
+    if not (folder / "data").is_dir():
+        raise UserError(f"{name} is no Minari data set here, neither an id nor a folder; minari download gets it")
+    _check_spaces(folder / "data" / "metadata.json")
+    try:
+        data = minari.MinariDataset(folder / "data")
+        episodes = [_episode(episode, data, folder, clip) for episode in data.iterate_episodes()]
+        notes = [dict(note) for note in data.storage.get_episode_metadata(data.episode_indices)]
+    except (OSError, ValueError, KeyError, AssertionError, TypeError) as error:
+        raise UserError(f"{folder} cannot be read as a Minari data set: {one_line(error)}") from error
+    if not episodes:
+        raise UserError(f"{folder} has no episodes")
+    named = [str(note.get("source", data.spec.dataset_id)) for note in notes]
+    return [_with_note(e, note) for e, note in zip(episodes, notes, strict=True)], named
+
+
+def write_minari(data: Dataset, dataset_id: str, root: Path | None) -> Path:
+    """Writes the episodes as a Minari data set, whole or not at all; returns its folder.
+
+    Each episode's metadata gets `source`, `split` and, where it is known, `success`. The states of the simulator stay
+    behind. Actions are those in [-1, 1].
+
+    root: the folder of Minari's data sets; None for its own.
+    """
+    minari = _minari()
+    if not ID.fullmatch(dataset_id):
+        raise UserError(f"id={dataset_id}: expected [NAMESPACE/]NAME-vNUMBER, as point/mixed-v0")
+    out = (root or minari.storage.get_dataset_path()) / dataset_id
+    with new_folder(out) as folder:
+        with _storage_in(folder / "made"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about authors and links that were not given
+            _create(minari, data, dataset_id)
+        (folder / "made" / dataset_id / "data").rename(folder / "data")
+        shutil.rmtree(folder / "made")
+    return out
+
+
+def _minari() -> ModuleType:
+    try:
+        import minari
+        import minari.storage
+
+        return minari
+    except ImportError as error:
+        raise UserError(f"Minari data sets need the package minari ({error}); install it with: {INSTALL}") from error
+
+
+def _check_spaces(file: Path) -> None:
+    """Refuses a data set without its own spaces: Minari would run the code that it names to find them."""
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read: {one_line(error)}") from None
+    if not isinstance(meta, dict) or not {"observation_space", "action_space"} <= set(meta):
+        raise UserError(f"{file} does not hold observation_space and action_space; valid is a data set that does")
+
+
+def _episode(episode: Any, data: Any, where: Path, clip: bool) -> Episode:
+    name = f"actions of episode {episode.id}"
+    actions = _unit(np.asarray(episode.actions), data.spec.action_space, name, where, clip)
+    obs = _flat(data.spec.observation_space, episode.observations, where)
+    if not len(actions) or len(obs) != len(actions) + 1 or len(episode.rewards) != len(actions):
+        sizes = f"{len(obs)} observations, {len(actions)} actions and {len(episode.rewards)} rewards"
+        raise UserError(f"{where}: episode {episode.id} has {sizes}, expected one more observation than actions")
+    success = (episode.infos or {}).get("success")
+    return Episode(
+        obs=obs,
+        actions=actions,
+        true_reward=np.asarray(episode.rewards, np.float32),
+        terminated=bool(episode.terminations[-1]),
+        success=None if success is None else float(np.max(success)),
+    )
+
+
+def _with_note(episode: Episode, note: dict[str, Any]) -> Episode:
+    if episode.success is not None or "success" not in note:
+        return episode
+    e = episode
+    return Episode(e.obs, e.actions, e.true_reward, e.terminated, e.states, float(note["success"]))
+
+
+def _unit(actions: np.ndarray, space: Any, name: str, where: Path, clip: bool) -> np.ndarray:
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1 or not space.is_bounded():
+        raise UserError(f"{where} has actions {space}; pbrl needs a bounded Box of one dimension")
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    scaled = 2 * (actions.astype(np.float64) - low) / (high - low) - 1
+    scaled = np.where(np.abs(scaled) < 1 + 1e-6, np.clip(scaled, -1, 1), scaled)  # what rounding did
+    return unit_actions(scaled, name, where, clip).astype(np.float32)
+
+
+def _flat(space: Any, value: Any, where: Path) -> np.ndarray:
+    """Observations (L+1, O) float32, parts in the order of the space; images (L+1, H, W, C) stay as they are."""
+    if isinstance(space, spaces.Box):
+        array = np.asarray(value)
+        is_image = array.dtype == np.uint8 and array.ndim == 4
+        return array if is_image else array.reshape(len(array), -1).astype(np.float32)
+    if isinstance(space, spaces.Dict):
+        return np.concatenate([_flat(part, value[key], where) for key, part in space.spaces.items()], 1)
+    if isinstance(space, spaces.Tuple):
+        return np.concatenate([_flat(part, item, where) for part, item in zip(space, value, strict=True)], 1)
+    raise UserError(f"{where} has observations {space}; pbrl needs numbers: a Box, or a Dict or Tuple of them")
+
+
+@contextmanager
+def _storage_in(root: Path) -> Iterator[None]:
+    """Minari's functions write below this folder instead of their own."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(root)
+    try:
+        yield
+    finally:
+        del os.environ["MINARI_DATASETS_PATH"]
+        if before is not None:
+            os.environ["MINARI_DATASETS_PATH"] = before
+
+
+def _create(minari: ModuleType, data: Dataset, dataset_id: str) -> None:
+    from minari.data_collector import EpisodeBuffer
+
+    first = data.episodes[0]
+    image = first.obs.dtype == np.uint8
+    low, high = (0, 255) if image else (-np.inf, np.inf)
+    options = {"jpeg_encoding": False} if image else {}  # which would change what was seen
+    made = minari.create_dataset_from_buffers(
+        dataset_id,
+        [EpisodeBuffer(**_buffer(e)) for e in data.episodes],
+        observation_space=spaces.Box(low, high, first.obs.shape[1:], first.obs.dtype.type),
+        action_space=spaces.Box(-1, 1, first.actions.shape[1:], np.float32),
+        description=f"{data.meta['env_name']}, made by: {data.meta['command']}",
+        algorithm_name=", ".join(data.meta["sources"]),
+        **options,
+    )
+    notes = []
+    for e, source, split in zip(data.episodes, data.source, data.episode_split, strict=True):
+        note = {"source": data.meta["sources"][source], "split": SPLITS[split]}
+        notes.append(note if e.success is None else {**note, "success": e.success})
+    made.storage.update_episode_metadata(notes)
+
+
+def _buffer(episode: Episode) -> dict[str, Any]:
+    last = np.arange(len(episode)) == len(episode) - 1
+    return {
+        "observations": episode.obs,
+        "actions": episode.actions,
+        "rewards": episode.true_reward,
+        "terminations": last & episode.terminated,
+        "truncations": last & (not episode.terminated),
+        "infos": {},
+    }
