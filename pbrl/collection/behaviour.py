@@ -137,9 +137,8 @@ def load_policy(name: str, env: gym.Env):  # type: ignore[no-untyped-def]
 
     folder, _, step = name.rpartition("@") if "@" in Path(name).name else (name, "", "")
     saved = load_run(Path(folder), step or None)
-    model = saved.agent.model
     ours = env.observation_space.shape, env.action_space.shape
-    if (theirs := (model.observation_space.shape, model.action_space.shape)) != ours:
+    if (theirs := (saved.obs_shape, (saved.action_size,))) != ours:
         raise UserError(f"run:{name} has observations and actions of shape {theirs}, this environment has {ours}")
     return saved
 

@@ -169,7 +169,7 @@ def _critic(name: str, env: gym.Env, config: DictConfig, seed: int) -> Score:
     from stable_baselines3 import SAC
 
     saved = load_policy(name, env)
-    if not isinstance(saved.agent.model, SAC):
+    if saved.agent is None or not isinstance(saved.agent.model, SAC):
         raise UserError(f"critic=run:{name}: only SAC has critics of actions; valid is a run with agent=sac")
     if saved.config.method.model is not None:
         raise UserError(f"critic=run:{name} values the reward that it learned; valid is a run with method=true_reward")

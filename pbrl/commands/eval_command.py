@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pbrl.commands.arguments import Arguments
-from pbrl.commands.values import free_name, new_file, run_folder, whole_number, yes_or_no
+from pbrl.commands.values import free_name, new_file, number, run_folder, whole_number, yes_or_no
 from pbrl.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from pbrl.training.saved import SavedRun
 
-HELP = """usage: pbrl eval RUN_DIR [episodes=20] [seed=0] [checkpoint=last|STEP] [best_of=N] [video=true] [report=true] [out=FILE]
+HELP = """usage: pbrl eval RUN_DIR [episodes=20] [seed=0] [checkpoint=last|STEP] [video=true] [report=true] [out=FILE]
+                [best_of=N]
 
 Runs the saved policy without noise and prints its true return, success and episode length, and how well the learned
 reward correlates with the true one. The same seed gives the same episodes.
@@ -32,15 +35,18 @@ def main(args: list[str]) -> int:
     if parsed.help:
         print(HELP)
         return 0
-    parsed.check_keys(("episodes", "seed", "checkpoint", "video", "report", "out"))
+    parsed.check_keys(("episodes", "seed", "checkpoint", "best_of", "best_of_std", "video", "report", "out"))
     path = run_folder(parsed.words, HELP.splitlines()[0])
     episodes = whole_number(parsed, "episodes", 20, 1)
     seed = whole_number(parsed, "seed", 0, 0)
     video, report = yes_or_no(parsed, "video", False), yes_or_no(parsed, "report", False)
+    best_of = whole_number(parsed, "best_of", 1, 1)
+    std = number(parsed, "best_of_std", 0.2, 0, 1)
     out = new_file(parsed, "out", path / "eval.json")
 
     try:
-        result = _run(path, parsed.values.get("checkpoint"), out, episodes, seed, video)
+        saved = _load(path, parsed.values.get("checkpoint"), best_of, std, seed)
+        result = _run(saved, out, episodes, seed, video, best_of)
         print(describe(result))
         print(f"written to {out}" + (f", clip in {result['video']}" if video else ""))
         if report:
@@ -50,16 +56,34 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def _run(path: Path, checkpoint: str | None, out: Path, episodes: int, seed: int, video: bool) -> dict[str, Any]:
-    from pbrl.training.run_dir import write_json
+def _load(path: Path, checkpoint: str | None, best_of: int, std: float, seed: int) -> SavedRun:
     from pbrl.training.saved import load_run
-    from pbrl.training.video import film
 
     saved = load_run(path, checkpoint)
-    clip = free_name(path / "videos" / "policy.mp4") if video else None
+    if best_of == 1:
+        return saved
+    import torch
+
+    from pbrl.policies import best_of as best_of_candidates
+
+    if saved.policy is None or saved.reference is None:
+        raise UserError(
+            f"best_of={best_of} needs a policy learned relative to another, as by method=cpl_kl; leave it out"
+        )
+    rng = torch.Generator().manual_seed(seed)
+    options: dict[str, Any] = {"candidates": best_of, "std": std, "rng": rng}
+    return replace(saved, act=partial(best_of_candidates, saved.policy, saved.reference, **options))
+
+
+def _run(saved: SavedRun, out: Path, episodes: int, seed: int, video: bool, best_of: int) -> dict[str, Any]:
+    from pbrl.training.run_dir import write_json
+    from pbrl.training.video import film
+
+    clip = free_name(saved.path / "videos" / "policy.mp4") if video else None
     if clip is not None:  # first: where nothing renders, nobody waits for all the episodes to learn it
         film(clip, saved.make_env, saved.act, seed=seed)
-    result = {"run": str(path), **evaluate(saved, episodes, seed), "video": str(clip) if clip else None}
+    result = {"run": str(saved.path), "best_of": best_of, **evaluate(saved, episodes, seed)}
+    result["video"] = str(clip) if clip else None
     write_json(out, result)
     return result
 

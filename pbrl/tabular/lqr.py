@@ -103,12 +103,12 @@ def fit_cpl(
     def closure() -> Tensor:
         optimizer.zero_grad()
         log_prob = -(actions + states @ gain.T).square().sum(-1)
-        scores = (alpha * log_prob.sum(1)).chunk(2)
-        loss = cpl_loss(*scores, target, bias)
+        left_score, right_score = (alpha * log_prob.sum(1)).chunk(2)
+        loss = cpl_loss(left_score, right_score, target, bias)
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     return gain.detach().numpy()
 
 

@@ -30,6 +30,7 @@ class SavedRun:
     path: Path
     config: DictConfig
     act: ActFn  # without noise
+    obs_shape: tuple[int, ...]
     action_size: int  # A
     reward: RewardFn | None  # None where the run learns none, or has had no answers yet
     source: str  # the file that the policy came from, relative to the run
@@ -67,8 +68,9 @@ def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
     else:
         reward = _from_checkpoint(run, config, agent, folder)
         source, step = str(folder.relative_to(path)), int(folder.name)
-    size = agent.model.action_space.shape[0]  # type: ignore[index]
-    return SavedRun(path, config, partial(agent.act, deterministic=True), size, reward, source, step, agent)
+    obs_shape, (action_size,) = (s.shape for s in (agent.model.observation_space, agent.model.action_space))
+    act = partial(agent.act, deterministic=True)
+    return SavedRun(path, config, act, obs_shape, action_size, reward, source, step, agent)
 
 
 def read_summary(run: RunDir) -> dict[str, Any] | None:

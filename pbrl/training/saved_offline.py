@@ -38,6 +38,7 @@ def load_offline_run(run: RunDir, config: DictConfig, checkpoint: Path | None) -
         path=run.path,
         config=config,
         act=policies["policy"].act,
+        obs_shape=obs_shape,
         action_size=action_size,
         reward=_reward(config, run, _under(weights, "model"), obs_shape[0], action_size),
         source=str(file.relative_to(run.path)),
