@@ -3,7 +3,15 @@ import math
 import pytest
 import torch
 
-from pbrl.losses import bradley_terry_loss, preference_accuracy, smooth_labels
+from pbrl.losses import (
+    bradley_terry_loss,
+    cpl_loss,
+    discounted_sum,
+    expectile_square,
+    preference_accuracy,
+    ranked_cpl_loss,
+    smooth_labels,
+)
 
 
 def draw(seed=0):
@@ -82,3 +90,64 @@ def test_accuracy_counts_decided_comparisons_only():
     prefers_right = torch.tensor([1.0, 1.0, 0.5, 0.2, 0.0])  # right, wrong, tie, right, right: equal is not greater
     assert float(preference_accuracy(left, right, prefers_right)) == 0.75
     assert preference_accuracy(left, right, torch.full((5,), 0.5)).isnan()
+
+
+def test_cpl_without_bias_is_bradley_terry():
+    left, right, label = draw()
+    torch.testing.assert_close(cpl_loss(left[0], right[0], label, 1.0), bradley_terry_loss(left[:1], right[:1], label))
+
+
+def test_cpl_by_hand():
+    # -log e^win / (e^win + e^(bias lose)), the right one won
+    expected = -math.log(math.exp(-1) / (math.exp(-1) + math.exp(0.5 * -3)))
+    loss = cpl_loss(torch.tensor([-3.0]), torch.tensor([-1.0]), torch.tensor([1.0]), 0.5)
+    assert float(loss) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("bias", [0.25, 1.0])
+def test_cpl_does_not_care_for_sides(bias):
+    left, right, label = draw()
+    torch.testing.assert_close(cpl_loss(left[0], right[0], label, bias), cpl_loss(right[0], left[0], 1 - label, bias))
+
+
+def test_cpl_bias_pushes_the_loser_less():
+    left, right = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    cpl_loss(left, right, torch.ones(1), 0.5).backward()
+    assert float(left.grad) == pytest.approx(-0.5 * float(right.grad))
+
+
+def test_ranked_cpl_is_cpl_over_all_decided_pairs():
+    scores = torch.randn(5, dtype=torch.float64)
+    order = torch.tensor([3.0, 1.0, 1.0, 2.0, 0.0])
+    pairs = [(i, j) for i in range(5) for j in range(5) if order[i] < order[j]]
+    lose, win = (scores[list(side)] for side in zip(*pairs, strict=True))
+    expected = cpl_loss(lose, win, torch.ones(len(pairs), dtype=torch.float64), 0.5)
+    torch.testing.assert_close(ranked_cpl_loss(scores, order, 0.5), expected)
+
+
+def test_ranked_cpl_of_ties_teaches_nothing():
+    scores = torch.randn(4, requires_grad=True)
+    ranked_cpl_loss(scores, torch.ones(4), 0.5).backward()
+    assert (scores.grad == 0).all()
+
+
+def test_expectile_minimiser():
+    # Of the values 0 and 1, the tau-expectile is tau: tau (1 - m) = (1 - tau) m
+    values, m = (
+        torch.tensor([0.0, 1.0], dtype=torch.float64),
+        torch.tensor(0.7, dtype=torch.float64, requires_grad=True),
+    )
+    expectile_square(values - m, 0.7).mean().backward()
+    assert float(m.grad) == pytest.approx(0, abs=1e-6)
+
+
+def test_half_expectile_is_half_the_square():
+    error = torch.randn(6)
+    torch.testing.assert_close(expectile_square(error, 0.5), error.square() / 2)
+
+
+def test_discounted_sum_of_ones():
+    mask = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
+    expected = torch.tensor([(1 - 0.9**3) / 0.1, 1.9])
+    torch.testing.assert_close(discounted_sum(torch.ones(2, 3), mask, 0.9), expected)
+    torch.testing.assert_close(discounted_sum(torch.full((2, 3), 5.0), mask, 1.0), torch.tensor([15.0, 10.0]))

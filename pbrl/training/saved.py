@@ -68,9 +68,9 @@ def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
     else:
         reward = _from_checkpoint(run, config, agent, folder)
         source, step = str(folder.relative_to(path)), int(folder.name)
-    obs_shape, (action_size,) = (s.shape for s in (agent.model.observation_space, agent.model.action_space))
+    obs_shape, action_shape = (s.shape or () for s in (agent.model.observation_space, agent.model.action_space))
     act = partial(agent.act, deterministic=True)
-    return SavedRun(path, config, act, obs_shape, action_size, reward, source, step, agent)
+    return SavedRun(path, config, act, obs_shape, action_shape[0], reward, source, step, agent)
 
 
 def read_summary(run: RunDir) -> dict[str, Any] | None:

@@ -1,0 +1,104 @@
+"""BC, %BC, SFT and PAWS: what is cloned, and that cloning less of the bad is closer to the best."""
+
+import numpy as np
+import pytest
+import torch
+from offline_data import action_error, common, make_data, run
+
+from pbrl.methods.bc import BC, best_episodes
+from pbrl.methods.partial_return import PartialReturn
+from pbrl.methods.paws import PAWS, weights_of_share
+from pbrl.methods.sft import SFT
+
+
+def bc(data, top=1.0, steps=400):
+    return BC(top=top, batch_size=128, lr=3e-3, **common(data, steps))
+
+
+def test_bc_finds_the_mean_action(data):
+    learner = bc(data)
+    assert run(learner)["train/bc_loss"] > 0.01  # the noise stays
+    # the mean of the noise is 0.25 * (mean of 0 to 1) on each of two dimensions
+    assert action_error(learner) == pytest.approx(0.125**2, abs=0.006)
+
+
+def test_percent_bc_clones_the_best_episodes(data):
+    assert [e.true_reward.sum() for e in best_episodes(data, 0.1)] == sorted(
+        (e.true_reward.sum() for e in data.episodes), reverse=True
+    )[:4]
+    assert action_error(trained := bc(data, 0.1)) >= 0
+    run(trained)
+    assert action_error(trained) < 0.003
+
+
+def test_percent_bc_without_true_returns():
+    with pytest.raises(ValueError, match="true return"):
+        bc(make_data(reward=False), 0.1)
+
+
+@pytest.mark.parametrize("top", [0.0, 1.5])
+def test_a_share_is_a_share(data, top):
+    with pytest.raises(ValueError, match="expected a share"):
+        bc(data, top)
+
+
+def test_sft_ends_closer_to_the_best_than_bc(data):
+    sft = SFT(bc_share=0.5, batch_size=32, lr=3e-3, **common(data, 600))
+    assert "train/bc_loss" in run(sft, 300)
+    cloned = action_error(sft)
+    assert "train/loss" in run(sft, 300)
+    assert action_error(sft) < 0.75 * cloned
+
+
+def test_sft_takes_both_sides_of_a_tie():
+    data = make_data(pairs=1)
+    data.pairs.prefers_right.fill_(0.5)
+    sft = SFT(bc_share=0.0, batch_size=1, lr=0.0, **common(data, 5))
+    both = data.segments[torch.cat([data.pairs.left, data.pairs.right])]
+    expected = -sft.policy.log_prob(both.obs[:, :-1], both.actions).mean().detach()
+    assert run(sft)["train/loss"] == pytest.approx(float(expected))
+
+
+def paws(data, steps=400, share=0.1):
+    def model(**sizes):
+        numbers = dict(members=1, hidden=(32, 32), activation="relu", head="linear", normalise=False, lr=3e-3)
+        return PartialReturn(**numbers, smoothing=0.0, crop=None, precision="float32", **sizes)
+
+    return PAWS(
+        model=model, advantage_share=0.5, check_every=20, pairs=32, sample_share=share, batch_size=32, lr=3e-3,
+        **common(data, steps),
+    )  # fmt: skip
+
+
+def test_paws_clones_what_its_advantages_prefer(data):
+    learner = paws(data, 800)
+    run(learner)
+    assert learner.best["accuracy"] > 0.85
+    assert action_error(learner) < 0.006
+
+
+def test_paws_stops_at_the_best_held_out_accuracy(data):
+    learner = paws(data)
+    seen = []
+    for _ in range(200):
+        seen.append(learner.update().get("reward/heldout_accuracy", -1))
+    learner.update()
+    assert learner.best["accuracy"] == max(seen)
+    for name, value in learner.model.state_dict().items():
+        torch.testing.assert_close(value, learner.best["weights"][name])
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
+def test_effective_sample_size(share):
+    weights = weights_of_share(torch.randn(500, generator=torch.Generator().manual_seed(0)), share)
+    assert float(1 / weights.square().sum()) == pytest.approx(share * 500, rel=0.02)
+    assert float(weights.sum()) == pytest.approx(1)
+
+
+def test_weights_do_not_depend_on_scale_or_shift():
+    advantage = torch.randn(100, dtype=torch.float64)
+    torch.testing.assert_close(weights_of_share(advantage, 0.2), weights_of_share(1000 * advantage - 7, 0.2))
+
+
+def test_equal_advantages_weigh_the_same():
+    np.testing.assert_allclose(weights_of_share(torch.full((8,), 3.0), 0.1), 1 / 8)

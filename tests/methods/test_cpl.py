@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+from offline_data import BEST, action_error, common, make_data, run
+
+from pbrl.losses import cpl_loss
+from pbrl.methods.cpl import CPL
+
+
+def cpl(data, steps=600, **changes):
+    numbers = dict(alpha=0.5, bias=0.5, gamma=1.0, bc_weight=0.0, kl=False, bc_share=0.5)
+    numbers |= dict(lr=3e-3, lr_factor=1.0, warmup_share=0.02, batch_size=32)
+    policy = {k: changes.pop(k) for k in ("hidden", "dropout") if k in changes}
+    return CPL(**numbers | changes, **common(data, steps, **policy))
+
+
+@pytest.mark.parametrize("changes", [{}, {"bias": 1.0, "bc_weight": 1.0}])
+@pytest.mark.parametrize("dense", [False, True])
+def test_ends_closer_to_the_best_than_cloning(changes, dense):
+    learner = cpl(make_data(dense=dense), **changes)
+    assert "train/bc_loss" in run(learner, 300)
+    cloned = action_error(learner)
+    run(learner, 300)
+    assert action_error(learner) < 0.75 * cloned
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_kl_moves_from_the_cloned_policy_to_the_better_side(dense):
+    learner = cpl(make_data(dense=dense), kl=True, bias=0.75, alpha=0.2, lr_factor=0.1)
+    run(learner)
+    obs = np.random.default_rng(99).uniform(-1, 1, (500, 2)).astype(np.float32)
+    moved, wanted = learner.act(obs) - learner.reference.act(obs), obs @ BEST.T - learner.reference.act(obs)
+    assert (moved * wanted).sum() > 0.8 * np.linalg.norm(moved) * np.linalg.norm(wanted)
+
+
+def test_the_score_is_alpha_times_the_log_likelihood(data):
+    learner = cpl(data, alpha=0.3)
+    log_prob = learner.policy.log_prob(data.segments.obs[:, :-1], data.segments.actions)
+    torch.testing.assert_close(learner.score(data.segments), 0.3 * log_prob.sum(1))
+
+
+def test_padding_does_not_count(data):
+    segments = data.segments[:3]
+    padded = type(segments)(**{**vars(segments), "mask": segments.mask * torch.tensor([1.0, 1, 0, 0])})
+    cut = segments.crop(torch.zeros(3, dtype=torch.long), 2)
+    learner = cpl(data)
+    torch.testing.assert_close(learner.score(padded), learner.score(cut))
+
+
+def test_relative_to_itself_every_segment_scores_zero_until_the_second_stage_moves(data):
+    learner = cpl(data, kl=True, lr_factor=0.0)
+    run(learner, 301)  # one update of the second stage, at rate 0
+    torch.testing.assert_close(learner.score(data.segments), torch.zeros(len(data.segments)))
+    reference = {k: v.clone() for k, v in learner.reference.state_dict().items()}
+    run(learner, 20)
+    for name, value in learner.reference.state_dict().items():
+        torch.testing.assert_close(value, reference[name])
+
+
+def test_the_second_stage_warms_up(data):
+    learner = cpl(data, steps=100, warmup_share=0.1, lr_factor=0.5)
+    rates = []
+    for _ in range(100):
+        learner.update()
+        rates.append(learner.optimizers["policy"].param_groups[0]["lr"])
+    assert rates[:50] == [3e-3] * 50
+    assert rates[50:60] == pytest.approx([3e-3 * 0.5 * i / 10 for i in range(1, 11)])
+    assert rates[60:] == [3e-3 * 0.5] * 40
+
+
+def test_the_loss_is_that_of_the_paper(data):
+    learner = cpl(data, bc_share=0.0, lr=0.0, dropout=0.0)
+    loss = run(learner, 1)["train/loss"]
+    comparisons = data.sample_pairs(32, _same_draws(learner, data))
+    left, right = learner.score(comparisons.left), learner.score(comparisons.right)
+    assert loss == pytest.approx(float(cpl_loss(left, right, comparisons.prefers_right, 0.5)), rel=1e-5)
+
+
+def _same_draws(learner, data) -> torch.Generator:
+    """A generator where the learner's stood after its weights were drawn."""
+    rng = torch.Generator().manual_seed(0)
+    learner.policy.__class__(obs_shape=(2,), action_size=2, hidden=(32,), dropout=0.0, normalise=False, rng=rng)
+    return rng
+
+
+@pytest.mark.parametrize(("changes", "message"), [({"bias": 0.0}, "lambda"), ({"bc_share": 1.2}, "share")])
+def test_wrong_numbers(data, changes, message):
+    with pytest.raises(ValueError, match=message):
+        cpl(data, **changes)

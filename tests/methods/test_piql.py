@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+import torch
+from offline_data import BEST, LENGTH, common, make_data, run
+
+from pbrl.agents.iql import IQL, Batch
+from pbrl.methods.ipl import IPL
+from pbrl.methods.partial_return import PartialReturn
+from pbrl.methods.piql import RewardThenIQL
+from pbrl.methods.regret import Regret
+from pbrl.types import Segments
+
+
+def small_iql(**arguments):
+    return IQL(expectile=0.7, beta=0.1, gamma=0.5, tau=0.05, hidden=(32,), lr=3e-3, **arguments)
+
+
+def small_reward(**sizes):
+    numbers = dict(members=2, hidden=(32, 32), activation="relu", head="linear", normalise=False, lr=3e-3)
+    return PartialReturn(**numbers, smoothing=0.0, crop=None, precision="float32", **sizes)
+
+
+def piql(data, control=None, steps=600, **changes):
+    numbers = dict(reward_share=0.5, pairs=32, batch_size=64, scale=True) | changes
+    model = small_reward if control is None else None
+    return RewardThenIQL(model=model, control=control, iql=small_iql, **numbers, **common(data, steps))
+
+
+def leaning(learner) -> float:
+    """How far actions lean to the side of the noise: 0 is best, 0.125 clones everything."""
+    obs = np.random.default_rng(99).uniform(-1, 1, (500, 2)).astype(np.float32)
+    return float((learner.act(obs) - obs @ BEST.T).mean())
+
+
+def test_first_the_reward_then_the_policy(data):
+    learner = piql(data, steps=20)
+    first = [learner.update() for _ in range(10)]
+    assert all("reward/loss" in m and "train/critic_loss" not in m for m in first)
+    weights = {k: v.clone() for k, v in learner.model.state_dict().items()}
+    second = [learner.update() for _ in range(10)]
+    assert all("reward/loss" not in m and "train/critic_loss" in m for m in second)
+    for name, value in learner.model.state_dict().items():
+        torch.testing.assert_close(value, weights[name])
+
+
+def test_the_learned_reward_brings_the_policy_closer_to_the_best(data):
+    learner = piql(data)
+    run(learner)
+    held = data.validation
+    accuracy = ((learner.score(held.right) > learner.score(held.left)) == (held.prefers_right > 0.5)).float().mean()
+    assert accuracy > 0.8
+    assert abs(leaning(learner)) < 0.09
+
+
+def test_controls_order_as_they_must(data):
+    lean = {}
+    for control in ("true", "zero", "negated"):
+        learner = piql(data, control)
+        run(learner)
+        lean[control] = leaning(learner)
+    assert lean["true"] < lean["zero"] - 0.02
+    assert lean["zero"] < lean["negated"] - 0.02
+
+
+@pytest.mark.parametrize("control", ["true", "zero", "random", "negated"])
+def test_control_rewards(data, control):
+    learner = piql(data, control, scale=False, steps=2)
+    run(learner)
+    true = torch.from_numpy(np.concatenate([e.true_reward for e in data.episodes]))
+    expected = {"true": true, "zero": torch.zeros_like(true), "negated": -true}
+    if control == "random":
+        assert abs(np.corrcoef(learner.rewards, true)[0, 1]) < 0.15
+        assert learner.rewards.abs().max() <= 1
+    else:
+        torch.testing.assert_close(learner.rewards, expected[control])
+
+
+def test_scaled_rewards_spread_over_one_episode_length(data):
+    learner = piql(data, "true", steps=2)
+    run(learner)
+    sums = learner.rewards.view(-1, LENGTH).sum(1)
+    assert float(sums.max() - sums.min()) == pytest.approx(LENGTH, rel=1e-4)
+
+
+def test_a_control_needs_what_it_controls_with():
+    data = make_data(reward=False)
+    with pytest.raises(ValueError, match="true rewards"):
+        piql(data, "true")
+    run(piql(data, "zero", steps=3))
+    with pytest.raises(ValueError, match="valid are true, zero, random, negated"):
+        piql(data, "wrong")
+
+
+def ipl(data, steps=600, regulariser=0.5):
+    return IPL(regulariser=regulariser, pairs=16, batch_size=64, iql=small_iql, **common(data, steps))
+
+
+def test_the_reward_implied_by_the_true_q_is_the_reward(data):
+    """Q = r + gamma V(s') makes r_Q = r, whatever V is."""
+    learner = ipl(data)
+    batch = Batch(*(column[:50] for column in data.transitions()))
+    batch = batch._replace(terminated=(torch.arange(50) % 7 == 0).float())
+    reward = torch.randn(50)
+    next_v = learner.iql.v(learner.iql.norm(batch.next_obs))[0, :, 0]
+    q = reward + 0.5 * (1 - batch.terminated) * next_v
+    learner.iql.q.forward = lambda _: q.expand(2, -1)[..., None]
+    torch.testing.assert_close(learner.implied_reward(batch), reward.expand(2, -1))
+
+
+def test_ipl_learns_what_is_preferred(data):
+    learner = ipl(data)
+    metrics = run(learner)
+    assert metrics["train/accuracy"] > 0.75
+    held = data.validation
+    accuracy = ((learner.score(held.right) > learner.score(held.left)) == (held.prefers_right > 0.5)).float().mean()
+    assert accuracy > 0.75
+    assert leaning(learner) < 0.1
+
+
+def test_a_stronger_regulariser_shrinks_the_implied_reward(data):
+    squares = [run(ipl(data, 200, regulariser))["train/reward_square"] for regulariser in (0.01, 10.0)]
+    assert squares[1] < squares[0] / 5
+
+
+def regret(data, steps=400):
+    return Regret(model=small_reward, pairs=32, batch_size=64, iql=small_iql, **common(data, steps))
+
+
+def test_regret_of_a_segment_telescopes(data):
+    learner = regret(data)
+    run(learner, 20)
+    segments = data.segments[:5]
+    first, second = segments.crop(torch.zeros(5, dtype=torch.long), 2), segments.crop(torch.full((5,), 2), 2)
+    torch.testing.assert_close(learner.score(first) + learner.score(second), learner.score(segments))
+
+
+def test_the_end_of_the_mdp_has_no_value(data):
+    learner = regret(data)
+    run(learner, 20)
+    segments = data.segments[:5]
+    ended = Segments(**{**vars(segments), "terminated": segments.terminated.clone()})
+    ended.terminated[:, -1] = 1
+    value = learner.iql.v(segments.obs[:, -1])[0, :, 0].detach()
+    torch.testing.assert_close(learner.value_gain(segments) - learner.value_gain(ended), value)
+
+
+def test_regret_learns_what_is_preferred(data):
+    learner = regret(data)
+    run(learner)
+    held = data.validation
+    accuracy = ((learner.score(held.right) > learner.score(held.left)) == (held.prefers_right > 0.5)).float().mean()
+    assert accuracy > 0.75
+
+
+@pytest.mark.parametrize("make", [ipl, regret, piql])
+def test_an_unknown_last_observation_is_never_read(make):
+    """Where it is a copy, replacing it by noise changes nothing that is learned."""
+    scores = []
+    for noise in (0.0, 5.0):
+        data = make_data(last_obs=False)
+        data.segments.obs[:, -1] += noise * torch.randn_like(data.segments.obs[:, -1]) if make is not regret else 0
+        for episode in data.episodes:
+            episode.obs[-1] += noise
+        learner = make(data, steps=10)
+        run(learner)
+        scores.append(learner.act(np.ones((3, 2), np.float32)))
+    np.testing.assert_array_equal(*scores)
