@@ -61,11 +61,11 @@ def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callab
     make_env = partial(build, config.env.make)
     env = make_env()
     policies = plan.policies or tuple(default_policies(env))
-    if plan.policies is None and policies == ("random",):
-        say(f"env={config.env.name} has no expert: actions are random; policies=run:DIR takes the policy of a run")
     labels = plan.labels or _default_labels(env)
     scores = _scores(labels, plan, env, config)  # before an hour of episodes, as most mistakes show here
     behaviours = make_behaviours(policies, make_env, plan.noise)
+    if plan.policies is None and policies == ("random",):
+        say(f"env={config.env.name} has no expert: actions are random; policies=run:DIR takes the policy of a run")
     episodes, names = collect_episodes(
         make_env,
         behaviours,
@@ -118,6 +118,7 @@ def assemble(
     comparisons = {}
     if labels:
         left, right = draw_pairs(cut.split, counts, rngs[2])
+        _say_what_is_missing(counts, cut, left, say)
         for name in labels:
             rng = torch.Generator().manual_seed(int(seeds[3 + SCORES.index(name)].generate_state(1)[0]))
             judged = None if name == "return" else values[name]
@@ -136,6 +137,13 @@ def assemble(
         scores=values,
         comparisons=comparisons,
     )
+
+
+def _say_what_is_missing(counts: Mapping[str, int], cut: Cut, left: np.ndarray, say: Callable[[str], None]) -> None:
+    for number, (name, wanted) in enumerate(counts.items()):
+        if (found := int((cut.split[left] == number).sum())) < wanted:
+            segments = int((cut.split == number).sum())
+            say(f"{segments} segments for {name} make {found} comparisons, not {wanted}")
 
 
 def describe_env(env: DictConfig) -> dict[str, Any]:

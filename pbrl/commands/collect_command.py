@@ -73,7 +73,7 @@ def check_keys(parsed: Arguments, own: tuple[str, ...]) -> None:
         raise UserError(f"unknown word {parsed.words[0]!r}: expected key=value")
     for key in parsed.values:
         if key not in own and not _of_config(key):
-            close = difflib.get_close_matches(key, own, n=2, cutoff=0.5)
+            close = difflib.get_close_matches(key, own, n=2, cutoff=0.6)
             hint = f"did you mean {' or '.join(close)}?" if close else f"valid are env, teacher, {', '.join(own)}"
             raise UserError(f"unknown key {key!r}; {hint}")
 

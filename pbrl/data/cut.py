@@ -74,8 +74,6 @@ def draw_pairs(split: np.ndarray, counts: Mapping[str, int], rng: np.random.Gene
     for number, name in enumerate(SPLITS):
         rows = np.flatnonzero(split == number)
         possible = len(rows) * (len(rows) - 1) // 2
-        if counts[name] and not possible:
-            raise UserError(f"{len(rows)} segments are for {name}, comparisons need two; collect more episodes")
         chosen = rng.choice(possible, min(counts[name], possible), replace=False) if possible else np.zeros(0, int)
         later, earlier = _unrank(chosen)
         both = np.stack([rows[earlier], rows[later]], 1)

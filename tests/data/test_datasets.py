@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -149,6 +151,26 @@ def test_nothing_is_overwritten_or_left_half_written(folder, tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         write_dataset(tmp_path / "other", **content())
     assert [f.name for f in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("file", ["segments.npz", "comparisons_return.npz"])
+def test_killed_half_way_there_is_no_data_set(tmp_path, file):
+    pid = os.fork()
+    if pid == 0:
+        save = np.savez_compressed
+
+        def killed(path, **arrays):
+            if path.name == file:
+                os.kill(os.getpid(), signal.SIGKILL)
+            save(path, **arrays)
+
+        np.savez_compressed = killed
+        write_dataset(tmp_path / "set", **content())
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert not (tmp_path / "set").exists()
+    write_dataset(tmp_path / "set", **content())  # the same command can be given again
+    assert len(load_dataset(tmp_path / "set").episodes) == len(LENGTHS)
 
 
 def test_what_could_not_be_loaded_is_not_written(tmp_path):

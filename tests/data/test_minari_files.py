@@ -1,0 +1,188 @@
+"""Minari data sets, made here: nothing is downloaded."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from pbrl.data.datasets import load_dataset, write_dataset
+from pbrl.data.episodes import Episode
+from pbrl.data.minari_files import read_minari, write_minari
+from pbrl.errors import UserError
+
+minari = pytest.importorskip("minari", reason="minari is not installed; get it with: pip install 'pbrl[data]'")
+from minari.data_collector import EpisodeBuffer  # noqa: E402
+
+BOX = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+ACTIONS = spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 10.0]), dtype=np.float64)
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """`make(observations=..., actions=..., ...)`: the folder of a Minari data set with two episodes of 3 steps."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+
+    def create(observations=None, actions=None, infos=None, observation_space=BOX, action_space=ACTIONS):
+        observations = np.arange(8, dtype="f4").reshape(4, 2) if observations is None else observations
+        actions = np.array([[-2.0, 0], [0, 5], [2, 10]]) if actions is None else actions
+        buffers = [
+            EpisodeBuffer(
+                observations=observations,
+                actions=actions,
+                rewards=np.array([1.0, 2, 3]),
+                terminations=np.array([False, False, ended]),
+                truncations=np.array([False, False, not ended]),
+                infos=infos or {},
+            )
+            for ended in (True, False)
+        ]
+        spaces_of = {"observation_space": observation_space, "action_space": action_space}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about authors and links
+            minari.create_dataset_from_buffers("made/test-v0", buffers, **spaces_of)
+        return tmp_path / "minari" / "made" / "test-v0"
+
+    return create
+
+
+def test_actions_are_scaled_and_endings_kept(make):
+    make()
+    episodes, named = read_minari("made/test-v0", clip=False)
+    assert named == ["made/test-v0"] * 2
+    assert [e.terminated for e in episodes] == [True, False]
+    for e in episodes:
+        np.testing.assert_allclose(e.actions, [[-1, -1], [0, 0], [1, 1]])
+        np.testing.assert_array_equal(e.obs, np.arange(8).reshape(4, 2))
+        assert e.true_reward.tolist() == [1, 2, 3]
+        assert (e.states, e.success) == (None, None)
+
+
+def test_a_folder_names_one_too(make):
+    assert len(read_minari(str(make()), clip=False)[0]) == 2
+
+
+def test_dictionaries_are_flattened_in_the_order_of_their_keys(make):
+    space = spaces.Dict({"b": spaces.Box(-1, 1, (2,)), "a": spaces.Box(-9, 9, (1, 1))})
+    parts = {"b": np.ones((4, 2), "f4"), "a": np.arange(4, dtype="f4").reshape(4, 1, 1)}
+    make(parts, observation_space=space)
+    np.testing.assert_array_equal(read_minari("made/test-v0", clip=False)[0][0].obs[2], [2, 1, 1])
+
+
+def test_success_is_that_of_any_step(make):
+    make(infos={"success": np.array([0.0, 0, 1, 0])})
+    assert read_minari("made/test-v0", clip=False)[0][0].success == 1
+
+
+def test_actions_outside_are_refused_or_cut_off(make):
+    make(actions=np.array([[-2.0, 0], [0, 5], [2.5, 10]]))
+    with pytest.raises(UserError, match=r"actions of episode 0\[2, 0\] is 1.25, expected -1 to 1"):
+        read_minari("made/test-v0", clip=False)
+    assert read_minari("made/test-v0", clip=True)[0][0].actions[2, 0] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"action_space": spaces.Discrete(3), "actions": np.array([0, 1, 2])}, "needs a bounded Box of one"),
+        ({"action_space": spaces.Box(-np.inf, np.inf, (2,))}, "needs a bounded Box of one dimension"),
+        ({"observation_space": spaces.Discrete(9), "observations": np.arange(4)}, "pbrl needs numbers: a Box"),
+        ({"observations": np.zeros((3, 2), "f4")}, "3 observations, 3 actions and 3 rewards, expected one more"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, options, message):
+    folder = make(**options)
+    with pytest.raises(UserError, match=message) as caught:
+        read_minari("made/test-v0", clip=False)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_code_that_a_data_set_names_is_not_run(make):
+    """Without its spaces Minari would make the environment that the file describes."""
+    file = make() / "data" / "metadata.json"
+    meta = json.loads(file.read_text())
+    del meta["action_space"]
+    file.write_text(json.dumps(meta))
+    with pytest.raises(UserError, match="does not hold observation_space and action_space"):
+        read_minari("made/test-v0", clip=False)
+
+
+def test_damaged_and_missing_ones_are_one_line(make, tmp_path):
+    for name in ("made/other-v0", str(tmp_path), "no id"):
+        with pytest.raises(UserError, match="is no Minari data set here, neither an id nor a folder"):
+            read_minari(name, clip=False)
+    folder = make()
+    (folder / "data" / "main_data.hdf5").write_bytes(b"no")
+    with pytest.raises(UserError, match="cannot be read as a Minari data set") as caught:
+        read_minari("made/test-v0", clip=False)
+    assert "\n" not in str(caught.value)
+    (folder / "data" / "metadata.json").write_text("{")
+    with pytest.raises(UserError, match=r"metadata\.json cannot be read"):
+        read_minari("made/test-v0", clip=False)
+
+
+def dataset(folder, images=False):
+    rng = np.random.default_rng(0)
+    episodes = []
+    for k, n in enumerate((5, 7, 6)):
+        obs = rng.standard_normal((n + 1, 3)).astype("f4")
+        if images:
+            obs = rng.integers(0, 256, (n + 1, 32, 32, 3), np.uint8)
+        actions = rng.uniform(-1, 1, (n, 2)).astype("f4")
+        success = None if k == 1 else 1.0
+        episodes.append(Episode(obs, actions, rng.standard_normal(n).astype("f4"), k == 2, None, success))
+    write_dataset(
+        folder,
+        meta={"env_name": "x", "env": None, "sources": ["a", "b"], "teacher": None, "command": "made here"},
+        episodes=episodes,
+        source=np.array([0, 1, 0]),
+        segment_length=4,
+        ids=np.array([0, 6, 14]),
+        split=np.array([0, 1, 2]),
+        scores={},
+        comparisons={},
+    )
+    return load_dataset(folder)
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_episodes_come_back_from_minari(tmp_path, images):
+    data = dataset(tmp_path / "set", images)
+    folder = write_minari(data, "point/mixed-v0", tmp_path / "minari")
+    assert folder == tmp_path / "minari" / "point" / "mixed-v0"
+    episodes, named = read_minari(str(folder), clip=False)
+    assert named == ["a", "b", "a"]
+    for one, two in zip(episodes, data.episodes, strict=True):
+        for name in ("obs", "actions", "true_reward"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+        assert one.obs.dtype == two.obs.dtype
+        assert (one.terminated, one.success) == (two.terminated, two.success)
+
+
+def test_minari_itself_finds_what_was_exported(tmp_path, monkeypatch):
+    write_minari(dataset(tmp_path / "set"), "point/mixed-v0", tmp_path / "minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    found = minari.load_dataset("point/mixed-v0")
+    assert found.total_steps == 18
+    assert list(minari.list_local_datasets()) == ["point/mixed-v0"]
+    notes = list(found.storage.get_episode_metadata(range(3)))
+    assert [n["split"] for n in notes] == ["train", "validation", "test"]
+
+
+def test_an_export_overwrites_nothing_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    data = dataset(tmp_path / "set")
+    with pytest.raises(UserError, match=r"id=mixed: expected \[NAMESPACE/\]NAME-vNUMBER"):
+        write_minari(data, "mixed", tmp_path / "minari")
+    write_minari(data, "mixed-v0", tmp_path / "minari")
+    with pytest.raises(UserError, match="exists and is not overwritten"):
+        write_minari(data, "mixed-v0", tmp_path / "minari")
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(minari, "create_dataset_from_buffers", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_minari(data, "other-v0", tmp_path / "minari")
+    assert [p.name for p in (tmp_path / "minari").iterdir()] == ["mixed-v0"]
