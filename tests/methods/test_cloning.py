@@ -26,9 +26,9 @@ def test_percent_bc_clones_the_best_episodes(data):
     assert [e.true_reward.sum() for e in best_episodes(data, 0.1)] == sorted(
         (e.true_reward.sum() for e in data.episodes), reverse=True
     )[:4]
-    assert action_error(trained := bc(data, 0.1)) >= 0
-    run(trained)
-    assert action_error(trained) < 0.003
+    learner = bc(data, 0.1)
+    run(learner)
+    assert action_error(learner) < 0.003
 
 
 def test_percent_bc_without_true_returns():
@@ -61,7 +61,14 @@ def test_sft_takes_both_sides_of_a_tie():
 
 def paws(data, steps=400, share=0.1):
     def model(**sizes):
-        numbers = dict(members=1, hidden=(32, 32), activation="relu", head="linear", normalise=False, lr=3e-3)
+        numbers = {
+            "members": 1,
+            "hidden": (32, 32),
+            "activation": "relu",
+            "head": "linear",
+            "normalise": False,
+            "lr": 3e-3,
+        }
         return PartialReturn(**numbers, smoothing=0.0, crop=None, precision="float32", **sizes)
 
     return PAWS(
@@ -79,9 +86,7 @@ def test_paws_clones_what_its_advantages_prefer(data):
 
 def test_paws_stops_at_the_best_held_out_accuracy(data):
     learner = paws(data)
-    seen = []
-    for _ in range(200):
-        seen.append(learner.update().get("reward/heldout_accuracy", -1))
+    seen = [learner.update().get("reward/heldout_accuracy", -1) for _ in range(200)]
     learner.update()
     assert learner.best["accuracy"] == max(seen)
     for name, value in learner.model.state_dict().items():

@@ -8,8 +8,8 @@ from pbrl.methods.cpl import CPL
 
 
 def cpl(data, steps=600, **changes):
-    numbers = dict(alpha=0.5, bias=0.5, gamma=1.0, bc_weight=0.0, kl=False, bc_share=0.5)
-    numbers |= dict(lr=3e-3, lr_factor=1.0, warmup_share=0.02, batch_size=32)
+    numbers = {"alpha": 0.5, "bias": 0.5, "gamma": 1.0, "bc_weight": 0.0, "kl": False, "bc_share": 0.5}
+    numbers |= {"lr": 3e-3, "lr_factor": 1.0, "warmup_share": 0.02, "batch_size": 32}
     policy = {k: changes.pop(k) for k in ("hidden", "dropout") if k in changes}
     return CPL(**numbers | changes, **common(data, steps, **policy))
 

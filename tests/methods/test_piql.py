@@ -16,12 +16,12 @@ def small_iql(**arguments):
 
 
 def small_reward(**sizes):
-    numbers = dict(members=2, hidden=(32, 32), activation="relu", head="linear", normalise=False, lr=3e-3)
+    numbers = {"members": 2, "hidden": (32, 32), "activation": "relu", "head": "linear", "normalise": False, "lr": 3e-3}
     return PartialReturn(**numbers, smoothing=0.0, crop=None, precision="float32", **sizes)
 
 
 def piql(data, control=None, steps=600, **changes):
-    numbers = dict(reward_share=0.5, pairs=32, batch_size=64, scale=True) | changes
+    numbers = {"reward_share": 0.5, "pairs": 32, "batch_size": 64, "scale": True} | changes
     model = small_reward if control is None else None
     return RewardThenIQL(model=model, control=control, iql=small_iql, **numbers, **common(data, steps))
 

@@ -8,7 +8,17 @@ from pbrl.types import Segments
 
 
 def make(head="attention", dropout=0.0, seed=0, **changes):
-    numbers = dict(obs_size=2, action_size=2, width=16, attention_heads=2, blocks=1, max_steps=8, lr=3e-3, warmup=20)
+    numbers = {"obs_size": 2, "action_size": 2, "width": 16, "attention_heads": 2, "blocks": 1, "max_steps": 8}
+    numbers |= {"lr": 3e-3, "warmup": 20}
+        "obs_size": 2,
+        "action_size": 2,
+        "width": 16,
+        "attention_heads": 2,
+        "blocks": 1,
+        "max_steps": 8,
+        "lr": 3e-3,
+        "warmup": 20,
+    }
     return PreferenceTransformer(
         **numbers | {"cosine_updates": 300} | changes,
         head=head,
@@ -34,7 +44,6 @@ def test_no_step_sees_the_future():
 
 @pytest.mark.parametrize("head", ["attention", "mean"])
 def test_padding_at_the_end_changes_no_score(head):
-    obs, actions, mask = inputs()
     segments = make_data().segments[:3]
     cut = segments.crop(torch.zeros(3, dtype=torch.long), 2)
     padded = Segments(**{**vars(segments), "mask": segments.mask * torch.tensor([1.0, 1, 0, 0])})

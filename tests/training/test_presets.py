@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny import train
+from tiny import LEARNERS, OFFLINE_EXPERIMENTS, train
 
 from pbrl.config import compose_config, options
 from pbrl_envs import registry
@@ -54,18 +54,24 @@ def test_env(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "choice", [f"{group}={name}" for group in ("method", "teacher", "queries") for name in options(group)]
+    "choice",
+    [
+        f"{group}={name}"
+        for group in ("method", "teacher", "queries")
+        for name in options(group)
+        if name not in ("none", *LEARNERS)
+    ],
 )
 def test_method_teacher_and_queries(choice, tmp_path):
     takes_three_updates(tmp_path / "run", "env=point_reach", choice)
 
 
-@pytest.mark.parametrize("name", options("agent"))
+@pytest.mark.parametrize("name", [name for name in options("agent") if name != "none"])
 def test_agent(name, tmp_path):
     method = "prefppo" if name == "ppo" else "pebble"
     takes_three_updates(tmp_path / "run", "env=point_reach", f"method={method}", f"agent={name}")
 
 
-@pytest.mark.parametrize("name", options("experiment"))
+@pytest.mark.parametrize("name", [name for name in options("experiment") if name not in OFFLINE_EXPERIMENTS])
 def test_experiment(name, tmp_path):
     takes_three_updates(tmp_path / "run", f"experiment={name}")

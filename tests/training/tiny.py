@@ -39,3 +39,48 @@ def train(folder: Path, *overrides: str, method: str | None = "pebble") -> tuple
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(["train", *TINY.get(method, ["report=false"]), f"run_dir={folder}", *overrides])
     return code, out.getvalue(), err.getvalue()
+
+
+def collect(folder: Path, *overrides: str) -> Path:
+    """A data set of point_reach: 10 episodes of at most 30 steps."""
+    given = ["env=point_reach", "+env.make.max_episode_steps=30", "episodes=10", "segments=60", "segment_length=8"]
+    numbers = [*given, "comparisons=60", "heldout=10", "stop_after_success=never", f"out={folder}"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert main(["collect", *numbers, *overrides]) == 0
+    return folder
+
+
+OFFLINE = [
+    "env=point_reach",
+    "+env.make.max_episode_steps=30",
+    "steps=24",
+    "evaluation.every=10",
+    "evaluation.episodes=2",
+    "log_every=6",
+    "checkpoint.every=7",
+    "method.learner.policy.hidden=[8]",
+    "report=false",
+]
+REWARD_MODEL = ["method.learner.model.hidden=[8]"]
+CRITICS = ["method.learner.iql.hidden=[8]"]
+LEARNERS = {  # what makes each offline method small
+    "bc": [],
+    "percent_bc": [],
+    "sft": [],
+    "cpl": [],
+    "cpl_bc": [],
+    "cpl_kl": [],
+    "piql": [*REWARD_MODEL, *CRITICS],
+    "iql": CRITICS,
+    "ipl": CRITICS,
+    "paws": [*REWARD_MODEL, "method.learner.check_every=2"],
+    "regret": [*REWARD_MODEL, *CRITICS],
+    "preference_transformer": ["method.learner.model.width=8", "method.learner.model.warmup=2", *CRITICS],
+}
+OFFLINE_EXPERIMENTS = {"cpl_paper_state": "cpl"} | {
+    f"{method}_cpu": method for method in ("cpl", "piql", "ipl", "paws")
+}
+
+
+def offline(method: str, data: Path) -> list[str]:
+    return [f"method={method}", f"data={data}", *OFFLINE, *LEARNERS[method]]

@@ -1,0 +1,205 @@
+"""Offline runs: every method trains, resumes as if never stopped, and says what it learned from."""
+
+import json
+import math
+import signal
+
+import numpy as np
+import pytest
+import torch
+from killed import Kill
+from outcome import table
+from safetensors.torch import load_file
+from tiny import LEARNERS, OFFLINE_EXPERIMENTS, collect, offline, train
+
+from pbrl.cli import main
+from pbrl.data.label_sets import export_labels
+from pbrl.training.offline import best_window
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    return collect(tmp_path_factory.mktemp("data") / "set")
+
+
+@pytest.fixture(scope="session")
+def trained(data, tmp_path_factory):
+    """`trained(method)`: the folder of such a run, made once. Not to be written to."""
+    done = {}
+
+    def get(method):
+        if method not in done:
+            done[method] = tmp_path_factory.mktemp(method) / "run"
+            code, _, err = train(done[method], *offline(method, data), method=None)
+            assert code == 0, err
+        return done[method]
+
+    return get
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.mark.parametrize("method", LEARNERS)
+def test_every_method_trains(method, trained):
+    folder = trained(method)
+    result = summary(folder)
+    assert (result["status"], result["updates"], result["env_steps"]) == ("finished", 24, 0)
+    assert (result["labels"], result["label"]) == (60, "regret_mc")
+    assert result["accuracy_ceiling"] == 1  # an oracle answers by the very scores
+    assert [row["updates"] for row in table(folder / "evaluations.csv")] == ["0", "10", "20", "24"]
+    assert math.isfinite(result["final_return"])
+    rows = table(folder / "progress.csv")
+    assert [row["time/total_updates"] for row in rows] == ["6", "12", "18", "24"]
+    assert any(row["train/loss"] or row["train/bc_loss"] or row["train/actor_loss"] for row in rows)
+    assert (folder / "policy.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", OFFLINE_EXPERIMENTS)
+def test_experiment(name, data, tmp_path):
+    _, *small = offline(OFFLINE_EXPERIMENTS[name], data)
+    code, _, err = train(tmp_path / "run", f"experiment={name}", *small, method=None)
+    assert code == 0, err
+    assert summary(tmp_path / "run")["updates"] == 24
+
+
+@pytest.mark.parametrize("method", LEARNERS)
+def test_saved_policies_act_as_they_were_evaluated(method, trained, tmp_path):
+    """`pbrl eval` with the run's own evaluation seed sees the last evaluation again."""
+    from pbrl.training.build import OFFLINE_STREAMS, seed_streams
+
+    seed = seed_streams(0, len(OFFLINE_STREAMS))[OFFLINE_STREAMS.index("evaluation")]
+    folder, out = trained(method), tmp_path / "eval.json"
+    assert main(["eval", str(folder), "episodes=2", f"seed={seed}", f"out={out}"]) == 0
+    result = json.loads(out.read_text())
+    assert result["return_mean"] == pytest.approx(summary(folder)["final_return"], rel=1e-6)
+    assert result["success_at_end"] == summary(folder)["final_success_at_end"]
+
+
+@pytest.mark.parametrize("method", LEARNERS)
+def test_killed_and_resumed_is_uninterrupted(method, trained, data, run, tmp_path):
+    folder = tmp_path / "run"
+    at = Kill("pbrl.methods.learner:Learner.update", 18)
+    assert run(["train", *offline(method, data), f"run_dir={folder}"], at) == -signal.SIGKILL
+    assert run(["train", f"resume={folder}"]) == 0
+    whole = trained(method)
+    for file in ("progress.csv", "evaluations.csv"):
+        rows = [[{k: v for k, v in row.items() if k != "time/ups"} for row in table(f / file)] for f in (whole, folder)]
+        assert rows[0] == rows[1]
+    for file in ("policy.safetensors", "reward.safetensors"):
+        if (whole / file).exists():
+            for name, value in load_file(whole / file).items():
+                torch.testing.assert_close(load_file(folder / file)[name], value, rtol=0, atol=0)
+
+
+def test_killed_before_the_first_checkpoint_starts_anew(trained, data, run, tmp_path):
+    folder = tmp_path / "run"
+    at = Kill("pbrl.methods.learner:Learner.update", 3)
+    assert run(["train", *offline("cpl", data), f"run_dir={folder}"], at) == -signal.SIGKILL
+    assert run(["train", f"resume={folder}"]) == 0
+    assert table(folder / "evaluations.csv") == table(trained("cpl") / "evaluations.csv")
+
+
+@pytest.mark.parametrize("method", set(LEARNERS) - {"percent_bc", "iql"})
+def test_the_true_reward_reaches_no_method(method, data, trained, tmp_path, monkeypatch):
+    """NaN in its place changes no policy; percent_bc and iql are oracles and say so."""
+    from pbrl.data import offline_sources
+
+    def load(path):
+        dataset = original(path)
+        dataset.segments.true_reward.fill_(math.nan)
+        for episode in dataset.episodes:
+            episode.true_reward[:] = math.nan
+        return dataset
+
+    original = offline_sources.load_dataset
+    monkeypatch.setattr(offline_sources, "load_dataset", load)
+    code, _, err = train(tmp_path / "run", *offline(method, data), method=None)
+    assert code == 0, err
+    given, blind = (load_file(f / "policy.safetensors") for f in (trained(method), tmp_path / "run"))
+    for name, value in given.items():
+        torch.testing.assert_close(blind[name], value, rtol=0, atol=0)
+
+
+def test_the_budget_is_what_is_paid(data, tmp_path):
+    code, out, _ = train(tmp_path / "run", *offline("paws", data), "feedback.budget=20", method=None)
+    assert code == 0
+    assert summary(tmp_path / "run")["labels"] == 20  # those put aside for stopping included
+    assert "after 20 labels (regret_mc)" in out
+
+
+def test_all_pairs_of_scored_segments(data, tmp_path):
+    given = [*offline("cpl", data), "feedback.pairs=dense", "feedback.budget=30", "feedback.label=return"]
+    assert train(tmp_path / "run", *given, method=None)[0] == 0
+    result = summary(tmp_path / "run")
+    assert (result["labels"], result["pairs"], result["label"]) == (30, "dense", "return")
+
+
+def test_labels_of_an_online_run(finished, tmp_path):
+    export_labels(finished(), tmp_path / "set")
+    given = [*offline("piql", tmp_path / "set"), "feedback.heldout=0.2"]
+    assert train(tmp_path / "run", *given, method=None)[0] == 0
+    result = summary(tmp_path / "run")
+    assert result["label"] == "return"
+    assert 0 <= result["reward_accuracy"] <= 1
+
+
+def test_a_report_of_an_offline_run(trained, gl_backend, tmp_path):
+    import shutil
+
+    shutil.copytree(trained("piql"), tmp_path / "run")
+    assert main(["eval", str(tmp_path / "run"), "episodes=2", "report=true"]) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "gradient steps" in page
+    assert "regret_mc labels" in page
+    assert "Learned and true reward" in page
+
+
+def test_best_of_candidates(trained, capsys):
+    assert main(["eval", str(trained("cpl_kl")), "episodes=2", "best_of=4", "best_of_std=0.1"]) == 0
+    assert main(["eval", str(trained("cpl")), "episodes=2", "best_of=4"]) == 2
+    assert "as by method=cpl_kl" in capsys.readouterr().err
+
+
+def test_best_window_is_the_best_mean_of_neighbours():
+    rows = [{"return_mean": r, "success_rate": s} for r, s in zip([1, 5, 3, 0, 4], [0, 1, 0, 0.5, 1], strict=True)]
+    assert best_window(rows, 2) == {"return_mean": 4, "success_rate": 0.75}
+    assert best_window(rows, 9) == {"return_mean": np.mean([1, 5, 3, 0, 4]), "success_rate": 0.5}
+    assert best_window([{"return_mean": 2.0, "success_rate": None}], 3) == {"return_mean": 2, "success_rate": None}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (["agent=ppo"], "learns a policy of its own"),
+        (["teacher=noisy"], "asks nobody"),
+        (["queries=uniform"], "asks nobody"),
+        (["data=null"], "data=DIR"),
+        (["data=/no/such/folder"], "no such folder"),
+        (["env=pendulum"], "give env=point_reach"),
+        (["feedback.budget=61"], "has 60 comparisons"),
+        (["feedback.label=human"], "valid are return, regret_mc"),
+        (["feedback.pairs=all"], "valid are fixed, dense"),
+        (["feedback.pairs=dense", "feedback.budget=1000"], "segments for training"),
+        (["feedback.heldout=0.95"], "from 0 to 0.9"),
+        (["steps=0"], "at least 1"),
+        (["method.learner.bias=2"], "lambda in (0, 1]"),
+        (["method.learner.policy.dropout=1"], "dropout is 1"),
+        (["evaluation.window=0"], "at least 1"),
+    ],
+)
+def test_what_cannot_be(wrong, says, data, tmp_path):
+    code, _, err = train(tmp_path / "run", *offline("cpl", data), *wrong, method=None)
+    assert (code, err.count("\n")) == (2, 1), err
+    assert says in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_online_method_takes_no_data(data, tmp_path):
+    code, _, err = train(tmp_path / "run", f"data={data}")
+    assert code == 2
+    assert "learns online" in err
+    code, _, err = train(tmp_path / "run", "teacher=none")
+    assert code == 2
+    assert "for offline methods" in err
