@@ -15,7 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from runs import evaluations, finished, run_all
+from run_many import evaluations, finished, run_all
 from scipy import stats
 
 ENVS = ("halfcheetah", "walker-walk")

@@ -10,15 +10,6 @@ from pbrl.types import Segments
 def make(head="attention", dropout=0.0, seed=0, **changes):
     numbers = {"obs_size": 2, "action_size": 2, "width": 16, "attention_heads": 2, "blocks": 1, "max_steps": 8}
     numbers |= {"lr": 3e-3, "warmup": 20}
-        "obs_size": 2,
-        "action_size": 2,
-        "width": 16,
-        "attention_heads": 2,
-        "blocks": 1,
-        "max_steps": 8,
-        "lr": 3e-3,
-        "warmup": 20,
-    }
     return PreferenceTransformer(
         **numbers | {"cosine_updates": 300} | changes,
         head=head,
