@@ -37,6 +37,7 @@ SHORT: dict[str, Sequence[str]] = {
     "train": (*TRAIN, "report=false"),  # the demo makes one
     "demo": TRAIN,
     "eval": ("episodes=1",),
+    "collect": ("episodes=10", "segments=100", "comparisons=20", "heldout=5"),
     "speed": ("parts=act,env,reward", "repeats=1", "seconds=0.02"),
     "scripts/run.sh": TRAIN,
     "scripts/test.sh": ("--collect-only",),

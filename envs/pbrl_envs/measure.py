@@ -1,13 +1,15 @@
-"""Figures for docs/environments.md: `python -m pbrl_envs.measure policies` and `... speed`."""
+"""Figures for docs/environments.md: `python -m pbrl_envs.measure policies`, `... speed`, `... experts [TASK ...]`."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import gymnasium as gym
 import numpy as np
 
+from pbrl_envs.experts import find_expert
 from pbrl_envs.point_reach import scripted_policy
 
 
@@ -27,6 +29,37 @@ def policy_table(skills: tuple[float, ...] = (0.0, 0.5, 1.0), episodes: int = 50
 def speed_table(steps: int = 3000) -> list[str]:
     """Steps per second of one environment in one process under random actions, resets included."""
     return ["| environment | steps/s |", "| --- | --- |", *(f"| {n} | {_speed(e, steps):.0f} |" for n, e in _some())]
+
+
+def expert_table(tasks: Sequence[str] = (), starts: int = 50) -> Iterator[str]:
+    """Meta-World's scripted experts (all, or of these tasks) over so many starts, line by line.
+
+    Shares of episodes with a success at any step, and at the last one; median steps until the first; mean return.
+    """
+    from pbrl_envs.suites import metaworld
+
+    yield "| task | success | at the end | steps until it | return |"
+    yield "| --- | --- | --- | --- | --- |"
+    for task in tasks or metaworld.tasks():
+        env = metaworld.make_metaworld(task, goal_observable=True)
+        episodes = [_follow(env, seed) for seed in range(starts)]
+        first = [int(np.argmax(success)) + 1 for success, _ in episodes if success.any()]
+        ever, at_end = np.mean([s.any() for s, _ in episodes]), np.mean([s[-1] for s, _ in episodes])
+        steps = f"{np.median(first):.0f}" if first else "never"
+        yield f"| {task} | {ever:.2f} | {at_end:.2f} | {steps} | {np.mean([r for _, r in episodes]):.0f} |"
+
+
+def _follow(env: gym.Env, seed: int) -> tuple[np.ndarray, float]:
+    """Success (L,) at each step of the expert's episode from this seed, and its return."""
+    expert = find_expert(env)
+    assert expert is not None
+    obs, _ = env.reset(seed=seed)
+    success, total, done = [], 0.0, False
+    while not done:
+        obs, reward, terminated, truncated, info = env.step(expert.act(obs))
+        success.append(info["success"] > 0)
+        total, done = total + float(reward), terminated or truncated
+    return np.array(success), total
 
 
 def _episode(env: gym.Env, seed: int, skill: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -67,4 +100,11 @@ def _some() -> list[tuple[str, gym.Env]]:
 
 
 if __name__ == "__main__":
-    print("\n".join(policy_table() if sys.argv[1:] == ["policies"] else speed_table()))
+    what, *names = sys.argv[1:] or ["speed"]
+    tables: dict[str, Callable[[], Iterable[str]]] = {
+        "policies": policy_table,
+        "speed": speed_table,
+        "experts": lambda: expert_table(names),
+    }
+    for line in tables[what]():
+        print(line, flush=True)

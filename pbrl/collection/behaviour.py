@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import gymnasium as gym
 import numpy as np
 
 from pbrl.errors import UserError
 from pbrl_envs.experts import Expert, find_expert
+
+if TYPE_CHECKING:
+    from pbrl.training.saved import SavedRun
 
 BLOCK = 5  # steps for which a half-skilled expert stays with its decision to know or not to know
 SKILLS = (0, 0.25, 0.5, 0.75, 1)
@@ -131,8 +134,8 @@ def make_behaviours(names: Sequence[str], make_env: Callable[[], gym.Env], noise
     return choices
 
 
-def load_policy(name: str, env: gym.Env):  # type: ignore[no-untyped-def]
-    """The `SavedRun` of DIR or DIR@STEP, which must see and do what `env` has."""
+def load_policy(name: str, env: gym.Env) -> SavedRun:
+    """The run DIR or DIR@STEP, which must see and do what `env` has."""
     from pbrl.training.saved import load_run
 
     folder, _, step = name.rpartition("@") if "@" in Path(name).name else (name, "", "")

@@ -19,7 +19,7 @@ from pbrl.collection.scores import no_rollouts, partial_return, regret_critic, r
 from pbrl.config import build
 from pbrl.data.cut import Cut, cut_segments, draw_pairs, judge, split_episodes
 from pbrl.data.dataset_checks import SCORES, SPLITS
-from pbrl.data.datasets import write_dataset
+from pbrl.data.datasets import ComparisonRows, write_dataset
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError
 from pbrl.files import require_new
@@ -76,7 +76,7 @@ def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callab
     )
     if "regret_mc" in labels:
         scores["regret_mc"] = partial(regret_mc, episodes=episodes, make_env=make_env)
-    sources = [b.name for choice in behaviours for b in choice if b is not None and b.name in names]
+    sources = list(dict.fromkeys(b.name for choice in behaviours for b in choice if b and b.name in names))
     behaviour = {"policies": list(policies), "noise": plan.noise, "other_goal": plan.other_goal}
     about = {
         **describe_env(config.env),
@@ -106,23 +106,13 @@ def assemble(
 
     about: what meta.json says of where the episodes come from. scores: besides the return.
     """
-    seeds = np.random.SeedSequence(plan.seed).spawn(3 + len(SCORES))
-    rngs = [np.random.default_rng(seed) for seed in seeds[:3]]
-    split = split_episodes(source, plan.splits, rngs[0])
-    cut = cut_segments(episodes, split, plan.segments, plan.segment_length, rngs[1])
+    split_seed, cut_seed, *seeds = np.random.SeedSequence(plan.seed).spawn(3 + len(SCORES))
+    split = split_episodes(source, plan.splits, np.random.default_rng(split_seed))
+    cut = cut_segments(episodes, split, plan.segments, plan.segment_length, np.random.default_rng(cut_seed))
     if (found := len(cut.segments)) < plan.segments:
         say(f"the episodes have {found} different segments of {plan.segment_length} steps, all of which are taken")
     values = {name: score(cut) for name, score in {"return": partial_return, **scores}.items()}
-    heldout = [plan.heldout if share > 0 else 0 for share in plan.splits[1:]]
-    counts = dict(zip(SPLITS, [plan.comparisons, *heldout], strict=True))
-    comparisons = {}
-    if labels:
-        left, right = draw_pairs(cut.split, counts, rngs[2])
-        _say_what_is_missing(counts, cut, left, say)
-        for name in labels:
-            rng = torch.Generator().manual_seed(int(seeds[3 + SCORES.index(name)].generate_state(1)[0]))
-            judged = None if name == "return" else values[name]
-            comparisons[name] = judge(make_teacher(teacher, rng), cut, judged, left, right)
+    comparisons = _compare(cut, plan, {name: values[name] for name in labels}, teacher, seeds, say)
     if not states:
         episodes = [Episode(e.obs, e.actions, e.true_reward, e.terminated, None, e.success) for e in episodes]
     asked = OmegaConf.to_container(teacher, resolve=True) if labels else None
@@ -139,11 +129,31 @@ def assemble(
     )
 
 
-def _say_what_is_missing(counts: Mapping[str, int], cut: Cut, left: np.ndarray, say: Callable[[str], None]) -> None:
+def _compare(
+    cut: Cut,
+    plan: CutPlan,
+    judged: Mapping[str, np.ndarray],
+    teacher: DictConfig,
+    seeds: Sequence[np.random.SeedSequence],
+    say: Callable[[str], None],
+) -> dict[str, ComparisonRows]:
+    """A teacher's answers by each of these scores, about the same pairs."""
+    if not judged:
+        return {}
+    pair_seed, *teacher_seeds = seeds
+    heldout = [plan.heldout if share > 0 else 0 for share in plan.splits[1:]]
+    counts = dict(zip(SPLITS, [plan.comparisons, *heldout], strict=True))
+    left, right = draw_pairs(cut.split, counts, np.random.default_rng(pair_seed))
     for number, (name, wanted) in enumerate(counts.items()):
         if (found := int((cut.split[left] == number).sum())) < wanted:
             segments = int((cut.split == number).sum())
             say(f"{segments} segments for {name} make {found} comparisons, not {wanted}")
+    comparisons = {}
+    for name, score in judged.items():
+        rng = torch.Generator().manual_seed(int(teacher_seeds[SCORES.index(name)].generate_state(1)[0]))
+        by = None if name == "return" else score  # the return has steps of its own
+        comparisons[name] = judge(make_teacher(teacher, rng), cut, by, left, right)
+    return comparisons
 
 
 def describe_env(env: DictConfig) -> dict[str, Any]:

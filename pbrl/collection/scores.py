@@ -33,7 +33,7 @@ def no_rollouts(env: gym.Env) -> str | None:
     """Why `regret_mc` cannot be had in this environment, or None if it can."""
     if find_expert(env) is None:
         return "there is no expert of this environment"
-    if not env.get_wrapper_attr("has_state"):
+    if not (env.has_wrapper_attr("has_state") and env.get_wrapper_attr("has_state")):
         return "the simulator's state cannot be restored"
     return None if time_limit(env) is not None else "its episodes have no time limit"
 

@@ -101,7 +101,9 @@ def check_episodes(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
     refuse((source < 0) | (source >= len(meta["sources"])), source, "source", "an index into sources", where)
 
 
-def check_segments(arrays: Arrays, store: EpisodeStore, length: np.ndarray, meta: dict[str, Any], where: Path) -> Any:
+def check_segments(
+    arrays: Arrays, store: EpisodeStore, length: np.ndarray, meta: dict[str, Any], where: Path
+) -> np.ndarray:
     """Segments lie inside their episodes and no episode is in two splits; returns the episode (N,) of each."""
     names = [name for name in arrays if name.startswith("score/")]
     _check_kinds(arrays, {"ids": ("i", 1), "split": ("i", 1)} | dict.fromkeys(names, ("f", 1)), where)

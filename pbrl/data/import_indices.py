@@ -46,14 +46,7 @@ def import_indices(
     data = read_arrays(file)
     _check_steps(data, file)
     check_sizes(data["observations"].shape[1:], data["actions"].shape[1:], sizes, file)
-    starts = [_read_column(path, "iu") for path in indices]
-    label = _read_column(labels, "iuf")
-    refuse(~np.isin(label, list(PREFERS_RIGHT)), label, "the labels", "0, 1 or -1 for a tie", labels)
-    for path, start in zip(indices, starts, strict=True):
-        if len(start) != len(label):
-            raise UserError(f"{path} has {len(start)} indices, {labels} has {len(label)} labels; expected as many")
-        last = len(data["rewards"]) - length
-        refuse((start < 0) | (start > last), start, "the indices", f"0 to {last} for {length} steps in {file}", path)
+    starts, label = _read_questions(indices, labels, len(data["rewards"]) - length)
     whole = _whole(starts, data, length)
     if not whole.all() and not drop:
         raise UserError(
@@ -65,6 +58,18 @@ def import_indices(
     value = np.array([PREFERS_RIGHT[int(x)] for x in label[whole]])
     more = {"last_obs": left[1] and right[1], "dropped": int((~whole).sum())}
     return write_answers(out, SegmentPairs(left[0], right[0]), value, about | more, annotator, file)
+
+
+def _read_questions(indices: tuple[Path, Path], labels: Path, last: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """First steps (N,) of left and right, from 0 to `last`, and labels (N,)."""
+    starts, label = [_read_column(path, "iu") for path in indices], _read_column(labels, "iuf")
+    refuse(~np.isin(label, list(PREFERS_RIGHT)), label, "the labels", "0, 1 or -1 for a tie", labels)
+    for path, start in zip(indices, starts, strict=True):
+        if len(start) != len(label):
+            raise UserError(f"{path} has {len(start)} indices, {labels} has {len(label)} labels; expected as many")
+        valid = f"0 to {last}, from where the data have a whole segment"
+        refuse((start < 0) | (start > last), start, "the indices", valid, path)
+    return starts, label
 
 
 def _segments(data: Arrays, start: np.ndarray, length: int) -> tuple[Segments, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -73,6 +74,11 @@ def write_minari(data: Dataset, dataset_id: str, root: Path | None) -> Path:
         (folder / "made" / dataset_id / "data").rename(folder / "data")
         shutil.rmtree(folder / "made")
     return out
+
+
+def keeps_images(minari: ModuleType) -> bool:
+    """Whether this version can store images as they are; older ones make JPEGs of them."""
+    return "jpeg_encoding" in inspect.signature(minari.create_dataset_from_buffers).parameters
 
 
 def _minari() -> ModuleType:
@@ -159,8 +165,11 @@ def _create(minari: ModuleType, data: Dataset, dataset_id: str) -> None:
 
     first = data.episodes[0]
     image = first.obs.dtype == np.uint8
+    if image and not keeps_images(minari):
+        found = minari.__version__
+        raise UserError(f"minari {found} would change images; valid is 0.5.4 or later, which needs Python 3.11")
     low, high = (0, 255) if image else (-np.inf, np.inf)
-    options = {"jpeg_encoding": False} if image else {}  # which would change what was seen
+    options = {"jpeg_encoding": False} if image else {}
     made = minari.create_dataset_from_buffers(
         dataset_id,
         [EpisodeBuffer(**_buffer(e)) for e in data.episodes],

@@ -123,7 +123,7 @@ DAMAGES = {
     "lengths": (set_column("first", np.array([0, 1])), "has 2 indices, .*labels.npy has 4 labels"),
     "float": (set_column("first", np.array([0.0, 8, 14, 15])), "float64.*, expected whole numbers of shape"),
     "shape": (set_column("second", np.zeros((4, 1), int)), r"int64\(4, 1\), expected whole numbers of shape \(N,\)"),
-    "range": (set_column("second", np.array([9, 14, 1, 21])), r"indices\[3\] is 21, expected 0 to 20 for 4 steps"),
+    "range": (set_column("second", np.array([9, 14, 1, 21])), r"indices\[3\] is 21, expected 0 to 20, from where"),
     "negative": (set_column("first", np.array([-1, 8, 14, 15])), r"indices\[0\] is -1, expected 0 to 20"),
     "label": (set_column("labels", np.array([0, 1, 2, 1])), r"labels\[2\] is 2, expected 0, 1 or -1 for a tie"),
     "labels nan": (set_column("labels", np.array([0, 1, np.nan, 1])), r"labels\[2\] is nan, expected 0, 1 or -1"),

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from pbrl.data.datasets import load_dataset, write_dataset
 from pbrl.data.episodes import Episode
-from pbrl.data.minari_files import read_minari, write_minari
+from pbrl.data.minari_files import keeps_images, read_minari, write_minari
 from pbrl.errors import UserError
 
 minari = pytest.importorskip("minari", reason="minari is not installed; get it with: pip install 'pbrl[data]'")
@@ -150,6 +150,10 @@ def dataset(folder, images=False):
 @pytest.mark.parametrize("images", [False, True])
 def test_episodes_come_back_from_minari(tmp_path, images):
     data = dataset(tmp_path / "set", images)
+    if images and not keeps_images(minari):
+        with pytest.raises(UserError, match="would change images; valid is"):
+            write_minari(data, "point/mixed-v0", tmp_path / "minari")
+        return
     folder = write_minari(data, "point/mixed-v0", tmp_path / "minari")
     assert folder == tmp_path / "minari" / "point" / "mixed-v0"
     episodes, named = read_minari(str(folder), clip=False)

@@ -5,6 +5,7 @@ import pytest
 
 from pbrl.errors import UserError
 from pbrl_envs.experts import Expert, find_expert, time_limit
+from pbrl_envs.measure import expert_table
 from pbrl_envs.suites.dmc import make_dmc
 from pbrl_envs.suites.gym import make_gym
 from pbrl_envs.suites.metaworld import make_metaworld
@@ -93,3 +94,12 @@ def test_time_limits_are_those_of_the_episodes():
     assert time_limit(make_gym("pbrl_envs/PointReach-v0", max_episode_steps=30)) == 30
     assert time_limit(make_metaworld("reach-v3", goal_observable=True, max_episode_steps=60)) == 60
     assert time_limit(make_dmc("cartpole-swingup")) is None
+
+
+@pytest.mark.usefixtures("metaworld")
+def test_the_table_of_experts_has_a_row_for_each_task():
+    *_, row = expert_table(["window-open-v3"], starts=1)
+    name, ever, at_end, steps, _ = row.strip("| ").split(" | ")
+    assert (name, float(ever)) == ("window-open-v3", 1)
+    assert float(at_end) in (0, 1)
+    assert 0 < int(steps) <= 500
