@@ -37,6 +37,7 @@ SHORT: dict[str, Sequence[str]] = {
     "train": (*TRAIN, "report=false"),  # the demo makes one
     "demo": TRAIN,
     "eval": ("episodes=1",),
+    "tabular": ("mdps=2", "sizes=3,10", "iterations=20"),
     "speed": ("parts=act,env,reward", "repeats=1", "seconds=0.02"),
     "scripts/run.sh": TRAIN,
     "scripts/test.sh": ("--collect-only",),

@@ -61,6 +61,6 @@ def _codes(rows: Any, where: str | Path) -> np.ndarray:
         if len(row) != len(rows[0]):
             raise UserError(f"board {where}: row {r} has {len(row)} cells, expected {len(rows[0])} as in row 0")
         for c, code in enumerate(row):
-            if type(code) is not int or not 0 <= code < 2 * BRICK:  # true is no code, nor is 1.0
+            if type(code) not in (int, float) or code not in range(2 * BRICK):  # published ones have 1.0; true is none
                 raise UserError(f"board {where}: row {r}, column {c} is {code!r}, expected {CODES}")
-    return np.array(rows)
+    return np.array(rows, int)

@@ -17,7 +17,7 @@ from scipy.special import expit
 from pbrl.tabular.grid_world import GridWorld
 from pbrl.tabular.labels import MODELS, Model
 from pbrl.tabular.library import POLICIES, policy_library
-from pbrl.tabular.segments import GridSegments
+from pbrl.tabular.segments import GridSegments, SegmentsLike
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam
 
@@ -45,30 +45,31 @@ class FittedReward:
     policy_features: np.ndarray  # (S, P, F) of the library; one policy that collects nothing for partial return
     temperature: float
 
-    def score(self, segments: GridSegments) -> np.ndarray:
+    def score(self, segments: SegmentsLike) -> np.ndarray:
         """(n,) the statistic of segments under the learned reward: partial return or (negated) regret."""
-        states, phi = _states_and_features(self.world, segments)
-        ends = self.policy_features[states[:, [0, -1]].ravel()]
-        values, _ = near_best(self.weights[None], ends, self.temperature)
-        first, last = values.reshape(-1, 2).T
-        return phi @ self.weights + last - first
+        states, phi = _states_and_features(self.world, GridSegments.of(segments))
+        [values], _ = near_best(self.weights[None], self.policy_features, self.temperature)  # (S,)
+        return phi @ self.weights + values[states[:, -1]] - values[states[:, 0]]
 
-    def predict_proba(self, left: GridSegments, right: GridSegments) -> np.ndarray:
+    def predict_proba(self, left: SegmentsLike, right: SegmentsLike) -> np.ndarray:
         """(n,) probability that the right segment is preferred, logistic(score(right) - score(left))."""
         return expit(self.score(right) - self.score(left))
 
 
 def fit_reward(
     world: GridWorld,
-    left: GridSegments,
-    right: GridSegments,
+    left: SegmentsLike,
+    right: SegmentsLike,
     prefers_right: np.ndarray,
     model: Model = "partial_return",
     seed: int = 0,
     settings: FitSettings = PUBLISHED,
 ) -> FittedReward:
-    """The reward that explains prefers_right (n,) in [0, 1], 0.5 a tie, best under `model`; see `fit_rewards`."""
-    prefers_right = np.asarray(prefers_right, float)
+    """The reward that explains prefers_right (n,) in [0, 1], 0.5 a tie, best under `model`; see `fit_rewards`.
+
+    left, right: n segments of equal length each, as GridSegments or as a pair of arrays (starts, moves).
+    """
+    left, right, prefers_right = GridSegments.of(left), GridSegments.of(right), np.asarray(prefers_right, float)
     if prefers_right.shape != (len(left),):
         raise ValueError(f"prefers_right has shape {prefers_right.shape}, expected ({len(left)},)")
     [fitted] = fit_rewards(world, left, right, prefers_right[None], model, seed, settings)

@@ -19,6 +19,8 @@ class GridSegments:
     moves: np.ndarray  # (n, L, 2) unit moves as (row, column)
 
     def __post_init__(self) -> None:
+        for name in ("starts", "moves"):  # lists are as good
+            object.__setattr__(self, name, np.asarray(getattr(self, name)))
         if self.starts.ndim != 2 or self.starts.shape[1] != 2:
             raise ValueError(f"GridSegments.starts has shape {self.starts.shape}, expected (n, 2)")
         if self.moves.ndim != 3 or self.moves.shape[::2] != self.starts.shape:
@@ -29,6 +31,14 @@ class GridSegments:
 
     def __getitem__(self, rows: Any) -> GridSegments:
         return GridSegments(self.starts[rows], self.moves[rows])
+
+    @staticmethod
+    def of(segments: SegmentsLike) -> GridSegments:
+        """Segments as they are, or of a pair of arrays (starts, moves)."""
+        return segments if isinstance(segments, GridSegments) else GridSegments(*segments)
+
+
+SegmentsLike = GridSegments | tuple[np.ndarray, np.ndarray]
 
 
 def random_segments(

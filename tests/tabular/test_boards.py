@@ -9,12 +9,13 @@ from pbrl.tabular import board_names, load_board, scaled_return
 
 def test_a_board_is_rows_of_codes_with_or_without_a_name(tmp_path):
     rows = [[0, 4, 11], [6, 2, 1]]
-    (tmp_path / "bare.json").write_text(json.dumps(rows))
+    (tmp_path / "bare.json").write_text("[[0.0, 4.0, 11.0], [6.0, 2.0, 1.0]]")  # as published boards are written
     (tmp_path / "named.json").write_text(json.dumps({"name": "Mine", "rows": rows}))
     bare, named = load_board(tmp_path / "bare.json"), load_board(str(tmp_path / "named.json"))
     assert (bare.name, named.name) == ("bare", "Mine")
     for world in (bare, named):
         assert world.codes.tolist() == rows
+        assert world.codes.dtype.kind == "i"
         assert world.weights.tolist() == [-1, 50, -50, 1, -1, -2]
 
 
@@ -60,7 +61,8 @@ def test_a_board_of_one_cell(tmp_path):
         ("[[0, 1], [0]]", "row 1 has 1 cells, expected 2 as in row 0"),
         ("[[0, 1], [0, 12]]", "row 1, column 1 is 12, expected 0 road, 1 goal, .* 5 road block, \\+6 on brick"),
         ("[[-1]]", "row 0, column 0 is -1"),
-        ("[[1.0]]", "row 0, column 0 is 1.0"),
+        ("[[1.5]]", "row 0, column 0 is 1.5"),
+        ("[[NaN]]", "row 0, column 0 is nan"),
         ("[[true]]", "row 0, column 0 is True"),
         ('[["S"]]', "row 0, column 0 is 'S'"),
         ("[[null]]", "row 0, column 0 is None"),

@@ -137,6 +137,8 @@ def test_cross_entropy_and_probabilities_agree(world, pairs, model):
     p = fit.predict_proba(*pairs)
     assert fit.cross_entropy == pytest.approx(-np.mean(np.log(np.where(labels == 1, p, 1 - p))), rel=1e-4)
     assert fit.cross_entropy < np.log(2)
+    arrays = [(side.starts, side.moves) for side in pairs]
+    np.testing.assert_array_equal(fit_reward(world, *arrays, labels, model, 0, SHORT).predict_proba(*arrays), p)
     assert ((p > 0.5) == (labels > 0.5)).mean() > 0.8
 
 

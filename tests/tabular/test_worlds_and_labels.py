@@ -74,6 +74,7 @@ def test_segments_know_their_shapes():
     segments = GridSegments(np.zeros((4, 2), int), np.tile(RIGHT, (4, 3, 1)))
     assert len(segments) == 4
     assert len(segments[:2]) == 2
+    assert GridSegments([[0, 0]], [[RIGHT, LEFT]]).moves.shape == (1, 2, 2)
     with pytest.raises(ValueError, match=r"GridSegments.starts has shape \(4,\), expected \(n, 2\)"):
         GridSegments(np.zeros(4), segments.moves)
     with pytest.raises(ValueError, match=r"GridSegments.moves has shape \(3, 3, 2\), expected \(4, L, 2\)"):
