@@ -66,7 +66,7 @@ def policy_values(next_state: np.ndarray, reward: np.ndarray, policy: np.ndarray
     rows = np.repeat(np.arange(states), moves)
     steps = sparse.coo_array((policy.ravel(), (rows, next_state.ravel())), shape=(states, states))
     expected = np.einsum("sa,sa...->s...", policy, reward)
-    return splu(sparse.csc_array(sparse.eye_array(states) - gamma * steps)).solve(expected)
+    return splu(sparse.csc_array(sparse.identity(states)) - gamma * steps).solve(expected)
 
 
 def _longest(next_state: np.ndarray, reward: np.ndarray, values: np.ndarray, tolerance: float) -> np.ndarray:

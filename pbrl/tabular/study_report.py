@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from scipy import stats
 
 from pbrl.tabular.evaluation import NEAR_OPTIMAL
@@ -102,7 +104,7 @@ def verdicts(rows: Sequence[Row]) -> str:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Share of near-optimal worlds above, mean scaled return below, against comparisons; one column for each group."""
+    """Share of near-optimal worlds above, scaled return below, against comparisons; one column for each group."""
     groups = group_returns(rows)
     figure = Figure(figsize=(3.1 * len(groups) + 0.4, 5.2), layout="constrained")
     axes = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
@@ -119,11 +121,15 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         lower.axhline(0, color="0.7", lw=0.8, zorder=0)
         lower.set_xlabel("comparisons")
         lower.set_xscale("log")
+        lower.xaxis.set_major_formatter("{x:,.0f}")
         for ax in (upper, lower):
             ax.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set(ylim=(0, 1.02), ylabel="share near-optimal (95 % interval)")
-    axes[1, 0].set(ylim=(LOWEST_SHOWN, 1.05), ylabel="scaled return: mean, median dotted")
-    axes[0, -1].legend(frameon=False, fontsize=8, loc="lower right")
+    axes[0, 0].set(ylim=(0, 1.02), ylabel="share near-optimal")
+    axes[1, 0].set(ylim=(LOWEST_SHOWN, 1.05), ylabel="scaled return")
+    handles, _ = axes[0, 0].get_legend_handles_labels()
+    handles.append(Patch(color="0.85", label="95 % interval"))
+    handles.append(Line2D([], [], color="0.5", ls=":", label="median (solid: mean)"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
