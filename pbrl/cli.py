@@ -14,6 +14,7 @@ VERBS = {
     "data": "offline data sets: pbrl data info|import|export",
     "labels": "labels as data: pbrl labels export|import|report RUN_DIR",
     "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|experiments",
+    "tabular": "which preference model recovers the reward, in worlds where everything is known",
     "speed": "throughput here, beside plain Stable-Baselines3 and the limit of the machine",
     "doctor": "what works on this machine",
 }

@@ -38,6 +38,7 @@ SHORT: dict[str, Sequence[str]] = {
     "demo": TRAIN,
     "eval": ("episodes=1",),
     "collect": ("episodes=10", "segments=100", "comparisons=20", "heldout=5"),
+    "tabular": ("mdps=2", "sizes=3,10", "iterations=20"),
     "speed": ("parts=act,env,reward", "repeats=1", "seconds=0.02"),
     "scripts/run.sh": TRAIN,
     "scripts/test.sh": ("--collect-only",),
