@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pbrl.encoders import ImageEncoder
+from pbrl.encoders import ImageEncoder, random_shift
 from pbrl.networks import Dropout, RunningNorm, orthogonal_linear
+
+SHIFT = 4  # pixels that images are moved by at most in training, as in DrQ
 
 
 class Policy(nn.Module):
@@ -45,7 +47,7 @@ class Policy(nn.Module):
         features = self.encoder.features if self.encoder is not None else self.obs_shape[0]
         sizes = [features, *hidden, action_size]
         self.layers = nn.ModuleList(orthogonal_linear(n_in, n_out, rng) for n_in, n_out in pairwise(sizes))
-        self.dropout = Dropout(dropout, rng)
+        self.dropout, self.rng = Dropout(dropout, rng), rng
 
     def observe(self, obs: np.ndarray) -> None:
         """Adds observations (M, O) to the input statistics."""
@@ -57,12 +59,17 @@ class Policy(nn.Module):
         lead = obs.shape[: obs.ndim - len(self.obs_shape)]
         h = obs.reshape(-1, *self.obs_shape)
         if self.encoder is not None:
-            h = self.encoder(h)
+            h = self.encoder(self._shifted(h, lead) if self.training else h)
         elif self.norm is not None:
             h = self.norm(h)
         for layer in self.layers[:-1]:
             h = self.dropout(layer(h).relu_())
         return self.layers[-1](h).tanh().view(*lead, -1)
+
+    def _shifted(self, images: Tensor, lead: torch.Size) -> Tensor:
+        """Augmented as in DrQ; all images (..., T) of one clip alike where there is a time."""
+        clips = images.view(-1, lead[-1] if len(lead) > 1 else 1, *self.obs_shape)
+        return random_shift(clips, SHIFT, self.rng).flatten(0, 1)
 
     def log_prob(self, obs: Tensor, actions: Tensor) -> Tensor:
         """(..., *obs_shape), (..., A) -> (...): minus the squared error, summed over action dimensions."""

@@ -54,7 +54,7 @@ class IQL(nn.Module):
     ) -> None:
         super().__init__()
         if len(policy.obs_shape) != 1:
-            raise ValueError(f"observations have shape {policy.obs_shape}; IQL's critics read vectors")
+            raise ValueError(f"observations have shape {policy.obs_shape}; only bc, sft and cpl read images")
         if not 0.5 <= expectile < 1:
             raise ValueError(f"method.learner.iql.expectile={expectile}: expected a number in [0.5, 1)")
         obs_size, action_size = policy.obs_shape[0], policy.action_size

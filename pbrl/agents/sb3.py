@@ -312,6 +312,9 @@ class PPOAgent(SB3Agent):
 
 
 def _vec_env(recorders: Sequence[EpisodeRecorder]) -> DummyVecEnv:
+    if len(recorders[0].observation_space.shape or ()) != 1:
+        raise UserError("the environment shows images, and agents that learn online read vectors")
+
     def given(env: gym.Env) -> Callable[[], gym.Env]:
         return lambda: env
 

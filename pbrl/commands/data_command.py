@@ -14,7 +14,7 @@ from pbrl.errors import UserError, one_line
 if TYPE_CHECKING:
     from pbrl.data.datasets import Dataset
 
-HELP = """usage: pbrl data info|import|export ...
+HELP = """usage: pbrl data info|import|export|render ...
 
   info FOLDER [--json]
       what a data set (of pbrl collect) or a label set holds: splits, sources with return and success, scores, labels
@@ -30,11 +30,15 @@ HELP = """usage: pbrl data info|import|export ...
   export FOLDER format=minari id=[NAMESPACE/]NAME-v0 [out=FOLDER]
       the episodes of a data set for Minari, below out (default: where Minari has its data sets)
 
+  render FOLDER out=FOLDER env=NAME [env.*=]
+      the same data set with images for observations, drawn from its simulator states as an environment such as
+      point_reach_pixels shows them; segments, scores and labels stay
+
 clip=true cuts actions outside [-1, 1] off, which are refused otherwise. env= is noted, and checked for its sizes.
 
 example: pbrl data import walker.npz out=data/walker_people format=pairs env=walker2d"""
 
-ACTIONS = ("info", "import", "export")
+ACTIONS = ("info", "import", "export", "render")
 
 
 def main(args: list[str]) -> int:
@@ -44,12 +48,15 @@ def main(args: list[str]) -> int:
         return 0
     action, *names = parsed.words or ["nothing"]
     if action not in ACTIONS:
-        raise UserError(f"pbrl data: expected info, import or export, not {action}; {HELP.splitlines()[0]}")
+        raise UserError(f"pbrl data: expected {', '.join(ACTIONS)}, not {action}; {HELP.splitlines()[0]}")
     if len(names) != 1:
         raise UserError(f"pbrl data {action} takes one name of a file or folder, {len(names)} given")
     try:
+        command = shlex.join(["pbrl", "data", *(a for a in args if a[:4] != "out=")])
         if action == "import":
-            import_file(names[0], parsed, command=shlex.join(["pbrl", "data", *(a for a in args if a[:4] != "out=")]))
+            import_file(names[0], parsed, command)
+        elif action == "render":
+            render(names[0], parsed, command)
         else:
             {"info": info, "export": export}[action](names[0], parsed)
     except OSError as error:
@@ -84,6 +91,20 @@ def export(name: str, parsed: Arguments) -> None:
 
     root = parsed.values.get("out")
     print(f"written to {write_minari(_load(name), dataset_id, Path(root) if root else None)}")
+
+
+def render(name: str, parsed: Arguments, command: str) -> None:
+    from pbrl.collection.render import render_dataset
+    from pbrl.commands.collect_command import check_keys, compose
+    from pbrl.files import require_new
+
+    parsed.words.clear()  # those that named the action and the folder
+    check_keys(parsed, ("out",))
+    required(parsed, "env", "an environment of images, as env=point_reach_pixels")
+    out = Path(required(parsed, "out", "a new folder, as out=data/point_pixels"))
+    require_new(out)
+    meta = render_dataset(_load(name), compose(parsed), out, command)
+    print(f"{meta['counts']['steps']} steps drawn; see: pbrl data info {out}")
 
 
 def _load(name: str) -> Dataset:

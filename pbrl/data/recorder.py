@@ -47,7 +47,7 @@ class EpisodeRecorder(gym.Wrapper):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         action = np.array(action, np.float32)  # what is done must be what is stored, or a replay drifts
         obs, reward, terminated, truncated, info = self.env.step(action)
-        self._obs.append(np.array(obs, np.float32))  # a copy: environments may reuse theirs
+        self._obs.append(_copy(obs))
         self._actions.append(action)
         self._rewards.append(float(reward))
         if "success" in info:
@@ -78,13 +78,13 @@ class EpisodeRecorder(gym.Wrapper):
         return obs
 
     def _start(self, obs: np.ndarray) -> None:
-        self._obs, self._actions, self._rewards = [np.array(obs, np.float32)], [], []
+        self._obs, self._actions, self._rewards = [_copy(obs)], [], []
         self._success, self._success_now = None, None
         self._states = [self._save_state()] if self._save_state is not None else []
 
     def _episode(self, terminated: bool) -> Episode:
         return Episode(
-            obs=np.array(self._obs, np.float32),
+            obs=np.array(self._obs),
             actions=np.array(self._actions, np.float32),
             true_reward=np.array(self._rewards, np.float32),
             terminated=terminated,
@@ -92,6 +92,11 @@ class EpisodeRecorder(gym.Wrapper):
             success=self._success,
             success_at_end=self._success_now,
         )
+
+
+def _copy(obs: np.ndarray) -> np.ndarray:
+    """Images stay bytes, all else is float32; a copy, since environments may reuse theirs."""
+    return np.array(obs, np.uint8 if obs.dtype == np.uint8 else np.float32)
 
 
 def episode_seed(seed: int, episode: int) -> int:

@@ -36,6 +36,12 @@ class Learner(nn.Module):
         self.policy = policy(obs_shape=self.obs_shape, action_size=self.action_size, rng=rng)
         self.policy.observe(data.observations)
 
+    def require_vectors(self) -> int:
+        """O; for methods with parts that do not read images."""
+        if len(self.obs_shape) != 1:
+            raise ValueError(f"observations have shape {self.obs_shape}; only bc, sft and cpl read images")
+        return self.obs_shape[0]
+
     def update(self) -> dict[str, float]:
         """One gradient step; returns metrics."""
         self.train()

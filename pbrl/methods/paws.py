@@ -47,7 +47,7 @@ class PAWS(Learner):
         super().__init__(**common)
         if not 0 < sample_share <= 1:
             raise ValueError(f"method.learner.sample_share={sample_share}: expected a share in (0, 1]")
-        self.model = model(obs_size=self.obs_shape[0], action_size=self.action_size, rng=self.rng)
+        self.model = model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
         self.model.observe(self.data.observations)
         self.advantage_updates = share_of(self.steps, advantage_share, "advantage_share")
         self.check_every, self.pairs = check_every, pairs

@@ -73,7 +73,7 @@ class RewardThenIQL(Learner):
         self.optimizers["iql"] = self.iql.optimizer
         self.model: Any = None
         if model is not None:
-            self.model = model(obs_size=self.obs_shape[0], action_size=self.action_size, rng=self.rng)
+            self.model = model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
             self.model.observe(self.data.observations)
             self.optimizers["reward"] = self.model.optimizer
         self.transitions: Transitions = self.data.transitions()

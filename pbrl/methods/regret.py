@@ -41,7 +41,7 @@ class Regret(Learner):
     ) -> None:
         super().__init__(**common)
         self.pairs, self.batch_size = pairs, batch_size
-        self.model = model(obs_size=self.obs_shape[0], action_size=self.action_size, rng=self.rng)
+        self.model = model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
         if self.model.crop is not None:
             raise ValueError("method.learner.model.crop: regret needs both ends of a segment; expected null")
         self.model.observe(self.data.observations)

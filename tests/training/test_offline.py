@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tiny import LEARNERS, OFFLINE_EXPERIMENTS, collect, offline, train
 
 from pbrl.cli import main
+from pbrl.data.datasets import load_dataset
 from pbrl.data.label_sets import export_labels
 from pbrl.training.offline import best_window
 
@@ -120,6 +121,68 @@ def test_the_true_reward_reaches_no_method(method, data, trained, tmp_path, monk
     given, blind = (load_file(f / "policy.safetensors") for f in (trained(method), tmp_path / "run"))
     for name, value in given.items():
         torch.testing.assert_close(blind[name], value, rtol=0, atol=0)
+
+
+@pytest.fixture(scope="session")
+def pictures(data, gl_backend, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "pictures"
+    assert main(["data", "render", str(data), f"out={folder}", *PIXELS]) == 0
+    return folder
+
+
+PIXELS = ["env=point_reach_pixels", "env.make.size=20"]
+
+
+def test_drawing_keeps_segments_and_labels(data, pictures):
+    plain, drawn = load_dataset(data), load_dataset(pictures)
+    assert drawn.segments.obs.shape[2:] == (20, 20, 3)
+    assert drawn.segments.obs.dtype == torch.uint8
+    assert torch.equal(drawn.segments.actions, plain.segments.actions)
+    for label, rows in plain.comparisons.items():
+        np.testing.assert_array_equal(drawn.comparisons[label].prefers_right, rows.prefers_right)
+
+
+def test_drawn_observations_are_what_the_environment_shows(data, pictures):
+    """Frames of stored states are those seen while playing the same actions."""
+    from pbrl.config import build, compose_config
+
+    plain, drawn = load_dataset(data).episodes[0], load_dataset(pictures).episodes[0]
+    env = build(compose_config(PIXELS).env.make)
+    env.reset(seed=0)
+    env.get_wrapper_attr("load_state")(plain.states[0])
+    for action, seen in zip(plain.actions[:5], drawn.obs[1:], strict=False):
+        np.testing.assert_array_equal(env.step(action)[0], seen)
+    env.close()
+
+
+@pytest.mark.parametrize("method", ["bc", "sft", "cpl_kl"])
+def test_a_policy_from_pictures(method, pictures, tmp_path):
+    small = [*offline(method, pictures), *PIXELS, "method.learner.batch_size=2", "steps=4", "evaluation.episodes=1"]
+    code, _, err = train(tmp_path / "run", *small, method=None)
+    assert code == 0, err
+    assert main(["eval", str(tmp_path / "run"), "episodes=1"]) == 0
+
+
+@pytest.mark.parametrize("method", ["piql", "iql", "ipl", "paws", "regret"])
+def test_a_method_that_reads_no_pictures_says_so(method, pictures, tmp_path):
+    code, _, err = train(tmp_path / "run", *offline(method, pictures), *PIXELS, method=None)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "only bc, sft and cpl read images" in err
+
+
+def test_an_online_run_reads_no_pictures(gl_backend, tmp_path):
+    code, _, err = train(tmp_path / "run", *PIXELS)
+    assert code == 2
+    assert "images" in err
+
+
+def test_what_cannot_be_drawn(data, gl_backend, capsys, tmp_path):
+    assert main(["data", "render", str(data), f"out={tmp_path / 'new'}", "env=point_reach"]) == 2
+    assert "shows no images" in capsys.readouterr().err
+    assert main(["data", "render", str(data), f"out={data}", *PIXELS]) == 2
+    assert "is not overwritten" in capsys.readouterr().err
+    assert main(["data", "render", str(data), f"out={tmp_path / 'new'}", "env=halfcheetah"]) == 2
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_budget_is_what_is_paid(data, tmp_path):

@@ -1,0 +1,180 @@
+"""How well do reward models predict people? 10-fold cross-validation behind results/offline/human.md.
+
+python scripts/results_human.py LABEL_SET ...     folders made by `pbrl data import FILE out=FOLDER format=pairs`
+
+Accuracy counts decided pairs, cross-entropy all of them (a tie is half). Each of three repeats shuffles anew; figures
+are means over pairs of the means over repeats, with 95 % bootstrap intervals over pairs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import optimize
+
+from pbrl.data.label_sets import load_label_set
+from pbrl.methods.partial_return import PartialReturn
+from pbrl.methods.preference_transformer import PreferenceTransformer
+from pbrl.types import Comparisons, Segments
+
+FOLDS, REPEATS, DRAWS = 10, 3, 10_000
+UPDATES, BATCH = 100, 32  # a hundred pairs are learned by heart soon after
+Predictor = Callable[[Comparisons], np.ndarray]  # comparisons -> P(right is preferred), (B,)
+
+
+def majority(train: Comparisons, seed: int) -> Predictor:
+    """The mean answer."""
+    share = float(train.prefers_right.mean())
+    return lambda held: np.full(len(held), share)
+
+
+def one_feature(train: Comparisons, seed: int) -> Predictor:
+    """The one feature that orders the training pairs best: an observation, effort or change."""
+    gains, target = _gains(train), train.prefers_right.numpy()
+    decided = target != 0.5
+    agreement = ((gains[decided] > 0) == (target[decided, None] > 0.5)).mean(0)
+    best = int(np.argmax(np.abs(agreement - 0.5)))
+    scale = _logistic_scale(gains[:, best], target)
+    return lambda held: _sigmoid(scale * _gains(held)[:, best])
+
+
+def linear(train: Comparisons, seed: int) -> Predictor:
+    """Logistic regression on the same features, standardised, ridge 1."""
+    gains, target = _gains(train), train.prefers_right.numpy()
+    spread = gains.std(0) + 1e-8
+
+    def loss(weights: np.ndarray) -> float:
+        return _cross_entropy(_sigmoid(gains / spread @ weights), target).sum() + 0.5 * float(weights @ weights)
+
+    weights = optimize.minimize(loss, np.zeros(gains.shape[1])).x
+    return lambda held: _sigmoid(_gains(held) / spread @ weights)
+
+
+def mlp(train: Comparisons, seed: int) -> Predictor:
+    """The reward ensemble of PEBBLE and P-IQL, 3 x 64-64."""
+    obs_size, action_size = train.left.obs.shape[-1], train.left.actions.shape[-1]
+    return _fitted(
+        PartialReturn(
+            obs_size=obs_size, action_size=action_size, members=3, hidden=[64, 64], activation="relu", head="tanh",
+            normalise=True, lr=3e-4, smoothing=0.0, crop=None, precision="float32",
+            rng=torch.Generator().manual_seed(seed),
+        ),
+        train,
+        seed,
+    )  # fmt: skip
+
+
+def transformer(head: str) -> Callable[[Comparisons, int], Predictor]:
+    def fit(train: Comparisons, seed: int) -> Predictor:
+        obs_size, action_size = train.left.obs.shape[-1], train.left.actions.shape[-1]
+        return _fitted(
+            PreferenceTransformer(
+                obs_size=obs_size, action_size=action_size, head=head, width=32, attention_heads=4, blocks=1,
+                dropout=0.1, max_steps=train.left.steps, lr=1e-3, warmup=20, cosine_updates=UPDATES,
+                rng=torch.Generator().manual_seed(seed),
+            ),
+            train,
+            seed,
+        )  # fmt: skip
+
+    return fit
+
+
+MODELS = {
+    "majority": majority,
+    "one feature": one_feature,
+    "linear": linear,
+    "reward ensemble (MLP)": mlp,
+    "Preference Transformer, attention": transformer("attention"),
+    "Preference Transformer, mean": transformer("mean"),
+}
+
+
+def main(folders: list[str]) -> int:
+    torch.set_num_threads(1)
+    print("| people's answers | model | accuracy | cross-entropy |\n| --- | --- | --- | --- |")
+    for folder in folders:
+        comparisons = load_label_set(Path(folder)).comparisons
+        for name, fit in MODELS.items():
+            predicted = [cross_validate(comparisons, fit, repeat) for repeat in range(REPEATS)]
+            right, loss = (np.mean(column, 0) for column in zip(*predicted, strict=True))
+            right = right[comparisons.prefers_right.numpy() != 0.5]
+            n = f"{Path(folder).name} ({len(right)} decided of {len(loss)})"
+            print(f"| {n} | {name} | {_interval(right)} | {_interval(loss)} |", flush=True)
+    return 0
+
+
+def cross_validate(
+    comparisons: Comparisons, fit: Callable[[Comparisons, int], Predictor], repeat: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each pair was predicted right when held out (B,), a toss-up counting half, and its cross-entropy (B,)."""
+    order = np.random.default_rng(repeat).permutation(len(comparisons))
+    probability = np.empty(len(comparisons))
+    for number, held in enumerate(np.array_split(order, FOLDS)):
+        rest = np.setdiff1d(order, held)
+        predict = fit(comparisons[torch.from_numpy(rest)], FOLDS * repeat + number)
+        probability[held] = predict(comparisons[torch.from_numpy(held)])
+    target = comparisons.prefers_right.numpy()
+    right = np.where(probability == 0.5, 0.5, (probability > 0.5) == (target > 0.5))
+    return right, _cross_entropy(probability, target)
+
+
+def _fitted(model: PartialReturn | PreferenceTransformer, train: Comparisons, seed: int) -> Predictor:
+    both = Segments.cat([train.left, train.right])
+    model.observe(both.obs[:, :-1].flatten(0, 1).numpy())
+    rng = torch.Generator().manual_seed(seed)
+    model.train()
+    for _ in range(UPDATES):
+        model.update(train[torch.randint(len(train), (model.members * BATCH,), generator=rng)])
+    model.eval()
+
+    @torch.no_grad()
+    def predict(held: Comparisons) -> np.ndarray:
+        return torch.sigmoid(model.score(held.right).mean(0) - model.score(held.left).mean(0)).double().numpy()
+
+    return predict
+
+
+def _gains(comparisons: Comparisons) -> np.ndarray:
+    """(B, F) features of right minus left."""
+    left, right = (_features(s) for s in (comparisons.left, comparisons.right))
+    return right - left
+
+
+def _features(segments: Segments) -> np.ndarray:
+    """(N, F) means over the segment of observations, squared actions and the size of an observation's change."""
+    obs = segments.obs[:, :-1]
+    change = (obs[:, 1:] - obs[:, :-1]).norm(dim=-1).mean(1, keepdim=True)
+    effort = segments.actions.square().sum(-1).mean(1, keepdim=True)
+    return torch.cat([obs.mean(1), effort, change], 1).double().numpy()
+
+
+def _logistic_scale(gain: np.ndarray, target: np.ndarray) -> float:
+    spread = float(gain.std()) + 1e-12
+    fitted = optimize.minimize_scalar(
+        lambda w: _cross_entropy(_sigmoid(w * gain / spread), target).mean(), bounds=(-10, 10), method="bounded"
+    )
+    return float(fitted.x) / spread
+
+
+def _cross_entropy(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
+    p = np.clip(probability, 1e-6, 1 - 1e-6)
+    return -(target * np.log(p) + (1 - target) * np.log(1 - p))
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(x, -30, 30)))
+
+
+def _interval(values: np.ndarray) -> str:
+    rng = np.random.default_rng(0)
+    low, high = np.quantile(rng.choice(values, (DRAWS, len(values))).mean(1), [0.025, 0.975])
+    return f"{values.mean():.2f} ({low:.2f} to {high:.2f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]) if sys.argv[1:] else __doc__)
