@@ -2,8 +2,9 @@
 
 python scripts/results_human.py LABEL_SET ...     folders made by `pbrl data import FILE out=FOLDER format=pairs`
 
-Accuracy counts decided pairs, cross-entropy all of them (a tie is half). Each of three repeats shuffles anew; figures
-are means over pairs of the means over repeats, with 95 % bootstrap intervals over pairs.
+Accuracy counts decided pairs, cross-entropy all of them (a tie is half). Segments overlap, so folds are made of groups:
+pairs that share a step, directly or through others, stay together. Each of three repeats shuffles the groups anew;
+figures are means over pairs of the means over repeats, with 95 % bootstrap intervals over groups.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import optimize
+from scipy import optimize, sparse
 
 from pbrl.data.label_sets import load_label_set
 from pbrl.methods.partial_return import PartialReturn
@@ -74,7 +75,7 @@ def transformer(head: str) -> Callable[[Comparisons, int], Predictor]:
         return _fitted(
             PreferenceTransformer(
                 obs_size=obs_size, action_size=action_size, head=head, width=32, attention_heads=4, blocks=1,
-                dropout=0.1, max_steps=train.left.steps, lr=1e-3, warmup=20, cosine_updates=UPDATES,
+                dropout=0.1, max_steps=train.left.steps, lr=1e-3,
                 rng=torch.Generator().manual_seed(seed),
             ),
             train,
@@ -99,28 +100,51 @@ def main(folders: list[str]) -> int:
     print("| people's answers | model | accuracy | cross-entropy |\n| --- | --- | --- | --- |")
     for folder in folders:
         comparisons = load_label_set(Path(folder)).comparisons
+        group = groups(comparisons)
         for name, fit in MODELS.items():
-            predicted = [cross_validate(comparisons, fit, repeat) for repeat in range(REPEATS)]
+            predicted = [cross_validate(comparisons, group, fit, repeat) for repeat in range(REPEATS)]
             right, loss = (np.mean(column, 0) for column in zip(*predicted, strict=True))
-            right = right[comparisons.prefers_right.numpy() != 0.5]
-            n = f"{Path(folder).name} ({len(right)} decided of {len(loss)})"
-            print(f"| {n} | {name} | {_interval(right)} | {_interval(loss)} |", flush=True)
+            decided = comparisons.prefers_right.numpy() != 0.5
+            n = f"{Path(folder).name} ({decided.sum()} decided of {len(loss)}, {group.max() + 1} groups)"
+            accuracy = _interval(right[decided], group[decided])
+            print(f"| {n} | {name} | {accuracy} | {_interval(loss, group)} |", flush=True)
     return 0
 
 
+def groups(comparisons: Comparisons) -> np.ndarray:
+    """(B,) number of the group that each pair belongs to: pairs of one group share steps with each other alone."""
+    seen: dict[bytes, int] = {}
+    rows, columns = [], []
+    for pair in range(len(comparisons)):
+        for side in (comparisons.left, comparisons.right):
+            steps = torch.cat([side.obs[pair, :-1], side.actions[pair]], 1).numpy()
+            for step in steps:
+                rows.append(pair)
+                columns.append(seen.setdefault(step.tobytes(), pair))
+    links = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(comparisons),) * 2)
+    return sparse.csgraph.connected_components(links, directed=False)[1]
+
+
 def cross_validate(
-    comparisons: Comparisons, fit: Callable[[Comparisons, int], Predictor], repeat: int
+    comparisons: Comparisons, group: np.ndarray, fit: Callable[[Comparisons, int], Predictor], repeat: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether each pair was predicted right when held out (B,), a toss-up counting half, and its cross-entropy (B,)."""
-    order = np.random.default_rng(repeat).permutation(len(comparisons))
     probability = np.empty(len(comparisons))
-    for number, held in enumerate(np.array_split(order, FOLDS)):
-        rest = np.setdiff1d(order, held)
+    for number, held in enumerate(folds(group, repeat)):
+        rest = np.setdiff1d(np.arange(len(comparisons)), held)
         predict = fit(comparisons[torch.from_numpy(rest)], FOLDS * repeat + number)
         probability[held] = predict(comparisons[torch.from_numpy(held)])
     target = comparisons.prefers_right.numpy()
     right = np.where(probability == 0.5, 0.5, (probability > 0.5) == (target > 0.5))
     return right, _cross_entropy(probability, target)
+
+
+def folds(group: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Rows of each fold: groups in random order, each to the fold that has fewest pairs."""
+    parts: list[list[int]] = [[] for _ in range(FOLDS)]
+    for number in np.random.default_rng(seed).permutation(group.max() + 1):
+        min(parts, key=len).extend(np.flatnonzero(group == number).tolist())
+    return [np.array(part) for part in parts]
 
 
 def _fitted(model: PartialReturn | PreferenceTransformer, train: Comparisons, seed: int) -> Predictor:
@@ -170,9 +194,12 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(x, -30, 30)))
 
 
-def _interval(values: np.ndarray) -> str:
-    rng = np.random.default_rng(0)
-    low, high = np.quantile(rng.choice(values, (DRAWS, len(values))).mean(1), [0.025, 0.975])
+def _interval(values: np.ndarray, group: np.ndarray) -> str:
+    """Mean of values (B,) and its interval, whole groups being drawn anew."""
+    numbers, place = np.unique(group, return_inverse=True)
+    total, count = np.bincount(place, values), np.bincount(place)
+    drawn = np.random.default_rng(0).integers(0, len(numbers), (DRAWS, len(numbers)))
+    low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), [0.025, 0.975])
     return f"{values.mean():.2f} ({low:.2f} to {high:.2f})"
 
 

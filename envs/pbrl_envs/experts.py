@@ -36,6 +36,8 @@ def find_expert(env: gym.Env) -> Expert | None:
     `expert_own`, the entries of the observation that are the robot's own, it can also pursue other goals.
     """
     task: Any = env.unwrapped
+    if len(env.observation_space.shape or ()) != 1:
+        return None  # experts read numbers, not pictures of them
     if hasattr(task, "expert_action"):
         return Expert(task.expert_action, getattr(task, "expert_own", None))
     if type(task).__module__.startswith("metaworld.envs."):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.collect_command import CUT_KEYS, check_keys, compose, cut_plan, describe_counts, say, words
 from pbrl.commands.values import required, whole_number, yes_or_no
 from pbrl.errors import UserError
+
+if TYPE_CHECKING:
+    from pbrl.data.segment_files import Shape
 
 KEYS = {
     "pairs": ("annotator", "clip"),
@@ -101,8 +104,8 @@ def _minari(name: str, out: Path, parsed: Arguments, about: dict[str, Any], conf
     return assemble(out, about, episodes, source, plan, labels, {}, config.teacher, say)
 
 
-def _sizes(about: dict[str, Any]) -> tuple[int, int] | None:
-    """Numbers in an observation and in an action of the environment, where one was named."""
+def _sizes(about: dict[str, Any]) -> tuple[Shape, Shape] | None:
+    """Shapes of an observation and of an action of the environment, where one was named."""
     if about["env"] is None:
         return None
     from omegaconf import OmegaConf
@@ -110,6 +113,6 @@ def _sizes(about: dict[str, Any]) -> tuple[int, int] | None:
     from pbrl.config import build
 
     env = build(OmegaConf.create(about["env"]["make"]))
-    sizes = env.observation_space.shape[0], env.action_space.shape[0]
+    sizes = env.observation_space.shape, env.action_space.shape
     env.close()
     return sizes

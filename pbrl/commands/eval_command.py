@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.values import free_name, new_file, number, run_folder, whole_number, yes_or_no
@@ -40,13 +40,15 @@ def main(args: list[str]) -> int:
     episodes = whole_number(parsed, "episodes", 20, 1)
     seed = whole_number(parsed, "seed", 0, 0)
     video, report = yes_or_no(parsed, "video", False), yes_or_no(parsed, "report", False)
-    best_of = whole_number(parsed, "best_of", 1, 1)
-    std = number(parsed, "best_of_std", 0.2, 0, 1)
+    best_of = BestOf(whole_number(parsed, "best_of", 1, 1), number(parsed, "best_of_std", 0.2, 0, 1))
+    if best_of.candidates == 1 and "best_of_std" in parsed.values:
+        raise UserError("best_of_std= spreads the candidates of best_of=N; give that too")
     out = new_file(parsed, "out", path / "eval.json")
 
     try:
-        saved = _load(path, parsed.values.get("checkpoint"), best_of, std, seed)
-        result = _run(saved, out, episodes, seed, video, best_of)
+        from pbrl.training.saved import load_run
+
+        result = _run(load_run(path, parsed.values.get("checkpoint")), out, episodes, seed, video, best_of)
         print(describe(result))
         print(f"written to {out}" + (f", clip in {result['video']}" if video else ""))
         if report:
@@ -56,33 +58,37 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def _load(path: Path, checkpoint: str | None, best_of: int, std: float, seed: int) -> SavedRun:
-    from pbrl.training.saved import load_run
+class BestOf(NamedTuple):
+    """How many candidates each action is the best of, and how far they spread."""
 
-    saved = load_run(path, checkpoint)
-    if best_of == 1:
-        return saved
-    import torch
+    candidates: int
+    std: float
 
-    from pbrl.policies import best_of as best_of_candidates
+    def acting(self, saved: SavedRun, seed: int) -> SavedRun:
+        """The run as it acts with a choice, each time from the same random numbers."""
+        if self.candidates == 1:
+            return saved
+        import torch
 
-    if saved.policy is None or saved.reference is None:
-        raise UserError(
-            f"best_of={best_of} needs a policy learned relative to another, as by method=cpl_kl; leave it out"
-        )
-    rng = torch.Generator().manual_seed(seed)
-    options: dict[str, Any] = {"candidates": best_of, "std": std, "rng": rng}
-    return replace(saved, act=partial(best_of_candidates, saved.policy, saved.reference, **options))
+        from pbrl.policies import best_of
+
+        if saved.policy is None or saved.reference is None:
+            needs = "needs a policy learned relative to another, as by method=cpl_kl; leave it out"
+            raise UserError(f"best_of={self.candidates} {needs}")
+        options = {**self._asdict(), "rng": torch.Generator().manual_seed(seed)}
+        return replace(saved, act=partial(best_of, saved.policy, saved.reference, **options))
 
 
-def _run(saved: SavedRun, out: Path, episodes: int, seed: int, video: bool, best_of: int) -> dict[str, Any]:
+def _run(saved: SavedRun, out: Path, episodes: int, seed: int, video: bool, best_of: BestOf) -> dict[str, Any]:
     from pbrl.training.run_dir import write_json
     from pbrl.training.video import film
 
     clip = free_name(saved.path / "videos" / "policy.mp4") if video else None
     if clip is not None:  # first: where nothing renders, nobody waits for all the episodes to learn it
-        film(clip, saved.make_env, saved.act, seed=seed)
-    result = {"run": str(saved.path), "best_of": best_of, **evaluate(saved, episodes, seed)}
+        film(clip, saved.make_env, best_of.acting(saved, seed).act, seed=seed)
+    result = {"run": str(saved.path), **evaluate(best_of.acting(saved, seed), episodes, seed)}
+    if best_of.candidates > 1:
+        result |= {"best_of": best_of.candidates, "best_of_std": best_of.std}
     result["video"] = str(clip) if clip else None
     write_json(out, result)
     return result
@@ -119,7 +125,7 @@ def evaluate(saved: SavedRun, episodes: int, seed: int) -> dict[str, Any]:
         r = correlation(saved.reward(obs, actions), true_reward)
     return {
         "policy": saved.source,
-        "env_steps": saved.step,
+        "updates" if saved.offline else "env_steps": saved.step,
         "episodes": episodes,
         "seed": seed,
         **measured.row(),
@@ -138,4 +144,6 @@ def describe(result: dict[str, Any]) -> str:
     if result["reward_correlation"] is not None:
         parts.append(f"correlation of learned and true reward {result['reward_correlation']:.2f}")
     episodes = f"{result['episodes']} episode" + ("s" if result["episodes"] > 1 else "")
-    return f"{', '.join(parts)}  ({episodes}, {result['policy']} of step {result['env_steps']})"
+    return (
+        f"{', '.join(parts)}  ({episodes}, {result['policy']} of step {result.get('env_steps', result.get('updates'))})"
+    )

@@ -96,8 +96,7 @@ def _train(run: OnlineRun | OfflineRun) -> int:
 
 def _kind(run: OnlineRun | OfflineRun) -> str:
     """What the labels of a data set follow: a method that learns from one kind may fail on another."""
-    data = getattr(run, "data", None)
-    return f" ({data.label})" if data is not None else ""
+    return f" ({run.kind})" if hasattr(run, "kind") else ""
 
 
 def make_report(path: Path) -> Report | None:

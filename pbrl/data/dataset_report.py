@@ -39,7 +39,7 @@ def format_report(report: dict[str, Any]) -> str:
         "",
     ]
     lines += _table(("split", "episodes", "segments"), [(s, *v.values()) for s, v in report["splits"].items()])
-    header = ("source", "episodes", "length", "return", "success", "segments", *report["scores"])
+    header = ("source", "episodes", "length", "return", "per step", "success", "segments", *report["scores"])
     lines += ["", *_table(header, [_source_row(name, v) for name, v in report["sources"].items()])]
     rows = [(name, v["mean"], v["std"], v["min"], v["max"]) for name, v in report["scores"].items()]
     lines += ["", *_table(("score of a segment", "mean", "std", "min", "max"), rows)]
@@ -66,6 +66,7 @@ def _source(data: Dataset, number: int) -> dict[str, Any]:
         "length": float(np.mean([len(e) for e in episodes])) if episodes else None,
         "return_mean": float(np.mean(returns)) if episodes else None,
         "return_std": float(np.std(returns)) if episodes else None,
+        "reward_per_step": sum(returns) / sum(map(len, episodes)) if episodes else None,
         "success_rate": float(np.mean(successes)) if successes else None,
         "segments": int(mine.sum()),
         "scores": {name: float(v[mine].mean()) if mine.any() else None for name, v in data.scores.items()},
@@ -75,7 +76,16 @@ def _source(data: Dataset, number: int) -> dict[str, Any]:
 def _source_row(name: str, v: dict[str, Any]) -> tuple[Any, ...]:
     returns = "" if v["return_mean"] is None else f"{v['return_mean']:.1f} ± {v['return_std']:.1f}"
     success = "" if v["success_rate"] is None else f"{v['success_rate']:.0%}"
-    return (name, v["episodes"], v["length"], returns, success, v["segments"], *v["scores"].values())
+    return (
+        name,
+        v["episodes"],
+        v["length"],
+        returns,
+        v["reward_per_step"],
+        success,
+        v["segments"],
+        *v["scores"].values(),
+    )
 
 
 def _spread(values: np.ndarray) -> dict[str, float | None]:

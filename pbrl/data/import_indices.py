@@ -9,7 +9,7 @@ import numpy as np
 
 from pbrl.data.import_pairs import check_sizes, make_segments, unit_actions, write_answers
 from pbrl.data.label_set_checks import refuse
-from pbrl.data.segment_files import Arrays, SegmentPairs, read_arrays, require
+from pbrl.data.segment_files import Arrays, SegmentPairs, Shape, read_arrays, require
 from pbrl.errors import UserError
 from pbrl.files import require_new
 from pbrl.types import Segments
@@ -29,7 +29,7 @@ def import_indices(
     annotator: str,
     clip: bool,
     drop: bool,
-    sizes: tuple[int, int] | None = None,
+    sizes: tuple[Shape, Shape] | None = None,
 ) -> dict[str, Any]:
     """A label set from an npz with D4RL's arrays and three files of plain arrays; returns its meta.json.
 

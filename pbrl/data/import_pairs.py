@@ -12,7 +12,7 @@ import torch
 import pbrl
 from pbrl.data.label_set_checks import COLUMNS, FORMAT, VERSION, check_types, check_values, count_rows, refuse
 from pbrl.data.label_sets import write_label_set
-from pbrl.data.segment_files import Arrays, SegmentPairs, read_arrays, require
+from pbrl.data.segment_files import Arrays, SegmentPairs, Shape, read_arrays, require
 from pbrl.errors import UserError
 from pbrl.files import require_new
 from pbrl.types import Segments
@@ -25,7 +25,7 @@ def import_pairs(
     *,
     annotator: str,
     clip: bool,
-    sizes: tuple[int, int] | None = None,
+    sizes: tuple[Shape, Shape] | None = None,
 ) -> dict[str, Any]:
     """An npz of `obs_1, obs_2, action_1, action_2, label` as a label set; returns its meta.json.
 
@@ -81,14 +81,12 @@ def unit_actions(actions: np.ndarray, name: str, where: Path, clip: bool) -> np.
     return actions
 
 
-def check_sizes(
-    obs: tuple[int, ...], actions: tuple[int, ...], sizes: tuple[int, int] | None, where: Path | str
-) -> None:
+def check_sizes(obs: Shape, actions: Shape, sizes: tuple[Shape, Shape] | None, where: Path | str) -> None:
     """Refuses numbers of another environment than the one that was named."""
-    if sizes is not None and (obs, actions) != ((sizes[0],), (sizes[1],)):
+    if sizes is not None and (obs, actions) != sizes:
         raise UserError(
             f"{where} has observations of shape {obs} and actions of shape {actions}, "
-            f"the environment has ({sizes[0]},) and ({sizes[1]},)"
+            f"the environment has {sizes[0]} and {sizes[1]}"
         )
 
 
@@ -138,6 +136,8 @@ def _check_shapes(arrays: Arrays, where: Path) -> None:
                 wanted = "A" if name == "action" else "O"
                 raise UserError(f"{where}: {name}_{number} has shape {array.shape}, expected ({n}, T, {wanted})")
     steps = {name: arrays[name].shape[1] for name in ("obs_1", "obs_2", "action_1", "action_2")}
+    if 0 in steps.values():
+        raise UserError(f"{where}: segments have no steps, expected at least 1")
     if len(set(steps.values())) > 1:
         found = ", ".join(f"{name} {t}" for name, t in steps.items())
         raise UserError(f"{where}: steps differ ({found}), expected as many observations as actions on both sides")

@@ -66,7 +66,8 @@ def write_minari(data: Dataset, dataset_id: str, root: Path | None) -> Path:
     minari = _minari()
     if not ID.fullmatch(dataset_id):
         raise UserError(f"id={dataset_id}: expected [NAMESPACE/]NAME-vNUMBER, as point/mixed-v0")
-    out = (root or minari.storage.get_dataset_path()) / dataset_id
+    # Absolute: Minari's folder is pointed elsewhere below while it writes.
+    out = (root or minari.storage.get_dataset_path()).resolve() / dataset_id
     with new_folder(out) as folder:
         with _storage_in(folder / "made"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about authors and links that were not given

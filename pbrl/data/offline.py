@@ -49,7 +49,8 @@ class OfflineData:
     what was paid for.
     """
 
-    label: str  # what the labels follow: "return", "regret_mc", ...; "human" or "unknown" for label sets
+    label: str  # what the labels follow: "return", "regret_mc", ...; "human", "mixed" or "unknown" in label sets
+    sha256: str  # of the files
     segments: Segments  # N
     episodes: list[Episode]
     pairs: Pairs  # to train on; rows of `segments`

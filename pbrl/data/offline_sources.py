@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from pbrl.losses import preference_accuracy
 from pbrl.types import Comparisons, Segments
 
 PAIRS = ("fixed", "dense")
+UNNAMED = "imported"  # the annotator of `pbrl data import` where none is named
 PREFERRED = ("regret_mc", "regret_critic", "return")  # which labels are taken where none are named
 
 
@@ -40,6 +44,10 @@ def load_offline(
     if is_dataset(path):
         dataset = load_dataset(path)
         _check_env(path, dataset.meta, env)
+        if pairs == "dense" and heldout:
+            raise UserError(
+                f"feedback.heldout={heldout}: comparisons are put aside, and pairs=dense lists none; expected 0"
+            )
         return _from_dataset(dataset, label, budget, pairs, heldout, rng)
     labels = load_label_set(path)
     _check_env(path, labels.meta, env)
@@ -75,6 +83,7 @@ def _from_dataset(
     test, ceiling = _test(dataset, label)
     return OfflineData(
         label=label,
+        sha256=_sha256(dataset.meta),
         segments=segments,
         episodes=[e for e, there in zip(dataset.episodes, in_training, strict=True) if there],
         pairs=kept,
@@ -104,6 +113,7 @@ def _from_label_set(
     kept, validation = _held_out(paid, segments, heldout, rng)
     return OfflineData(
         label=_who(labels.meta),
+        sha256=_sha256(labels.meta),
         segments=segments,
         episodes=[_episode(segments, i) for i in range(len(segments))],
         pairs=kept,
@@ -144,7 +154,7 @@ def _test(dataset: Dataset, label: str) -> tuple[Comparisons | None, float | Non
         return None, None
     left, right = (torch.from_numpy(dataset.scores[label][side[rows]]) for side in (c.left, c.right))
     ceiling = preference_accuracy(left, right, torch.from_numpy(c.prefers_right[rows]))
-    return dataset.compare(label, "test"), float(ceiling)
+    return dataset.compare(label, "test"), None if math.isnan(ceiling) else float(ceiling)
 
 
 def _held_out(paid: Pairs, segments: Segments, share: float, rng: torch.Generator) -> tuple[Pairs, Comparisons | None]:
@@ -170,8 +180,16 @@ def _episode(segments: Segments, row: int) -> Episode:
 
 def _who(meta: dict[str, Any]) -> str:
     """Scripted answers of a run follow the return; those of people follow what people follow."""
-    scripted = [name.startswith("scripted:") for name in meta["annotators"]]
-    return "return" if all(scripted) else "human" if not any(scripted) else "mixed"
+    kinds = {
+        "return" if name.startswith("scripted:") else "unknown" if name == UNNAMED else "human"
+        for name in meta["annotators"]
+    }
+    return kinds.pop() if len(kinds) == 1 else "mixed"
+
+
+def _sha256(meta: dict[str, Any]) -> str:
+    """One hash of all files of a set."""
+    return hashlib.sha256(json.dumps(meta["sha256"], sort_keys=True).encode()).hexdigest()
 
 
 def _check_env(path: Path, meta: dict[str, Any], env: str) -> None:

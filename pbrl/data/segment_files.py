@@ -24,6 +24,7 @@ from pbrl.types import Segments
 SEGMENT_ARRAYS = tuple(f.name for f in dataclasses.fields(Segments))
 SIDES = ("left", "right")
 Arrays = dict[str, np.ndarray]
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pbrl.data.episodes import Episode
 from pbrl.data.offline import OfflineData
 from pbrl.losses import discounted_sum
-from pbrl.methods.learner import Learner, adam, descend
+from pbrl.methods.learner import Learner, adam, descend, whole_numbers
 from pbrl.policies import Policy
 from pbrl.types import Segments
 
@@ -30,11 +30,16 @@ class BC(Learner):
         super().__init__(**common)
         if not 0 < top <= 1:
             raise ValueError(f"method.learner.top={top}: expected a share in (0, 1]")
+        whole_numbers(batch_size=batch_size)
         self.batch_size = batch_size
         self.optimizers["policy"] = adam(self.policy.parameters(), lr)
         episodes = best_episodes(self.data, top)
         self._obs = torch.from_numpy(np.concatenate([e.obs[:-1] for e in episodes]))
         self._actions = torch.from_numpy(np.concatenate([e.actions for e in episodes]))
+
+    @property
+    def reads_labels(self) -> bool:
+        return False
 
     def _update(self) -> dict[str, float]:
         rows = torch.randint(len(self._obs), (self.batch_size,), generator=self.rng)
@@ -46,10 +51,16 @@ class BC(Learner):
 
 
 def best_episodes(data: OfflineData, top: float) -> list[Episode]:
-    """The share `top` of the training episodes with the highest true return, at least one."""
+    """The share `top` of the training episodes with the highest true return, at least one.
+
+    An episode that ended earns nothing more; one that was cut, as collecting cuts them after a success, is taken to go
+    on as it went, or a quick success would count for less than a long failure.
+    """
     if top == 1:
         return data.episodes
-    returns = np.array([e.true_reward.sum(dtype=np.float64) for e in data.episodes])
+    longest = max(map(len, data.episodes))
+    steps = [len(e) if e.terminated else longest for e in data.episodes]
+    returns = np.array([e.true_reward.mean(dtype=np.float64) * n for e, n in zip(data.episodes, steps, strict=True)])
     if np.isnan(returns).any():
         raise ValueError("method.learner.top below 1 ranks episodes by true return, which this data does not have")
     best = np.argsort(-returns, kind="stable")[: max(1, round(top * len(returns)))]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pbrl.losses import cpl_loss, discounted_sum, preference_accuracy, ranked_cpl_loss
 from pbrl.methods.bc import bc_loss
-from pbrl.methods.learner import Learner, adam, descend, share_of
+from pbrl.methods.learner import Learner, adam, descend, share_of, whole_numbers
 from pbrl.policies import Policy
 from pbrl.types import Segments
 
@@ -53,9 +53,12 @@ class CPL(Learner):
         super().__init__(policy=policy, **common)
         if not 0 < bias <= 1:
             raise ValueError(f"method.learner.bias={bias}: expected lambda in (0, 1]")
+        if kl and not 0 < bc_share < 1:
+            raise ValueError(f"method.learner.bc_share={bc_share}: with kl, expected a share above 0 and below 1")
         self.alpha, self.bias, self.gamma, self.bc_weight = alpha, bias, gamma, bc_weight
         self.bc_updates = share_of(self.steps, bc_share, "bc_share")
         self.warmup = share_of(self.steps, warmup_share, "warmup_share")
+        whole_numbers(batch_size=batch_size)
         self.lr, self.lr_factor, self.batch_size = lr, lr_factor, batch_size
         self.reference: Policy | None = None
         if kl:
@@ -114,5 +117,7 @@ class CPL(Learner):
             group["lr"] = self.lr * self.lr_factor * warm
 
     @torch.no_grad()
-    def score(self, segments: Segments) -> Tensor:
+    def score(self, segments: Segments) -> Tensor | None:
+        if self.reference is not None and self.updates <= self.bc_updates:
+            return None  # nothing to compare with yet
         return self._score(self.policy.log_prob(segments.obs[:, :-1], segments.actions), segments)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pbrl.agents.iql import IQL, Batch
 from pbrl.data.offline import Transitions
 from pbrl.losses import bradley_terry_loss, expectile_square, preference_accuracy
-from pbrl.methods.learner import Learner
+from pbrl.methods.learner import Learner, whole_numbers
 from pbrl.types import Segments
 
 
@@ -35,6 +35,7 @@ class IPL(Learner):
         self, *, regulariser: float, pairs: int, batch_size: int, iql: Callable[..., IQL], **common: Any
     ) -> None:
         super().__init__(**common)
+        whole_numbers(pairs=pairs, batch_size=batch_size)
         self.regulariser, self.pairs, self.batch_size = regulariser, pairs, batch_size
         self.iql = iql(policy=self.policy, policy_steps=self.steps, rng=self.rng)
         self.optimizers["iql"] = self.iql.optimizer

@@ -36,6 +36,11 @@ class Learner(nn.Module):
         self.policy = policy(obs_shape=self.obs_shape, action_size=self.action_size, rng=rng)
         self.policy.observe(data.observations)
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether labels have any part in what it learns."""
+        return True
+
     def require_vectors(self) -> int:
         """O; for methods with parts that do not read images."""
         if len(self.obs_shape) != 1:
@@ -86,6 +91,13 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
     loss.backward()
     optimizer.step()
     return float(loss.detach())
+
+
+def whole_numbers(**values: int | None) -> None:
+    """Each must be at least 1."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"method.learner.{name}={value}: expected a whole number of at least 1")
 
 
 def share_of(steps: int, share: float, name: str) -> int:

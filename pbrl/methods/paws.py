@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pbrl.losses import preference_accuracy
-from pbrl.methods.learner import Learner, adam, descend, share_of
+from pbrl.methods.bc import bc_loss
+from pbrl.methods.learner import Learner, adam, descend, share_of, whole_numbers
 from pbrl.methods.partial_return import PartialReturn
 from pbrl.types import Segments
 
@@ -47,6 +48,7 @@ class PAWS(Learner):
         super().__init__(**common)
         if not 0 < sample_share <= 1:
             raise ValueError(f"method.learner.sample_share={sample_share}: expected a share in (0, 1]")
+        whole_numbers(check_every=check_every, pairs=pairs, batch_size=batch_size)
         self.model = model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
         self.model.observe(self.data.observations)
         self.advantage_updates = share_of(self.steps, advantage_share, "advantage_share")
@@ -66,20 +68,19 @@ class PAWS(Learner):
         # Drawing segments by their weight is weighted cloning with less variance than weighing uniform draws.
         rows = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=self.rng)
         segments = self.data.segments[rows]
-        log_prob = self.policy.log_prob(segments.obs[:, :-1], segments.actions)
-        loss = -(log_prob * segments.mask).sum() / segments.mask.sum()
-        return {"train/loss": descend(self.optimizers["policy"], loss)}
+        return {"train/loss": descend(self.optimizers["policy"], bc_loss(self.policy, segments))}
 
     def _update_model(self) -> dict[str, float]:
         comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
         metrics = {f"reward/{k}": v for k, v in self.model.update(comparisons).items()}
         held = self.data.validation
-        if held is not None and (self.updates + 1) % self.check_every == 0:
+        due = (self.updates + 1) % self.check_every == 0 or self.updates + 1 == self.advantage_updates
+        if held is not None and due:
             accuracy = float(preference_accuracy(self.score(held.left), self.score(held.right), held.prefers_right))
             if accuracy > self.best["accuracy"]:
                 weights = {k: v.clone() for k, v in self.model.state_dict().items()}
                 self.best = {"accuracy": accuracy, "weights": weights}
-            metrics["reward/heldout_accuracy"] = accuracy
+            metrics["reward/validation_accuracy"] = accuracy
         return metrics
 
     @torch.no_grad()

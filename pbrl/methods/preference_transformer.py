@@ -28,7 +28,7 @@ class PreferenceTransformer(nn.Module):
         head: see above.
         width, attention_heads, blocks, dropout: of the transformer.
         max_steps: longest segment, in steps.
-        lr, warmup, cosine_updates: AdamW from lr / 10 up to lr over `warmup` updates, then along a cosine to lr / 10.
+        lr: of AdamW.
         rng: weights and dropout.
     """
 
@@ -46,8 +46,6 @@ class PreferenceTransformer(nn.Module):
         dropout: float,
         max_steps: int,
         lr: float,
-        warmup: int,
-        cosine_updates: int,
         rng: torch.Generator,
     ) -> None:
         super().__init__()
@@ -68,12 +66,9 @@ class PreferenceTransformer(nn.Module):
         else:
             self.mlp = nn.Sequential(linear(width, 128, rng), nn.ReLU(), linear(128, 1, rng))
         self.register_buffer("window", torch.zeros((), dtype=torch.long))  # longest segment trained on, in steps
-        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
-        self.lr, self.warmup, self.cosine_updates = lr, warmup, cosine_updates
         self.optimizer = torch.optim.AdamW(self.parameters(), lr=lr, fused=True)
 
     window: Tensor
-    updates: Tensor
 
     def observe(self, obs: np.ndarray) -> None:
         """Adds observations (M, O) to the input statistics."""
@@ -105,13 +100,11 @@ class PreferenceTransformer(nn.Module):
 
     def update(self, comparisons: Comparisons) -> dict[str, float]:
         self.window.clamp_(min=comparisons.left.steps)
-        self._set_lr()
         left, right = self.score(Segments.cat([comparisons.left, comparisons.right])).chunk(2, dim=1)
         loss = bradley_terry_loss(left, right, comparisons.prefers_right)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self.updates += 1
         accuracy = preference_accuracy(left.detach()[0], right.detach()[0], comparisons.prefers_right)
         return {"loss": float(loss.detach()), "accuracy": float(accuracy)}
 
@@ -128,16 +121,6 @@ class PreferenceTransformer(nn.Module):
             for i, m in ((i, mask[i : i + BLOCK]) for i in range(0, length, BLOCK))
         ]
         return torch.cat(parts).numpy()
-
-    def _set_lr(self) -> None:
-        done = int(self.updates) + 1
-        if done <= self.warmup:
-            factor = 0.1 + 0.9 * done / self.warmup
-        else:
-            share = min(1.0, (done - self.warmup) / max(self.cosine_updates - self.warmup, 1))
-            factor = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * factor
 
 
 class _Block(nn.Module):

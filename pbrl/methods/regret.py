@@ -11,13 +11,18 @@ from torch import Tensor
 
 from pbrl.agents.iql import IQL, Batch
 from pbrl.data.offline import Transitions
-from pbrl.methods.learner import Learner
+from pbrl.methods.learner import Learner, whole_numbers
 from pbrl.methods.partial_return import PartialReturn
 from pbrl.types import Segments
 
 
 class Regret(Learner):
-    """A reward whose negated regret sum r + V(s_T) - V(s_0) explains the comparisons (Knox et al. 2024).
+    """A reward whose negated regret explains the comparisons (Knox et al. 2024).
+
+        sum_t r(s_t, a_t) + gamma V(s_{t+1}) - V(s_t)
+
+    The sum of one-step advantages, 0 where all is done best; with gamma 1 it is sum r + V(s_T) - V(s_0). It has the
+    critics' own discount, or a constant (1 - gamma) V per step would turn it back into a return.
 
     Each update is one step of the reward, with V of the critics held, and one step of IQL on the present reward; the
     two are solved together, since V belongs to the reward that is being learned. V starts near 0, where regret is the
@@ -40,6 +45,7 @@ class Regret(Learner):
         **common: Any,
     ) -> None:
         super().__init__(**common)
+        whole_numbers(pairs=pairs, batch_size=batch_size)
         self.pairs, self.batch_size = pairs, batch_size
         self.model = model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
         if self.model.crop is not None:
@@ -62,9 +68,11 @@ class Regret(Learner):
 
     @torch.no_grad()
     def value_gain(self, segments: Segments) -> Tensor:
-        """(N,) V(s_T) - V(s_0); an end of the MDP has value 0."""
-        start, end = (self.iql.v(self.iql.norm(segments.obs[:, i]))[0, :, 0] for i in (0, -1))
-        return end * (1 - segments.terminated.amax(1)) - start
+        """(N,) sum of gamma V(s_{t+1}) - V(s_t) over real steps; an end of the MDP has value 0."""
+        n, nodes = segments.obs.shape[:2]
+        value = self.iql.v(self.iql.norm(segments.obs.flatten(0, 1))).view(n, nodes)
+        after = self.iql.gamma * (1 - segments.terminated) * value[:, 1:]
+        return ((after - value[:, :-1]) * segments.mask).sum(1)
 
     @torch.no_grad()
     def score(self, segments: Segments) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pbrl.methods.bc import bc_loss, log_likelihood
-from pbrl.methods.learner import Learner, adam, descend, share_of
+from pbrl.methods.learner import Learner, adam, descend, share_of, whole_numbers
 from pbrl.types import Segments
 
 
@@ -26,6 +26,7 @@ class SFT(Learner):
     def __init__(self, *, bc_share: float, batch_size: int, lr: float, **common: Any) -> None:
         super().__init__(**common)
         self.bc_updates = share_of(self.steps, bc_share, "bc_share")
+        whole_numbers(batch_size=batch_size)
         self.batch_size, self.lr = batch_size, lr
         self.optimizers["policy"] = adam(self.policy.parameters(), lr)
 

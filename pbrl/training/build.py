@@ -139,8 +139,9 @@ def check(config: DictConfig) -> None:
     for key, valid in choices.items():
         if (value := OmegaConf.select(config, key)) not in valid:
             raise UserError(f"{key}={value}: valid are {', '.join(valid)}")
-    if config.data is not None:
-        raise UserError(f"data={config.data}: method={config.method.name} learns online; leave data= out")
+    for key in ("data", "feedback.label", "feedback.pairs", "evaluation.window"):
+        if (value := OmegaConf.select(config, key)) is not None:
+            raise UserError(f"{key}={value}: method={config.method.name} learns online; leave {key}= out")
     for group in ("agent", "teacher", "queries"):
         if "_target_" not in config[group]:
             raise UserError(f"{group}={config[group].get('name')} is for offline methods; valid: {_valid(group)}")

@@ -28,11 +28,11 @@ from pbrl.training.progress import Progress
 from pbrl.training.run_dir import RunDir, versions, write_json
 
 PROGRESS = (
-    *("time/total_updates", "time/ups", "time/time_elapsed"),
+    *("time/total_updates", "time/updates_per_s", "time/time_elapsed"),
     *("train/bc_loss", "train/loss", "train/accuracy", "train/critic_loss", "train/v_loss", "train/actor_loss"),
     *("train/q_mean", "train/reward_square"),
-    *("reward/loss", "reward/accuracy", "reward/heldout_accuracy"),
-    *("heldout/loss", "heldout/accuracy"),
+    *("reward/loss", "reward/accuracy", "reward/validation_accuracy"),
+    *("validation/loss", "validation/accuracy", "test/loss", "test/accuracy"),
 )
 
 
@@ -55,26 +55,27 @@ class OfflineRun:
         self.evaluations: list[dict[str, Any]] = []
         self.sums: dict[str, list[float]] = defaultdict(list)  # of the metrics since the last row of progress.csv
         self.reward_updates = 0
-        self.wall_s = 0.0
+        self.wall_s, self.update_s = 0.0, 0.0  # in all, and in updates alone
         self._log: RunLog | None = None
         self._interrupted = False
 
     def train(self) -> bool:
         """Runs to the end; False if Ctrl-C ended it early (after saving)."""
-        started, first = time.monotonic() - self.wall_s, self.learner.updates
+        started = time.monotonic() - self.wall_s
         with StopOnInterrupt(self.interrupt), Progress(self.config.steps) as progress:
             if not self.evaluations:
                 self._evaluate()
             while self.learner.updates < self.config.steps and not self._interrupted:
-                metrics = self.learner.update()
-                self._note(metrics)
+                before = time.monotonic()
+                self._note(self.learner.update())
+                self.update_s += time.monotonic() - before
                 self.wall_s = time.monotonic() - started
                 over = self.learner.updates == self.config.steps  # the end is evaluated, logged and saved, due or not
                 if self._is_due(self.config.evaluation.every) or over:
                     self._evaluate()
                 if self._is_due(self.config.log_every) or over:
-                    self._write_progress((self.learner.updates - first) / (time.monotonic() - started))
-                    progress.update(self.learner.updates, self.evaluations[-1]["return_mean"], self.data.labels)
+                    self._write_progress()
+                    progress.update(self.learner.updates, self.evaluations[-1]["return_mean"], self.labels)
                 if self._is_due(self.config.checkpoint.every) or self._interrupted or over:
                     self.checkpoints.save(self.learner.updates, self.state_dict())
         complete = self.learner.updates >= self.config.steps
@@ -85,6 +86,16 @@ class OfflineRun:
     @property
     def step(self) -> int:
         return self.learner.updates
+
+    @property
+    def labels(self) -> int:
+        """What the method was paid for; none where it reads none."""
+        return self.data.labels if self.learner.reads_labels else 0
+
+    @property
+    def kind(self) -> str:
+        """What it learned from, in a word."""
+        return self.data.label if self.learner.reads_labels else "none read"
 
     @property
     def last_evaluation(self) -> dict[str, Any]:
@@ -106,18 +117,21 @@ class OfflineRun:
         self._interrupted = True
 
     def heldout(self) -> dict[str, float]:
-        """Loss and accuracy of the method's preference model on comparisons it was not trained on."""
-        held = self.data.test if self.data.test is not None else self.data.validation
-        if held is None:
-            return {}
+        """Loss and accuracy of the method's preference model on comparisons it was not trained on, if it has one.
+
+        Of the test split; and of the validation split, which a method may have stopped by.
+        """
         self.learner.eval()
-        left, right = self.learner.score(held.left), self.learner.score(held.right)
-        if left is None or right is None:
-            return {}
-        return {
-            "heldout/loss": float(bradley_terry_loss(left[None], right[None], held.prefers_right)),
-            "heldout/accuracy": float(preference_accuracy(left, right, held.prefers_right)),
-        }
+        metrics: dict[str, float] = {}
+        for name, held in (("validation", self.data.validation), ("test", self.data.test)):
+            if held is None:
+                continue
+            left, right = self.learner.score(held.left), self.learner.score(held.right)
+            if left is None or right is None:
+                continue
+            metrics[f"{name}/loss"] = float(bradley_terry_loss(left[None], right[None], held.prefers_right))
+            metrics[f"{name}/accuracy"] = float(preference_accuracy(left, right, held.prefers_right))
+        return {k: v for k, v in metrics.items() if not math.isnan(v)}  # an accuracy over ties alone is none
 
     def _is_due(self, every: int) -> bool:
         return self.learner.updates % every == 0
@@ -128,10 +142,10 @@ class OfflineRun:
             if not math.isnan(value):  # an accuracy over ties alone is none
                 self.sums[name].append(value)
 
-    def _write_progress(self, ups: float) -> None:
+    def _write_progress(self) -> None:
         metrics = {
             "time/total_updates": self.learner.updates,
-            "time/ups": round(ups, 1),
+            "time/updates_per_s": self._updates_per_s(),
             "time/time_elapsed": round(self.wall_s, 1),
         }
         metrics |= {name: sum(values) / len(values) for name, values in self.sums.items()}
@@ -141,7 +155,7 @@ class OfflineRun:
     def _evaluate(self) -> None:
         row = {
             "env_steps": 0,
-            "labels": self.data.labels,
+            "labels": self.labels,
             **self.evaluator(self.learner.act).row(),
             "wall_s": round(self.wall_s, 1),
             "updates": self.learner.updates,
@@ -154,28 +168,30 @@ class OfflineRun:
         from safetensors.torch import save_file
 
         weights = {name: value.contiguous() for name, value in self.learner.state_dict().items()}
-        with replacing(self.run.offline_policy) as partial_file:
-            save_file(_under(weights, ("policy.", "reference.")), str(partial_file))
-        if reward := _under(weights, ("model.",)):
-            with replacing(self.run.reward) as partial_file:
-                save_file({k.removeprefix("model."): v for k, v in reward.items()}, str(partial_file))
+        policy = {k: v for k, v in weights.items() if k.startswith(("policy.", "reference."))}
+        reward = {k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")}
+        for file, content in ((self.run.offline_policy, policy), (self.run.reward, reward)):
+            if content:
+                with replacing(file) as partial_file:
+                    save_file(content, str(partial_file))
         self.log.close()
         write_json(self.run.summary, self._summary(status))
 
     def _summary(self, status: str) -> dict[str, Any]:
         config, data, last = self.config, self.data, self.evaluations[-1]
-        best = best_window(self.evaluations[1:] or self.evaluations, config.evaluation.window)
+        best, heldout = best_window(self.evaluations[1:], config.evaluation.window), self.heldout()
         return {
             "env": config.env.name,
             "method": config.method.name,
             "agent": config.method.learner._target_.rsplit(".", 1)[-1],
-            "teacher": data.label,
+            "teacher": "none",
             "seed": config.seed,
             "status": status,
             "env_steps": 0,
             "updates": self.learner.updates,
-            "labels": data.labels,
-            "label": data.label,
+            "labels": self.labels,
+            "label": self.kind,
+            "data_sha256": data.sha256,
             "pairs": config.feedback.pairs,
             "final_return": last["return_mean"],
             "final_success": last["success_rate"],
@@ -183,36 +199,46 @@ class OfflineRun:
             "best_window_return": best["return_mean"],
             "best_window_success": best["success_rate"],
             "window": config.evaluation.window,
-            "reward_accuracy": self.heldout().get("heldout/accuracy"),
+            "reward_accuracy": heldout.get("test/accuracy"),
+            "validation_accuracy": heldout.get("validation/accuracy"),
             "accuracy_ceiling": data.ceiling,
             "reward_updates": self.reward_updates,
             "parameters": sum(p.numel() for p in self.learner.parameters() if p.requires_grad),
             "wall_s": round(self.wall_s, 1),
-            "updates_per_s": round(self.learner.updates / self.wall_s, 1) if self.wall_s else 0.0,
+            "updates_per_s": self._updates_per_s(),
             "versions": versions(config.threads),
         }
+
+    def _updates_per_s(self) -> float:
+        return round(self.learner.updates / self.update_s, 1) if self.update_s else 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "learner": self.learner.checkpoint(),
+            "data_sha256": self.data.sha256,
             "evaluations": self.evaluations,
             "sums": dict(self.sums),
             "reward_updates": self.reward_updates,
             "wall_s": self.wall_s,
+            "update_s": self.update_s,
             "log": self.log.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["data_sha256"] != self.data.sha256:
+            raise UserError(f"data={self.config.data} is not what this run began with; put the old files back")
         self.learner.restore(state["learner"])
         self.evaluations = state["evaluations"]
         self.sums = defaultdict(list, state["sums"])
-        self.reward_updates, self.wall_s = state["reward_updates"], state["wall_s"]
+        self.reward_updates = state["reward_updates"]
+        self.wall_s, self.update_s = state["wall_s"], state["update_s"]
         self.open_log(lengths=state["log"], purge_step=self.learner.updates + 1)
 
 
 def start(config: DictConfig, command: list[str]) -> OfflineRun:
     """A run in a folder of its own; a config that cannot be built leaves no folder behind."""
     check(config)
+    config.data = str(Path(config.data).resolve())  # a run is resumed from anywhere
     folder = RunDir.create(config, command)
     folder.lock()
     try:
@@ -247,6 +273,13 @@ def check(config: DictConfig) -> None:
     for group, why in (("agent", "learns a policy of its own"), ("teacher", "asks nobody"), ("queries", "asks nobody")):
         if "_target_" in (config[group] or {}):
             raise UserError(f"method={name} {why}: it learns from a data set; leave {group}= out")
+    for key, value in config.feedback.items():
+        if value is not None and key not in ("budget", "heldout", "label", "pairs"):
+            raise UserError(
+                f"feedback.{key}={value}: method={name} asks nobody; it takes budget, heldout, label, pairs"
+            )
+    if config.device != "cpu":
+        raise UserError(f"device={config.device}: valid is cpu so far")
     if config.data is None:
         raise UserError(
             f"method={name} learns from a data set: data=DIR, made by `pbrl collect` or `pbrl labels export`"
@@ -269,23 +302,19 @@ def load_data(config: DictConfig, rng: torch.Generator) -> OfflineData:
 
 
 def best_window(evaluations: list[dict[str, Any]], window: int) -> dict[str, float | None]:
-    """The highest mean over `window` evaluations in a row: chosen by the very figure it reports, so never the result.
+    """The highest mean over `window` evaluations in a row, None where there are fewer.
+
+    Chosen by the very figure it reports, so never the result.
 
     Published CPL figures are of this kind (8 evaluations of 25 episodes).
     """
     best: dict[str, float | None] = {}
     for name in ("return_mean", "success_rate"):
         values = [row[name] for row in evaluations]
-        if any(v is None for v in values):
-            best[name] = None
-            continue
-        size = min(window, len(values))
-        best[name] = max(sum(values[i : i + size]) / size for i in range(len(values) - size + 1))
+        means = [values[i : i + window] for i in range(len(values) - window + 1)]
+        known = means and all(v is not None for v in values)
+        best[name] = max(sum(some) / window for some in means) if known else None
     return best
-
-
-def _under(weights: dict[str, torch.Tensor], prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in weights.items() if name.startswith(prefixes)}
 
 
 def _check_spaces(env: Any, learner: Learner) -> None:

@@ -50,7 +50,8 @@ class OnlineRun:
     def train(self) -> bool:
         """Runs to the end; False if Ctrl-C ended it early (after saving)."""
         agent, episodes, feedback = self.parts.agent, self.parts.episodes, self.parts.feedback
-        started, first_step = time.monotonic() - self.wall_s, agent.env_steps
+        begun, first_step = time.monotonic(), agent.env_steps
+        started = begun - self.wall_s
         with StopOnInterrupt(self.interrupt), Progress(self.config.steps) as progress:
             if not self.last_evaluation:
                 self._evaluate()
@@ -74,7 +75,7 @@ class OnlineRun:
                     self._evaluate()
                 if self._is_due("log") or over:
                     self._advance("log", self.config.log_every)
-                    self._write_progress((agent.env_steps - first_step) / (time.monotonic() - started))
+                    self._write_progress((agent.env_steps - first_step) / (time.monotonic() - begun))
                 if self._is_due("checkpoint") or self._interrupted or over:
                     self._advance("checkpoint", self.config.checkpoint.every)
                     self.checkpoints.save(agent.env_steps, self.state_dict())

@@ -119,7 +119,8 @@ def _page(saved: SavedRun, found: Findings) -> str:
     config, last = saved.config, found.evaluations[-1]
     template = Template((Path(__file__).parent / "report_template.html").read_text(encoding="utf-8"))
     env, labels = str(config.env.name), int(last["labels"] or 0)
-    learned = f"after {labels} comparisons" if _learns_from_labels(saved) else "on the true reward"
+    without = "without labels" if saved.offline else "on the true reward"
+    learned = f"after {labels} comparisons" if _learns_from_labels(saved) else without
     facts = [config.method.name, *_who(saved), f"seed {config.seed}", f"{last[_axis(saved)]:,.0f} {_steps(saved)}"]
     if (read_summary(RunDir(saved.path)) or {}).get("status") != "finished":
         facts.append("not finished")
@@ -193,7 +194,9 @@ def _reward_section(found: Findings) -> list[str]:
 
 
 def _learns_from_labels(saved: SavedRun) -> bool:
-    return saved.offline or saved.config.method.model is not None
+    if saved.offline:
+        return bool((read_summary(RunDir(saved.path)) or {}).get("labels"))
+    return saved.config.method.model is not None
 
 
 def _who(saved: SavedRun) -> list[str]:

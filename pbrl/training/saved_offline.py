@@ -40,7 +40,7 @@ def load_offline_run(run: RunDir, config: DictConfig, checkpoint: Path | None) -
         act=policies["policy"].act,
         obs_shape=obs_shape,
         action_size=action_size,
-        reward=_reward(config, run, _under(weights, "model"), obs_shape[0], action_size),
+        reward=_reward(config, checkpoint or run.reward, _under(weights, "model"), obs_shape[0], action_size),
         source=str(file.relative_to(run.path)),
         step=step,
         policy=policies["policy"],
@@ -62,12 +62,12 @@ def _weights(run: RunDir, checkpoint: Path | None) -> tuple[Weights, int]:
     return weights, (read_summary(run) or {}).get("updates", 0)
 
 
-def _reward(config: DictConfig, run: RunDir, weights: Weights, obs_size: int, action_size: int) -> RewardFn | None:
+def _reward(config: DictConfig, file: Path, weights: Weights, obs_size: int, action_size: int) -> RewardFn | None:
     """The reward of single steps, where the method learned one; a transformer's needs the steps before."""
     if not weights:
         return None
     model: Any = build(config.method.learner.model, obs_size=obs_size, action_size=action_size)(rng=torch.Generator())
-    read(run.reward, partial(model.load_state_dict, weights))
+    read(file, partial(model.load_state_dict, weights))
     return getattr(model, "step_reward", None)
 
 

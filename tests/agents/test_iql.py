@@ -22,12 +22,16 @@ def batch(actions, ended=0.0):
     return Batch(torch.zeros(n, 1), actions, torch.zeros(n, 1), torch.full((n,), ended))
 
 
+def value(iql):
+    return float(iql.v(torch.zeros(1, 1)).detach())
+
+
 def test_a_constant_reward_is_worth_its_discounted_sum():
     iql, policy = make(gamma=0.5)
     actions = torch.linspace(-1, 1, 16)[:, None]
     for _ in range(1500):
         iql.update(policy, batch(actions), torch.ones(16))
-    assert float(iql.v(torch.zeros(1, 1))) == pytest.approx(1 / (1 - 0.5), abs=0.05)
+    assert value(iql) == pytest.approx(1 / (1 - 0.5), abs=0.05)
     torch.testing.assert_close(iql.slow_q(batch(actions)), torch.full((16,), 2.0), atol=0.1, rtol=0)
 
 
@@ -36,7 +40,7 @@ def test_nothing_comes_after_the_end():
     actions = torch.linspace(-1, 1, 16)[:, None]
     for _ in range(1000):
         iql.update(policy, batch(actions, ended=1.0), torch.ones(16))
-    assert float(iql.v(torch.zeros(1, 1))) == pytest.approx(1, abs=0.05)
+    assert value(iql) == pytest.approx(1, abs=0.05)
 
 
 def test_the_policy_leans_to_better_actions():
@@ -44,7 +48,7 @@ def test_the_policy_leans_to_better_actions():
     actions = torch.linspace(-1, 1, 32)[:, None]
     for _ in range(1500):
         iql.update(policy, batch(actions, ended=1.0), 2 * actions[:, 0])
-    assert float(policy(torch.zeros(1, 1))) > 0.5  # cloning would be at 0
+    assert float(policy(torch.zeros(1, 1)).detach()) > 0.5  # cloning would be at 0
 
 
 def test_a_higher_expectile_is_more_hopeful():
@@ -54,7 +58,7 @@ def test_a_higher_expectile_is_more_hopeful():
         actions = torch.linspace(-1, 1, 32)[:, None]
         for _ in range(1000):
             iql.update(policy, batch(actions, ended=1.0), actions[:, 0])
-        values.append(float(iql.v(torch.zeros(1, 1))))
+        values.append(value(iql))
     assert values[0] == pytest.approx(0, abs=0.1)  # the mean
     assert 0.3 < values[1] < 1
 

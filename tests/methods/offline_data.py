@@ -31,6 +31,7 @@ def make_data(
     labelled = Pairs(left, right, torch.where(left == right, 0.5, (regret[right] > regret[left]).float()))
     return OfflineData(
         label="regret",
+        sha256="0",
         segments=segments,
         episodes=done,
         pairs=labelled,

@@ -1,10 +1,13 @@
 """BC, %BC, SFT and PAWS: what is cloned, and that cloning less of the bad is closer to the best."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from offline_data import action_error, common, make_data, run
 
+from pbrl.data.episodes import Episode
 from pbrl.methods.bc import BC, best_episodes
 from pbrl.methods.partial_return import PartialReturn
 from pbrl.methods.paws import PAWS, weights_of_share
@@ -29,6 +32,19 @@ def test_percent_bc_clones_the_best_episodes(data):
     learner = bc(data, 0.1)
     run(learner)
     assert action_error(learner) < 0.003
+
+
+def test_an_episode_that_was_cut_goes_on_as_it_went():
+    """Five good steps and a cut are better than eight poor ones, unless the five ended the task."""
+
+    def episode(length, reward, terminated):
+        zeros = np.zeros((length + 1, 2), np.float32)
+        return Episode(zeros, zeros[1:], np.full(length, reward, np.float32), terminated=terminated)
+
+    data = make_data()
+    cut, poor, ended = episode(5, 2.0, False), episode(8, 1.5, False), episode(5, 2.0, True)
+    assert best_episodes(replace(data, episodes=[poor, cut]), 0.5) == [cut]
+    assert best_episodes(replace(data, episodes=[ended, poor]), 0.5) == [poor]
 
 
 def test_percent_bc_without_true_returns():
@@ -86,7 +102,7 @@ def test_paws_clones_what_its_advantages_prefer(data):
 
 def test_paws_stops_at_the_best_held_out_accuracy(data):
     learner = paws(data)
-    seen = [learner.update().get("reward/heldout_accuracy", -1) for _ in range(200)]
+    seen = [learner.update().get("reward/validation_accuracy", -1) for _ in range(200)]
     learner.update()
     assert learner.best["accuracy"] == max(seen)
     for name, value in learner.model.state_dict().items():

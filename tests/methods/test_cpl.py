@@ -49,6 +49,7 @@ def test_padding_does_not_count(data):
 
 def test_relative_to_itself_every_segment_scores_zero_until_the_second_stage_moves(data):
     learner = cpl(data, kl=True, lr_factor=0.0)
+    assert learner.score(data.segments) is None  # nothing to compare with yet
     run(learner, 301)  # one update of the second stage, at rate 0
     torch.testing.assert_close(learner.score(data.segments), torch.zeros(len(data.segments)))
     reference = {k: v.clone() for k, v in learner.reference.state_dict().items()}
@@ -83,7 +84,15 @@ def _same_draws(learner, data) -> torch.Generator:
     return rng
 
 
-@pytest.mark.parametrize(("changes", "message"), [({"bias": 0.0}, "lambda"), ({"bc_share": 1.2}, "share")])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bias": 0.0}, "lambda"),
+        ({"bc_share": 1.2}, "share"),
+        ({"kl": True, "bc_share": 0.0}, "above 0"),
+        ({"batch_size": 0}, "whole number"),
+    ],
+)
 def test_wrong_numbers(data, changes, message):
     with pytest.raises(ValueError, match=message):
         cpl(data, **changes)

@@ -20,10 +20,13 @@ def small_reward(**sizes):
     return PartialReturn(**numbers, smoothing=0.0, crop=None, precision="float32", **sizes)
 
 
-def piql(data, control=None, steps=600, **changes):
-    numbers = {"reward_share": 0.5, "pairs": 32, "batch_size": 64, "scale": True} | changes
+def piql(data, control=None, steps=600, seed=0, **changes):
+    numbers = {"reward_share": 0.5, "reward_schedule": "constant", "pairs": 32}
+    if control is not None:
+        numbers = dict.fromkeys(numbers)
+    numbers |= {"batch_size": 64, "scale": True} | changes
     model = small_reward if control is None else None
-    return RewardThenIQL(model=model, control=control, iql=small_iql, **numbers, **common(data, steps))
+    return RewardThenIQL(model=model, control=control, iql=small_iql, **numbers, **common(data, steps, seed))
 
 
 def leaning(learner) -> float:
@@ -122,6 +125,40 @@ def test_a_stronger_regulariser_shrinks_the_implied_reward(data):
     assert squares[1] < squares[0] / 5
 
 
+def test_the_schedule_of_a_reward(data):
+    learner = piql(data, steps=200, reward_schedule="warmup_cosine")
+    rates = []
+    for _ in range(100):
+        learner.update()
+        rates.append(learner.model.optimizer.param_groups[0]["lr"])
+    assert rates[9] == pytest.approx(3e-3)
+    assert np.all(np.diff(rates[:10]) > 0)
+    assert np.all(np.diff(rates[9:]) < 0)
+    assert rates[-1] == pytest.approx(3e-4)
+
+
+def test_random_rewards_differ_between_episodes_and_seeds(data):
+    first, second = (piql(data, "random", scale=False, steps=2, seed=seed) for seed in (0, 1))
+    run(first), run(second)
+    episodes = first.rewards.view(-1, LENGTH)
+    assert len({tuple(e.tolist()) for e in episodes}) == len(episodes)
+    assert not torch.equal(first.rewards, second.rewards)
+
+
+@pytest.mark.parametrize(
+    ("control", "changes", "message"),
+    [
+        ("true", {"reward_share": 0.5}, "belong to a model"),
+        (None, {"reward_schedule": "linear"}, "valid are constant, warmup_cosine"),
+        (None, {"pairs": 0}, "whole number"),
+        (None, {"batch_size": -1}, "whole number"),
+    ],
+)
+def test_wrong_numbers(data, control, changes, message):
+    with pytest.raises(ValueError, match=message):
+        piql(data, control, **changes)
+
+
 def regret(data, steps=400):
     return Regret(model=small_reward, pairs=32, batch_size=64, iql=small_iql, **common(data, steps))
 
@@ -134,6 +171,24 @@ def test_regret_of_a_segment_telescopes(data):
     torch.testing.assert_close(learner.score(first) + learner.score(second), learner.score(segments))
 
 
+def test_what_is_done_best_has_no_regret():
+    """A chain to a goal, reward 1 there: with exact values, optimal steps score 0 and every wasted one costs."""
+    learner = regret(make_data())
+    gamma = learner.iql.gamma
+    learner.iql.v.forward = lambda obs: (gamma ** (-obs[:, :1]) / (1 - gamma))[None]  # obs: minus the steps to go
+    learner.model.forward = lambda obs, actions: (obs[..., 0] == 0).float().expand(2, -1)
+    toward = torch.tensor([[-3.0, -2, -1, 0, 0], [-5, -4, -3, -2, -1], [-3, -3, -3, -2, -1]])
+    n, t = 3, 4
+    obs = torch.stack([toward, torch.zeros(n, t + 1)], -1)
+    flat = torch.zeros(n, t)
+    segments = Segments(obs, torch.zeros(n, t, 2), flat + 1, flat, flat, torch.arange(n))
+    best, also_best, idle = learner.score(segments).tolist()
+    assert best == pytest.approx(0, abs=1e-5)
+    assert also_best == pytest.approx(0, abs=1e-5)
+    value = gamma**3 / (1 - gamma)
+    assert idle == pytest.approx(-2 * (1 - gamma) * value, abs=1e-5)
+
+
 def test_the_end_of_the_mdp_has_no_value(data):
     learner = regret(data)
     run(learner, 20)
@@ -141,7 +196,7 @@ def test_the_end_of_the_mdp_has_no_value(data):
     ended = Segments(**{**vars(segments), "terminated": segments.terminated.clone()})
     ended.terminated[:, -1] = 1
     value = learner.iql.v(segments.obs[:, -1])[0, :, 0].detach()
-    torch.testing.assert_close(learner.value_gain(segments) - learner.value_gain(ended), value)
+    torch.testing.assert_close(learner.value_gain(segments) - learner.value_gain(ended), learner.iql.gamma * value)
 
 
 def test_regret_learns_what_is_preferred(data):

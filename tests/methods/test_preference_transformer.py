@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from offline_data import make_data
@@ -9,9 +8,8 @@ from pbrl.types import Segments
 
 def make(head="attention", dropout=0.0, seed=0, **changes):
     numbers = {"obs_size": 2, "action_size": 2, "width": 16, "attention_heads": 2, "blocks": 1, "max_steps": 8}
-    numbers |= {"lr": 3e-3, "warmup": 20}
     return PreferenceTransformer(
-        **numbers | {"cosine_updates": 300} | changes,
+        **numbers | {"lr": 3e-3} | changes,
         head=head,
         dropout=dropout,
         rng=torch.Generator().manual_seed(seed),
@@ -86,18 +84,6 @@ def test_early_rewards_do_not_depend_on_the_padding_in_front():
     other = model(torch.cat([zeros + 7, obs[:2]])[None], torch.cat([zeros - 7, actions[:2]])[None], mask)[0, -1]
     torch.testing.assert_close(window, other)
     assert model.episode_reward(episode)[1] == pytest.approx(float(window.detach()), abs=1e-5)
-
-
-def test_the_rate_warms_up_and_falls():
-    data, model = make_data(), make(cosine_updates=60)
-    rates = []
-    for _ in range(80):
-        model.update(data.sample_pairs(2, torch.Generator().manual_seed(0)))
-        rates.append(model.optimizer.param_groups[0]["lr"])
-    assert rates[19] == pytest.approx(3e-3)
-    assert np.all(np.diff(rates[:20]) > 0)
-    assert np.all(np.diff(rates[20:60]) < 0)
-    assert rates[60:] == pytest.approx([3e-4] * 20)
 
 
 def test_longer_segments_than_it_was_made_for():

@@ -13,7 +13,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from pbrl.data.labels import LabelStore
 from pbrl.training.checkpoint import Checkpoints
 
-TIMES = {"time/fps", "time/time_elapsed", "wall_s"}
+TIMES = {"time/fps", "time/updates_per_s", "time/time_elapsed", "wall_s"}
 
 
 def table(file: Path) -> list[dict[str, str]]:

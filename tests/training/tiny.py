@@ -75,7 +75,7 @@ LEARNERS = {  # what makes each offline method small
     "ipl": CRITICS,
     "paws": [*REWARD_MODEL, "method.learner.check_every=2"],
     "regret": [*REWARD_MODEL, *CRITICS],
-    "preference_transformer": ["method.learner.model.width=8", "method.learner.model.warmup=2", *CRITICS],
+    "preference_transformer": ["method.learner.model.width=8", *CRITICS],
 }
 OFFLINE_EXPERIMENTS = {"cpl_paper_state": "cpl"} | {
     f"{method}_cpu": method for method in ("cpl", "piql", "ipl", "paws")
