@@ -72,8 +72,8 @@ def test_a_data_set_goes_to_minari_and_back(output, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "expected info, import or export, not nothing"),
-        (["show", "x"], "expected info, import or export, not show"),
+        ([], "expected info, import, export, render, not nothing"),
+        (["show", "x"], "expected info, import, export, render, not show"),
         (["info"], "pbrl data info takes one name of a file or folder, 0 given"),
         (["info", "a", "b"], "takes one name of a file or folder, 2 given"),
         (["info", "nowhere"], "nowhere: there is no such folder"),

@@ -136,8 +136,13 @@ def test_a_malformed_file_is_refused_in_one_line(tmp_path, damage):
 
 def test_numbers_of_another_environment_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"observations of shape \(3,\) .* the environment has \(17,\) and \(6,\)"):
-        load(tmp_path, arrays(), sizes=(17, 6))
-    assert len(load(tmp_path, arrays(), sizes=(3, 2))) == 6
+        load(tmp_path, arrays(), sizes=((17,), (6,)))
+    assert len(load(tmp_path, arrays(), sizes=((3,), (2,)))) == 6
+
+
+def test_segments_without_steps_are_refused(tmp_path):
+    with pytest.raises(UserError, match="segments have no steps"):
+        load(tmp_path, arrays(t=0))
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):

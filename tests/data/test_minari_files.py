@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,6 +174,13 @@ def test_minari_itself_finds_what_was_exported(tmp_path, monkeypatch):
     assert list(minari.list_local_datasets()) == ["point/mixed-v0"]
     notes = list(found.storage.get_episode_metadata(range(3)))
     assert [n["split"] for n in notes] == ["train", "validation", "test"]
+
+
+def test_a_relative_folder_will_do(tmp_path, monkeypatch):
+    data = dataset(tmp_path / "set")
+    monkeypatch.chdir(tmp_path)
+    assert (write_minari(data, "point/mixed-v0", Path("mine")) / "data").is_dir()
+    assert (tmp_path / "mine" / "point" / "mixed-v0").is_dir()
 
 
 def test_an_export_overwrites_nothing_and_leaves_nothing_half_written(tmp_path, monkeypatch):

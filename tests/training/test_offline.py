@@ -88,11 +88,7 @@ def test_killed_and_resumed_is_uninterrupted(method, trained, data, run, tmp_pat
     assert run(["train", f"resume={folder}"]) == 0
     whole = trained(method)
     for file in ("progress.csv", "evaluations.csv"):
-        rows = [
-            [{k: v for k, v in row.items() if k != "time/updates_per_s"} for row in table(f / file)]
-            for f in (whole, folder)
-        ]
-        assert rows[0] == rows[1]
+        assert table(folder / file) == table(whole / file)
     for file in ("policy.safetensors", "reward.safetensors"):
         if (whole / file).exists():
             for name, value in load_file(whole / file).items():
@@ -158,6 +154,14 @@ def test_drawn_observations_are_what_the_environment_shows(data, pictures):
     for action, seen in zip(plain.actions[:5], drawn.obs[1:], strict=False):
         np.testing.assert_array_equal(env.step(action)[0], seen)
     env.close()
+
+
+def test_where_only_pictures_are_seen_nobody_is_an_expert(gl_backend, tmp_path):
+    given = [*PIXELS, "+env.make.max_episode_steps=10", "episodes=4", "segments=8", "segment_length=5"]
+    assert main(["collect", *given, "splits=1,0,0", "comparisons=5", "heldout=0", f"out={tmp_path / 'set'}"]) == 0
+    data = load_dataset(tmp_path / "set")
+    assert data.meta["sources"] == ["random"]
+    assert list(data.comparisons) == ["return"]
 
 
 @pytest.mark.parametrize("method", ["bc", "sft", "cpl_kl"])
