@@ -19,11 +19,10 @@ import numpy as np
 
 from pbrl.tabular.boards import load_board
 from pbrl.tabular.evaluation import NEAR_OPTIMAL, scaled_return, scaled_returns
-from pbrl.tabular.grid_world import GridWorld
 from pbrl.tabular.labels import MODELS, preference_labels
 from pbrl.tabular.library import policy_library
 from pbrl.tabular.random_worlds import random_world
-from pbrl.tabular.reward_fit import FitSettings, fit_rewards
+from pbrl.tabular.reward_fit import FitSettings, FittedReward, fit_rewards
 from pbrl.tabular.segments import random_segments
 
 NOISE = ("noiseless", "stochastic")
@@ -90,8 +89,7 @@ def mdp_rows(settings: StudySettings, mdp: int) -> list[Row]:
             fits = fit_rewards(world, left[:size], right[:size], prefers_right[:, :size], learner, seed, fit)
             returns = scaled_returns(world, np.stack([fitted.weights for fitted in fits]))
             for i, fitted, scaled in zip(asked, fits, returns, strict=True):
-                found = (fitted.cross_entropy, scaled)
-                rows.append(_row(world, mdp, *kinds[i], learner, size, *found))
+                rows.append(_row(mdp, *kinds[i], size, fitted, scaled))
     return rows
 
 
@@ -114,17 +112,8 @@ def to_csv(rows: Sequence[Row], header: bool) -> str:
     return text.getvalue()
 
 
-def _row(
-    world: GridWorld,
-    mdp: int,
-    labels: str,
-    generator: str,
-    learner: str,
-    size: int,
-    cross_entropy: float,
-    scaled: float,
-) -> Row:
-    height, width = world.codes.shape
-    numbers = f"{cross_entropy:.6g}", f"{scaled:.6g}", int(scaled > NEAR_OPTIMAL)
-    values = (mdp, height, width, labels, generator, learner, size, *numbers)
+def _row(mdp: int, labels: str, generator: str, size: int, fitted: FittedReward, scaled: float) -> Row:
+    height, width = fitted.world.codes.shape
+    numbers = f"{fitted.cross_entropy:.6g}", f"{scaled:.6g}", int(scaled > NEAR_OPTIMAL)
+    values = (mdp, height, width, labels, generator, fitted.model, size, *numbers)
     return dict(zip(COLUMNS, map(str, values), strict=True))
