@@ -115,6 +115,11 @@ def test_short_settings_replace_those_of_the_page():
     assert readme_commands.shorten(command) == ["env=walker-walk", "seed=0", *readme_commands.SHORT["train"]]
 
 
+def test_a_run_on_data_is_shortened_in_its_own_keys():
+    command = readme_commands.read_command("pbrl train method=cpl data=runs/point steps=2000")
+    assert readme_commands.shorten(command) == ["method=cpl", "data=runs/point", *readme_commands.OFFLINE]
+
+
 def test_scripts_are_those_of_the_checkout():
     command = readme_commands.read_command("bash scripts/run.sh seed=3")
     assert command.program == ["bash", str(SCRIPT.parent / "run.sh")]
