@@ -133,7 +133,7 @@ def speed(out: Path, updates: int = 20, repeats: int = 5) -> int:
     import torch
 
     from pbrl.config import build, compose_config
-    from pbrl.training.offline import load_data
+    from pbrl.training.build_offline import load_data
 
     torch.set_num_threads(1)
     given = ["env=drawer-open", HORIZON, f"data={out / 'data' / 'drawer-open'}", "feedback.budget=500", *PAPER]

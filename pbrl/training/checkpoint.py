@@ -6,12 +6,12 @@ import json
 import shutil
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from pbrl.errors import UserError
+from pbrl.errors import UserError, one_line
 from pbrl.files import sync
 
 MANIFEST = "manifest.json"
@@ -79,6 +79,26 @@ class Checkpoints:
         past = [n for n in self._names() if int(n) <= current]
         for name in set(self._names()) - set(past[-self.keep :]):
             shutil.rmtree(self.folder / name)
+
+
+class Resumable(Protocol):
+    checkpoints: Checkpoints
+
+    def open_log(self, *, purge_step: int) -> None: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def restore_last(run: Resumable, path: Path) -> None:
+    """Puts a run where its last checkpoint left it; at its start if it has none yet."""
+    last = run.checkpoints.last()
+    if last is None:
+        run.open_log(purge_step=0)
+        return
+    try:
+        run.load_state_dict(run.checkpoints.load(last))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise UserError(f"checkpoint {last} does not fit {path / 'config.yaml'}: {one_line(error)}") from error
 
 
 def _take_out(value: Any, tensors: dict[str, torch.Tensor], path: str) -> Any:

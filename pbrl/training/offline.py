@@ -14,14 +14,14 @@ from omegaconf import DictConfig
 
 from pbrl.config import build
 from pbrl.data.offline import OfflineData
-from pbrl.data.offline_sources import PAIRS, load_offline
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError
 from pbrl.files import replacing
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.methods.learner import Learner
-from pbrl.training.build import OFFLINE_STREAMS, check_ranges, seed_streams
-from pbrl.training.checkpoint import Checkpoints
-from pbrl.training.evaluate import Evaluator
+from pbrl.training.build import OFFLINE_STREAMS, seed_streams
+from pbrl.training.build_offline import check, check_spaces, load_data
+from pbrl.training.checkpoint import Checkpoints, restore_last
+from pbrl.training.evaluate import Evaluator, best_window
 from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.log import EVALUATIONS, RunLog
 from pbrl.training.progress import Progress
@@ -50,7 +50,7 @@ class OfflineRun:
         rng = torch.Generator().manual_seed(seeds["learner"])
         self.learner: Learner = build(config.method.learner, data=self.data, steps=config.steps, rng=rng)
         self.evaluator = Evaluator(partial(build, config.env.make), config.evaluation.episodes, seeds["evaluation"])
-        _check_spaces(self.evaluator.envs[0], self.learner)
+        check_spaces(self.evaluator.envs[0], self.learner)
         self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
         self.evaluations: list[dict[str, Any]] = []
         self.sums: dict[str, list[float]] = defaultdict(list)  # of the metrics since the last row of progress.csv
@@ -253,72 +253,5 @@ def resume(path: Path, config: DictConfig) -> OfflineRun:
     folder = RunDir(path)
     folder.lock()
     run = OfflineRun(config, folder)
-    last = run.checkpoints.last()
-    if last is None:
-        run.open_log(purge_step=0)
-        return run
-    try:
-        run.load_state_dict(run.checkpoints.load(last))
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise UserError(f"checkpoint {last} does not fit {path / 'config.yaml'}: {one_line(error)}") from error
+    restore_last(run, path)
     return run
-
-
-def check(config: DictConfig) -> None:
-    """Ranges that no constructor checks, and choices that would be silently ignored."""
-    at_least = {"steps": 1, "seed": 0, "threads": 1, "evaluation.every": 1, "evaluation.episodes": 1}
-    at_least |= {"evaluation.window": 1, "log_every": 1, "checkpoint.every": 1, "checkpoint.keep": 1}
-    check_ranges(config, at_least, {"feedback.budget": 1}, {"feedback.heldout": (0, 0.9)})
-    name = config.method.name
-    for group, why in (("agent", "learns a policy of its own"), ("teacher", "asks nobody"), ("queries", "asks nobody")):
-        if "_target_" in (config[group] or {}):
-            raise UserError(f"method={name} {why}: it learns from a data set; leave {group}= out")
-    for key, value in config.feedback.items():
-        if value is not None and key not in ("budget", "heldout", "label", "pairs"):
-            raise UserError(
-                f"feedback.{key}={value}: method={name} asks nobody; it takes budget, heldout, label, pairs"
-            )
-    if config.device != "cpu":
-        raise UserError(f"device={config.device}: valid is cpu so far")
-    if config.data is None:
-        raise UserError(
-            f"method={name} learns from a data set: data=DIR, made by `pbrl collect` or `pbrl labels export`"
-        )
-    if config.feedback.pairs not in PAIRS:
-        raise UserError(f"feedback.pairs={config.feedback.pairs}: valid are {', '.join(PAIRS)}")
-
-
-def load_data(config: DictConfig, rng: torch.Generator) -> OfflineData:
-    c = config.feedback
-    return load_offline(
-        Path(config.data),
-        env=config.env.name,
-        label=c.label,
-        budget=c.budget,
-        pairs=c.pairs,
-        heldout=c.heldout,
-        rng=rng,
-    )
-
-
-def best_window(evaluations: list[dict[str, Any]], window: int) -> dict[str, float | None]:
-    """The highest mean over `window` evaluations in a row, None where there are fewer.
-
-    Chosen by the very figure it reports, so never the result.
-
-    Published CPL figures are of this kind (8 evaluations of 25 episodes).
-    """
-    best: dict[str, float | None] = {}
-    for name in ("return_mean", "success_rate"):
-        values = [row[name] for row in evaluations]
-        means = [values[i : i + window] for i in range(len(values) - window + 1)]
-        known = means and all(v is not None for v in values)
-        best[name] = max(sum(some) / window for some in means) if known else None
-    return best
-
-
-def _check_spaces(env: Any, learner: Learner) -> None:
-    obs, action = env.observation_space.shape, env.action_space.shape
-    if tuple(obs) != tuple(learner.obs_shape) or tuple(action) != (learner.action_size,):
-        found = f"observations {tuple(learner.obs_shape)} and actions {(learner.action_size,)}"
-        raise UserError(f"the data has {found}, the environment {tuple(obs)} and {tuple(action)}")

@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 
 from pbrl.agents.sb3 import SACAgent
 from pbrl.data.episodes import Episode
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError
 from pbrl.files import replacing
 from pbrl.training.build import OnlineParts, build_online, check, questions_in_time
-from pbrl.training.checkpoint import Checkpoints
+from pbrl.training.checkpoint import Checkpoints, restore_last
 from pbrl.training.feedback import FeedbackLoop
 from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.log import RunLog
@@ -265,12 +265,5 @@ def resume(path: Path, config: DictConfig) -> OnlineRun:
     folder = RunDir(path)
     folder.lock()
     run = OnlineRun(config, folder)
-    last = run.checkpoints.last()
-    if last is None:
-        run.open_log(purge_step=0)
-        return run
-    try:
-        run.load_state_dict(run.checkpoints.load(last))
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise UserError(f"checkpoint {last} does not fit {path / 'config.yaml'}: {one_line(error)}") from error
+    restore_last(run, path)
     return run

@@ -16,7 +16,7 @@ from tiny import LEARNERS, OFFLINE_EXPERIMENTS, collect, offline, train
 from pbrl.cli import main
 from pbrl.data.datasets import load_dataset
 from pbrl.data.label_sets import export_labels
-from pbrl.training.offline import best_window
+from pbrl.training.evaluate import best_window
 
 
 @pytest.fixture(scope="session")

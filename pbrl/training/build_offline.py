@@ -1,0 +1,59 @@
+"""From a config to the parts of an offline run, and what cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from pbrl.data.offline import OfflineData
+from pbrl.data.offline_sources import PAIRS, load_offline
+from pbrl.errors import UserError
+from pbrl.methods.learner import Learner
+from pbrl.training.build import check_ranges
+
+
+def check(config: DictConfig) -> None:
+    """Ranges that no constructor checks, and choices that would be silently ignored."""
+    at_least = {"steps": 1, "seed": 0, "threads": 1, "evaluation.every": 1, "evaluation.episodes": 1}
+    at_least |= {"evaluation.window": 1, "log_every": 1, "checkpoint.every": 1, "checkpoint.keep": 1}
+    check_ranges(config, at_least, {"feedback.budget": 1}, {"feedback.heldout": (0, 0.9)})
+    name = config.method.name
+    for group, why in (("agent", "learns a policy of its own"), ("teacher", "asks nobody"), ("queries", "asks nobody")):
+        if "_target_" in (config[group] or {}):
+            raise UserError(f"method={name} {why}: it learns from a data set; leave {group}= out")
+    for key, value in config.feedback.items():
+        if value is not None and key not in ("budget", "heldout", "label", "pairs"):
+            raise UserError(
+                f"feedback.{key}={value}: method={name} asks nobody; it takes budget, heldout, label, pairs"
+            )
+    if config.device != "cpu":
+        raise UserError(f"device={config.device}: valid is cpu so far")
+    if config.data is None:
+        raise UserError(
+            f"method={name} learns from a data set: data=DIR, made by `pbrl collect` or `pbrl labels export`"
+        )
+    if config.feedback.pairs not in PAIRS:
+        raise UserError(f"feedback.pairs={config.feedback.pairs}: valid are {', '.join(PAIRS)}")
+
+
+def load_data(config: DictConfig, rng: torch.Generator) -> OfflineData:
+    c = config.feedback
+    return load_offline(
+        Path(config.data),
+        env=config.env.name,
+        label=c.label,
+        budget=c.budget,
+        pairs=c.pairs,
+        heldout=c.heldout,
+        rng=rng,
+    )
+
+
+def check_spaces(env: Any, learner: Learner) -> None:
+    obs, action = env.observation_space.shape, env.action_space.shape
+    if tuple(obs) != tuple(learner.obs_shape) or tuple(action) != (learner.action_size,):
+        found = f"observations {tuple(learner.obs_shape)} and actions {(learner.action_size,)}"
+        raise UserError(f"the data has {found}, the environment {tuple(obs)} and {tuple(action)}")
