@@ -116,6 +116,7 @@ class PairFeatures:
 
     phi: np.ndarray  # (B, F) features of the right segment minus those of the left
     visits: sparse.csr_array  # (B, U) V(last) - V(first) of the right minus those of the left
+    visits_by_state: sparse.csr_array  # (U, B) the same, transposed
     policy_features: np.ndarray  # (U, P, F)
 
     @staticmethod
@@ -126,7 +127,9 @@ class PairFeatures:
         rows = np.tile(np.arange(len(left)), 4)
         visited, columns = np.unique(ends, return_inverse=True)
         visits = sparse.csr_array((signs, (rows, columns)), shape=(len(left), len(visited)))
-        return PairFeatures(r_phi - l_phi, visits, policy_features[visited])
+        # Features are the slowest axis in memory: this makes the product with the weights ten times as fast.
+        by_feature = np.ascontiguousarray(policy_features[visited].transpose(2, 0, 1))
+        return PairFeatures(r_phi - l_phi, visits, visits.T.tocsr(), by_feature.transpose(1, 2, 0))
 
 
 def loss_and_gradient(
@@ -138,10 +141,11 @@ def loss_and_gradient(
     """
     values, slopes = near_best(weights, data.policy_features, temperature)  # (E, U), (E, U, F)
     logits = weights @ data.phi.T + (data.visits @ values.T).T  # (E, B)
-    softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
-    loss = (softplus - prefers_right * logits).mean(1)
-    error = (expit(logits) - prefers_right) / logits.shape[1]
-    visits = (data.visits.T @ error.T).T  # (E, U)
+    decay = np.exp(-np.abs(logits))
+    loss = (np.maximum(logits, 0) + np.log1p(decay) - prefers_right * logits).mean(1)
+    probability = np.where(logits < 0, decay, 1) / (1 + decay)
+    error = (probability - prefers_right) / logits.shape[1]
+    visits = (data.visits_by_state @ error.T).T  # (E, U)
     return loss, error @ data.phi + (visits[:, None] @ slopes)[:, 0]
 
 
@@ -156,11 +160,17 @@ def near_best(weights: np.ndarray, policy_features: np.ndarray, temperature: flo
     if temperature == 0:
         best = q.argmax(-1)[..., None]
         return np.take_along_axis(q, best, -1)[..., 0], policy_features[np.arange(states), best[..., 0]]
-    share = np.exp(np.maximum((q - q.max(-1, keepdims=True)) / temperature, -100))  # exp(-100) is nothing; less is slow
+    best = q.max(-1)
+    q -= best[..., None]
+    q /= temperature
+    gap = np.maximum(q, -100, out=q)  # exp(-100) is nothing, and to compute that of less is slow
+    share = np.exp(gap)
     share /= share.sum(-1, keepdims=True)
-    value = (share * q).sum(-1)
-    slope_of_q = share * (1 + (q - value[..., None]) / temperature)
-    return value, (slope_of_q[:, :, None] @ policy_features)[:, :, 0]
+    mean_gap = np.einsum("eup,eup->eu", share, gap)
+    gap -= mean_gap[..., None] - 1
+    slope_of_q = np.multiply(share, gap, out=share)
+    slopes = (slope_of_q.transpose(1, 0, 2) @ policy_features).transpose(1, 0, 2)
+    return best + temperature * mean_gap, slopes
 
 
 def _adam(
