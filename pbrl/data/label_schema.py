@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pbrl.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x7062726C  # "pbrl", so that another program's database is not mistaken for ours
 BUSY_TIMEOUT_S = 30.0
 
-SCHEMA = """
+VERSION_1 = """
 CREATE TABLE batches (
     id INTEGER PRIMARY KEY, session INTEGER NOT NULL, env_steps INTEGER NOT NULL, sampler TEXT NOT NULL,
     file TEXT NOT NULL UNIQUE, content_hash TEXT NOT NULL, created_at REAL NOT NULL, UNIQUE (session, content_hash));
@@ -47,6 +47,32 @@ CREATE TRIGGER answers_keep BEFORE UPDATE ON answers BEGIN SELECT RAISE(ABORT, '
 CREATE TRIGGER answers_stay BEFORE DELETE ON answers BEGIN SELECT RAISE(ABORT, 'answers are append-only'); END;
 """
 
+# What people add: how an answer came about, pairs shown twice, who has which pair, questions that grew old.
+VERSION_2 = """
+CREATE TABLE views (
+    answer INTEGER PRIMARY KEY REFERENCES answers(id),
+    choice TEXT NOT NULL CHECK (choice IN ('left', 'right', 'equal', 'incomparable', 'skip')),
+    strength TEXT NOT NULL CHECK (strength IN ('clear', 'slight')), swapped INTEGER NOT NULL, shown_at REAL NOT NULL,
+    played_at REAL, plays_left INTEGER NOT NULL, plays_right INTEGER NOT NULL, client TEXT NOT NULL);
+
+CREATE TABLE checks (
+    id INTEGER PRIMARY KEY, query INTEGER NOT NULL REFERENCES queries(id),
+    annotator INTEGER NOT NULL REFERENCES annotators(id),
+    choice TEXT NOT NULL CHECK (choice IN ('left', 'right', 'equal', 'incomparable', 'skip')),
+    prefers_right REAL CHECK (prefers_right BETWEEN 0 AND 1), swapped INTEGER NOT NULL,
+    response_s REAL CHECK (response_s >= 0), client_id TEXT NOT NULL UNIQUE, created_at REAL NOT NULL,
+    retracted_at REAL);
+
+CREATE TABLE leases (
+    query INTEGER NOT NULL REFERENCES queries(id), annotator INTEGER NOT NULL REFERENCES annotators(id),
+    expires_at REAL NOT NULL, PRIMARY KEY (query, annotator));
+
+CREATE TABLE retired (query INTEGER PRIMARY KEY REFERENCES queries(id), reason TEXT NOT NULL, created_at REAL NOT NULL);
+
+CREATE TABLE signals (id INTEGER PRIMARY KEY, name TEXT NOT NULL, created_at REAL NOT NULL);
+"""
+SCHEMA = (VERSION_1, VERSION_2)  # each is applied on top of the one before
+
 
 def open_database(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode to a database of this schema, made where there is none yet.
@@ -57,13 +83,13 @@ def open_database(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
             db.execute("BEGIN")  # so that what is read below is of one moment
-            is_new = _check(db, path)
+            version = _check(db, path)
             db.execute("COMMIT")
             _use_wal(db)
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
-            if is_new:
-                _create(db, path)
+            if version < SCHEMA_VERSION:
+                _upgrade(db, path)
         except BaseException:
             db.close()
             raise
@@ -100,19 +126,19 @@ def explained(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be used as a label database of pbrl ({error})") from None
 
 
-def _check(db: sqlite3.Connection, path: Path) -> bool:
-    """Refuses what is not ours or too new; True if nothing has been written yet."""
+def _check(db: sqlite3.Connection, path: Path) -> int:
+    """The schema version, 0 if nothing has been written yet; refuses what is not ours or too new."""
     application, version, tables = (
         db.execute(sql).fetchone()[0]
         for sql in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
     )
     if application == version == tables == 0:
-        return True
+        return 0
     if application != APPLICATION_ID:
         raise UserError(f"{path} is a database of another program; valid is a labels.sqlite written by pbrl")
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{path} has schema version {version}, this pbrl reads {SCHEMA_VERSION}; update pbrl")
-    return False
+    if not 1 <= version <= SCHEMA_VERSION:
+        raise UserError(f"{path} has schema version {version}, this pbrl reads 1 to {SCHEMA_VERSION}; update pbrl")
+    return version
 
 
 def _use_wal(db: sqlite3.Connection) -> None:
@@ -132,11 +158,12 @@ def _switched_to_wal(db: sqlite3.Connection, last_try: bool) -> bool:
     return True
 
 
-def _create(db: sqlite3.Connection, path: Path) -> None:
+def _upgrade(db: sqlite3.Connection, path: Path) -> None:
+    """From whatever version there is, or none, to this one; older rows stay as they are."""
     with transaction(db, path):
-        if not _check(db, path):  # another process was faster
-            return
-        for statement in SCHEMA.strip().split(";\n\n"):
-            db.execute(statement)
+        version = _check(db, path)  # another process may have been faster
+        for statements in SCHEMA[version:]:
+            for statement in statements.strip().split(";\n\n"):
+                db.execute(statement)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,6 +26,8 @@ from pbrl.data.label_rows import (
     retract_answer,
 )
 from pbrl.data.label_schema import open_database, transaction
+from pbrl.data.label_views import Check, View, find_checks, find_views
+from pbrl.data.questions import open_queries
 from pbrl.data.segment_files import SegmentPairs, content_hash, free_name, publish, read_arrays, stage
 from pbrl.errors import UserError
 from pbrl.types import Answers, Comparisons, Segments
@@ -57,6 +60,11 @@ class LabelStore:
 
     def close(self) -> None:
         self._db.close()
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """For the functions of `label_rows`, `label_views` and `questions`."""
+        return self._db
 
     def transaction(self) -> AbstractContextManager[None]:
         """All calls inside are stored together or not at all."""
@@ -176,6 +184,18 @@ class LabelStore:
         done = {a.query for a in self.standing_answers(queries) if annotator in (None, a.annotator)}
         asked = [int(q) for q in queries] if queries is not None else [q.id for q in self.queries()]
         return [q for q in asked if q not in done]
+
+    def open_queries(self, overlap: int = 1, *, scripts_count: bool = True) -> list[Query]:
+        """What waits for people, in the order they get it; see `pbrl.data.questions.open_queries`."""
+        return open_queries(self._db, overlap, scripts_count=scripts_count)
+
+    def views(self) -> list[View]:
+        """How the answers of people came about, those of retracted answers too."""
+        return find_views(self._db)
+
+    def checks(self) -> list[Check]:
+        """Second answers to pairs that were shown twice; nothing learns from them."""
+        return find_checks(self._db)
 
     def ever_answered(self) -> set[tuple[int, str]]:
         """Every query and annotator with an answer to it, the retracted ones included."""

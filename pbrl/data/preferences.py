@@ -46,16 +46,21 @@ class PreferenceDataset:
         rows = [i for i, h in enumerate(self._heldout) if h]
         return self.all[torch.tensor(rows)] if rows and self.all is not None else None
 
-    def add(self, left: Segments, right: Segments, answers: Answers, annotator: int = 0) -> None:
-        """Keeps the answered pairs; skipped ones are dropped here (the label store has them)."""
+    def add(self, left: Segments, right: Segments, answers: Answers, annotator: Tensor | int = 0) -> None:
+        """Keeps the answered pairs; skipped ones are dropped here (the label store has them). annotator: (n,)."""
         rows = torch.nonzero(answers.answered).flatten()
         if len(rows) == 0:
             return
-        who = torch.full((len(rows),), annotator)
+        who = torch.as_tensor(annotator).expand(len(left))[rows]
         part = Comparisons(left[rows], right[rows], answers.prefers_right[rows].float(), who)
         self._parts.append(part)
         for pair in zip(part.left.ids.tolist(), part.right.ids.tolist(), strict=True):
             self._heldout.append(self._assign(pair))
+
+    def clear(self) -> None:
+        """Forgets the answers, but not which segments are held out."""
+        self._parts.clear()
+        self._heldout.clear()
 
     def batches(self, batch_size: int, members: int, bootstrap: bool, rng: torch.Generator) -> Iterator[Comparisons]:
         """One epoch: batches of members * b comparisons, b <= batch_size, b consecutive rows for each member.

@@ -1,0 +1,122 @@
+"""How the answers of people came about (table `views`), and pairs shown to them twice (table `checks`)."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import NamedTuple
+
+from pbrl.data.label_rows import annotator_id
+from pbrl.errors import UserError
+
+CHOICES = ("left", "right", "equal", "incomparable", "skip")  # in the order of the segments, not of the screen
+STRENGTHS = ("clear", "slight")
+
+
+class View(NamedTuple):
+    """What the person saw and did. An answer from elsewhere than the viewer has none."""
+
+    answer: int  # id of the answer, which may be retracted by now
+    choice: str  # of CHOICES
+    strength: str  # of STRENGTHS
+    swapped: bool  # True: the pair's right segment was on the left of the screen
+    shown_at: float  # Unix time
+    played_at: float | None  # Unix time when the clips first played; None if they never did
+    plays_left: int  # times that the clip on this side of the screen played
+    plays_right: int
+    client: str  # the page or program that sent it
+
+
+class Check(NamedTuple):
+    """A second answer of the same person to a pair with swapped sides. Nothing ever learns from it."""
+
+    id: int
+    query: int
+    annotator: str
+    choice: str  # of CHOICES
+    prefers_right: float | None  # None: neither segment was preferred nor were they equal
+    swapped: bool
+    response_s: float | None
+    client_id: str
+    created_at: float  # Unix time
+
+
+class GivenAnswer(NamedTuple):
+    """An answer that stands or stood."""
+
+    id: int
+    query: int
+    annotator: str
+    prefers_right: float | None  # None = skipped or incomparable
+    response_s: float | None
+    kind: str  # "scripted", "human", "imported"
+    created_at: float  # Unix time
+    retracted_at: float | None  # Unix time; None = it stands
+
+
+def find_history(db: sqlite3.Connection) -> list[GivenAnswer]:
+    """Every answer ever given, ordered by query and then by age."""
+    rows = db.execute(
+        "SELECT a.id, a.query, name, a.prefers_right, a.response_s, a.kind, a.created_at, r.created_at"
+        " FROM answers AS a JOIN annotators AS n ON n.id = a.annotator LEFT JOIN answers AS r ON r.retracts = a.id"
+        " WHERE a.retracts IS NULL ORDER BY a.query, a.id"
+    )
+    return [GivenAnswer(*row) for row in rows]
+
+
+def find_views(db: sqlite3.Connection) -> list[View]:
+    """All of them, those of retracted answers too, ordered by answer."""
+    rows = db.execute(f"SELECT {', '.join(View._fields)} FROM views ORDER BY answer")
+    return [view._replace(swapped=bool(view.swapped)) for view in map(View._make, rows)]
+
+
+def find_checks(db: sqlite3.Connection) -> list[Check]:
+    """Those that were not taken back, ordered by age."""
+    rows = db.execute(
+        "SELECT c.id, query, name, choice, prefers_right, swapped, response_s, client_id, created_at"
+        " FROM checks AS c JOIN annotators AS n ON n.id = annotator"
+        " WHERE retracted_at IS NULL ORDER BY c.id"
+    )
+    return [check._replace(swapped=bool(check.swapped)) for check in map(Check._make, rows)]
+
+
+def add_view(db: sqlite3.Connection, view: View) -> None:
+    """Stores it, unless that answer has one."""
+    _valid("choice", view.choice, CHOICES)
+    _valid("strength", view.strength, STRENGTHS)
+    marks = ", ".join("?" * len(View._fields))
+    sql = f"INSERT INTO views ({', '.join(View._fields)}) VALUES ({marks}) ON CONFLICT (answer) DO NOTHING"
+    db.execute(sql, view)
+
+
+def add_check(
+    db: sqlite3.Connection,
+    *,
+    query: int,
+    annotator: str,
+    choice: str,
+    prefers_right: float | None,
+    swapped: bool,
+    response_s: float | None,
+    client_id: str,
+) -> int:
+    """The id of this check, written unless its client_id was seen. Call it inside a transaction."""
+    _valid("choice", choice, CHOICES)
+    who = annotator_id(db, annotator)
+    found = db.execute("SELECT id, query, annotator, choice FROM checks WHERE client_id = ?", (client_id,)).fetchone()
+    if found and found[1:] != (query, who, choice):
+        raise UserError(f"client_id {client_id!r} was used for another check; valid is a new one for each")
+    if found:
+        return found[0]
+    cursor = db.execute(
+        "INSERT INTO checks (query, annotator, choice, prefers_right, swapped, response_s, client_id, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (query, who, choice, prefers_right, int(swapped), response_s, client_id, time.time()),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _valid(name: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise UserError(f"{name}={value!r}; valid are {', '.join(valid)}")

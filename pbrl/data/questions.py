@@ -1,0 +1,87 @@
+"""Questions that wait for people: which are open, who holds which, and which grew old."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Collection, Iterable
+
+from pbrl.data.label_rows import Query, annotator_id, find_queries
+
+HUMAN = "human"  # the kind of a person's answer
+OPEN = """
+SELECT q.id FROM queries AS q JOIN batches AS b ON b.id = batch
+WHERE session >= 0 AND q.id NOT IN (SELECT query FROM retired)
+AND (SELECT count(*) FROM standing AS s WHERE s.query = q.id {kinds}) < ?
+ORDER BY session DESC, b.id DESC, row
+"""
+
+
+def open_queries(db: sqlite3.Connection, overlap: int = 1, *, scripts_count: bool = True) -> list[Query]:
+    """Queries with fewer than `overlap` answers or skips, those of the newest policy first.
+
+    scripts_count: whether a script's answer counts, as where it stands in for people; if not, only people's do.
+    """
+    kinds = "" if scripts_count else f"AND s.kind = '{HUMAN}'"
+    ids = [row[0] for row in db.execute(OPEN.format(kinds=kinds), (overlap,))]
+    found = {query.id: query for query in find_queries(db, ids)}
+    return [found[i] for i in ids]
+
+
+def leased_elsewhere(db: sqlite3.Connection, annotator: str) -> dict[int, int]:
+    """How many other people hold each query now."""
+    rows = db.execute(
+        "SELECT query, count(*) FROM leases JOIN annotators AS n ON n.id = annotator"
+        " WHERE name != ? AND expires_at > ? GROUP BY query",
+        (annotator, time.time()),
+    )
+    return dict(rows.fetchall())
+
+
+def lease(db: sqlite3.Connection, queries: Iterable[int], annotator: str, seconds: float) -> None:
+    """Nobody else gets these queries for so long, unless several people are wanted for each; renews a lease."""
+    who, until = annotator_id(db, annotator), time.time() + seconds
+    db.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", [(query, who, until) for query in queries])
+
+
+def release(db: sqlite3.Connection, query: int, annotator: str) -> None:
+    db.execute(
+        "DELETE FROM leases WHERE query = ? AND annotator = (SELECT id FROM annotators WHERE name = ?)",
+        (query, annotator),
+    )
+
+
+def retire(db: sqlite3.Connection, queries: Collection[int], reason: str) -> list[int]:
+    """Takes back those of the queries that nobody holds or has answered; returns them."""
+    busy = "SELECT query FROM leases WHERE expires_at > ? UNION SELECT query FROM standing"
+    taken = {row[0] for row in db.execute(busy, (time.time(),))}
+    free = [query for query in queries if query not in taken]
+    rows = [(query, reason, time.time()) for query in free]
+    db.executemany("INSERT OR IGNORE INTO retired VALUES (?, ?, ?)", rows)
+    return free
+
+
+def unretire(db: sqlite3.Connection, queries: Iterable[int]) -> None:
+    """They wait for an answer again."""
+    db.executemany("DELETE FROM retired WHERE query = ?", [(query,) for query in queries])
+
+
+def retired(db: sqlite3.Connection) -> set[int]:
+    return {row[0] for row in db.execute("SELECT query FROM retired")}
+
+
+def signal(db: sqlite3.Connection, name: str) -> int:
+    """Leaves a message for the other process; returns its number."""
+    row = db.execute("INSERT INTO signals (name, created_at) VALUES (?, ?)", (name, time.time()))
+    assert row.lastrowid is not None
+    return row.lastrowid
+
+
+def last_signal(db: sqlite3.Connection, name: str) -> int:
+    """The number of the newest message of this name, 0 if there is none."""
+    return db.execute("SELECT coalesce(max(id), 0) FROM signals WHERE name = ?", (name,)).fetchone()[0]
+
+
+def last_answer(db: sqlite3.Connection) -> int:
+    """The id of the newest answer or retraction, 0 if there is none: has anything happened?"""
+    return db.execute("SELECT coalesce(max(id), 0) FROM answers").fetchone()[0]
