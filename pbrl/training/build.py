@@ -18,9 +18,14 @@ from pbrl.data.episodes import EpisodeStore
 from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
 from pbrl.queries.schedule import SCHEDULES, session_size
+from pbrl.teachers.human import HumanTeacher
+from pbrl.teachers.replay import ReplayTeacher
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.feedback import FeedbackLoop
+from pbrl.training.people import PeopleFeedback
+from pbrl.training.replay import ReplayFeedback
 from pbrl.training.run_dir import RunDir
+from pbrl.viewer.settings import desk_settings
 
 STREAMS = ("agent", "evaluation", "reward", "fit", "teacher", "queries", "preferences")
 
@@ -135,7 +140,7 @@ WITHIN = {  # numbers, ends included
 def check(config: DictConfig) -> None:
     """Ranges that no constructor checks."""
     check_ranges(config, AT_LEAST, AT_LEAST_IF_GIVEN, WITHIN)
-    choices = {"feedback.counts": ("asked", "answered"), "feedback.schedule": SCHEDULES}
+    choices = {"feedback.counts": ("asked", "answered", "decisive"), "feedback.schedule": SCHEDULES}
     for key, valid in choices.items():
         if (value := OmegaConf.select(config, key)) not in valid:
             raise UserError(f"{key}={value}: valid are {', '.join(valid)}")
@@ -198,13 +203,20 @@ def _feedback(config: DictConfig, run: RunDir, agent: SACAgent | PPOAgent, seeds
     rngs = {name: torch.Generator().manual_seed(seeds[name]) for name in STREAMS[2:]}
     spaces = agent.model.observation_space, agent.model.action_space
     teacher_config = OmegaConf.masked_copy(config.teacher, [k for k in config.teacher if k != "name"])
-    return FeedbackLoop(
+    teacher = build(teacher_config, rng=rngs["teacher"])
+    loop: Any = FeedbackLoop
+    if isinstance(teacher, HumanTeacher):
+        desk_settings(config)  # what the viewer would refuse later
+        loop = partial(PeopleFeedback, overlap=config.viewer.overlap)
+    elif isinstance(teacher, ReplayTeacher):
+        loop = ReplayFeedback
+    return loop(
         config=config.feedback,
         fit=dict(config.method.fit),
         steps=config.steps,
         model=build_reward(config, *spaces, rngs["reward"]),
-        teacher=build(teacher_config, rng=rngs["teacher"]),
-        annotator=f"scripted:{config.teacher.name}",
+        teacher=teacher,
+        annotator=f"{'replay' if loop is ReplayFeedback else 'scripted'}:{config.teacher.name}",
         sampler=build(config.queries),
         sampler_name=config.queries._target_.rsplit(".", 1)[-1],
         labels=LabelStore(run.path),

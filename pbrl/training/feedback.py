@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 from pbrl.data.episodes import Episode, EpisodeStore
 from pbrl.data.labels import LabelStore
 from pbrl.data.preferences import PreferenceDataset
+from pbrl.data.segment_files import SegmentPairs
 from pbrl.errors import UserError
 from pbrl.losses import preference_accuracy
 from pbrl.queries.samplers import preference_probability, uniform
@@ -41,8 +43,10 @@ class FeedbackLoop:
     """Everything between episodes and a better reward model.
 
     Accounting: `counts: asked` charges each question to the budget, also one that is skipped (as B-Pref does);
-    `counts: answered` charges only answers.
+    `counts: answered` charges only answers, `counts: decisive` only those that are not "equal".
     """
+
+    waiting: Sequence[int] = ()  # queries that this session still waits for: scripts answer at once
 
     def __init__(
         self,
@@ -65,11 +69,20 @@ class FeedbackLoop:
         self.counts = Counts()
         self.sessions, self.updates = 0, 0
         self.imported = 0  # the last imported query that was taken
+        self.stopped: Callable[[], bool] = lambda: False  # the run is to end, so nothing may wait longer
         self.observed: list[np.ndarray] = []  # observations since the last session, for the input statistics
 
     @property
     def spent(self) -> int:
-        return self.counts.asked if self.config.counts == "asked" else self.counts.labels
+        """What the budget was charged so far, by `feedback.counts`."""
+        return {"asked": self.counts.asked, "answered": self.counts.labels, "decisive": self.counts.decisive}[
+            self.config.counts
+        ]
+
+    @property
+    def every(self) -> int:
+        """Environment steps between sessions."""
+        return self.config.every
 
     @property
     def exhausted(self) -> bool:
@@ -97,30 +110,16 @@ class FeedbackLoop:
 
     def session(self, episodes: EpisodeStore, env_steps: int) -> dict[str, float]:
         """Asks and learns; returns `reward/*` and `feedback/*` figures."""
-        if self.observed:
-            self.model.observe(np.concatenate(self.observed))
-            self.observed.clear()
+        self._learn_scales()
         self._take_imported()
-        left, right, disagreement = self._questions(episodes, env_steps)
-        queries = self.labels.ask(
-            self.sessions,
-            env_steps,
-            left,
-            right,
-            left_states=episodes.states(left.ids.numpy(), self.segment_length),
-            right_states=episodes.states(right.ids.numpy(), self.segment_length),
-            sampler=self.sampler_name,
-        )
-        answers = self.teacher.answer(left, right)
+        pairs, disagreement = self._questions(episodes, env_steps)
+        queries = self._ask(pairs, env_steps)
+        answers = self.teacher.answer(pairs.left, pairs.right)
         self.labels.answer(queries, answers, self.annotator)
-        fresh = self._fresh_accuracy(left, right, answers.prefers_right, answers.answered)
-        self.preferences.add(left, right, answers)
+        fresh = self._fresh_accuracy(pairs.left, pairs.right, answers.prefers_right, answers.answered)
+        self.preferences.add(pairs.left, pairs.right, answers)
         self._count(answers.prefers_right, answers.answered)
-        self.sessions += 1
-        fit = fit_reward(self.model, self.preferences, members=self.model.members, rng=self.rngs["fit"], **self.fit)
-        self.updates += int(fit.pop("updates"))
-        metrics = {"fresh_accuracy": fresh, "disagreement": disagreement, "updates": self.updates} | fit
-        return {f"reward/{k}": v for k, v in (metrics | self.quality(episodes)).items()} | self.metrics()
+        return self._learn(episodes, {"fresh_accuracy": fresh, "disagreement": disagreement})
 
     def observe(self, finished: list[Episode]) -> None:
         """New episodes: the teacher's thresholds and the model's input statistics follow them."""
@@ -152,32 +151,68 @@ class FeedbackLoop:
             "corr_true": correlation(self.model.step_reward(obs, actions), reward),
         }
 
+    def tell(self, state: str, env_steps: int, next_at: int | None) -> None:
+        """What the run does now, and when it asks next, for those who answer; a script does not look."""
+
+    def _learn_scales(self) -> None:
+        """Input statistics from all observations since the last session."""
+        if self.observed:
+            self.model.observe(np.concatenate(self.observed))
+            self.observed.clear()
+
+    def _ask(self, pairs: SegmentPairs, env_steps: int) -> list[int]:
+        queries = self.labels.ask(
+            self.sessions,
+            env_steps,
+            pairs.left,
+            pairs.right,
+            left_states=pairs.left_states,
+            right_states=pairs.right_states,
+            sampler=self.sampler_name,
+        )
+        self.sessions += 1
+        return queries
+
+    def _learn(self, episodes: EpisodeStore, metrics: dict[str, float]) -> dict[str, float]:
+        """Fits the reward to all answers; returns what was measured before, by the fit and after it."""
+        fit = fit_reward(self.model, self.preferences, members=self.model.members, rng=self.rngs["fit"], **self.fit)
+        self.updates += int(fit.pop("updates"))
+        metrics = metrics | {"updates": self.updates} | fit | self.quality(episodes)
+        return {f"reward/{k}": v for k, v in metrics.items()} | self.metrics()
+
     def _take_imported(self) -> None:
         """Answers that `pbrl labels import` brought since the last session; they cost no budget."""
         queries = [q.id for q in self.labels.queries() if q.session < 0 and q.id > self.imported]
         found = self.labels.comparisons(queries) if queries else None
         if found is not None:
-            expected = (self.segment_length, self.model.obs_size)
-            if (found.left.steps, found.left.obs.shape[-1]) != expected:
-                raise UserError(
-                    f"imported labels in {self.labels.path} have segments of {found.left.steps} steps and "
-                    f"{found.left.obs.shape[-1]} observations; this run has {expected[0]} and {expected[1]}"
-                )
+            self._check_shape(found.left)
             answered = torch.ones(len(found), dtype=torch.bool)
             self.preferences.add(found.left, found.right, Answers(found.prefers_right, answered))
         self.imported = max(queries, default=self.imported)
 
-    def _questions(self, episodes: EpisodeStore, env_steps: int) -> tuple[Segments, Segments, float]:
+    def _check_shape(self, imported: Segments) -> None:
+        expected = (self.segment_length, self.model.obs_size)
+        if (imported.steps, imported.obs.shape[-1]) != expected:
+            raise UserError(
+                f"imported labels in {self.labels.path} have segments of {imported.steps} steps and "
+                f"{imported.obs.shape[-1]} observations; this run has {expected[0]} and {expected[1]}"
+            )
+
+    def _questions(self, episodes: EpisodeStore, env_steps: int) -> tuple[SegmentPairs, float]:
         """The pairs of this session, and the members' disagreement on the candidates they were chosen from."""
-        c = self.config
-        n = min(session_size(c.schedule, c.per_session, env_steps, self.steps), c.budget - self.spent)
-        rng = self.rngs["queries"]
+        n = session_size(self.config.schedule, self.config.per_session, env_steps, self.steps)
+        return self._choose(episodes, min(n, self.config.budget - self.spent))
+
+    def _choose(self, episodes: EpisodeStore, n: int) -> tuple[SegmentPairs, float]:
+        c, rng = self.config, self.rngs["queries"]
         left, right = (episodes.sample(c.candidates * n, c.segment_length, rng, c.pool_episodes) for _ in range(2))
         # Before the first answer the model knows nothing: any choice by it would be noise with a bias.
         choose = self.sampler if self.has_reward else uniform
         rows = choose(self.model, left, right, n, self.preferences.all, rng)
         disagreement = preference_probability(self.model, left, right).std(0, unbiased=False).mean()
-        return left[rows], right[rows], float(disagreement)
+        left, right = left[rows], right[rows]
+        states = [episodes.states(side.ids.numpy(), c.segment_length) for side in (left, right)]
+        return SegmentPairs(left, right, *states), float(disagreement)
 
     @torch.no_grad()
     def _fresh_accuracy(

@@ -51,6 +51,9 @@ class OnlineRun:
         """Runs to the end; False if Ctrl-C ended it early (after saving)."""
         agent, episodes, feedback = self.parts.agent, self.parts.episodes, self.parts.feedback
         begun, first_step = time.monotonic(), agent.env_steps
+        if feedback is not None:
+            feedback.stopped = lambda: self._interrupted
+            feedback.tell(self._state(feedback), agent.env_steps, self.due["feedback"])
         started = begun - self.wall_s
         with StopOnInterrupt(self.interrupt), Progress(self.config.steps) as progress:
             if not self.last_evaluation:
@@ -65,11 +68,8 @@ class OnlineRun:
                     feedback.observe(finished)
                     # No session at the very end: its answers would teach nobody.
                     if self._is_due("feedback") and not over and feedback.can_ask(episodes):
-                        self._advance("feedback", self.config.feedback.every)
-                        had_reward = feedback.has_reward
-                        self.latest = feedback.session(episodes, agent.env_steps)
-                        if feedback.has_reward:
-                            self._adopt_reward(feedback, first=not had_reward)
+                        self._feedback(feedback)
+                    feedback.tell(self._state(feedback), agent.env_steps, self.due["feedback"])
                 if self._is_due("evaluation") or over:
                     self._advance("evaluation", self.config.evaluation.every)
                     self._evaluate()
@@ -107,6 +107,19 @@ class OnlineRun:
     def interrupt(self) -> None:
         """Stop at the end of this round, with a checkpoint."""
         self._interrupted = True
+
+    def _feedback(self, feedback: FeedbackLoop) -> None:
+        had_reward = feedback.has_reward
+        learned = feedback.session(self.parts.episodes, self.parts.agent.env_steps)
+        if not feedback.waiting:  # if it does, Ctrl-C ended the waiting: it goes on after a resume
+            self._advance("feedback", feedback.every)
+        if learned:
+            self.latest = learned
+            if feedback.has_reward:
+                self._adopt_reward(feedback, first=not had_reward)
+
+    def _state(self, feedback: FeedbackLoop) -> str:
+        return "training" if feedback.sessions else "collecting"
 
     def _adopt_reward(self, feedback: FeedbackLoop, first: bool) -> None:
         """The agent's past and future get the new reward; the critic that valued exploring is replaced once."""
@@ -188,6 +201,7 @@ class OnlineRun:
                 save_file(weights, str(partial))
             if feedback.has_reward:
                 quality = feedback.quality(self.parts.episodes)
+            feedback.tell(status, agent.env_steps, None)
             feedback.labels.close()
         self.log.close()
         accuracy = quality.get("true_accuracy", math.nan)
@@ -254,7 +268,8 @@ def start(config: DictConfig, command: list[str]) -> OnlineRun:
     except UserError:
         folder.discard()
         raise
-    if run.parts.feedback is not None and (asked := questions_in_time(config)) < config.feedback.budget:
+    scripted = config.teacher.name != "human"  # people are asked as they answer
+    if run.parts.feedback is not None and scripted and (asked := questions_in_time(config)) < config.feedback.budget:
         note = f"{config.steps} steps have time for {asked} of {config.feedback.budget} questions"
         print(f"pbrl: {note}", file=sys.stderr)
     return run

@@ -1,0 +1,70 @@
+"""People as the teacher: how a run goes on while they answer. The answers come through the label store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from pbrl.data.episodes import Episode
+from pbrl.errors import UserError
+from pbrl.types import Answers, Segments, Teacher
+
+MODES = ("async", "block", "mixed")
+
+
+class HumanTeacher:
+    """Says when to wait for whom.
+
+    Args:
+        mode: `async` trains on and learns from answers as they come; `block` waits until a session is answered;
+            `mixed` waits `timeout_s` and then lets a script answer the rest.
+        poll: environment steps between looks for answers (async).
+        learn_every: new answers before the reward learns again (async).
+        max_age_steps: questions older than this are taken back unasked (async); None keeps them.
+        timeout_s: how long a session waits; None: as long as it takes, which `mixed` cannot.
+        script: makes the teacher that stands in (mixed); called with `rng`.
+    """
+
+    def __init__(
+        self,
+        rng: torch.Generator,
+        mode: str,
+        poll: int,
+        learn_every: int,
+        max_age_steps: int | None,
+        timeout_s: float | None,
+        script: Callable[..., Teacher],
+    ) -> None:
+        if mode not in MODES:
+            raise UserError(f"teacher.mode={mode}: valid are {', '.join(MODES)}")
+        for name, value in (("poll", poll), ("learn_every", learn_every), ("max_age_steps", max_age_steps)):
+            if value is None and name == "max_age_steps":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UserError(f"teacher.{name}={value}: expected a whole number of at least 1")
+        if timeout_s is not None and not timeout_s > 0:
+            raise UserError(f"teacher.timeout_s={timeout_s}: expected seconds above 0, or null to wait without end")
+        if mode == "mixed" and timeout_s is None:
+            raise UserError("teacher.mode=mixed needs teacher.timeout_s, as 300: after it the script answers")
+        self.mode, self.poll, self.learn_every = mode, poll, learn_every
+        self.max_age_steps, self.timeout_s = max_age_steps, timeout_s
+        self.script = script(rng=rng) if mode == "mixed" else None
+
+    def observe(self, episodes: Sequence[Episode]) -> None:
+        if self.script is not None:
+            self.script.observe(episodes)
+
+    def answer(self, left: Segments, right: Segments) -> Answers:
+        """Of the script that stands in; people answer through the label store."""
+        if self.script is None:
+            raise ValueError(f"nobody stands in for people where teacher.mode={self.mode}")
+        return self.script.answer(left, right)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"script": self.script.state_dict() if self.script is not None else None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.script is not None:
+            self.script.load_state_dict(state["script"])

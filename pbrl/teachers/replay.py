@@ -1,0 +1,58 @@
+"""Answers from a label set, in the order they were given: what a person once said teaches another run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pbrl.data.episodes import Episode
+from pbrl.data.label_sets import load_label_set
+from pbrl.data.segment_files import SegmentPairs
+from pbrl.errors import UserError
+from pbrl.types import Answers, Segments
+
+
+class ReplayTeacher:
+    """Brings its questions along: the pairs of the file are asked instead of new ones.
+
+    Args:
+        labels: folder of a label set, as `pbrl labels export` makes it.
+    """
+
+    def __init__(self, labels: str | None, rng: torch.Generator) -> None:
+        if labels is None:
+            raise UserError("teacher=replay needs teacher.labels, the folder of a label set from pbrl labels export")
+        self.labels = load_label_set(Path(labels))
+        if not len(self.labels):
+            raise UserError(f"teacher.labels={labels} has no answers")
+        if not self.labels.last_obs:
+            raise UserError(f"teacher.labels={labels} does not know the last observation of its segments")
+        self._next = 0
+
+    @property
+    def remaining(self) -> int:
+        return len(self.labels) - self._next
+
+    def questions(self, n: int) -> SegmentPairs:
+        """The next n pairs of the file; `answer` then answers these."""
+        return self.labels.pairs[list(range(self._next, self._next + n))]
+
+    def answer(self, left: Segments, right: Segments) -> Answers:
+        rows = np.arange(self._next, self._next + len(left))
+        self._next += len(left)
+        answered = torch.from_numpy(self.labels.answered[rows])
+        values = torch.from_numpy(self.labels.prefers_right[rows]).float()
+        return Answers(torch.where(answered, values, 0.5), answered)
+
+    def observe(self, episodes: Sequence[Episode]) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"next": self._next}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._next = int(state["next"])

@@ -1,0 +1,56 @@
+"""What a run is doing now, in status.json: written by the trainer, read by the viewer, which is another process."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pbrl.training.run_dir import write_json
+
+FILE_NAME = "status.json"
+STATES = ("starting", "collecting", "training", "waiting", "finished", "interrupted")
+LEARNED_FILE = "learned.json"
+
+
+def write_status(run_dir: Path, state: str, **more: Any) -> None:
+    """state: one of STATES; `waiting` is for answers. Times are Unix seconds."""
+    assert state in STATES, state
+    write_json(run_dir / FILE_NAME, {"state": state, "pid": os.getpid(), "written_at": time.time(), **more})
+
+
+def read_status(run_dir: Path) -> dict[str, Any]:
+    """The last status; `stopped` where the process is gone without having said so, `starting` before the first one."""
+    status = _read(run_dir / FILE_NAME)
+    if status is None or status.get("state") not in STATES:
+        return {"state": "starting"}
+    if status["state"] not in ("finished", "interrupted") and not _lives(status.get("pid")):
+        status["state"] = "stopped"
+    return status
+
+
+def read_learned(run_dir: Path) -> dict[str, Any] | None:
+    """What the reward learned from people so far; None before the first time."""
+    return _read(run_dir / LEARNED_FILE)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _lives(pid: Any) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True

@@ -1,0 +1,1 @@
+"""The label viewer: a local page on which people compare clips while the agent trains."""
