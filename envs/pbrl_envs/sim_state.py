@@ -64,6 +64,11 @@ class SimState(gym.Wrapper):
     def has_state(self) -> bool:
         return self._storable and (self._simulator is not None or bool(self._attributes))
 
+    @property
+    def simulator(self) -> Any:
+        """What holds MuJoCo's `model` and `data`, and draws them with its `mujoco_renderer`; None outside MuJoCo."""
+        return self._simulator
+
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         self._was_reset = True
         return super().reset(**kwargs)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +15,7 @@ import numpy as np
 
 from pbrl.data.recorder import episode_seed
 from pbrl.errors import UserError
+from pbrl.files import sync
 from pbrl.training.rollout import ActFn
 
 SECONDS = 10.0
@@ -33,10 +37,10 @@ def film(path: Path, make_env: MakeEnv, act: ActFn, *, seed: int, seconds: float
         env.close()
 
 
-def frame_rate(env: gym.Env) -> tuple[float, int]:
+def frame_rate(env: gym.Env, max_fps: float = MAX_FPS) -> tuple[float, int]:
     """Frames per second of the clip, and environment steps per frame."""
     real_time = float(env.metadata.get("render_fps") or MAX_FPS)
-    every = max(1, round(real_time / MAX_FPS))
+    every = max(1, math.ceil(real_time / max_fps))
     return real_time / every, every
 
 
@@ -55,21 +59,40 @@ def frames(env: gym.Env, act: ActFn, seed: int, every: int) -> Iterator[np.ndarr
         number += 1
 
 
-def write_mp4(path: Path, pictures: Iterable[np.ndarray], fps: float) -> None:
-    """pictures: (H, W, 3) uint8 each. The file is there whole or not at all."""
-    import imageio.v3 as iio
+def write_mp4(
+    path: Path, pictures: Iterable[np.ndarray], fps: float, *, encoder: Mapping[str, str] | None = None
+) -> None:
+    """pictures: (H, W, 3) uint8 each. The file is there whole or not at all.
 
+    encoder: options of libx264, such as crf, preset or g; the index stands in front, so that a player can start early.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial.mp4")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
     try:
-        with iio.imopen(partial, "w", plugin="pyav") as file:
-            file.init_video_stream("libx264", fps=fps, pixel_format="yuv420p")
-            for picture in pictures:
-                height, width = picture.shape[:2]
-                file.write_frame(picture[: height // 2 * 2, : width // 2 * 2])  # yuv420p halves both
-        partial.rename(path)
+        _encode(partial, pictures, fps, dict(encoder or {}))
+        sync(partial)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _encode(path: Path, pictures: Iterable[np.ndarray], fps: float, options: dict[str, str]) -> None:
+    import av  # imageio, which brings it, does not pass options on to the encoder
+    from av.video.reformatter import VideoReformatter
+
+    reformatter = VideoReformatter()  # PyAV's own keeps threads for good, which a later fork would wait for
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as file:
+        rate = Fraction(fps).limit_denominator(65535)
+        stream: Any = file.add_stream("libx264", rate=rate, options=options)
+        for number, picture in enumerate(pictures):
+            height, width = (side // 2 * 2 for side in picture.shape[:2])  # yuv420p halves both
+            if not stream.codec_context.is_open:
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
+            frame = reformatter.reformat(frame, format="yuv420p")
+            frame.pts, frame.time_base = number, 1 / rate
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
 
 
 def _frame(env: gym.Env) -> np.ndarray:

@@ -64,7 +64,7 @@ def test_every_second_frame_is_every_second_step():
 
 
 @pytest.mark.parametrize(
-    ("simulator", "clip", "every"), [(20, 20, 1), (25, 25, 1), (80, 80 / 3, 3), (500, 500 / 17, 17)]
+    ("simulator", "clip", "every"), [(20, 20, 1), (25, 25, 1), (40, 20, 2), (80, 80 / 3, 3), (500, 500 / 17, 17)]
 )
 def test_a_clip_is_in_real_time(simulator: int, clip: float, every: int):
     env = Counter()

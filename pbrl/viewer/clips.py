@@ -1,0 +1,142 @@
+"""A clip shows one segment: drawn from its simulator states, in real time, as H.264 that seeks to any frame at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from pbrl.config import build
+from pbrl.data.segment_files import SIDES, SegmentPairs
+from pbrl.errors import UserError, one_line
+from pbrl.training.video import frame_rate, write_mp4
+
+FOLDER = "clips"  # in the run directory
+DEFAULT_CAMERA = "default"
+DRAWING = 1  # a part of every name: raise it when pictures change, so that old clips are not taken for new ones
+
+# A key frame at every second frame makes stepping and seeking exact and quick. No B-frames: they would wait for later
+# ones. One thread, since the trainer has the others.
+ENCODER = {"crf": "23", "preset": "veryfast", "g": "2", "bf": "0", "threads": "1"}
+
+
+@dataclass(frozen=True)
+class ClipStyle:
+    """How clips look. Without a GPU a frame takes 5 to 20 ms as it is, and several times that with shadows."""
+
+    width: int = 384  # pixels, even
+    height: int = 384
+    max_fps: float = 30.0  # faster simulators show every second, third, ... step
+    camera: str = DEFAULT_CAMERA
+    shadows: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height"):
+            size = getattr(self, name)
+            if not isinstance(size, int) or size % 2 or not 16 <= size <= 4096:
+                raise UserError(f"viewer.{name}={size}: expected an even number of pixels from 16 to 4096")
+        if not 1 <= self.max_fps < math.inf:
+            raise UserError(f"viewer.max_fps={self.max_fps}: expected frames per second from 1")
+
+
+class Clip(NamedTuple):
+    """What a clip is called, and how many environment steps it shows."""
+
+    name: str
+    steps: int
+
+
+def clip_path(run_dir: Path, name: str) -> Path:
+    return run_dir / FOLDER / f"{name}.mp4"
+
+
+def frame_count(steps: int, every: int) -> int:
+    """Frames of a clip of so many steps, one per `every` of them: the first shows the state before the first step."""
+    return steps // every + 1
+
+
+def pair_clips(pairs: SegmentPairs, env_config: DictConfig, style: ClipStyle) -> list[tuple[Clip, Clip]]:
+    """The clips of the left and the right segment of each pair."""
+    hashes, sides = pairs.hashes(), []
+    for side, name in enumerate(SIDES):
+        states = getattr(pairs, f"{name}_states")
+        if states is None:
+            raise UserError(
+                "these segments have no simulator states, which clips are drawn from; MuJoCo tasks have them"
+            )
+        steps = getattr(pairs, name).mask.sum(1).long().tolist()
+        named = zip(hashes, states, steps, strict=True)
+        sides.append([Clip(clip_name(h[side], s[: t + 1], env_config, style), t) for h, s, t in named])
+    return list(zip(*sides, strict=True))
+
+
+def clip_name(segment_hash: str, states: np.ndarray, env_config: DictConfig, style: ClipStyle) -> str:
+    """32 hexadecimal digits: the same content is drawn once, whichever queries it is in.
+
+    The states (L+1, D) belong to it, as the observations that `segment_hash` tells apart may hide something that the
+    picture shows, such as a goal. env_config: the `env` section of the run.
+    """
+    look = asdict(style) | {"max_fps": float(style.max_fps), "drawing": DRAWING}
+    made = {"env": OmegaConf.to_container(env_config.make, resolve=True), "style": look}
+    digest = hashlib.blake2b(json.dumps([segment_hash, made], sort_keys=True).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(states, np.float64).data)
+    return digest.hexdigest()
+
+
+def require_encoder() -> None:
+    """Raises how to get one."""
+    try:
+        import av
+
+        av.codec.Codec("libx264", "w")
+    except Exception as error:  # a wheel for another system fails in its own way
+        how = "pip install --force-reinstall 'imageio[pyav]'"
+        raise UserError(f"clips cannot be encoded as H.264 ({one_line(error)}); get the encoder with: {how}") from error
+
+
+class ClipDrawer:
+    """Draws clips with an environment of its own; what agents see of the task stays as it is."""
+
+    def __init__(self, env_config: DictConfig, style: ClipStyle) -> None:
+        from pbrl_envs.views import Views
+
+        env = build(env_config.make, render_mode="rgb_array", width=style.width, height=style.height)
+        self.style = style
+        self.name = env_config.name
+        self._made: gym.Env = env
+        self._env: gym.Env = getattr(env, "camera", None) or env  # a task seen in pixels shows them to people larger
+        if not self._env.get_wrapper_attr("has_state"):
+            raise UserError(f"env={self.name} has no simulator state to draw from; MuJoCo environments have")
+        self._views = Views(self._env, shadows=style.shadows)
+        self.cameras: list[str] = self._views.names
+        self.fps, self.every = frame_rate(self._env, style.max_fps)
+
+    def draw(self, path: Path, states: np.ndarray, camera: str) -> None:
+        """Writes the clip of these states (L+1, D), whole or not at all."""
+        write_mp4(path, self.frames(states, camera), self.fps, encoder=ENCODER)
+
+    def frames(self, states: np.ndarray, camera: str) -> Iterator[np.ndarray]:
+        """Pictures (height, width, 3) of every so many states, the first included."""
+        self._views.choose(camera)
+        for state in states[:: self.every]:
+            yield self._picture(state)
+
+    def close(self) -> None:
+        self._made.close()
+
+    def _picture(self, state: np.ndarray) -> np.ndarray:
+        try:
+            picture: Any = self._env.get_wrapper_attr("render_state")(state)
+        except (ValueError, TypeError, IndexError) as error:
+            raise UserError(f"env={self.name} cannot show the states of this run: {one_line(error)}") from error
+        if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.dtype != np.uint8:
+            raise UserError(f"env={self.name} draws no pictures with render_mode=rgb_array, so there are no clips")
+        return picture

@@ -1,0 +1,245 @@
+"""What the renderer process does: waits for the run, then draws what is asked for, and else what comes next."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+
+from pbrl.config import load_config
+from pbrl.data.labels import FILE_NAME, LabelStore
+from pbrl.data.questions import HUMAN
+from pbrl.errors import UserError, one_line
+from pbrl.training.run_dir import write_json
+from pbrl.viewer.clips import FOLDER, Clip, ClipDrawer, ClipStyle, clip_path, pair_clips, require_encoder
+from pbrl.viewer.renderer import FAILED, STOP_S, UNKNOWN, report_path
+
+POLL_S = 0.2  # between looks at a label store that may have changed
+LOOK_S = 2.0  # between looks at one that seems not to have
+RETRY_S = 5.0  # after a clip could not be written
+
+
+class Stopped(Exception):
+    """The viewer wants the process to end, or has ended itself."""
+
+
+class Missing(NamedTuple):
+    query: int
+    side: int  # 0 left, 1 right
+    camera: str
+    clip: Clip
+
+
+class Inbox:
+    """Requests of the viewer, from a stream of JSON lines; the end of the stream means the end."""
+
+    def __init__(self, lines: Iterable[str], at_end: Callable[[], None]) -> None:
+        self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._ended = False
+        threading.Thread(target=self._read, args=(lines, at_end), daemon=True).start()
+
+    def take(self, timeout_s: float = 0.0) -> dict[str, Any] | None:
+        """The next request, waiting for it at most this long."""
+        try:
+            request = self._requests.get(timeout=timeout_s) if timeout_s else self._requests.get_nowait()
+        except queue.Empty:
+            request = None
+        if self._ended:
+            raise Stopped
+        return request
+
+    def _read(self, lines: Iterable[str], at_end: Callable[[], None]) -> None:
+        for line in lines:
+            with suppress(ValueError):
+                self._requests.put(json.loads(line))
+        self._ended = True
+        self._requests.put(None)  # wakes who waits
+        at_end()
+
+
+class Worker:
+    """Draws clips of one run until the inbox ends."""
+
+    def __init__(
+        self, run_dir: Path, inbox: Inbox, *, style: ClipStyle, ahead: int, overlap: int, scripts_count: bool
+    ) -> None:
+        self.run_dir, self.inbox, self.style = run_dir, inbox, style
+        self.ahead, self.overlap, self.scripts_count = ahead, overlap, scripts_count
+        self.config: DictConfig
+        self.drawer: ClipDrawer
+        self.store: LabelStore
+        self._wanted: deque[dict[str, Any]] = deque()
+        self._clips: dict[tuple[int, str], tuple[Clip, Clip]] = {}
+        self._seen: tuple[Any, float] = (None, 0.0)  # the label store when nothing was missing, and when that was
+        self._report: dict[str, Any] = {"state": "starting", "message": None, **UNKNOWN}
+
+    def run(self) -> None:
+        """Ends with Stopped, or with a UserError where nothing can be drawn."""
+        folder = self.run_dir / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._alone(folder):
+            for half in folder.glob(".*.partial.*"):  # of a process that was killed
+                half.unlink()
+            self._report["clips"] = sum(1 for _ in folder.glob("*.mp4"))
+            self.tell()
+            self._wait_for(self.run_dir / "config.yaml")
+            self.config = load_config(self.run_dir / "config.yaml")
+            self.drawer = self._make_drawer()
+            d = self.drawer
+            self.tell(state="ok", cameras=d.cameras, fps=d.fps, every=d.every)
+            self._wait_for(self.run_dir / FILE_NAME)
+            with LabelStore(self.run_dir, create=False) as self.store:
+                while True:
+                    self.turn()
+
+    def turn(self) -> None:
+        """Draws one clip, or waits a moment if none is missing. What was asked for goes first."""
+        while (request := self.inbox.take()) is not None:
+            self._wanted.append(request)
+        missing = self._asked_for() or self._coming_up()
+        if missing is not None:
+            self._draw(missing)
+        elif (request := self.inbox.take(POLL_S)) is not None:
+            self._wanted.append(request)
+
+    def tell(self, **news: Any) -> None:
+        if news.items() <= self._report.items() and news:
+            return
+        self._report |= news
+        try:
+            write_json(report_path(self.run_dir), self._report)
+        except OSError as error:  # a full disk; the next report may find room
+            print(f"{report_path(self.run_dir)}: {error}", file=sys.stderr)
+
+    @contextmanager
+    def _alone(self, folder: Path) -> Iterator[None]:
+        """Two viewers of one run must not draw the same clips."""
+        lock = FileLock(folder / ".lock")
+        while not lock.is_locked:
+            with suppress(Timeout):
+                lock.acquire(timeout=0)
+            self.inbox.take(0 if lock.is_locked else POLL_S)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _wait_for(self, path: Path) -> None:
+        while not path.is_file():
+            if (request := self.inbox.take(POLL_S)) is not None:
+                self._wanted.append(request)
+
+    def _make_drawer(self) -> ClipDrawer:
+        try:
+            require_encoder()
+            return ClipDrawer(self.config.env, self.style)
+        except Exception as error:  # what a driver or a suite says
+            said = str(error) if isinstance(error, UserError) else f"env={self.config.env.name}: {one_line(error)}"
+            unset = "unset MUJOCO_GL; " if "invalid value for environment variable MUJOCO_GL" in said else ""
+            raise UserError(f"clips cannot be drawn: {said}; {unset}`pbrl doctor` tries what works here") from error
+
+    def _asked_for(self) -> Missing | None:
+        """The first missing clip of the requests, which are forgotten when theirs are there."""
+        while self._wanted:
+            try:
+                query, camera = int(self._wanted[0]["query"]), str(self._wanted[0]["camera"])
+                if camera not in self.drawer.cameras:
+                    raise UserError(f"camera={camera}: valid are {', '.join(self.drawer.cameras)}")
+                if (missing := self._missing(query, camera)) is not None:
+                    return missing
+            except (UserError, LookupError, TypeError, ValueError) as error:
+                print(f"request {self._wanted[0]}: {one_line(error)}", file=sys.stderr)
+            self._wanted.popleft()
+        return None
+
+    def _coming_up(self) -> Missing | None:
+        """The first missing clip of the questions that people get next."""
+        now = [_stamp(self.run_dir / name) for name in (FILE_NAME, f"{FILE_NAME}-wal")]
+        if self._seen[0] == now and time.monotonic() - self._seen[1] < LOOK_S:
+            return None
+        # Questions that wait for a second answer are drawn already, and must not keep those behind them from it.
+        standing = self.store.standing_answers()
+        answered = {a.query for a in standing if self.scripts_count or a.kind == HUMAN}
+        fresh = 0
+        for query in self.store.open_queries(self.overlap, scripts_count=self.scripts_count):
+            if (missing := self._missing(query.id, self.style.camera)) is not None:
+                return missing
+            fresh += query.id not in answered
+            if fresh == self.ahead:
+                break
+        self._seen = (now, time.monotonic())
+        return None
+
+    def _missing(self, query: int, camera: str) -> Missing | None:
+        if (query, camera) not in self._clips:
+            style = replace(self.style, camera=camera)
+            self._clips[query, camera] = pair_clips(self.store.pairs([query]), self.config.env, style)[0]
+        for side, clip in enumerate(self._clips[query, camera]):
+            if not clip_path(self.run_dir, clip.name).is_file():
+                return Missing(query, side, camera, clip)
+        return None
+
+    def _draw(self, missing: Missing) -> None:
+        pairs, begun = self.store.pairs([missing.query]), time.monotonic()
+        states = (pairs.left_states, pairs.right_states)[missing.side]
+        assert states is not None
+        try:
+            path = clip_path(self.run_dir, missing.clip.name)
+            self.drawer.draw(path, states[0, : missing.clip.steps + 1], missing.camera)
+        except OSError as error:
+            self.tell(
+                state="failed", message=f"clips cannot be written: {error.strerror or error}; make room on the disk"
+            )
+            self.inbox.take(RETRY_S)
+            return
+        took, before = time.monotonic() - begun, self._report["s_per_clip"]
+        mean = took if before is None else 0.8 * before + 0.2 * took
+        self.tell(state="ok", message=None, clips=self._report["clips"] + 1, s_per_clip=round(mean, 3))
+
+
+def main(run_dir: Path, settings: dict[str, Any]) -> None:
+    """Ends the process itself: the thread that reads standard input would keep Python from an orderly end."""
+    if hasattr(os, "nice"):
+        os.nice(10)
+    inbox = Inbox(sys.stdin, at_end=_end_soon)
+    worker = Worker(run_dir, inbox, **settings | {"style": ClipStyle(**settings["style"])})
+    code = 1
+    try:
+        worker.run()
+    except Stopped:
+        code = 0
+    except UserError as error:
+        worker.tell(state="failed", message=str(error))
+        code = FAILED
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _end_soon() -> None:
+    """For a process that hangs in a driver."""
+    time.sleep(STOP_S)
+    os._exit(1)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,101 @@
+"""The clips of a run as the server sees them: what each pair's are called, and which are drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig
+
+from pbrl.data.label_rows import Query
+from pbrl.data.labels import LabelStore
+from pbrl.errors import UserError
+from pbrl.viewer.clips import DEFAULT_CAMERA, Clip, ClipStyle, clip_path, frame_count, pair_clips
+from pbrl.viewer.renderer import Renderer
+
+REPORT_S = 0.2  # how old the renderer's report may be
+
+
+class ShownClip(NamedTuple):
+    clip: str  # its name
+    frames: int
+
+
+class Gallery:
+    """Owns the renderer, which draws in a process of its own; use as a context manager around the server."""
+
+    def __init__(self, run_dir: Path, config: DictConfig, style: ClipStyle, renderer: Renderer, ahead: int) -> None:
+        self.run_dir, self.env_config, self.style = run_dir, config.env, style
+        self.renderer, self.ahead = renderer, ahead
+        self._store: LabelStore
+        self._names: dict[tuple[str, str], dict[int, tuple[Clip, Clip]]] = {}  # by file and camera, by row
+        self._drawn: set[str] = set()
+        self._report: dict[str, Any] = {}
+        self._reported = -1e9  # never
+
+    def __enter__(self) -> Gallery:
+        self.renderer.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.renderer.stop()
+
+    def open(self, store: LabelStore) -> None:
+        """From here on in the thread of this store."""
+        self._store = store
+
+    @property
+    def fps(self) -> float:
+        return self._state()["fps"] or self.style.max_fps
+
+    @property
+    def cameras(self) -> list[str]:
+        return self._state()["cameras"] or [DEFAULT_CAMERA]
+
+    def state(self) -> dict[str, Any]:
+        """For the page: whether pictures can be drawn here, and if not, why."""
+        state = self._state()
+        return {"state": state["state"], "message": state["message"]}
+
+    def clips(self, query: Query, camera: str = DEFAULT_CAMERA) -> tuple[ShownClip, ShownClip]:
+        """Those of the left and of the right segment, drawn or not."""
+        every = self._state()["every"] or 1
+        left, right = (ShownClip(c.name, frame_count(c.steps, every)) for c in self._clips(query, camera))
+        return left, right
+
+    def ready(self, query: Query, camera: str = DEFAULT_CAMERA) -> bool:
+        """Both clips are drawn, and what they show is known."""
+        if not self._state()["every"]:
+            return False
+        try:
+            return all(self._is_drawn(clip.name) for clip in self._clips(query, camera))
+        except UserError:  # no states to draw from, which the renderer says too
+            return False
+
+    def request(self, query: int, camera: str) -> None:
+        """To be drawn before anything else."""
+        self.renderer.request(query, camera)
+
+    def path(self, name: str) -> Path:
+        return clip_path(self.run_dir, name)
+
+    def _clips(self, query: Query, camera: str) -> tuple[Clip, Clip]:
+        key = query.file, camera
+        if key not in self._names:
+            same_file = [q for q in self._store.queries() if q.file == query.file]
+            style = dataclasses.replace(self.style, camera=camera)
+            clips = pair_clips(self._store.pairs([q.id for q in same_file]), self.env_config, style)
+            self._names[key] = {q.row: pair for q, pair in zip(same_file, clips, strict=True)}
+        return self._names[key][query.row]
+
+    def _is_drawn(self, name: str) -> bool:
+        if name not in self._drawn and self.path(name).is_file():
+            self._drawn.add(name)
+        return name in self._drawn
+
+    def _state(self) -> dict[str, Any]:
+        if time.monotonic() - self._reported > REPORT_S:
+            self._report, self._reported = self.renderer.report(), time.monotonic()
+        return self._report

@@ -1,0 +1,155 @@
+"""The process that draws clips ahead of the people who look at them, and the viewer's handle on it.
+
+`python -m pbrl.viewer.renderer RUN_DIR SETTINGS` reads requests as JSON lines from its standard input, ends when that
+ends, and says how it is in RUN_DIR/clips/renderer.json. Graphics drivers crash: then it is started again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pbrl.viewer.clips import FOLDER, ClipStyle
+
+REPORT = "renderer.json"
+LOG = "renderer.log"
+FAILED = 3  # exit code of a process that cannot draw here, and has said why: another one could not either
+RESTARTS = 3  # in a row
+HEALTHY_S = 60.0  # who lives for so long did not die of its start
+STOP_S = 5.0
+UNKNOWN = {"clips": 0, "s_per_clip": None, "cameras": ["default"], "fps": None, "every": None}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+DRAW_IN_PLACE = {"LP_NUM_THREADS": "0"}  # of Mesa's software renderer, which else takes all cores
+
+
+def report_path(run_dir: Path) -> Path:
+    return run_dir / FOLDER / REPORT
+
+
+class Renderer:
+    """Draws the clips of the first `ahead` open questions that nobody answered yet, as long as it is started."""
+
+    def __init__(
+        self, run_dir: Path, style: ClipStyle, *, ahead: int, overlap: int = 1, scripts_count: bool = True
+    ) -> None:
+        self.run_dir, self.style = Path(run_dir), style
+        settings = {"style": asdict(style), "ahead": ahead, "overlap": overlap, "scripts_count": scripts_count}
+        self._command = [sys.executable, "-m", "pbrl.viewer.renderer", str(self.run_dir), json.dumps(settings)]
+        self._lock = threading.Lock()  # of the process and its standard input
+        self._stopped = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self._begun = 0.0
+        self._given_up: str | None = None
+        self.process: subprocess.Popen | None = None
+
+    def __enter__(self) -> Renderer:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        (self.run_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+        self._stopped.clear()
+        self._begun, self._given_up = time.time(), None
+        self.process = self._spawn()
+        self._watcher = threading.Thread(target=self._watch, name="renderer watch", daemon=True)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Ends the process; a clip that it has not finished leaves nothing."""
+        self._stopped.set()
+        with self._lock:
+            process = self.process
+            if process is None:
+                return
+            _close(process)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if self._watcher is not None:
+            self._watcher.join()
+
+    def request(self, query: int, camera: str) -> None:
+        """Both clips of this query through this camera come next; one that is lost with its process is not repeated."""
+        with self._lock:
+            if self.process is None or self.process.stdin is None or self.process.stdin.closed:
+                return
+            try:
+                self.process.stdin.write(json.dumps({"query": query, "camera": camera}) + "\n")
+                self.process.stdin.flush()
+            except OSError:  # it just died
+                pass
+
+    def report(self) -> dict[str, Any]:
+        """What the process last said: state, message, clips, s_per_clip, cameras, fps, every (steps per frame)."""
+        path = report_path(self.run_dir)
+        found: dict[str, Any] = {"state": "starting", "message": None, **UNKNOWN}
+        try:
+            if path.stat().st_mtime >= self._begun:  # else it is of an earlier viewer
+                found = json.loads(path.read_text())
+        except (OSError, ValueError):
+            pass
+        return found | {"state": "failed", "message": self._given_up} if self._given_up else found
+
+    def _spawn(self) -> subprocess.Popen:
+        environment = DRAW_IN_PLACE | dict(os.environ) | ONE_THREAD
+        with (self.run_dir / FOLDER / LOG).open("ab") as log:
+            return subprocess.Popen(
+                self._command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for the viewer, which then stops it
+            )
+
+    def _watch(self) -> None:
+        """Starts the process again when it dies, unless that is of no use."""
+        deaths = 0
+        while True:
+            begun, process = time.monotonic(), self.process
+            assert process is not None
+            code = process.wait()
+            if self._stopped.is_set() or code == FAILED:
+                return
+            deaths = 1 if time.monotonic() - begun > HEALTHY_S else deaths + 1
+            if deaths > RESTARTS:
+                log = self.run_dir / FOLDER / LOG
+                self._given_up = (
+                    f"the process that draws clips died {deaths} times (exit code {code}); "
+                    f"see {log}, and `pbrl doctor` tries what works here"
+                )
+                return
+            if self._stopped.wait(0.2 * deaths):
+                return
+            with self._lock:
+                if self._stopped.is_set():
+                    return
+                _close(process)
+                self.process = self._spawn()
+
+
+def _close(process: subprocess.Popen) -> None:
+    try:
+        if process.stdin is not None:
+            process.stdin.close()
+    except OSError:  # nobody reads what was still in it
+        pass
+
+
+if __name__ == "__main__":
+    from pbrl.viewer.drawing import main
+
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
