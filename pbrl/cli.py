@@ -12,6 +12,7 @@ VERBS = {
     "eval": "returns and success of a saved policy: pbrl eval RUN_DIR [episodes=20] [video=true]",
     "collect": "an offline data set: pbrl collect env=point_reach episodes=60 out=FOLDER",
     "data": "offline data sets: pbrl data info|import|export",
+    "label": "the viewer, where people compare clips: pbrl label run=RUN_DIR",
     "labels": "labels as data: pbrl labels export|import|report RUN_DIR",
     "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|experiments",
     "tabular": "which preference model recovers the reward, in worlds where everything is known",

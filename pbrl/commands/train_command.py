@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,8 +81,9 @@ def _loop(config: DictConfig) -> ModuleType:
 
 
 def _train(run: OnlineRun | OfflineRun) -> int:
-    finished = run.train()
     path = run.run.path
+    with viewer_beside(run):
+        finished = run.train()
     if not finished:
         print(f"stopped at step {run.step}; go on with: pbrl train resume={path}")
         return 130
@@ -92,6 +95,23 @@ def _train(run: OnlineRun | OfflineRun) -> int:
     if run.config.get("report", True) and (report := make_report(path)) is not None:
         print(f"report: {report.file}")
     return 0
+
+
+@contextmanager
+def viewer_beside(run: OnlineRun | OfflineRun) -> Iterator[None]:
+    """Where people are the teacher, a viewer that is open as long as the training."""
+    config = run.config
+    if config.teacher.get("name") != "human" or not config.viewer.start:
+        yield
+        return
+    from pbrl.viewer.serve import start_viewer, stop_viewer
+
+    viewer = start_viewer(run.run.path)
+    try:
+        yield
+    finally:
+        if viewer is not None:
+            stop_viewer(viewer)
 
 
 def _kind(run: OnlineRun | OfflineRun) -> str:

@@ -1,0 +1,72 @@
+"""What the page shows around the clips: how far everything is. No reward of the environment is in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from pbrl.data.questions import HUMAN
+from pbrl.training.status import read_learned, read_status
+from pbrl.viewer.desk import Desk
+from pbrl.viewer.gallery import Gallery
+
+if TYPE_CHECKING:
+    from pbrl.viewer.server import ViewerConfig
+
+
+def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str) -> dict[str, Any]:
+    """The answer to /api/status."""
+    trained = _training(config)
+    waiting = desk.open_queries()
+    learned = read_learned(config.run_dir)
+    everybody = desk.store.standing_answers()
+    counted = [a for a in everybody if a.kind == HUMAN or config.desk.scripts_count]
+    return {
+        "run": str(config.run_dir),
+        "env": config.env,
+        "instructions": config.instructions,
+        "question": config.question,
+        "mode": config.mode,
+        "labels": sum(a.prefers_right is not None for a in counted),
+        "open": len(waiting),
+        "ready": sum(gallery.ready(q) for q in waiting[: gallery.ahead]),
+        "mine": desk.counts(annotator),
+        **trained,
+        "renderer": gallery.state(),
+        "learned": None if learned is None else _in_short(learned),
+        "cameras": gallery.cameras,
+        "slight": config.desk.slight is not None,
+        "repeats": config.desk.repeats,
+        "hold_s": config.hold_s,
+    }
+
+
+def _training(config: ViewerConfig) -> dict[str, Any]:
+    status = read_status(config.run_dir)
+    if config.mode == "labels only":  # nothing waits for these answers
+        status = {"state": _ended(config) or "stopped"}
+    waits = status["state"] == "waiting"
+    since = status.get("written_at", 0.0) - status.get("waiting_s", 0.0)
+    return {
+        "trainer": status["state"],
+        "env_steps": status.get("env_steps", 0),
+        "steps": status.get("steps"),
+        "next_questions_at": status.get("next_questions_at"),
+        "budget": status.get("budget"),
+        "can_continue": waits,
+        "waiting_s": round(time.time() - since, 1) if waits else None,
+        "timeout_s": status.get("timeout_s"),
+    }
+
+
+def _ended(config: ViewerConfig) -> str | None:
+    try:
+        return json.loads((config.run_dir / "summary.json").read_text())["status"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _in_short(learned: dict[str, Any]) -> dict[str, Any]:
+    foreseen = learned["foreseen"] or {"share": None, "of": 0}
+    return {"answers": learned["answers"], "foreseen": foreseen["share"], "of": foreseen["of"]}

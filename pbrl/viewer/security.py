@@ -1,0 +1,122 @@
+"""What keeps other pages of the same browser out: the address, a token, the origin of changes, and size limits.
+
+A server on 127.0.0.1 can be reached by every page that the browser shows, and by DNS rebinding even as if it were its
+own. So each request must name this server as its host; everything but the empty page needs the cookie that the token
+of the printed address is traded for; what changes anything must come from this page, as JSON.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY = 64 * 1024  # bytes; an answer is below 1 KiB
+TOO_LARGE = f"the body is larger than {MAX_BODY} bytes"
+PUBLIC = ("/static/",)
+PAGE, SESSION = "/", "/api/session"
+HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+class Guard:
+    """ASGI middleware around the whole application.
+
+    hosts: the `Host` headers that mean this server; None accepts all (other machines are let in, with the token).
+    """
+
+    def __init__(self, app: ASGIApp, token: str, cookie: str, hosts: frozenset[str] | None) -> None:
+        self.app, self.token, self.cookie, self.hosts = app, token, cookie, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # there are no websockets here
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        refused = self._refusal(scope)
+        if refused is not None:
+            await refused(scope, receive, _with_headers(send))
+            return
+        await self.app(scope, _limited(receive), _with_headers(send))
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers, path = Headers(scope=scope), scope["path"]
+        if self.hosts is not None and headers.get("host", "").lower() not in self.hosts:
+            return refusal(400, "unknown host: open the address that pbrl printed")
+        changes = scope["method"] not in ("GET", "HEAD")
+        if changes and (refused := _cross_site(headers)) is not None:
+            return refused
+        public = path in (PAGE, SESSION) or path.startswith(PUBLIC)
+        if not public and not self._has_cookie(scope):
+            return refusal(401, "no session: open the address that pbrl printed, with its token")
+        if changes and _media_type(headers) != "application/json":
+            return refusal(415, "expected Content-Type: application/json")
+        if (length := headers.get("content-length")) is not None and (not length.isdigit() or int(length) > MAX_BODY):
+            return refusal(413, TOO_LARGE)
+        return None
+
+    def _has_cookie(self, scope: Scope) -> bool:
+        return same(HTTPConnection(scope).cookies.get(self.cookie), self.token)
+
+
+def same(given: Any, token: str) -> bool:
+    """In a time that does not tell how much of it was right."""
+    return isinstance(given, str) and hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
+
+
+def refusal(status: int, why: str) -> JSONResponse:
+    return JSONResponse({"error": why}, status)
+
+
+def _cross_site(headers: Headers) -> Response | None:
+    """Browsers say where a request comes from; forms and foreign pages cannot set the header of our own."""
+    site, origin, host = headers.get("sec-fetch-site"), headers.get("origin"), headers.get("host", "")
+    if site not in (None, "same-origin") or origin not in (None, f"http://{host}", f"https://{host}"):
+        return refusal(403, "this request comes from another site")
+    if headers.get("x-pbrl") != "1":
+        return refusal(403, "the header X-Pbrl: 1 is missing")
+    return None
+
+
+def _media_type(headers: Headers) -> str:
+    return headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def _limited(receive: Receive) -> Receive:
+    """Counts what comes without a Content-Length too."""
+    size = 0
+
+    async def limited() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_BODY:
+            raise HTTPException(413, TOO_LARGE)
+        return message
+
+    return limited
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers[name] = value
+            headers.setdefault("cache-control", "no-store")
+        await send(message)
+
+    return sending

@@ -1,0 +1,276 @@
+"""The viewer's HTTP side: one static page, a small JSON API over the desk, and the clips. docs/viewer.md lists it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from pbrl.data.label_rows import Query
+from pbrl.data.labels import LabelStore
+from pbrl.data.questions import signal
+from pbrl.errors import UserError
+from pbrl.training.status import read_learned
+from pbrl.viewer.desk import Card, Desk, DeskSettings, Given, in_segment_order
+from pbrl.viewer.gallery import Gallery
+from pbrl.viewer.overview import overview
+from pbrl.viewer.security import Guard, refusal, same
+
+STATIC = Path(__file__).parent / "static"
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
+MAX_ID = 2**53  # larger numbers are not whole in JavaScript
+WEEK = 7 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class ViewerConfig:
+    """What one viewer shows and to whom."""
+
+    run_dir: Path
+    env: str
+    mode: str  # of the teacher; "labels only" where no training waits for people
+    instructions: str
+    question: str
+    desk: DeskSettings
+    hold_s: float
+    token: str
+    port: int
+    hosts: frozenset[str] | None  # Host headers that mean this server; None: any
+
+    @property
+    def cookie(self) -> str:
+        return f"pbrl_{self.port}"  # cookies do not tell ports apart, several viewers may run
+
+
+class Viewer:
+    """The routes. The label store is opened when the server starts, in the thread that serves."""
+
+    def __init__(self, config: ViewerConfig, gallery: Gallery) -> None:
+        self.config, self.gallery = config, gallery
+        self.store: LabelStore
+        self.desk: Desk
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        with LabelStore(self.config.run_dir) as self.store:
+            self.gallery.open(self.store)
+            self.desk = Desk(self.store, self.config.desk, self.gallery.ready)
+            yield
+
+    async def page(self, request: Request) -> Response:
+        return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+    async def static(self, request: Request) -> Response:
+        file = STATIC / request.path_params["name"]
+        if file.suffix not in TYPES or file.parent != STATIC or not file.is_file():
+            raise HTTPException(404, "there is no such file")
+        return FileResponse(file, media_type=TYPES[file.suffix], headers={"cache-control": "no-cache"})
+
+    async def clip(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        file = self.gallery.path(name) if re.fullmatch(r"[0-9a-f]{32}", name) else None
+        if file is None or not file.is_file():
+            raise HTTPException(404, "there is no such clip, or not yet")
+        return FileResponse(
+            file, media_type="video/mp4", headers={"cache-control": f"private, max-age={WEEK}, immutable"}
+        )
+
+    async def session(self, request: Request) -> Response:
+        body = await _body(request)
+        given = body.get("token")
+        known = request.cookies.get(self.config.cookie) if given is None else given
+        if not same(known, self.config.token):
+            return refusal(401, "the token is missing or wrong: open the address that pbrl printed")
+        response = Response(status_code=204)
+        response.set_cookie(self.config.cookie, self.config.token, httponly=True, samesite="strict", path="/")
+        return response
+
+    async def status(self, request: Request) -> Response:
+        annotator = _name(request.query_params.get("annotator", ""))
+        return JSONResponse(overview(self.config, self.desk, self.gallery, annotator))
+
+    async def next(self, request: Request) -> Response:
+        body = await _body(request)
+        annotator, n = _name(body.get("annotator")), _whole(body, "n", 1, 20)
+        holding = body.get("holding", [])
+        if not isinstance(holding, list) or len(holding) > 100:
+            raise UserError("holding: expected a list of at most 100 query ids")
+        held = [_whole({"holding": q}, "holding", 1, MAX_ID) for q in holding]
+        cards = self.desk.next(annotator, n, held)
+        return JSONResponse({"pairs": [self._pair(card) for card in cards]})
+
+    async def answer(self, request: Request) -> Response:
+        body = await _body(request)
+        given = Given(
+            id=_text(body, "id", 64),
+            query=_whole(body, "query", 1, MAX_ID),
+            annotator=_name(body.get("annotator")),
+            choice=_text(body, "choice", 20),
+            swapped=_flag(body, "swapped"),
+            shown_at=_number(body, "shown_at", 0, 1e12),
+            response_s=_number(body, "response_ms", 0, 1e12) / 1000,
+            repeat=None if body.get("repeat") is None else _text(body, "repeat", 64),
+            strength=_text(body, "strength", 20),
+            played_at=None if body.get("played_at") is None else _number(body, "played_at", 0, 1e12),
+            plays_left=_whole(body, "plays_left", 0, 10**6),
+            plays_right=_whole(body, "plays_right", 0, 10**6),
+            client=request.headers.get("user-agent", "")[:200],
+        )
+        self.desk.answer(given)
+        return JSONResponse({"mine": self.desk.counts(given.annotator), "labels": self.store.counts()["answers"]})
+
+    async def undo(self, request: Request) -> Response:
+        body = await _body(request)
+        card = self.desk.undo(_text(body, "id", 64), _name(body.get("annotator")))
+        return JSONResponse({"pair": None if card is None else self._pair(card)})
+
+    async def history(self, request: Request) -> Response:
+        annotator = _name(request.query_params.get("annotator", ""))
+        n = request.query_params.get("n", "50")
+        if not n.isdecimal() or not 1 <= int(n[:9]) <= 1000:
+            raise UserError(f"n={n[:20]}: expected a whole number from 1 to 1000")
+        rows = []
+        for answer, view, client_id in self.desk.history(annotator, int(n)):
+            (query,) = self.store.queries([answer.query])
+            rows.append(
+                {
+                    "id": client_id,
+                    "query": answer.query,
+                    "choice": in_segment_order(view.choice, view.swapped),
+                    "strength": view.strength,
+                    "answered_at": answer.created_at,
+                    "pair": self._pair(Card(query, view.swapped, None)),
+                }
+            )
+        return JSONResponse({"answers": rows})
+
+    async def camera(self, request: Request) -> Response:
+        body = await _body(request)
+        (query,) = self.store.queries([_whole(body, "query", 1, MAX_ID)])
+        camera = _text(body, "camera", 100)
+        if camera not in self.gallery.cameras:
+            raise UserError(f"camera={camera!r}: valid are {', '.join(self.gallery.cameras)}")
+        ready = self.gallery.ready(query, camera)
+        if not ready:
+            self.gallery.request(query.id, camera)
+        left, right = self.gallery.clips(query, camera)
+        return JSONResponse({"ready": ready, "left": left._asdict(), "right": right._asdict()})
+
+    async def go_on(self, request: Request) -> Response:
+        await _body(request)
+        with self.store.transaction():
+            signal(self.store.db, "continue")
+        return Response(status_code=204)
+
+    async def learned(self, request: Request) -> Response:
+        """Clips the reward likes most and least. Its scores are the model's own; no true reward is in them."""
+        found = read_learned(self.config.run_dir)
+        if found is None:
+            return JSONResponse(None)
+        known = {q.id: q for q in self.store.queries()}
+        for end in ("best", "worst"):
+            found[end] = [self._ranked(known[c["query"]], c) for c in found[end] if c["query"] in known]
+        return JSONResponse(found)
+
+    def _ranked(self, query: Query, ranked: dict[str, Any]) -> dict[str, Any]:
+        clip = self.gallery.clips(query)[ranked["side"] == "right"]
+        if not self.gallery.path(clip.clip).is_file():
+            self.gallery.request(query.id, "default")
+        return {**clip._asdict(), "score": ranked["score"]}
+
+    def _pair(self, card: Card) -> dict[str, Any]:
+        """In the order of the screen."""
+        left, right = (clip._asdict() for clip in self.gallery.clips(card.query))
+        if card.swapped:
+            left, right = right, left
+        common = {"query": card.query.id, "repeat": card.repeat, "swapped": card.swapped, "fps": self.gallery.fps}
+        return common | {"left": left, "right": right}
+
+
+def make_app(config: ViewerConfig, gallery: Gallery) -> Any:
+    """The ASGI application, guarded."""
+    v = Viewer(config, gallery)
+    routes: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
+        ("/", v.page, "GET"),
+        ("/static/{name}", v.static, "GET"),
+        ("/clips/{name}.mp4", v.clip, "GET"),
+        ("/api/session", v.session, "POST"),
+        ("/api/status", v.status, "GET"),
+        ("/api/next", v.next, "POST"),
+        ("/api/answer", v.answer, "POST"),
+        ("/api/undo", v.undo, "POST"),
+        ("/api/history", v.history, "GET"),
+        ("/api/camera", v.camera, "POST"),
+        ("/api/continue", v.go_on, "POST"),
+        ("/api/learned", v.learned, "GET"),
+    ]
+    app = Starlette(
+        routes=[Route(path, handler, methods=[method]) for path, handler, method in routes],
+        exception_handlers={UserError: _malformed, HTTPException: _refused},
+        lifespan=v.lifespan,
+    )
+    return Guard(app, config.token, config.cookie, config.hosts)
+
+
+async def _malformed(_: Request, error: Exception) -> Response:
+    return refusal(400, str(error))
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return refusal(error.status_code, error.detail)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise UserError("the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise UserError("the body is not a JSON object")
+    return body
+
+
+def _text(body: dict[str, Any], key: str, longest: int) -> str:
+    value = body.get(key)
+    if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
+        raise UserError(f"{key}: expected a text of 1 to {longest} characters")
+    return value
+
+
+def _name(value: Any) -> str:
+    # A colon would make it look like a script: scripted:oracle.
+    if not isinstance(value, str) or not 0 < len(value.strip()) <= 60 or not value.isprintable() or ":" in value:
+        raise UserError("annotator: expected a name of 1 to 60 characters without a colon")
+    return value.strip()
+
+
+def _whole(body: dict[str, Any], key: str, low: int, high: int) -> int:
+    value = body.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise UserError(f"{key}: expected a whole number from {low} to {high}")
+    return value
+
+
+def _number(body: dict[str, Any], key: str, low: float, high: float) -> float:
+    value = body.get(key)
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+        raise UserError(f"{key}: expected a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _flag(body: dict[str, Any], key: str) -> bool:
+    value = body.get(key)
+    if not isinstance(value, bool):
+        raise UserError(f"{key}: expected true or false")
+    return value

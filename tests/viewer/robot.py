@@ -1,0 +1,61 @@
+"""Somebody who labels over HTTP, as the page does: keeps an answer until it is acknowledged, and sends it again."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.request
+import uuid
+from typing import Any
+
+
+class Robot:
+    """url: the address that pbrl prints, with its token."""
+
+    def __init__(self, url: str, name: str = "robot") -> None:
+        base, self.token = url.split("#token=")
+        self.base, self.name = base.rstrip("/"), name
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(), urllib.request.ProxyHandler({}))
+        self.acknowledged: dict[str, dict[str, Any]] = {}
+
+    def enter(self) -> None:
+        self.post("/api/session", {"token": self.token})
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        headers = {"content-type": "application/json", "x-pbrl": "1"}
+        return self._send(urllib.request.Request(self.base + path, json.dumps(body).encode(), headers))
+
+    def get(self, path: str) -> Any:
+        return self._send(urllib.request.Request(self.base + path))
+
+    def status(self) -> dict[str, Any]:
+        return self.get(f"/api/status?annotator={self.name}")
+
+    def next(self, n: int = 1) -> list[dict[str, Any]]:
+        return self.post("/api/next", {"annotator": self.name, "n": n, "holding": []})["pairs"]
+
+    def answer(self, pair: dict[str, Any], choice: str, patience_s: float = 0.0) -> str:
+        """choice: as on the screen. Returns the id once the server has the answer; sends until then."""
+        known = {key: pair[key] for key in ("query", "repeat", "swapped")}
+        body = {"id": str(uuid.uuid4()), **known, "annotator": self.name, "choice": choice, "strength": "clear"}
+        body |= {"shown_at": time.time(), "played_at": None, "response_ms": 900.0, "plays_left": 1, "plays_right": 1}
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                self.post("/api/answer", body)
+                break
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+        self.acknowledged[body["id"]] = body
+        return body["id"]
+
+    def _send(self, request: urllib.request.Request) -> Any:
+        try:
+            with self.opener.open(request, timeout=10) as response:
+                text = response.read()
+        except http.client.HTTPException as error:  # the server died in the middle of its answer
+            raise ConnectionError(str(error)) from error
+        return json.loads(text) if text else None

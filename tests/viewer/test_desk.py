@@ -1,0 +1,242 @@
+"""Handing out pairs and taking answers, without HTTP."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+
+import pytest
+from shop import fill
+
+from pbrl.data.labels import LabelStore
+from pbrl.data.questions import retire
+from pbrl.errors import UserError
+from pbrl.types import Answers
+from pbrl.viewer.desk import Desk, DeskSettings, Given, in_segment_order, prefers_right
+
+MIRRORED = {"left": "right", "right": "left"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    with LabelStore(tmp_path) as store:
+        yield store
+
+
+def desk(store, *, ready=lambda query: True, seed=0, **settings):
+    return Desk(store, DeskSettings(**{"repeats": 0.0, **settings}), ready, random.Random(seed))
+
+
+def given(card, choice, number=0, annotator="ann", **more):
+    common = {"shown_at": time.time(), "response_s": 1.0, "repeat": card.repeat, "swapped": card.swapped}
+    name = f"{annotator}-{card.query.id}-{number}"
+    return Given(id=name, query=card.query.id, annotator=annotator, choice=choice, **{**common, **more})
+
+
+@pytest.mark.parametrize("choice", ["left", "right", "equal", "incomparable", "skip"])
+def test_a_swapped_screen_changes_nothing_but_the_sides(choice):
+    assert in_segment_order(in_segment_order(choice, True), True) == choice
+    assert in_segment_order(choice, False) == choice
+    assert in_segment_order(choice, True) == MIRRORED.get(choice, choice)
+
+
+@pytest.mark.parametrize(
+    ("choice", "strength", "label"),
+    [
+        ("left", "clear", 0.0),
+        ("right", "clear", 1.0),
+        ("left", "slight", 0.25),
+        ("right", "slight", 0.75),
+        ("equal", "clear", 0.5),
+        ("incomparable", "clear", None),
+        ("skip", "slight", None),
+    ],
+)
+def test_the_label_of_a_choice(choice, strength, label):
+    assert prefers_right(choice, strength, 0.75) == label
+
+
+def test_the_newest_policy_comes_first_and_sides_are_a_fair_coin(store):
+    fill(store, 200, session=0)
+    newest = fill(store, 200, session=1)
+    cards = desk(store).next("ann", 200)
+    assert [c.query.id for c in cards] == newest
+    assert abs(sum(c.swapped for c in cards) - 100) < 4 * 50**0.5  # four standard deviations
+
+
+def test_nobody_gets_what_another_holds_until_the_lease_is_over(store):
+    fill(store, 3)
+    table = desk(store, lease_s=0.2)
+    first = {c.query.id for c in table.next("ann", 2)}
+    assert {c.query.id for c in table.next("bob", 3)} == {1, 2, 3} - first
+    assert table.next("cleo", 3) == []
+    time.sleep(0.25)
+    assert {c.query.id for c in table.next("cleo", 3)} == {1, 2, 3}
+
+
+def test_what_a_person_holds_is_renewed_and_not_given_again(store):
+    fill(store, 3)
+    table = desk(store, lease_s=0.3)
+    held = [c.query.id for c in table.next("ann", 2)]
+    for _ in range(3):
+        time.sleep(0.15)
+        assert held[0] not in [c.query.id for c in table.next("ann", 0, holding=held)]
+    assert [c.query.id for c in table.next("bob", 3)] == [q for q in (1, 2, 3) if q not in held]
+
+
+@pytest.mark.parametrize("overlap", [1, 2, 3])
+def test_each_pair_is_answered_by_as_many_people_as_wanted(store, overlap):
+    fill(store, 5)
+    table, answered = desk(store, overlap=overlap), Counter()
+    for annotator in ("ann", "bob", "cleo", "dan"):
+        while cards := table.next(annotator, 2):
+            for card in cards:
+                table.answer(given(card, "left", annotator=annotator))
+                answered[card.query.id] += 1
+    assert answered == dict.fromkeys(range(1, 6), overlap)
+    assert table.open_queries() == []
+
+
+def test_pairs_whose_clips_are_not_drawn_wait(store):
+    fill(store, 3)
+    assert [c.query.id for c in desk(store, ready=lambda q: q.id == 2).next("ann", 3)] == [2]
+
+
+def test_an_answer_keeps_how_it_came_about(store):
+    fill(store, 1)
+    table = desk(store)
+    (card,) = table.next("ann", 1)
+    table.answer(given(card, "left", swapped=True, strength="slight", played_at=5.0, plays_left=2, plays_right=3))
+    (answer,), (view,) = store.standing_answers(), store.views()
+    assert (answer.prefers_right, answer.kind, answer.annotator, answer.response_s) == (0.75, "human", "ann", 1.0)
+    assert (view.choice, view.strength, view.swapped, view.played_at) == ("right", "slight", True, 5.0)
+
+
+def test_the_same_answer_twice_counts_once_even_after_it_was_undone(store):
+    fill(store, 1)
+    table = desk(store)
+    answer = given(table.next("ann", 1)[0], "right")
+    for _ in range(3):
+        table.answer(answer)
+    assert len(store.standing_answers()) == len(store.views()) == 1
+    for _ in range(2):
+        assert table.undo(answer.id, "ann").query.id == 1
+    table.answer(answer)  # a late retry
+    assert store.standing_answers() == []
+
+
+def test_what_is_undone_is_held_by_who_undid_it(store):
+    fill(store, 1)
+    table = desk(store)
+    answer = given(table.next("ann", 1)[0], "right")
+    table.answer(answer)
+    table.undo(answer.id, "ann")
+    assert table.next("bob", 1) == []
+    assert [c.query.id for c in table.next("ann", 1)] == [1]
+
+
+def test_nobody_undoes_the_answer_of_another(store):
+    fill(store, 1)
+    table = desk(store)
+    answer = given(table.next("ann", 1)[0], "right")
+    table.answer(answer)
+    assert table.undo(answer.id, "bob") is None
+    assert len(store.standing_answers()) == 1
+
+
+def test_a_changed_mind_replaces_the_answer(store):
+    fill(store, 1)
+    table = desk(store)
+    (card,) = table.next("ann", 1)
+    table.answer(given(card, "left", 1))
+    table.answer(given(card, "right", 2))
+    assert len(store.standing_answers()) == 1
+    ((answer, view, name),) = table.history("ann", 10)
+    assert (in_segment_order(view.choice, view.swapped), name) == ("right", "ann-1-2")
+    assert store.counts()["retracted"] == 1
+
+
+def test_an_answer_to_a_question_that_grew_old_is_kept(store):
+    fill(store, 1)
+    table = desk(store, lease_s=0.01)
+    (card,) = table.next("ann", 1)
+    time.sleep(0.02)
+    assert retire(store.db, [1], "too old") == [1]
+    assert table.next("bob", 1) == []
+    table.answer(given(card, "left"))
+    assert len(store.standing_answers()) == 1
+
+
+def test_what_somebody_holds_is_not_retired(store):
+    fill(store, 2)
+    (card,) = desk(store).next("ann", 1)
+    assert retire(store.db, [1, 2], "too old") == [q for q in (1, 2) if q != card.query.id]
+
+
+def test_repeats_come_mirrored_and_train_nothing(store):
+    fill(store, 300)
+    table, shown = desk(store, repeats=0.2), {}
+    repeats = 0
+    for _ in range(300):
+        cards = table.next("ann", 1)
+        if not cards:
+            break
+        (card,) = cards
+        better = "right"  # this person always prefers the right segment
+        table.answer(given(card, MIRRORED[better] if card.swapped else better, repeats if card.repeat else 0))
+        if card.repeat is None:
+            shown[card.query.id] = card.swapped
+        else:
+            repeats += 1
+            assert card.swapped is not shown[card.query.id]
+    checks = store.checks()
+    assert len(checks) == repeats
+    assert abs(repeats - 60) < 4 * (300 * 0.2 * 0.8) ** 0.5
+    assert {c.prefers_right for c in checks} == {1.0}
+    assert len(store.standing_answers()) == len(shown) == 300 - repeats
+    assert len({c.query for c in checks}) == repeats  # no pair comes a third time
+
+
+def test_an_undone_repeat_comes_back_as_one(store):
+    fill(store, 40)
+    table = desk(store, repeats=0.9)
+    card = table.next("ann", 1)[0]
+    while card.repeat is None:
+        table.answer(given(card, "left"))
+        card = table.next("ann", 1)[0]
+    answer = given(card, "left", 7)
+    table.answer(answer)
+    back = table.undo(answer.id, "ann")
+    assert (back.query.id, back.repeat) == (card.query.id, card.repeat)
+    assert store.checks() == []
+    table.answer(given(back, "right", 8))
+    assert len(store.checks()) == 1
+
+
+def test_answers_of_scripts_close_questions_only_where_they_stand_in_for_people(store):
+    import torch
+
+    queries = fill(store, 2)
+    store.answer(queries[:1], Answers(torch.tensor([1.0]), torch.tensor([True])), "scripted:oracle")
+    assert [c.query.id for c in desk(store, scripts_count=True).next("ann", 5)] == [2]
+    assert {c.query.id for c in desk(store, scripts_count=False).next("bob", 5)} <= {1, 2}
+    assert len(desk(store, scripts_count=False).open_queries()) == 2
+
+
+@pytest.mark.parametrize(
+    "change", [{"choice": "both"}, {"strength": "huge"}, {"query": 99}, {"response_s": -1.0}, {"repeat": "3"}]
+)
+def test_nonsense_is_refused_and_nothing_is_stored(store, change):
+    fill(store, 1)
+    table = desk(store)
+    (card,) = table.next("ann", 1)
+    with pytest.raises(UserError):
+        table.answer(given(card, "left")._replace(**change))
+    assert store.standing_answers() == store.views() == store.checks() == []
+
+
+@pytest.mark.parametrize("bad", [{"overlap": 0}, {"repeats": 1.0}, {"slight": 0.5}, {"lease_s": 0.0}])
+def test_settings_that_make_no_sense_are_refused(bad):
+    with pytest.raises(UserError):
+        DeskSettings(**bad)
