@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pbrl.commands.arguments import Arguments
-from pbrl.commands.values import run_folder, yes_or_no
+from pbrl.commands.values import new_file, run_folder, yes_or_no
 from pbrl.errors import UserError
 
 HELP = """usage: pbrl labels export|import|report RUN_DIR [key=value ...]
@@ -16,12 +15,13 @@ HELP = """usage: pbrl labels export|import|report RUN_DIR [key=value ...]
       true_reward=false leaves out what teachers know, states=false what clips are drawn from
   import RUN_DIR from=FOLDER
       adds a label set to the labels of a run; importing it twice adds nothing
-  report RUN_DIR [--json]
-      how many labels there are, how decided, by whom, and how often they agree with the true return
+  report RUN_DIR [--json] [out=FILE.html]
+      how many labels there are, how decided, by whom, how biased, how consistent, how fast, and how often they
+      agree with each other and with the true return; out= makes it a page with figures, which must not exist yet
 
 example: pbrl labels export runs/halfcheetah/pebble/20250101-120000_s0 out=my_labels"""
 
-KEYS = {"export": ("out", "true_reward", "states"), "import": ("from",), "report": ()}
+KEYS = {"export": ("out", "true_reward", "states"), "import": ("from",), "report": ("out",)}
 
 
 def main(args: list[str]) -> int:
@@ -65,15 +65,32 @@ def import_(path: Path, parsed: Arguments) -> None:
 
 
 def report(path: Path, parsed: Arguments) -> None:
-    from pbrl.data.label_report import format_report, label_report
+    from pbrl.data.label_report import label_report
 
-    found: dict[str, Any] = label_report(path)
+    out = _page_file(parsed)
+    found = label_report(path)
+    if out is not None:
+        from pbrl.training.label_page import write_label_page
+
+        write_label_page(found, out)
     if "--json" in parsed.flags:
         import json
 
         print(json.dumps(found, indent=2))
+    elif out is not None:
+        print(f"{found['answers']} answers reported in {out}")
     else:
+        from pbrl.data.label_report_text import format_report
+
         print(format_report(found), end="")
+
+
+def _page_file(parsed: Arguments) -> Path | None:
+    if "out" not in parsed.values:
+        return None
+    if not (text := parsed.values["out"]).lower().endswith((".html", ".htm")):
+        raise UserError(f"out={text}; valid is the name of a page that does not exist yet, as out=labels.html")
+    return new_file(parsed, "out", Path(text))
 
 
 def _required(parsed: Arguments, key: str, what: str) -> str:

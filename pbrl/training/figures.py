@@ -32,28 +32,28 @@ class Steps(NamedTuple):
 
 def learning_curve(evaluations: Rows, x: str, x_label: str, random_return: float) -> str:
     """Evaluation return over a column of evaluations.csv, with the spread over its episodes."""
-    figure, axes = _axes(x_label, "return of an episode")
+    figure, axes = new_axes(x_label, "return of an episode")
     xs, mean, std = (column(evaluations, k) for k in (x, "return_mean", "return_std"))
     axes.axhline(random_return, color=RANDOM, lw=1.5, ls=(0, (4, 3)), label="random policy")
     axes.fill_between(xs, mean - std, mean + std, color=AGENT, alpha=0.16, lw=0)
     axes.plot(xs, mean, color=AGENT, lw=2, marker="o", ms=3.5, label="this run (band: ± 1 std of episodes)")
     _legend(axes)
-    return _svg(figure, f"{x}-curve", f"Evaluation return against {x_label}")
+    return as_svg(figure, f"{x}-curve", f"Evaluation return against {x_label}")
 
 
 def reward_scatter(policy: Steps, random: Steps) -> str:
     """Learned against true reward, step by step."""
-    figure, axes = _axes("true reward of the step", "learned reward of the step")
+    figure, axes = new_axes("true reward of the step", "learned reward of the step")
     for steps, color, label in ((random, RANDOM, "random actions"), (policy, AGENT, "final policy")):
         some = np.linspace(0, len(steps.true) - 1, min(SHOWN_STEPS, len(steps.true))).astype(int)
         axes.scatter(steps.true[some], steps.learned[some], s=11, color=color, alpha=0.55, lw=0, label=label)
     _legend(axes)
-    return _svg(figure, "scatter", "Learned reward against true reward, one point per step")
+    return as_svg(figure, "scatter", "Learned reward against true reward, one point per step")
 
 
 def accuracy_curve(sessions: Rows) -> str:
     """How often the learned reward orders a pair right, after each feedback session."""
-    figure, axes = _axes("labels", "share of pairs ordered right")
+    figure, axes = new_axes("labels", "share of pairs ordered right")
     axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (1, 3)))
     kinds = {
         "reward/true_accuracy": ("random pairs, by true return", AGENT, "-"),
@@ -70,7 +70,7 @@ def accuracy_curve(sessions: Rows) -> str:
     axes.set_xlim(left=0)
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     _legend(axes)
-    return _svg(figure, "accuracy", "Accuracy of the learned reward against labels")
+    return as_svg(figure, "accuracy", "Accuracy of the learned reward against labels")
 
 
 def column(rows: Rows, name: str) -> np.ndarray:
@@ -78,7 +78,7 @@ def column(rows: Rows, name: str) -> np.ndarray:
     return np.array([math.nan if (value := row.get(name)) is None else value for row in rows])
 
 
-def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+def new_axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.0, 3.1), layout="constrained")  # inches; a phone's width at the size of its text
     axes = figure.subplots()
     axes.set_xlabel(x_label, color=MUTED)
@@ -109,7 +109,7 @@ def _legend(axes: Axes) -> None:
             handle.set_alpha(1)
 
 
-def _svg(figure: Figure, name: str, title: str) -> str:
+def as_svg(figure: Figure, name: str, title: str) -> str:
     text = io.StringIO()
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.5}
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -125,61 +125,61 @@ def _page(saved: SavedRun, found: Findings) -> str:
     if (read_summary(RunDir(saved.path)) or {}).get("status") != "finished":
         facts.append("not finished")
     return template.substitute(
-        title=_text(f"{env}, {config.method.name}: return {_number(last['return_mean'])}"),
-        headline=_text(f"{env}: return {_number(last['return_mean'])} {learned}"),
-        facts=_text(" · ".join([*facts, _duration(last["wall_s"] or 0)])),
+        title=as_text(f"{env}, {config.method.name}: return {_number(last['return_mean'])}"),
+        headline=as_text(f"{env}: return {_number(last['return_mean'])} {learned}"),
+        facts=as_text(" · ".join([*facts, _duration(last["wall_s"] or 0)])),
         tiles="\n".join(_tiles(saved, found)),
         policy=_policy(found),
         sections="\n".join(_sections(saved, found)),
-        command=_text(_read(saved.path / "command.txt")),
-        settings=_text(_read(saved.path / "config.yaml")),
-        versions=_text(_versions(saved.path)),
+        command=as_text(_read(saved.path / "command.txt")),
+        settings=as_text(_read(saved.path / "config.yaml")),
+        versions=as_text(_versions(saved.path)),
     )
 
 
 def _tiles(saved: SavedRun, found: Findings) -> list[str]:
     last = found.evaluations[-1]
     tiles = [
-        _tile("Final return", _number(last["return_mean"]), f"± {_number(last['return_std'])} over episodes"),
-        _tile("Random policy", _number(found.random_return), "return, same starts"),
+        tile("Final return", _number(last["return_mean"]), f"± {_number(last['return_std'])} over episodes"),
+        tile("Random policy", _number(found.random_return), "return, same starts"),
     ]
     if last["success_rate"] is not None:
-        tiles.append(_tile("Success", f"{last['success_rate']:.0%}", "of the last evaluation's episodes"))
+        tiles.append(tile("Success", f"{last['success_rate']:.0%}", "of the last evaluation's episodes"))
     if not _learns_from_labels(saved):
         return tiles
-    tiles.append(_tile("Labels", f"{last['labels']:.0f}", _budget(saved)))
+    tiles.append(tile("Labels", f"{last['labels']:.0f}", _budget(saved)))
     if not math.isnan(found.correlation):
-        tiles.append(_tile("Learned reward", f"r = {found.correlation:.2f}", "correlation with the true one"))
+        tiles.append(tile("Learned reward", f"r = {found.correlation:.2f}", "correlation with the true one"))
     accuracy = (read_summary(RunDir(saved.path)) or {}).get("reward_accuracy")
     if accuracy is not None:
-        tiles.append(_tile("Reward accuracy", f"{accuracy:.0%}", "of random pairs ordered right"))
+        tiles.append(tile("Reward accuracy", f"{accuracy:.0%}", "of random pairs ordered right"))
     return tiles
 
 
 def _policy(found: Findings) -> str:
     if found.clip is None:
-        return _section("The policy", "; ".join(found.notes))
+        return section("The policy", "; ".join(found.notes))
     data = base64.b64encode(found.clip).decode()
     video = f'<video src="data:video/mp4;base64,{data}" controls loop muted autoplay playsinline></video>'
-    return _section("The policy", "The start of its evaluation episodes, in real time.", video)
+    return section("The policy", "The start of its evaluation episodes, in real time.", video)
 
 
 def _sections(saved: SavedRun, found: Findings) -> list[str]:
     by_step = figures.learning_curve(found.evaluations, _axis(saved), _steps(saved), found.random_return)
-    parts = [_section(f"Return over {_steps(saved)}", "The task's own return, in separate episodes.", by_step)]
+    parts = [section(f"Return over {_steps(saved)}", "The task's own return, in separate episodes.", by_step)]
     if saved.offline:
         return [*parts, *_reward_section(found)]
     if saved.config.method.model is None:
         nothing = "None: this run learns from the true reward, without labels."
-        return [*parts, _section("Learned reward", nothing)]
+        return [*parts, section("Learned reward", nothing)]
     by_label = figures.learning_curve(found.evaluations, "labels", "labels", found.random_return)
-    parts.append(_section("Return over labels", "Labels are comparisons of two segments that were answered.", by_label))
+    parts.append(section("Return over labels", "Labels are comparisons of two segments that were answered.", by_label))
     if found.policy is None or found.random is None:
-        return [*parts, _section("Learned reward", "None: no comparison was answered.")]
+        return [*parts, section("Learned reward", "None: no comparison was answered.")]
     parts += _reward_section(found)
     if found.sessions:
         text = "After each feedback session. The dotted line is chance."
-        parts.append(_section("Accuracy of the learned reward", text, figures.accuracy_curve(found.sessions)))
+        parts.append(section("Accuracy of the learned reward", text, figures.accuracy_curve(found.sessions)))
     return parts
 
 
@@ -190,7 +190,7 @@ def _reward_section(found: Findings) -> list[str]:
         f"Correlation {found.correlation:.2f} over fresh steps: {len(found.policy.true):,} of the final policy and "
         f"{len(found.random.true):,} of random actions. For evaluation only, nothing learned from them."
     )
-    return [_section("Learned and true reward", where, figures.reward_scatter(found.policy, found.random))]
+    return [section("Learned and true reward", where, figures.reward_scatter(found.policy, found.random))]
 
 
 def _learns_from_labels(saved: SavedRun) -> bool:
@@ -223,12 +223,12 @@ def _steps(saved: SavedRun) -> str:
     return "gradient steps" if saved.offline else "environment steps"
 
 
-def _section(title: str, text: str, content: str = "") -> str:
-    return f'<section><h2>{_text(title)}</h2><p class="note">{_text(text)}</p>{content}</section>'
+def section(title: str, text: str, content: str = "") -> str:
+    return f'<section><h2>{as_text(title)}</h2><p class="note">{as_text(text)}</p>{content}</section>'
 
 
-def _tile(name: str, value: str, detail: str) -> str:
-    return f"<div><dt>{_text(name)}</dt><dd>{_text(value)}<small>{_text(detail)}</small></dd></div>"
+def tile(name: str, value: str, detail: str) -> str:
+    return f"<div><dt>{as_text(name)}</dt><dd>{as_text(value)}<small>{as_text(detail)}</small></dd></div>"
 
 
 def _versions(path: Path) -> str:
@@ -257,5 +257,5 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     return html.escape(str(value))

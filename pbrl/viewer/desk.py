@@ -148,17 +148,15 @@ class Desk:
         """
         db = self.store.db
         with self.store.transaction():
-            sql = "SELECT id, query, swapped FROM checks WHERE client_id = ?"
-            if (row := db.execute(sql, (client_id,)).fetchone()) is not None:
+            who = "JOIN annotators AS n ON n.id = annotator WHERE client_id = ? AND name = ?"
+            sql = f"SELECT c.id, query, swapped FROM checks AS c {who}"
+            if (row := db.execute(sql, (client_id, annotator)).fetchone()) is not None:
                 db.execute(
                     "UPDATE checks SET retracted_at = coalesce(retracted_at, ?) WHERE id = ?", (time.time(), row[0])
                 )
                 first = next((a for a in self._mine(annotator) if a.query == row[1]), None)
                 return Card(self.store.queries([row[1]])[0], bool(row[2]), str(first.id) if first else None)
-            sql = (
-                "SELECT a.id, query, swapped FROM answers AS a JOIN views AS v ON v.answer = a.id"
-                " JOIN annotators AS n ON n.id = annotator WHERE client_id = ? AND name = ?"
-            )
+            sql = f"SELECT a.id, query, swapped FROM answers AS a JOIN views AS v ON v.answer = a.id {who}"
             if (row := db.execute(sql, (client_id, annotator)).fetchone()) is None:
                 return None
             self.store.retract(row[0])

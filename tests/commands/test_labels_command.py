@@ -51,6 +51,19 @@ def test_the_oracle_agrees_with_the_true_return(run_dir: Path, output: Run):
     assert re.search(r"scripted:oracle\W+20\W+100%", output("labels", "report", run_dir))
 
 
+def test_report_as_a_page_that_is_never_overwritten(run_dir: Path, tmp_path: Path, output: Run, refusal: Run):
+    file = tmp_path / "labels.html"
+    assert output("labels", "report", run_dir, f"out={file}") == f"20 answers reported in {file}\n"
+    page = file.read_text()
+    assert page.startswith("<!doctype html>")
+    assert "scripted:oracle" in page
+    assert "is not overwritten" in refusal("labels", "report", run_dir, f"out={file}")
+    assert file.read_text() == page
+    both = json.loads(output("labels", "report", run_dir, "--json", f"out={tmp_path / 'other.html'}"))
+    assert both["answers"] == 20
+    assert (tmp_path / "other.html").read_text() == page
+
+
 def test_a_run_without_labels_says_so(run_dir: Path, tmp_path: Path, refusal: Run):
     for file in run_dir.glob("labels.sqlite*"):
         file.unlink()
@@ -91,7 +104,10 @@ def test_a_damaged_database_is_named(run_dir: Path, refusal: Run):
         (["import", "RUN", "from=/nowhere/at/all"], "no such folder"),
         (["import", "RUN", "from=EMPTY"], "meta.json"),
         (["import", "EMPTY", "from=EMPTY"], "has no config.yaml"),
-        (["report", "RUN", "out=x"], "unknown key 'out'"),
+        (["report", "RUN", "true_reward=false"], "unknown key 'true_reward'"),
+        (["report", "RUN", "out=x"], "valid is the name of a page"),
+        (["report", "RUN", "out="], "valid is the name of a page"),
+        (["report", "RUN", "out=/nowhere/at/all.html"], "there is no folder /nowhere/at"),
         (["report", "RUN", "--loud"], "unknown option --loud"),
     ],
 )

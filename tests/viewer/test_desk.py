@@ -207,6 +207,7 @@ def test_an_undone_repeat_comes_back_as_one(store):
         card = table.next("ann", 1)[0]
     answer = given(card, "left", 7)
     table.answer(answer)
+    assert table.undo(answer.id, "bob") is None
     back = table.undo(answer.id, "ann")
     assert (back.query.id, back.repeat) == (card.query.id, card.repeat)
     assert store.checks() == []
