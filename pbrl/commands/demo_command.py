@@ -10,34 +10,41 @@ from pbrl.commands.arguments import Arguments
 if TYPE_CHECKING:
     from pbrl.training.online import OnlineRun
 
-HELP = """usage: pbrl demo [key=value ...] [--config-dir DIR]
+HELP = """usage: pbrl demo [--human] [key=value ...] [--config-dir DIR]
 
 The quick start, in three to four minutes: a simulated cheetah learns to run from a few hundred comparisons
 of short clips, answered by a scripted teacher. No reward function reaches the agent. Ends with a report.
+
+  --human   you are the teacher: prints the address of a page on which to compare clips while the cheetah trains;
+            after 30 answers the page shows what the reward has learned
 
 Every key of `pbrl train` can be set: pbrl demo steps=50000 feedback.budget=500 run_dir=runs/my_first"""
 
 
 def main(args: list[str]) -> int:
-    parsed = Arguments(args, HELP, options=("--config-dir",))
+    parsed = Arguments(args, HELP, flags=("--human",), options=("--config-dir",))
     if parsed.help:
         print(HELP)
         return 0
     from pbrl.config import compose_config
 
-    config = compose_config(["experiment=demo", *parsed.overrides], parsed.options.get("--config-dir"))
+    experiment = "demo_human" if "--human" in parsed.flags else "demo"
+    config = compose_config([f"experiment={experiment}", *parsed.overrides], parsed.options.get("--config-dir"))
 
-    from pbrl.commands.train_command import make_report
+    from pbrl.commands.train_command import make_report, viewer_beside
     from pbrl.training.online import start
 
     run = start(config, ["pbrl", *sys.argv[1:]])
     path = run.run.path
-    teacher = f"{config.feedback.budget} comparisons by the {config.teacher.name} teacher"
+    person = config.teacher.name == "human"
+    teacher = f"{config.feedback.budget} comparisons by {'you' if person else f'the {config.teacher.name} teacher'}"
     source = teacher if config.method.model is not None else "its own reward"
     print(f"{config.env.name} from {source}, {config.steps} steps, in {path}", flush=True)
     if not sys.stderr.isatty():
         speak(run)
-    if not run.train():
+    with viewer_beside(run):
+        finished = run.train()
+    if not finished:
         print(f"stopped at step {run.parts.agent.env_steps}; go on with: pbrl train resume={path}")
         return 130
     report = make_report(path) if config.report else None

@@ -152,7 +152,7 @@ def test_a_changed_mind_replaces_the_answer(store):
     table.answer(given(card, "left", 1))
     table.answer(given(card, "right", 2))
     assert len(store.standing_answers()) == 1
-    ((answer, view, name),) = table.history("ann", 10)
+    ((_, view, name),) = table.history("ann", 10)
     assert (in_segment_order(view.choice, view.swapped), name) == ("right", "ann-1-2")
     assert store.counts()["retracted"] == 1
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from robot import Robot
 from shop import HOST, PORT, TOKEN, DrawnClips
 
 from pbrl.cli import main
 from pbrl.data.labels import LabelStore
+from pbrl.viewer.client import ViewerClient
 from pbrl.viewer.desk import DeskSettings
 from pbrl.viewer.server import ViewerConfig, make_app
 
@@ -80,7 +80,7 @@ class Labelling(threading.Thread):
 
     def __init__(self, name: str) -> None:
         super().__init__(daemon=True)
-        self.robot = Robot(f"http://{HOST}/#token={TOKEN}", name)
+        self.robot = ViewerClient(f"http://{HOST}/#token={TOKEN}", name)
         self.over = threading.Event()
         self.rng = random.Random(name)
         self.undone: set[str] = set()

@@ -1,25 +1,27 @@
-"""Somebody who labels over HTTP, as the page does: keeps an answer until it is acknowledged, and sends it again."""
+"""Labelling from a program, over HTTP as the page does: an answer is sent until it is acknowledged."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import time
+import urllib.parse
 import urllib.request
 import uuid
 from typing import Any
 
 
-class Robot:
-    """url: the address that pbrl prints, with its token."""
+class ViewerClient:
+    """url: the address that pbrl prints, with its token; name: of the annotator."""
 
-    def __init__(self, url: str, name: str = "robot") -> None:
+    def __init__(self, url: str, name: str) -> None:
         base, self.token = url.split("#token=")
         self.base, self.name = base.rstrip("/"), name
         self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(), urllib.request.ProxyHandler({}))
         self.acknowledged: dict[str, dict[str, Any]] = {}
 
     def enter(self) -> None:
+        """Trades the token for a cookie; again after the viewer was started anew."""
         self.post("/api/session", {"token": self.token})
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
@@ -30,9 +32,10 @@ class Robot:
         return self._send(urllib.request.Request(self.base + path))
 
     def status(self) -> dict[str, Any]:
-        return self.get(f"/api/status?annotator={self.name}")
+        return self.get(f"/api/status?annotator={urllib.parse.quote(self.name)}")
 
     def next(self, n: int = 1) -> list[dict[str, Any]]:
+        """At most n pairs, in the order of the screen."""
         return self.post("/api/next", {"annotator": self.name, "n": n, "holding": []})["pairs"]
 
     def answer(self, pair: dict[str, Any], choice: str, patience_s: float = 0.0) -> str:

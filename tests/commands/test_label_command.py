@@ -1,0 +1,150 @@
+"""`pbrl label` and what goes wrong with it; the viewer beside a training is started as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pbrl.cli import main
+from pbrl.data.labels import LabelStore
+from pbrl.viewer.client import ViewerClient
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+from tiny import TINY
+
+PBRL = [sys.executable, "-m", "pbrl"]
+HUMAN = ["teacher=human", "teacher.mode=block", "feedback.budget=12", "viewer.open_browser=false"]
+
+
+def fails(capsys, *args):
+    assert main(list(args)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.05)
+    return found
+
+
+def address(folder):
+    try:
+        return json.loads((folder / "viewer.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], r"expected run=RUN_DIR"),
+        (["run=nowhere"], r"nowhere is not a run directory"),
+        (["RUN", "colour=red"], r"unknown key 'colour': valid are run, start"),
+        (["RUN", "port=99999"], r"viewer.port=99999: expected a whole number from 0 to 65535"),
+        (["RUN", "port=x"], r"viewer.port=x: expected a whole number"),
+        (["RUN", "host=0.0.0.0"], r"viewer.host=0.0.0.0 lets other machines in; valid are 127.0.0.1"),
+        (["RUN", "width=33"], r"viewer.width=33: expected an even number"),
+        (["RUN", "question="], r"viewer.question"),
+        (["RUN", "slight=0.2"], r"viewer.slight=0.2; valid is above 0.5"),
+    ],
+)
+def test_a_mistake_is_one_line(capsys, finished_run, args, message):
+    args = [f"run={finished_run}" if a == "RUN" else a for a in args]
+    assert re.search(message, fails(capsys, "label", *args))
+
+
+def test_a_port_in_use_is_said(capsys, finished_run):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert f"viewer.port={port} on 127.0.0.1: " in fails(capsys, "label", f"run={finished_run}", f"port={port}")
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("label") / "run"
+    assert main(["train", *TINY["pebble"], f"run_dir={folder}", "feedback.budget=6"]) == 0
+    return folder
+
+
+def label_all(client, folder, patience_s=60.0):
+    """Answers what comes until the run is over."""
+    until = time.monotonic() + patience_s
+    while not (folder / "summary.json").exists():
+        assert time.monotonic() < until
+        try:
+            for pair in client.next(3):
+                client.answer(pair, "right")
+        except OSError:  # the viewer ends with the training
+            time.sleep(0.1)
+
+
+def test_training_opens_a_viewer_and_learns_what_is_answered_there(tmp_path):
+    folder = tmp_path / "run"
+    command = [*PBRL, "train", *TINY["pebble"], *HUMAN, f"run_dir={folder}"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    known = wait_for(lambda: address(folder))
+    assert oct((folder / "viewer.json").stat().st_mode)[-3:] == "600"  # the token lets one answer
+    client = ViewerClient(known["url"], "ann")
+    wait_for(lambda: _enters(client))
+    assert wait_for(lambda: client.status()["trainer"] == "waiting" and client.status())["can_continue"]
+    label_all(client, folder)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert f"label at: {known['url']}" in out
+    assert out.count("label at:") == 1
+    with LabelStore(folder, create=False) as store:
+        kinds = {a.kind for a in store.standing_answers()}
+        assert len(store.standing_answers()) == 12
+    assert kinds == {"human"}
+    assert not _runs(known["pid"])  # it ended with the training
+
+
+def test_a_viewer_that_was_killed_comes_back_at_the_same_address(finished_run):
+    """So that the pages that are open go on; answers to a finished run are kept as well."""
+    command = [*PBRL, "label", f"run={finished_run}", "open_browser=false"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    url = first.stdout.readline().removeprefix("label at: ").strip()
+    client = ViewerClient(url, "ann")
+    wait_for(lambda: _enters(client))
+    pairs = wait_for(lambda: client.next(1))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert second.stdout.readline().removeprefix("label at: ").strip() == url
+    client.answer(pairs[0], "left", patience_s=30)  # with the cookie it has
+    second.send_signal(signal.SIGINT)
+    assert second.wait(20) == 0
+    with LabelStore(finished_run, create=False) as store:
+        assert [a.annotator for a in store.standing_answers() if a.kind == "human"] == ["ann"]
+
+
+def _enters(client):
+    try:
+        client.enter()
+    except OSError:
+        return False
+    return True
+
+
+def _runs(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
