@@ -103,7 +103,7 @@ class Desk:
                 cards.append(self._repeat(annotator, holding) or Card(query, self._rng.random() < 0.5, None))
             held = [*holding, *(card.query.id for card in cards if card.repeat is None)]
             known = {q.id for q in store.queries()}
-            lease(store.db, [q for q in held if q in known], annotator, s.lease_s)
+            lease(store.db, [q for q in held if q in known and q not in mine], annotator, s.lease_s)
         return cards
 
     def answer(self, given: Given) -> None:

@@ -23,7 +23,7 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
     everybody = desk.store.standing_answers()
     counted = [a for a in everybody if a.kind == HUMAN or config.desk.scripts_count]
     return {
-        "run": str(config.run_dir),
+        "run": str(config.run_dir.resolve()),  # tells runs apart in a browser that labels several
         "env": config.env,
         "instructions": config.instructions,
         "question": config.question,

@@ -1,0 +1,186 @@
+/** What the page says: the numbers of the strip, the one-line notice, and the panel where no pair is there. Pure. */
+
+const NUMBER = new Intl.NumberFormat("en");
+const PAUSE_S = 60; // a longer gap between two answers was a break, and counts as this much
+
+export function count(n, one, many = `${one}s`) {
+  return `${NUMBER.format(n)} ${n === 1 ? one : many}`;
+}
+
+function steps(n) {
+  return NUMBER.format(n);
+}
+
+/** Answers per minute from their times in seconds, over the last twenty; null before the third. */
+export function ratePerMinute(times) {
+  const last = times.slice(-20);
+  if (last.length < 3) return null;
+  let seconds = 0;
+  for (let i = 1; i < last.length; i++) seconds += Math.min(Math.max(last[i] - last[i - 1], 0), PAUSE_S);
+  return seconds > 0 ? (60 * (last.length - 1)) / seconds : null;
+}
+
+export function duration(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** m:ss, for a countdown. */
+export function countdown(seconds) {
+  const whole = Math.max(0, Math.ceil(seconds));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+/** Seconds until training goes on by itself, or null; ageS: how old the status is. */
+export function remaining(status, ageS) {
+  if (status.trainer !== "waiting" || status.timeout_s == null || status.waiting_s == null) return null;
+  return Math.max(0, status.timeout_s - status.waiting_s - ageS);
+}
+
+/** The progress strip. session: {answers, times}, the answers given since the page was opened. */
+export function strip(status, session) {
+  const rate = ratePerMinute(session.times);
+  const left = status.budget == null ? null : Math.max(0, status.budget - status.labels);
+  const eta = left === null || rate === null ? "–" : left === 0 ? "done" : duration((60 * left) / rate);
+  const of = (value, whole) => (whole == null ? steps(value) : `${steps(value)} / ${steps(whole)}`);
+  return {
+    mine: steps(session.answers),
+    labels: of(status.labels, status.budget),
+    rate: rate === null ? "–" : rate.toFixed(rate < 10 ? 1 : 0),
+    eta,
+    queue: `${steps(status.ready)} / ${steps(status.open)}`,
+    steps: status.mode === "labels only" ? "–" : of(status.env_steps, status.steps),
+    share: status.budget ? Math.min(1, status.labels / status.budget) : 0,
+  };
+}
+
+/** The line above the clips: {id, text, tone, goOn}, or null. The most pressing thing wins.
+ *
+ * kept: answers not delivered yet. ageS: the status's age. reviewing: the answer looked at again. refused: what the
+ * server said no to. empty: whether the panel stands where the clips would be, which then says the same at length.
+ */
+export function notice({ link, status, kept = 0, ageS = 0, reviewing = null, refused = null, empty = false }) {
+  if (reviewing !== null) {
+    const text = `You said: ${inWords(reviewing.choice, reviewing.strength)}. A new answer replaces it.`;
+    return { id: "review", tone: "info", text };
+  }
+  if (link === "down" && !empty) {
+    const answers = kept === 0 ? "You can go on" : `${count(kept, "answer")} kept in this browser, you can go on`;
+    return { id: "offline", tone: "warn", text: `The server does not answer. ${answers}; this page tries again by itself.` };
+  }
+  if (link === "nosession" && !empty && status !== null) {
+    const text = `The server has forgotten this page. Open the address pbrl printed. ${keptText(kept)}`;
+    return { id: "nosession", tone: "warn", text };
+  }
+  if (link !== "ok") return null;
+  if (refused !== null) return { id: "refused", tone: "warn", text: refused };
+  if (status === null) return null;
+  if (status.renderer.state === "failed" && !empty) {
+    return { id: "renderer", tone: "warn", text: `No new clips can be drawn: ${status.renderer.message ?? "?"}` };
+  }
+  if (status.trainer === "waiting" && status.open > 0) {
+    const time = remaining(status, ageS);
+    const then = time === null ? "" : ` It goes on without the rest in ${countdown(time)}.`;
+    const text = `Training is waiting for you: ${count(status.open, "question")} left.${then}`;
+    return { id: "waiting", tone: "call", text, goOn: status.can_continue };
+  }
+  const ended = { finished: "Training has finished", interrupted: "Training was interrupted", stopped: "Training has stopped" };
+  if (status.trainer in ended && status.mode !== "labels only" && status.open > 0) {
+    return { id: "ended", tone: "info", text: `${ended[status.trainer]} – you can still label; the answers are kept.` };
+  }
+  return null;
+}
+
+/** What stands where the clips would be: {id, title, text, busy}. Called only where no pair can be shown. */
+export function emptyState({ link, status, kept = 0, canPlay = true, loading = false }) {
+  if (!canPlay) {
+    return panel("codec", "This browser cannot play the clips",
+      "They are H.264 video in MP4. Open this address in Chrome, Edge, Safari, or Firefox with system codecs.");
+  }
+  if (link === "nosession") {
+    return panel("nosession", "This page needs the address with its token",
+      "Open the address that pbrl printed when it started; it ends in #token=… " + keptText(kept), true);
+  }
+  if (link === "down") {
+    return panel("offline", "The server does not answer",
+      `Is pbrl still running? ${keptText(kept)} This page tries again by itself.`, true);
+  }
+  if (status === null) return panel("connecting", "Connecting…", "Asking pbrl for the state of the run.", true);
+  if (loading) return panel("loading", "Loading the next clips…", "They are drawn; the browser is fetching them.", true);
+  if (status.open > 0) return waitingForClips(status);
+  if (status.budget != null && status.labels >= status.budget) {
+    return panel("spent", "The budget is spent – thank you",
+      `${count(status.labels, "label")} are in. ${afterwards(status)} Your answers can still be changed in the history (H).`);
+  }
+  return waitingForQuestions(status);
+}
+
+function waitingForClips(status) {
+  if (status.renderer.state === "failed") {
+    return panel("renderer", "The clips cannot be drawn",
+      `${status.renderer.message ?? "The renderer gave no reason."}\n` +
+      `${count(status.open, "question waits", "questions wait")}; they appear here once drawing works again.`);
+  }
+  if (status.ready > 0) {
+    return panel("elsewhere", "The last questions are with somebody else",
+      `${count(status.open, "question is", "questions are")} on show in another window. What stays unanswered there comes here.`, true);
+  }
+  return panel("drawing", "Drawing the clips…",
+    `${count(status.open, "question waits", "questions wait")}. The first pair appears by itself.`, true);
+}
+
+function waitingForQuestions(status) {
+  const at = status.next_questions_at;
+  const when = at == null ? "" : ` at step ${steps(at)} (now at ${steps(status.env_steps)})`;
+  if (status.mode === "labels only") {
+    return panel("answered", "All questions are answered", "Thank you. Nothing else is asked in this run.");
+  }
+  if (status.trainer === "starting" || status.trainer === "collecting") {
+    return panel("collecting", "The agent is collecting experience",
+      `The ${status.labels > 0 ? "next" : "first"} questions come${when || " as soon as it has enough"}. They appear here by themselves.`, true);
+  }
+  if (status.trainer === "training" || status.trainer === "waiting") {
+    return panel("answered", "All questions are answered",
+      `Training goes on with your answers. The next questions come${when || " when it has collected more"}.`, true);
+  }
+  const ended = { finished: "has finished", interrupted: "was interrupted", stopped: "has stopped" };
+  return panel("ended", `Training ${ended[status.trainer] ?? "has ended"}`,
+    "All its questions are answered, and nothing else is asked. " +
+    (status.trainer === "finished" ? "Thank you." : "Questions appear here if it is resumed."));
+}
+
+function afterwards(status) {
+  const going = ["starting", "collecting", "training", "waiting"].includes(status.trainer);
+  return going ? "Training goes on without further questions." : "Nothing else is asked.";
+}
+
+function keptText(kept) {
+  return kept === 0 ? "No answer is lost." : `${count(kept, "answer is", "answers are")} kept in this browser.`;
+}
+
+function panel(id, title, text, busy = false) {
+  return { id, title, text, busy };
+}
+
+const SAID = {
+  left: "left is better", right: "right is better", equal: "equally good",
+  incomparable: "can’t tell", skip: "skipped",
+};
+
+/** An answer in words. */
+export function inWords(choice, strength = "clear") {
+  return strength === "slight" && choice !== "equal" ? SAID[choice].replace("is ", "is slightly ") : SAID[choice];
+}
+
+/** The history: the server's answers (newest first) with those made here that it may not know yet. */
+export function mergeHistory(fromServer, local, undone) {
+  const entries = new Map(fromServer.map((entry) => [entry.id, entry]));
+  for (const entry of local) entries.set(entry.id, entry);
+  const newest = [...entries.values()].filter((e) => !undone.has(e.id)).sort((a, b) => b.answered_at - a.answered_at);
+  const seen = new Set(); // an answer replaced by a later one of the same question is no longer one
+  return newest.filter((entry) => {
+    const question = `${entry.query}/${entry.pair.repeat ?? ""}`;
+    return !seen.has(question) && seen.add(question);
+  });
+}

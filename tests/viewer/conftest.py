@@ -1,0 +1,58 @@
+"""Fixtures of the tests that drive the page in a real browser, against a server that only pretends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fake_server import Fake, Running
+
+CHROMIUM = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here; PBRL_CHROMIUM=/path/to/chromium names one")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Running]:
+    running = Running(Fake())
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def context(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(20_000)  # a busy machine is slow, not wrong
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: Any, server: Running) -> Iterator[Any]:
+    """A page that may talk to its server only, and whose console must stay free of errors."""
+    page = context.new_page()
+    errors: list[str] = []
+    elsewhere: list[str] = []
+    page.on("pageerror", lambda error: errors.append(f"{error}\n{error.stack}"))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda r: elsewhere.append(r.url) if not r.url.startswith((server.origin, "blob:")) else None)
+    yield page
+    # what a test brings about on purpose (an outage, no session) the browser itself writes down
+    assert [e for e in errors if "Failed to load resource" not in e] == []
+    assert [url for url in elsewhere if not url.startswith(f"blob:{server.origin}")] == []

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { countdown, emptyState, inWords, mergeHistory, notice, ratePerMinute, strip } from "../../../pbrl/viewer/static/states.js";
+
+const status = (more = {}) => ({
+  mode: "async", trainer: "training", env_steps: 1200, steps: 5000, next_questions_at: 2000, budget: 100, labels: 40, open: 0,
+  ready: 0, can_continue: false, waiting_s: null, timeout_s: null, renderer: { state: "ok", message: null }, ...more,
+});
+const empty = (more, rest = {}) => emptyState({ link: "ok", status: status(more), ...rest });
+
+test("one answer every four seconds is fifteen a minute, and a long break does not count in full", () => {
+  const steady = Array.from({ length: 10 }, (_, i) => 4 * i);
+  assert.equal(ratePerMinute(steady), 15);
+  assert.equal(ratePerMinute([0, 5]), null);
+  assert.equal(ratePerMinute([0, 3600, 7200]), 1);
+});
+
+test("the strip: sixty labels to go at fifteen a minute take four minutes", () => {
+  const times = Array.from({ length: 10 }, (_, i) => 4 * i);
+  const facts = strip(status(), { answers: 10, times });
+  assert.deepEqual(facts, {
+    mine: "10", labels: "40 / 100", rate: "15", eta: "4 min", queue: "0 / 0", steps: "1,200 / 5,000", share: 0.4,
+  });
+  assert.equal(strip(status({ budget: null }), { answers: 0, times }).eta, "–");
+});
+
+test("every empty state is told apart", () => {
+  const id = (more, rest) => empty(more, rest).id;
+  assert.equal(emptyState({ link: "connecting", status: null }).id, "connecting");
+  assert.equal(id({ trainer: "collecting" }), "collecting");
+  assert.equal(id({ open: 4 }), "drawing");
+  assert.equal(id({ open: 4, ready: 4 }, { loading: true }), "loading");
+  assert.equal(id({ open: 4, ready: 4 }), "elsewhere");
+  assert.equal(id({}), "answered");
+  assert.equal(id({ labels: 100 }), "spent");
+  for (const trainer of ["finished", "interrupted", "stopped"]) assert.equal(id({ trainer }), "ended");
+  assert.equal(id({ mode: "labels only", trainer: "stopped" }), "answered");
+  assert.equal(id({ open: 2, renderer: { state: "failed", message: "no OpenGL" } }), "renderer");
+  assert.equal(id({}, { link: "down" }), "offline");
+  assert.equal(id({}, { link: "nosession" }), "nosession");
+  assert.equal(id({}, { canPlay: false }), "codec");
+});
+
+test("an empty state says what comes next", () => {
+  assert.match(empty({ trainer: "collecting" }).text, /at step 2,000 \(now at 1,200\)/);
+  assert.match(empty({ trainer: "collecting", next_questions_at: null }).text, /as soon as/);
+  assert.match(empty({}, { link: "down", kept: 3 }).text, /3 answers are kept/);
+  assert.match(empty({ open: 2, renderer: { state: "failed", message: "no OpenGL" } }).text, /no OpenGL/);
+});
+
+test("waiting training counts down to the moment it goes on", () => {
+  const waiting = status({ trainer: "waiting", open: 5, waiting_s: 30, timeout_s: 120, can_continue: true });
+  const line = notice({ link: "ok", status: waiting, ageS: 2 });
+  assert.match(line.text, /waiting for you: 5 questions left.*1:28/);
+  assert.ok(line.goOn);
+  assert.equal(countdown(59.2), "1:00");
+  assert.match(notice({ link: "ok", status: { ...waiting, timeout_s: null } }).text, /5 questions left\.$/);
+});
+
+test("what has gone wrong comes before what is usual", () => {
+  const waiting = status({ trainer: "waiting", open: 5 });
+  assert.equal(notice({ link: "down", status: waiting, kept: 2 }).id, "offline");
+  assert.equal(notice({ link: "ok", status: waiting, refused: "no" }).id, "refused");
+  assert.equal(notice({ link: "ok", status: status({ trainer: "stopped", open: 3 }) }).id, "ended");
+  assert.equal(notice({ link: "ok", status: status() }), null);
+  assert.equal(notice({ link: "down", status: waiting, reviewing: { choice: "left" } }).id, "review");
+});
+
+test("answers in words", () => {
+  assert.equal(inWords("left", "slight"), "left is slightly better");
+  assert.equal(inWords("equal", "slight"), "equally good");
+});
+
+test("the history joins both sides' answers, newest first, without what was taken back or replaced", () => {
+  const entry = (id, query, at) => ({ id, query, answered_at: at, pair: { repeat: null } });
+  const server = [entry("c", 3, 30), entry("b", 2, 20), entry("a", 1, 10)];
+  const local = [entry("c", 3, 30), entry("d", 1, 40)]; // d changes a
+  const merged = mergeHistory(server, local, new Set(["b"]));
+  assert.deepEqual(merged.map((e) => e.id), ["d", "c"]);
+});

@@ -1,0 +1,43 @@
+"""Helpers of the tests that drive the page in a real browser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fake_server import Running
+
+
+def shown(page: Any) -> int | None:
+    """The query on show. (The page's CSP forbids what Playwright's wait_for_function does, so tests ask in a loop.)"""
+    query = page.evaluate("document.querySelector('.deck.active')?.dataset.query")
+    return None if query is None else int(query)
+
+
+def has_pair(page: Any) -> None:
+    until(lambda: shown(page) is not None)
+
+
+def open_pair(page: Any, server: Running) -> None:
+    page.goto(server.url)
+    page.locator("#start").wait_for()
+    page.keyboard.press("Enter")
+    has_pair(page)
+    page.wait_for_timeout(160)  # no answer is taken sooner
+
+
+def press(page: Any, key: str) -> int | None:
+    """Presses a key that changes the pair; returns the query then on show."""
+    before = shown(page)
+    page.keyboard.press(key)
+    until(lambda: shown(page) != before)
+    page.wait_for_timeout(160)
+    return shown(page)
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
