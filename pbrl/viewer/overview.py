@@ -24,6 +24,7 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
     counted = [a for a in everybody if a.kind == HUMAN or config.desk.scripts_count]
     return {
         "run": str(config.run_dir.resolve()),  # tells runs apart in a browser that labels several
+        "name": str(config.run_dir),
         "env": config.env,
         "instructions": config.instructions,
         "question": config.question,

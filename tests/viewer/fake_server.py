@@ -74,7 +74,7 @@ class Fake:
         self.signed_in = True
         self.clip_delay_s = 0.0
         self.status: dict[str, Any] = {
-            "run": "runs/point_reach/seed_0", "env": "point_reach",
+            "run": "/runs/point_reach/seed_0", "name": "runs/point_reach/seed_0", "env": "point_reach",
             "instructions": "Prefer the clip in which the point gets to the goal sooner.\nBumping into walls is bad.",
             "question": "Which clip is better?", "mode": "async", "trainer": "training", "env_steps": 12_400,
             "steps": 50_000, "next_questions_at": 15_000, "budget": 100, "labels": 0, "can_continue": False,

@@ -25,6 +25,7 @@ export class Deck {
     const turn = ++this.loading;
     this.pair = pair;
     this.root.dataset.query = pair.query;
+    this.root.dataset.swapped = pair.swapped;
     this.loaded = false;
     await Promise.all(SIDES.map((side) => loadVideo(this.videos[side], urls[side])));
     if (turn !== this.loading) throw new Superseded();

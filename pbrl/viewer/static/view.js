@@ -24,7 +24,7 @@ export function drawStrip(status, session) {
   setText($("labels-name"), status.budget == null ? "Labels" : "Labels / budget");
   $("budget").value = facts.share;
   $("budget").classList.toggle("none", status.budget == null);
-  setText($("run"), `${status.env} · ${status.run}`);
+  setText($("run"), `${status.env} · ${status.name}`);
   $("run").title = status.run;
 }
 

@@ -1,0 +1,172 @@
+"""The pictures of docs/viewer.md and README.md, and the page's latency: the real viewer in a real browser.
+
+python scripts/viewer_pictures.py pictures RUN_DIR docs/viewer     starts pbrl demo --human in RUN_DIR, labels, looks
+python scripts/viewer_pictures.py latency RUN_DIR [PAIRS]          key press to the next pair, in milliseconds
+
+Needs Chromium and Playwright (the extra `test`). What is answered is right: it is read from the label store.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pbrl.data.labels import LabelStore
+
+SIZE = {"width": 1200, "height": 860}
+GIF_WIDTH, GIF_S, GIF_FPS, COLOURS = 600, 9.0, 7, 128
+GUARD_MS = 170  # no answer is taken sooner after a change
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+
+@contextmanager
+def labelling(folder: Path, *words: str) -> Iterator[Any]:
+    """A browser page on the viewer of a demo that trains."""
+    from playwright.sync_api import sync_playwright
+
+    command = [sys.executable, "-m", "pbrl", "demo", "--human", f"run_dir={folder}", "viewer.open_browser=false"]
+    with folder.with_suffix(".log").open("w") as log:
+        run = subprocess.Popen([*command, *words], stdout=log, stderr=log)
+    try:
+        _until(lambda: (folder / "viewer.json").exists(), 60)
+        with sync_playwright() as playwright:
+            path = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium")
+            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+            page = browser.new_page(viewport=SIZE)
+            page.goto(json.loads((folder / "viewer.json").read_text())["url"])
+            page.locator("#start").wait_for()
+            yield page
+            browser.close()
+    finally:
+        run.terminate()
+        run.wait(60)
+
+
+def pictures(folder: Path, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+
+    def look(name: str) -> None:
+        page.wait_for_timeout(700)
+        page.screenshot(path=out / f"{name}.png")
+
+    with labelling(folder) as page:
+        page.locator("#name").fill("ann")
+        look("start")
+        page.keyboard.press("Enter")
+        _pair(page, None)
+        look("pair")
+        page.emulate_media(color_scheme="dark")
+        look("dark")
+        page.emulate_media(color_scheme="light")
+        page.keyboard.press("?")
+        look("help")
+        page.keyboard.press("Escape")
+        for _ in range(8):
+            _answer(page, folder)
+        _film(page, folder, out / "labelling.gif")
+        page.keyboard.press("h")
+        look("history")
+        page.keyboard.press("Escape")
+        while not page.locator("#learned[open]").count():  # it opens by itself after 30 answers
+            _answer(page, folder)
+        page.wait_for_timeout(4000)  # its clips are drawn
+        look("learned")
+        page.keyboard.press("Escape")
+        pid = json.loads((folder / "viewer.json").read_text())["pid"]
+        os.kill(pid, 9)
+        _answer(page, folder)
+        page.wait_for_timeout(4000)
+        look("offline")
+
+
+def latency(folder: Path, pairs: int) -> None:
+    with labelling(folder, "feedback.per_session=60", "viewer.ahead=60", "viewer.repeats=0") as page:
+        page.keyboard.press("Enter")
+        _pair(page, None)
+        for _ in range(pairs):
+            page.wait_for_timeout(900)  # a person looks, and the next clips arrive
+            _answer(page, folder)
+        page.wait_for_timeout(500)
+        found = [t for t in page.evaluate("window.pbrlTimings") if t["frame"] is not None]
+    for name in ("painted", "frame"):
+        values = sorted(t[name] for t in found)
+        p95 = values[int(0.95 * (len(values) - 1))]
+        print(f"{name}: median {statistics.median(values):.0f} ms, p95 {p95:.0f} ms, n = {len(values)}")
+
+
+def _film(page: Any, folder: Path, out: Path) -> None:
+    """Labelling for some seconds, as a GIF in real time."""
+    frames, begun, answered = [], time.monotonic(), 0.0
+    while (now := time.monotonic() - begun) < GIF_S:
+        picture = Image.open(io.BytesIO(page.screenshot()))
+        height = round(picture.height * GIF_WIDTH / picture.width)
+        small = picture.convert("RGB").resize((GIF_WIDTH, height), Image.Resampling.LANCZOS)
+        frames.append((now, small.quantize(COLOURS, dither=Image.Dither.NONE)))
+        if now - answered > 2.6:
+            answered = now
+            page.keyboard.press(_key(page, folder))
+        page.wait_for_timeout(max(1, 1000 / GIF_FPS - 1000 * (time.monotonic() - begun - now)))
+    times = [t for t, _ in frames] + [GIF_S]
+    durations = [1000 * (b - a) for a, b in pairwise(times)]
+    first, *rest = (frame for _, frame in frames)
+    first.save(out, save_all=True, append_images=rest, duration=durations, loop=0, optimize=True)
+
+
+def _answer(page: Any, folder: Path) -> None:
+    before = _shown(page)
+    page.keyboard.press(_key(page, folder))
+    if not page.locator("#learned[open]").count():
+        _pair(page, before)
+
+
+def _key(page: Any, folder: Path) -> str:
+    """The arrow to the side of the better clip."""
+    query = _shown(page)
+    assert query is not None
+    with LabelStore(folder, create=False) as store:
+        left, right = store.segments([query])
+    better = float((right.true_reward - left.true_reward).sum()) > 0
+    swapped = page.evaluate("document.querySelector('.deck.active').dataset.swapped") == "true"
+    return "ArrowRight" if better != swapped else "ArrowLeft"
+
+
+def _shown(page: Any) -> int | None:
+    query = page.evaluate("document.querySelector('.deck.active')?.dataset.query")
+    return None if query is None else int(query)
+
+
+def _pair(page: Any, before: int | None) -> None:
+    """Waits for another pair."""
+    _until(lambda: _shown(page) not in (None, before), 120)
+    page.wait_for_timeout(GUARD_MS)
+
+
+def _until(condition: Any, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit("waited in vain")
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["pictures", folder, out]:
+            pictures(Path(folder), Path(out))
+        case ["latency", folder, *pairs]:
+            latency(Path(folder), int(pairs[0]) if pairs else 60)
+        case _:
+            sys.exit(__doc__)
