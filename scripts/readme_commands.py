@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,7 +104,7 @@ def read_command(line: str) -> Command | str:
 
 def shorten(command: Command) -> list[str]:
     """Its arguments, with the settings that make it quick instead of those of the same key."""
-    if any(word.startswith("resume=") or word.startswith("-") for word in command.arguments):
+    if any(word.startswith("resume=") or (word.startswith("-") and word != "--human") for word in command.arguments):
         return command.arguments
     offline = any(word.startswith("data=") for word in command.arguments)
     short = OFFLINE if offline else SHORT.get(command.name, ())
@@ -121,22 +122,34 @@ def run(command: Command, folder: Path) -> bool:
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
         try:
-            subprocess.run(
+            process = subprocess.Popen(
                 [*command.program, *arguments],
-                check=True,
                 cwd=folder,
                 env=os.environ | command.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                timeout=TIMEOUT_S,
             )
+            if command.name == "label":
+                stop_when_open(process, output.fileno())
+            if (code := process.wait(TIMEOUT_S)) != 0:
+                raise subprocess.CalledProcessError(code, command.line)
         except subprocess.SubprocessError as error:
             output.seek(0)
             print(f"{output.read()}\nfailed: {command.line}\n{error}", flush=True)
             return False
     print(f"     {time.monotonic() - started:.1f} s", flush=True)
     return True
+
+
+def stop_when_open(process: subprocess.Popen, output: int) -> None:
+    """The viewer runs until Ctrl-C, which comes when it has said its address."""
+    end = time.monotonic() + TIMEOUT_S
+    while process.poll() is None and b"label at:" not in os.pread(output, 10_000, 0):
+        if time.monotonic() > end:
+            process.kill()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
 
 
 def latest_run(folder: Path) -> str:

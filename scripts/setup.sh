@@ -24,7 +24,7 @@ set_up() {
         install ${PBRL_TORCH_INDEX:+--extra-index-url "$PBRL_TORCH_INDEX"} "torch==$(pin torch)"
         say "installing pbrl[$extra] with the versions of constraints.txt (minutes the first time)"
         install -e "${root}[$extra]"
-        add_gl_packages
+        add_system_packages "$extra"
         fingerprint >"$venv/pbrl-$extra"
         rm "$unfinished"
         say "done: $venv"
@@ -106,20 +106,25 @@ install() {
     fi
 }
 
-# MuJoCo draws without a display through EGL or OSMesa. Only pictures and clips need it.
-add_gl_packages() {
-    local package missing=()
+# MuJoCo draws without a display through EGL or OSMesa: only pictures and clips need it. The tests of the viewer's page
+# need a browser and Node.js; without them they skip.
+add_system_packages() {
+    local package missing=() wanted=(libegl1 libgl1-mesa-dri libosmesa6)
     if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then return; fi
-    for package in libegl1 libgl1-mesa-dri libosmesa6; do
+    if [[ $1 != suites ]]; then
+        if ! command -v chromium google-chrome >/dev/null; then wanted+=(chromium); fi
+        if ! command -v node >/dev/null; then wanted+=(nodejs); fi
+    fi
+    for package in "${wanted[@]}"; do
         if [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
             missing+=("$package")
         fi
     done
     if [[ ${#missing[@]} == 0 ]]; then return; fi
     if [[ $(id -u) == 0 ]]; then
-        say "installing ${missing[*]}, to draw without a display"
+        say "installing ${missing[*]}"
         export DEBIAN_FRONTEND=noninteractive
         if apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}"; then return; fi >/dev/null
     fi
-    say "no video clips without a display until this is done: sudo apt-get install ${missing[*]}"
+    say "no video clips without a display, or skipped tests, until: sudo apt-get install ${missing[*]}"
 }
