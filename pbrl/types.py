@@ -124,6 +124,7 @@ class RewardModel(Protocol):
 
     optimizer: torch.optim.Optimizer
     obs_size: int  # O
+    action_size: int  # A
 
     @property
     def members(self) -> int: ...  # E

@@ -70,6 +70,10 @@ CREATE TABLE leases (
 CREATE TABLE retired (query INTEGER PRIMARY KEY REFERENCES queries(id), reason TEXT NOT NULL, created_at REAL NOT NULL);
 
 CREATE TABLE signals (id INTEGER PRIMARY KEY, name TEXT NOT NULL, created_at REAL NOT NULL);
+
+CREATE TABLE identity (run TEXT NOT NULL);
+
+INSERT INTO identity SELECT lower(hex(randomblob(16)));
 """
 SCHEMA = (VERSION_1, VERSION_2)  # each is applied on top of the one before
 

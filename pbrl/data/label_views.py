@@ -108,6 +108,8 @@ def add_check(
         raise UserError(f"client_id {client_id!r} was used for another check; valid is a new one for each")
     if found:
         return found[0]
+    earlier = "UPDATE checks SET retracted_at = ? WHERE query = ? AND annotator = ? AND retracted_at IS NULL"
+    db.execute(earlier, (time.time(), query, who))  # a changed mind
     cursor = db.execute(
         "INSERT INTO checks (query, annotator, choice, prefers_right, swapped, response_s, client_id, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

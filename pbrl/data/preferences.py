@@ -57,10 +57,11 @@ class PreferenceDataset:
         for pair in zip(part.left.ids.tolist(), part.right.ids.tolist(), strict=True):
             self._heldout.append(self._assign(pair))
 
-    def clear(self) -> None:
-        """Forgets the answers, but not which segments are held out."""
-        self._parts.clear()
-        self._heldout.clear()
+    def keep(self, rows: list[int]) -> None:
+        """Forgets the other comparisons, but not which segments are held out."""
+        if (data := self.all) is not None:
+            self._parts = [data[torch.tensor(rows, dtype=torch.long)]] if rows else []
+        self._heldout = [self._heldout[row] for row in rows]
 
     def batches(self, batch_size: int, members: int, bootstrap: bool, rng: torch.Generator) -> Iterator[Comparisons]:
         """One epoch: batches of members * b comparisons, b <= batch_size, b consecutive rows for each member.

@@ -9,21 +9,22 @@ from collections.abc import Collection, Iterable
 from pbrl.data.label_rows import Query, annotator_id, find_queries
 
 HUMAN = "human"  # the kind of a person's answer
+SCRIPTED = "scripted"  # that of a script's
 OPEN = """
 SELECT q.id FROM queries AS q JOIN batches AS b ON b.id = batch
 WHERE session >= 0 AND q.id NOT IN (SELECT query FROM retired)
-AND (SELECT count(*) FROM standing AS s WHERE s.query = q.id {kinds}) < ?
-ORDER BY session DESC, b.id DESC, row
+AND (SELECT count(*) FROM standing AS s WHERE s.query = q.id AND s.kind != 'scripted') < ?
+{scripts} ORDER BY session DESC, b.id DESC, row
 """
+CLOSED_BY_SCRIPT = "AND NOT EXISTS (SELECT 1 FROM standing AS s WHERE s.query = q.id AND s.kind = 'scripted')"
 
 
 def open_queries(db: sqlite3.Connection, overlap: int = 1, *, scripts_count: bool = True) -> list[Query]:
-    """Queries with fewer than `overlap` answers or skips, those of the newest policy first.
+    """Queries with fewer than `overlap` answers or skips of people, those of the newest policy first.
 
-    scripts_count: whether a script's answer counts, as where it stands in for people; if not, only people's do.
+    scripts_count: whether a script's answer closes a query, as where it stands in for people.
     """
-    kinds = "" if scripts_count else f"AND s.kind = '{HUMAN}'"
-    ids = [row[0] for row in db.execute(OPEN.format(kinds=kinds), (overlap,))]
+    ids = [row[0] for row in db.execute(OPEN.format(scripts=CLOSED_BY_SCRIPT if scripts_count else ""), (overlap,))]
     found = {query.id: query for query in find_queries(db, ids)}
     return [found[i] for i in ids]
 
@@ -41,7 +42,8 @@ def leased_elsewhere(db: sqlite3.Connection, annotator: str) -> dict[int, int]:
 def lease(db: sqlite3.Connection, queries: Iterable[int], annotator: str, seconds: float) -> None:
     """Nobody else gets these queries for so long, unless several people are wanted for each; renews a lease."""
     who, until = annotator_id(db, annotator), time.time() + seconds
-    db.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", [(query, who, until) for query in queries])
+    sql = "INSERT OR REPLACE INTO leases SELECT id, ?, ? FROM queries WHERE id = ?"  # unknown ones are left out
+    db.executemany(sql, [(who, until, query) for query in queries])
 
 
 def release(db: sqlite3.Connection, query: int, annotator: str) -> None:
@@ -52,9 +54,8 @@ def release(db: sqlite3.Connection, query: int, annotator: str) -> None:
 
 
 def retire(db: sqlite3.Connection, queries: Collection[int], reason: str) -> list[int]:
-    """Takes back those of the queries that nobody holds or has answered; returns them."""
-    busy = "SELECT query FROM leases WHERE expires_at > ? UNION SELECT query FROM standing"
-    taken = {row[0] for row in db.execute(busy, (time.time(),))}
+    """Takes back those of the queries that nobody holds; returns them. Answers that some of them have stay."""
+    taken = {row[0] for row in db.execute("SELECT query FROM leases WHERE expires_at > ?", (time.time(),))}
     free = [query for query in queries if query not in taken]
     rows = [(query, reason, time.time()) for query in free]
     db.executemany("INSERT OR IGNORE INTO retired VALUES (?, ?, ?)", rows)
@@ -64,6 +65,17 @@ def retire(db: sqlite3.Connection, queries: Collection[int], reason: str) -> lis
 def unretire(db: sqlite3.Connection, queries: Iterable[int]) -> None:
     """They wait for an answer again."""
     db.executemany("DELETE FROM retired WHERE query = ?", [(query,) for query in queries])
+
+
+def drop_leases(db: sqlite3.Connection, queries: Iterable[int]) -> None:
+    """Whoever holds one of these may still answer."""
+    db.executemany("DELETE FROM leases WHERE query = ?", [(query,) for query in queries])
+
+
+def answers_given(db: sqlite3.Connection) -> dict[int, int]:
+    """How many answers or skips of people stand, by query."""
+    sql = f"SELECT query, count(*) FROM standing WHERE kind != '{SCRIPTED}' GROUP BY query"
+    return dict(db.execute(sql).fetchall())
 
 
 def retired(db: sqlite3.Connection) -> set[int]:
@@ -80,6 +92,11 @@ def signal(db: sqlite3.Connection, name: str) -> int:
 def last_signal(db: sqlite3.Connection, name: str) -> int:
     """The number of the newest message of this name, 0 if there is none."""
     return db.execute("SELECT coalesce(max(id), 0) FROM signals WHERE name = ?", (name,)).fetchone()[0]
+
+
+def run_id(db: sqlite3.Connection) -> str:
+    """32 hexadecimal digits that tell this run from all others, whatever its folder is called."""
+    return db.execute("SELECT run FROM identity").fetchone()[0]
 
 
 def last_answer(db: sqlite3.Connection) -> int:

@@ -64,7 +64,7 @@ class PartialReturn(torch.nn.Module):
         self.head = HEADS[head]
         self.norm = RunningNorm(obs_size) if normalise else None
         self.net = StackedMLP(members, [obs_size + action_size, *hidden, 1], activation, rng)
-        self.obs_size = obs_size
+        self.obs_size, self.action_size = obs_size, action_size
         self.smoothing, self.crop, self.rng = smoothing, crop, rng
         self.dtype = matmul_dtype(precision, min(hidden, default=0))
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, fused=True)

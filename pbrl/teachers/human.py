@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +45,8 @@ class HumanTeacher:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UserError(f"teacher.{name}={value}: expected a whole number of at least 1")
-        if timeout_s is not None and not timeout_s > 0:
+        number = isinstance(timeout_s, (int, float)) and not isinstance(timeout_s, bool)
+        if timeout_s is not None and not (number and 0 < timeout_s < math.inf):
             raise UserError(f"teacher.timeout_s={timeout_s}: expected seconds above 0, or null to wait without end")
         if mode == "mixed" and timeout_s is None:
             raise UserError("teacher.mode=mixed needs teacher.timeout_s, as 300: after it the script answers")

@@ -1,4 +1,4 @@
-"""Answers from a label set, in the order they were given: what a person once said teaches another run."""
+"""Answers from a label set, in the order of the file: what a person once said teaches another run."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from pbrl.training.feedback import FeedbackLoop
 from pbrl.training.people import PeopleFeedback
 from pbrl.training.replay import ReplayFeedback
 from pbrl.training.run_dir import RunDir
-from pbrl.viewer.settings import desk_settings
+from pbrl.viewer.settings import viewer_section
 
 STREAMS = ("agent", "evaluation", "reward", "fit", "teacher", "queries", "preferences")
 
@@ -150,6 +150,8 @@ def check(config: DictConfig) -> None:
     for group in ("agent", "teacher", "queries"):
         if "_target_" not in config[group]:
             raise UserError(f"{group}={config[group].get('name')} is for offline methods; valid: {_valid(group)}")
+    if config.teacher.name == "human" and config.method.model is None:
+        raise UserError(f"teacher=human: method={config.method.name} asks nobody; valid is one that learns a reward")
     if config.device != "cpu":
         raise UserError(f"device={config.device}: valid is cpu so far")
     if config.method.model is not None:
@@ -199,6 +201,17 @@ def questions_in_time(config: DictConfig) -> int:
     return min(asked, c.budget)
 
 
+def _check_drawable(config: DictConfig) -> None:
+    """People are shown clips, and those are drawn from stored states of the simulator."""
+    env = build(config.env.make)
+    drawable = env.has_wrapper_attr("has_state") and env.get_wrapper_attr("has_state")
+    env.close()
+    if not drawable:
+        raise UserError(
+            f"teacher=human: env={config.env.name} has no simulator state to draw clips from; MuJoCo tasks have"
+        )
+
+
 def _feedback(config: DictConfig, run: RunDir, agent: SACAgent | PPOAgent, seeds: dict[str, int]) -> FeedbackLoop:
     rngs = {name: torch.Generator().manual_seed(seeds[name]) for name in STREAMS[2:]}
     spaces = agent.model.observation_space, agent.model.action_space
@@ -206,7 +219,8 @@ def _feedback(config: DictConfig, run: RunDir, agent: SACAgent | PPOAgent, seeds
     teacher = build(teacher_config, rng=rngs["teacher"])
     loop: Any = FeedbackLoop
     if isinstance(teacher, HumanTeacher):
-        desk_settings(config)  # what the viewer would refuse later
+        viewer_section(config)  # what the viewer would refuse later
+        _check_drawable(config)
         loop = partial(PeopleFeedback, overlap=config.viewer.overlap)
     elif isinstance(teacher, ReplayTeacher):
         loop = ReplayFeedback

@@ -185,18 +185,18 @@ class FeedbackLoop:
         queries = [q.id for q in self.labels.queries() if q.session < 0 and q.id > self.imported]
         found = self.labels.comparisons(queries) if queries else None
         if found is not None:
-            self._check_shape(found.left)
+            self._check_shape(found.left, f"imported labels in {self.labels.path}")
             answered = torch.ones(len(found), dtype=torch.bool)
             self.preferences.add(found.left, found.right, Answers(found.prefers_right, answered))
         self.imported = max(queries, default=self.imported)
 
-    def _check_shape(self, imported: Segments) -> None:
-        expected = (self.segment_length, self.model.obs_size)
-        if (imported.steps, imported.obs.shape[-1]) != expected:
-            raise UserError(
-                f"imported labels in {self.labels.path} have segments of {imported.steps} steps and "
-                f"{imported.obs.shape[-1]} observations; this run has {expected[0]} and {expected[1]}"
-            )
+    def _check_shape(self, given: Segments, where: str) -> None:
+        """Segments from elsewhere must be like those of this run."""
+        expected = (self.segment_length, self.model.obs_size, self.model.action_size)
+        found = (given.steps, given.obs.shape[-1], given.actions.shape[-1])
+        if found != expected:
+            said, wanted = ("{} steps, {} observations and {} actions".format(*sizes) for sizes in (found, expected))
+            raise UserError(f"{where} have segments of {said}; those of this run have {wanted}")
 
     def _questions(self, episodes: EpisodeStore, env_steps: int) -> tuple[SegmentPairs, float]:
         """The pairs of this session, and the members' disagreement on the candidates they were chosen from."""

@@ -12,12 +12,12 @@ import torch
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.label_report import wilson_interval
 from pbrl.data.label_rows import StandingAnswer
-from pbrl.data.questions import last_answer, last_signal, retire, unretire
+from pbrl.data.questions import HUMAN, answers_given, drop_leases, last_answer, last_signal, retire, unretire
 from pbrl.queries.schedule import session_size
 from pbrl.teachers.human import HumanTeacher
 from pbrl.training.feedback import Counts, FeedbackLoop
 from pbrl.training.run_dir import write_json
-from pbrl.training.status import LEARNED_FILE, write_status
+from pbrl.training.status import LEARNED_FILE, read_drawing_problem, write_status
 from pbrl.types import Answers
 
 STAND_IN = "scripted:stand-in"
@@ -40,9 +40,10 @@ class PeopleFeedback(FeedbackLoop):
         super().__init__(**parts)
         self.overlap = overlap
         self.waiting: Sequence[int] = []
-        self.taken: set[int] = set()  # ids of the answers in `preferences`
+        self.taken: list[int] = []  # ids of the answers in `preferences`, in its order
+        self.judged: set[int] = set()  # queries whose first answer was compared with what the reward said
         self.news = 0  # answers that came or went since the reward learned last
-        self.foreseen, self.judged = 0, 0  # decisive answers that the reward predicted before it knew them
+        self.foreseen, self.foretold = 0, 0  # decisive first answers that the reward said right, and that it said
         self.waited_s = 0.0
         self._seen = -1  # the newest row of answers at the last look
         self._continue = last_signal(self.labels.db, "continue")
@@ -54,7 +55,19 @@ class PeopleFeedback(FeedbackLoop):
 
     @property
     def spent(self) -> int:
-        return super().spent + (0 if self.config.counts == "asked" else len(self.open))
+        if self.config.counts == "asked":
+            return super().spent
+        given = answers_given(self.labels.db)
+        return super().spent + sum(self.overlap - given.get(query, 0) for query in self.open)
+
+    @property
+    def affordable(self) -> int:
+        """New questions that the budget is good for."""
+        return (self.config.budget - self.spent) // (1 if self.config.counts == "asked" else self.overlap)
+
+    @property
+    def exhausted(self) -> bool:
+        return self.affordable < 1
 
     @property
     def open(self) -> list[int]:
@@ -62,8 +75,8 @@ class PeopleFeedback(FeedbackLoop):
         return [query.id for query in self.labels.open_queries(self.overlap)]
 
     def can_ask(self, episodes: EpisodeStore) -> bool:
-        """Once there were questions there may be answers, so it always looks."""
-        return len(episodes) > 0 if self.sessions else super().can_ask(episodes)
+        """Once there were questions there may be answers, so it always looks; also after a crash forgot the session."""
+        return (len(episodes) > 0 and bool(self.labels.queries())) or super().can_ask(episodes)
 
     def session(self, episodes: EpisodeStore, env_steps: int) -> dict[str, float]:
         """Takes what was answered, learns if that is enough, and asks what is due; empty if nothing was learned."""
@@ -79,14 +92,15 @@ class PeopleFeedback(FeedbackLoop):
         if (newest := last_answer(self.labels.db)) != self._seen:
             self._seen = newest
             standing = [a for a in self.labels.standing_answers() if a.prefers_right is not None]
-            ids = {a.id for a in standing}
-            new = sorted((a for a in standing if a.id not in self.taken), key=lambda a: a.id)
+            ids, known = {a.id for a in standing}, set(self.taken)
+            new = sorted((a for a in standing if a.id not in known), key=lambda a: a.id)
             self._judge(new)
-            if gone := self.taken - ids:  # minds were changed: start over from what stands
-                self.preferences.clear()
-            self._add(standing if gone else new)
-            self.news += len(new) + len(gone)
-            self.taken = ids
+            kept = [row for row, answer in enumerate(self.taken) if answer in ids]
+            self.news += len(new) + len(self.taken) - len(kept)
+            if len(kept) < len(self.taken):  # minds were changed
+                self.preferences.keep(kept)
+            self._add(new)
+            self.taken = [self.taken[row] for row in kept] + [a.id for a in new]
         self._count_all()
 
     def metrics(self) -> dict[str, float]:
@@ -106,7 +120,8 @@ class PeopleFeedback(FeedbackLoop):
         if self.teacher.max_age_steps is not None:
             old = env_steps - self.teacher.max_age_steps
             waiting = self.labels.open_queries(self.overlap)
-            retire(self.labels.db, [q.id for q in waiting if q.env_steps < old], "too old")
+            with self.labels.transaction():
+                retire(self.labels.db, [q.id for q in waiting if q.env_steps < old], "too old")
             self._count_all()
         open_now = len(self.open)
         if open_now <= self.config.per_session // 2 and super().can_ask(episodes):
@@ -116,20 +131,26 @@ class PeopleFeedback(FeedbackLoop):
     def _wait(self, episodes: EpisodeStore, env_steps: int) -> dict[str, float]:
         """One session, until it is answered, its time is over or somebody says to go on; Ctrl-C leaves it waiting."""
         metrics: dict[str, float] = {}
-        if not self.waiting and super().can_ask(episodes):
-            n = session_size(self.config.schedule, self.config.per_session, env_steps, self.steps)
-            metrics = self._ask_people(episodes, env_steps, n)
+        if not self.waiting:
+            if not self.open and super().can_ask(episodes):  # what is open was asked by a process that was killed
+                n = session_size(self.config.schedule, self.config.per_session, env_steps, self.steps)
+                metrics = self._ask_people(episodes, env_steps, n)
             self.waiting = self.open
+        if self.waiting:
             print(f"pbrl: waiting for answers to {len(self.waiting)} questions", file=sys.stderr)
-        begun, told = time.monotonic(), 0.0
+        self._continue = last_signal(self.labels.db, "continue")
+        begun, told, problem = time.monotonic(), 0.0, None
         while (left := set(self.waiting) & set(self.open)) and not self.stopped():
             waited = time.monotonic() - begun
             if self._told_to_go_on() or (self.teacher.timeout_s is not None and waited > self.teacher.timeout_s):
-                self._do_without(sorted(left))
+                self._do_without(left)
                 break
             if not told or time.monotonic() - told > TELL_S:
                 told = time.monotonic()
                 self._write_status("waiting", waiting_s=round(waited, 1))
+                before, problem = problem, read_drawing_problem(self.labels.run_dir)
+                if problem not in (None, before):
+                    print(f"pbrl: nobody can answer: {problem}", file=sys.stderr)
             time.sleep(LOOK_S)
         self.waited_s += time.monotonic() - begun
         self.collect()
@@ -139,21 +160,23 @@ class PeopleFeedback(FeedbackLoop):
         return self._learn_from_people(episodes, metrics) if self.news else {}
 
     def _ask_people(self, episodes: EpisodeStore, env_steps: int, n: int) -> dict[str, float]:
-        pairs, disagreement = self._choose(episodes, min(n, self.config.budget - self.spent))
+        pairs, disagreement = self._choose(episodes, min(n, self.affordable))
         queries = self._ask(pairs, env_steps)
-        unretire(self.labels.db, queries)  # a resumed run asks again what it asked before it was killed
+        with self.labels.transaction():
+            unretire(self.labels.db, queries)  # a resumed run asks again what it asked before it was killed
         self._count_all()
         return {"disagreement": disagreement}
 
-    def _do_without(self, queries: list[int]) -> None:
-        """The time for these is over: a script answers them, or nobody."""
-        if self.teacher.script is not None:
-            left, right = self.labels.segments(queries)
-            self.labels.answer(queries, self.teacher.answer(left, right), STAND_IN)
-        else:
-            with self.labels.transaction():
-                self.labels.db.execute("DELETE FROM leases")  # whoever holds one may still answer: it will count
-                retire(self.labels.db, queries, "went on without")
+    def _do_without(self, queries: set[int]) -> None:
+        """The time for these is over: a script answers them, or nobody. What people still say takes its place."""
+        with self.labels.transaction():
+            left_over = sorted(queries & set(self.open))  # somebody may have answered since
+            if self.teacher.script is None:
+                drop_leases(self.labels.db, left_over)
+                retire(self.labels.db, left_over, "went on without")
+            elif left_over:
+                left, right = self.labels.segments(left_over)
+                self.labels.answer(left_over, self.teacher.answer(left, right), STAND_IN)
 
     def _told_to_go_on(self) -> bool:
         newest, before = last_signal(self.labels.db, "continue"), self._continue
@@ -170,20 +193,22 @@ class PeopleFeedback(FeedbackLoop):
     @torch.no_grad()
     def _judge(self, new: list[StandingAnswer]) -> None:
         """Counts how many of the new answers the reward foresaw."""
-        decisive = [a for a in new if a.prefers_right != 0.5]
+        first = {a.query: a for a in reversed(new) if a.kind == HUMAN and a.query not in self.judged}
+        self.judged |= first.keys()
+        decisive = [a for a in first.values() if a.prefers_right != 0.5]
         if not self.has_reward or not decisive:
             return
         left, right = self.labels.segments([a.query for a in decisive])
         advantage = self.model.score(right).mean(0) - self.model.score(left).mean(0)
         says_right = [a.prefers_right is not None and a.prefers_right > 0.5 for a in decisive]
         self.foreseen += int(((advantage > 0) == torch.tensor(says_right)).sum())
-        self.judged += len(decisive)
+        self.foretold += len(decisive)
 
     def _add(self, answers: list[StandingAnswer]) -> None:
         if not answers:
             return
         left, right = self.labels.segments([a.query for a in answers])
-        self._check_shape(left)
+        self._check_shape(left, f"labels in {self.labels.path}")
         numbers = {name: number for number, name in self.labels.annotators().items()}
         who = torch.tensor([numbers[a.annotator] for a in answers])
         values = torch.tensor([a.prefers_right for a in answers], dtype=torch.float32)
@@ -207,9 +232,9 @@ class PeopleFeedback(FeedbackLoop):
                 scores = self.model.score(segments).mean(0).tolist()
                 ranked += [{"query": q, "side": side, "score": s} for q, s in zip(queries, scores, strict=True)]
         ranked.sort(key=lambda clip: -float(clip["score"]))
-        low, high = wilson_interval(self.foreseen, self.judged)
-        share = self.foreseen / self.judged if self.judged else None
-        foreseen = None if share is None else {"share": share, "low": low, "high": high, "of": self.judged}
+        n = self.foretold
+        low, high = wilson_interval(self.foreseen, n)
+        foreseen = {"share": self.foreseen / n, "low": low, "high": high, "of": n} if n else None
         learned = {"answers": self.counts.labels, "foreseen": foreseen}
         write_json(
             self.labels.run_dir / LEARNED_FILE, learned | {"best": ranked[:RANKED], "worst": ranked[: -RANKED - 1 : -1]}
@@ -221,11 +246,13 @@ class PeopleFeedback(FeedbackLoop):
         write_status(self.labels.run_dir, state, **self._told, **feedback, **more)
 
     def state_dict(self) -> dict[str, Any]:
-        people = {"waiting": list(self.waiting), "taken": sorted(self.taken), "news": self.news}
-        return super().state_dict() | people | {"foreseen": [self.foreseen, self.judged], "waited_s": self.waited_s}
+        people = {"waiting": list(self.waiting), "taken": self.taken, "news": self.news, "waited_s": self.waited_s}
+        foreseen = {"foreseen": [self.foreseen, self.foretold], "judged": sorted(self.judged)}
+        return super().state_dict() | people | foreseen
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.waiting, self.taken, self.news = list(state["waiting"]), set(state["taken"]), state["news"]
-        self.foreseen, self.judged = state["foreseen"]
+        self.waiting, self.taken, self.news = list(state["waiting"]), list(state["taken"]), state["news"]
+        self.foreseen, self.foretold = state["foreseen"]
+        self.judged = set(state["judged"])
         self.waited_s = state["waited_s"]

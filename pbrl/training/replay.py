@@ -21,5 +21,5 @@ class ReplayFeedback(FeedbackLoop):
     def _questions(self, episodes: EpisodeStore, env_steps: int) -> tuple[SegmentPairs, float]:
         n = session_size(self.config.schedule, self.config.per_session, env_steps, self.steps)
         pairs = self.teacher.questions(min(n, self.config.budget - self.spent, self.teacher.remaining))
-        self._check_shape(pairs.left)
+        self._check_shape(pairs.left, "the labels of teacher.labels")
         return pairs, math.nan

@@ -33,7 +33,14 @@ def read_status(run_dir: Path) -> dict[str, Any]:
 
 def read_learned(run_dir: Path) -> dict[str, Any] | None:
     """What the reward learned from people so far; None before the first time."""
-    return _read(run_dir / LEARNED_FILE)
+    found = _read(run_dir / LEARNED_FILE)
+    return found if found is not None and {"answers", "foreseen", "best", "worst"} <= found.keys() else None
+
+
+def read_drawing_problem(run_dir: Path) -> str | None:
+    """Why the viewer of this run can draw no clips, if it cannot."""
+    found = _read(run_dir / "clips" / "renderer.json") or {}
+    return found.get("message") if found.get("state") == "failed" else None
 
 
 def _read(file: Path) -> dict[str, Any] | None:

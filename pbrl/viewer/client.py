@@ -18,14 +18,17 @@ class ViewerClient:
         base, self.token = url.split("#token=")
         self.base, self.name = base.rstrip("/"), name
         self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(), urllib.request.ProxyHandler({}))
+        self.run: str | None = None  # which run this is, known after `enter`
         self.acknowledged: dict[str, dict[str, Any]] = {}
 
     def enter(self) -> None:
         """Trades the token for a cookie; again after the viewer was started anew."""
         self.post("/api/session", {"token": self.token})
+        self.run = self.status()["run"]
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         headers = {"content-type": "application/json", "x-pbrl": "1"}
+        body = {"run": self.run, **body}
         return self._send(urllib.request.Request(self.base + path, json.dumps(body).encode(), headers))
 
     def get(self, path: str) -> Any:

@@ -6,6 +6,7 @@ with sides swapped: those answers go to the table `checks` and tell how consiste
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -17,10 +18,11 @@ import torch
 from pbrl.data.label_rows import Query, StandingAnswer
 from pbrl.data.label_views import CHOICES, STRENGTHS, View, add_check, add_view
 from pbrl.data.labels import LabelStore
-from pbrl.data.questions import HUMAN, lease, leased_elsewhere, release
+from pbrl.data.questions import HUMAN, SCRIPTED, answers_given, lease, leased_elsewhere, release
 from pbrl.errors import UserError
 from pbrl.types import Answers
 
+UNREADY = 50  # open pairs without clips after which no drawn one is expected
 REPEAT_AFTER = 5  # answers between a pair and its repetition: nobody should remember the keys
 MIRROR = {"left": "right", "right": "left"}
 
@@ -86,25 +88,32 @@ class Desk:
     def open_queries(self) -> list[Query]:
         return self.store.open_queries(self.settings.overlap, scripts_count=self.settings.scripts_count)
 
-    def next(self, annotator: str, n: int, holding: Collection[int] = ()) -> list[Card]:
-        """At most n more pairs for this person, none that they hold or have answered."""
+    def next(self, annotator: str, n: int, holding: Collection[int] = ()) -> tuple[list[Card], list[int]]:
+        """At most n more pairs for this person, none that they hold or have answered; renews what they hold.
+
+        Also which of those they hold need no answer any more: others gave it, or the question was taken back.
+        """
         s, store = self.settings, self.store
         with store.transaction():
-            answered = self._answers_per_query()
-            others = leased_elsewhere(store.db, annotator)
+            answered, others = answers_given(store.db), leased_elsewhere(store.db, annotator)
             mine = {a.query for a in self._mine(annotator)}
+            waiting = self.open_queries()
             cards: list[Card] = []
-            for query in self.open_queries():
-                if len(cards) == n:
+            unready = 0
+            for query in waiting:
+                if len(cards) == n or unready == UNREADY:
                     break
                 full = answered.get(query.id, 0) + others.get(query.id, 0) >= s.overlap
-                if query.id in mine or query.id in holding or full or not self.ready(query):
+                if query.id in mine or query.id in holding or full:
                     continue
-                cards.append(self._repeat(annotator, holding) or Card(query, self._rng.random() < 0.5, None))
+                if self.ready(query):
+                    cards.append(self._repeat(annotator, holding) or Card(query, self._rng.random() < 0.5, None))
+                else:
+                    unready += 1
+            needed = {query.id for query in waiting} - mine
             held = [*holding, *(card.query.id for card in cards if card.repeat is None)]
-            known = {q.id for q in store.queries()}
-            lease(store.db, [q for q in held if q in known and q not in mine], annotator, s.lease_s)
-        return cards
+            lease(store.db, [q for q in held if q in needed], annotator, s.lease_s)
+        return cards, [q for q in holding if q not in needed and q not in mine]
 
     def answer(self, given: Given) -> None:
         """Stored when this returns; the same id again changes nothing.
@@ -123,6 +132,10 @@ class Desk:
                 who = {"query": given.query, "annotator": given.annotator, "client_id": given.id}
                 add_check(store.db, **who, **common, response_s=given.response_s)  # type: ignore[arg-type]
                 return
+            if self.settings.scripts_count:  # the stand-in's answer was only for want of a person's
+                for a in store.standing_answers([given.query]):
+                    if a.kind == SCRIPTED:
+                        store.retract(a.id)
             answers = Answers(torch.tensor([0.5 if value is None else value]), torch.tensor([value is not None]))
             (number,) = store.answer(
                 [given.query], answers, given.annotator, [given.response_s], kind=HUMAN, client_id=given.id
@@ -181,13 +194,6 @@ class Desk:
     def _mine(self, annotator: str) -> list[StandingAnswer]:
         return [a for a in self.store.standing_answers() if a.annotator == annotator and a.kind == HUMAN]
 
-    def _answers_per_query(self) -> dict[int, int]:
-        found: dict[int, int] = {}
-        for a in self.store.standing_answers():
-            if self.settings.scripts_count or a.kind == HUMAN:
-                found[a.query] = found.get(a.query, 0) + 1
-        return found
-
     def _repeat(self, annotator: str, holding: Collection[int]) -> Card | None:
         """Now and then, a pair this person decided a while ago, with sides swapped."""
         if self._rng.random() >= self.settings.repeats:
@@ -205,8 +211,8 @@ class Desk:
         return Card(query, not view.swapped, str(answer.id)) if self.ready(query) else None
 
     def _check_repeat(self, given: Given) -> None:
-        sql = "SELECT count(*) FROM answers JOIN annotators AS n ON n.id = annotator WHERE query = ? AND name = ?"
-        if not self.store.db.execute(sql, (given.query, given.annotator)).fetchone()[0]:
+        # Also one that was taken back meanwhile: what was seen twice is worth keeping.
+        if (given.query, given.annotator) not in self.store.ever_answered():
             raise UserError(f"query {given.query} was never answered by {given.annotator!r}, so it cannot be repeated")
 
 
@@ -231,3 +237,5 @@ def _check(given: Given) -> None:
     for name, value, choices in valid:
         if value not in choices:
             raise UserError(f"{name}={value!r}; valid are {', '.join(choices)}")
+    if not 0 <= given.response_s < math.inf:
+        raise UserError(f"response time {given.response_s}; valid are seconds from 0")

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 
 from pbrl.config import load_config
 from pbrl.data.labels import FILE_NAME, LabelStore
-from pbrl.data.questions import HUMAN
+from pbrl.data.questions import SCRIPTED
 from pbrl.errors import UserError, one_line
 from pbrl.training.run_dir import write_json
 from pbrl.viewer.clips import FOLDER, Clip, ClipDrawer, ClipStyle, clip_path, pair_clips, require_encoder
@@ -172,7 +172,7 @@ class Worker:
             return None
         # Questions that wait for a second answer are drawn already, and must not keep those behind them from it.
         standing = self.store.standing_answers()
-        answered = {a.query for a in standing if self.scripts_count or a.kind == HUMAN}
+        answered = {a.query for a in standing if a.kind != SCRIPTED}
         fresh = 0
         for query in self.store.open_queries(self.overlap, scripts_count=self.scripts_count):
             if (missing := self._missing(query.id, self.style.camera)) is not None:

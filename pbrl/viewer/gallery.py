@@ -84,10 +84,11 @@ class Gallery:
     def _clips(self, query: Query, camera: str) -> tuple[Clip, Clip]:
         key = query.file, camera
         if key not in self._names:
-            same_file = [q for q in self._store.queries() if q.file == query.file]
+            sql = "SELECT q.id, row FROM queries AS q JOIN batches AS b ON b.id = batch WHERE file = ?"
+            rows = dict(self._store.db.execute(sql, (query.file,)).fetchall())
             style = dataclasses.replace(self.style, camera=camera)
-            clips = pair_clips(self._store.pairs([q.id for q in same_file]), self.env_config, style)
-            self._names[key] = {q.row: pair for q, pair in zip(same_file, clips, strict=True)}
+            clips = pair_clips(self._store.pairs(list(rows)), self.env_config, style)
+            self._names[key] = dict(zip(rows.values(), clips, strict=True))
         return self._names[key][query.row]
 
     def _is_drawn(self, name: str) -> bool:

@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from pbrl.data.questions import HUMAN
+from pbrl.data.questions import HUMAN, run_id
 from pbrl.training.status import read_learned, read_status
 from pbrl.viewer.desk import Desk
 from pbrl.viewer.gallery import Gallery
@@ -23,7 +23,7 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
     everybody = desk.store.standing_answers()
     counted = [a for a in everybody if a.kind == HUMAN or config.desk.scripts_count]
     return {
-        "run": str(config.run_dir.resolve()),  # tells runs apart in a browser that labels several
+        "run": run_id(desk.store.db),
         "name": str(config.run_dir),
         "env": config.env,
         "instructions": config.instructions,
@@ -55,6 +55,7 @@ def _training(config: ViewerConfig) -> dict[str, Any]:
         "steps": status.get("steps"),
         "next_questions_at": status.get("next_questions_at"),
         "budget": status.get("budget"),
+        "spent": status.get("spent"),
         "can_continue": waits,
         "waiting_s": round(time.time() - since, 1) if waits else None,
         "timeout_s": status.get("timeout_s"),

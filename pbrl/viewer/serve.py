@@ -17,12 +17,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from pbrl.config import load_config
+from pbrl.data.labels import FILE_NAME, LabelStore
 from pbrl.errors import UserError
 from pbrl.files import replacing
-from pbrl.viewer.settings import desk_settings, instructions, viewer_section
+from pbrl.viewer.settings import LOOPBACK, clip_style, desk_settings, instructions, viewer_section
 
 ADDRESS_FILE = "viewer.json"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START_S = 30.0
 
 
@@ -30,16 +30,20 @@ def serve(run_dir: Path, overrides: dict[str, str]) -> int:
     """Runs until Ctrl-C. Prints one line with the address."""
     config = load_config(run_dir / "config.yaml")
     section = viewer_section(config, overrides)
-    config.viewer = section
+    known = _known(run_dir)
+    if _answers(known):
+        if overrides.keys() - {"open_browser"}:
+            raise UserError(f"a viewer of {run_dir} is open at {known['url']}; end it to open one with other settings")
+        print(f"label at: {known['url']} (open already)", flush=True)
+        return 0
+    _check_store(run_dir)
     listener = _listen(run_dir, section)
     port = listener.getsockname()[1]
-    token = _known(run_dir).get("token") or secrets.token_urlsafe(24)
-    host = "127.0.0.1" if section.host in LOOPBACK else section.host
-    url = f"http://{host}:{port}/#token={token}"
+    token = known.get("token") or secrets.token_urlsafe(24)
+    url = f"http://{_name(section.host)}:{port}/#token={token}"
 
     import uvicorn
 
-    from pbrl.viewer.clips import ClipStyle
     from pbrl.viewer.gallery import Gallery
     from pbrl.viewer.renderer import Renderer
     from pbrl.viewer.server import ViewerConfig, make_app
@@ -50,13 +54,13 @@ def serve(run_dir: Path, overrides: dict[str, str]) -> int:
         mode=config.teacher.mode if config.teacher.get("name") == "human" else "labels only",
         instructions=instructions(section),
         question=section.question,
-        desk=desk_settings(config),
+        desk=desk_settings(config, section),
         hold_s=section.hold_s,
         token=token,
         port=port,
         hosts=_hosts(section, port),
     )
-    style = ClipStyle(width=section.width, height=section.height, max_fps=section.max_fps)
+    style = clip_style(section)
     desk = viewer.desk
     renderer = Renderer(run_dir, style, ahead=section.ahead, overlap=desk.overlap, scripts_count=desk.scripts_count)
     with Gallery(run_dir, config, style, renderer, section.ahead) as gallery:
@@ -66,7 +70,7 @@ def serve(run_dir: Path, overrides: dict[str, str]) -> int:
         _remember(run_dir, {"token": token, "port": port, "url": url, "pid": os.getpid()})
         print(f"label at: {url}", flush=True)
         if section.open_browser and _has_browser():
-            webbrowser.open(url)
+            webbrowser.open(_redirect(run_dir, url))
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
     return 0
@@ -79,7 +83,7 @@ def start_viewer(run_dir: Path) -> subprocess.Popen[bytes] | None:
         print(f"label at: {known['url']}", flush=True)
         return None
     before = time.time()
-    log = (run_dir / "viewer.log").open("ab")
+    log = open(run_dir / "viewer.log", "ab", opener=_private)  # noqa: SIM115  the address with its token is in it
     command = [sys.executable, "-m", "pbrl", "label", f"run={run_dir}"]
     viewer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     log.close()
@@ -102,13 +106,35 @@ def stop_viewer(viewer: subprocess.Popen[bytes]) -> None:
         viewer.kill()
 
 
+def _check_store(run_dir: Path) -> None:
+    """Made if the training has not come to it yet."""
+    if (run_dir / "summary.json").exists() and not (run_dir / FILE_NAME).exists():
+        raise UserError(f"{run_dir} has no questions: it ended without asking any")
+    LabelStore(run_dir).close()
+
+
+def _name(host: str) -> str:
+    """By which a browser finds it."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _redirect(run_dir: Path, url: str) -> str:
+    """A page of this user alone that leads there: the address of a browser's command line can be seen by others."""
+    file = run_dir.resolve() / "viewer.html"
+    file.unlink(missing_ok=True)
+    with open(file, "w", opener=_private) as page:
+        page.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={url}">\n')
+    return file.as_uri()
+
+
 def _listen(run_dir: Path, section: DictConfig) -> socket.socket:
     """A socket on the port that is asked for; else on the one of last time, so that open pages go on; else on any."""
-    if section.host not in LOOPBACK and not section.allow_remote:
-        raise UserError(
-            f"viewer.host={section.host} lets other machines in; valid are {', '.join(LOOPBACK)}, "
-            "or add allow_remote=true"
-        )
     family = socket.AF_INET6 if ":" in section.host else socket.AF_INET
     for port in [section.port] if section.port else [_known(run_dir).get("port", 0), 0]:
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -120,7 +146,8 @@ def _listen(run_dir: Path, section: DictConfig) -> socket.socket:
         except OSError as error:
             listener.close()
             problem = error
-    raise UserError(f"viewer.port={section.port} on {section.host}: {problem.strerror}; valid is another, or 0 for any")
+    other = "another port, or 0 for any" if section.port else "another host"
+    raise UserError(f"viewer.port={section.port} on {section.host}: {problem.strerror}; valid is {other}")
 
 
 def _hosts(section: DictConfig, port: int) -> frozenset[str] | None:

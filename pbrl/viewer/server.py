@@ -18,9 +18,9 @@ from starlette.routing import Route
 
 from pbrl.data.label_rows import Query
 from pbrl.data.labels import LabelStore
-from pbrl.data.questions import signal
+from pbrl.data.questions import run_id, signal
 from pbrl.errors import UserError
-from pbrl.training.status import read_learned
+from pbrl.training.status import read_learned, read_status
 from pbrl.viewer.desk import Card, Desk, DeskSettings, Given, in_segment_order
 from pbrl.viewer.gallery import Gallery
 from pbrl.viewer.overview import overview
@@ -28,6 +28,7 @@ from pbrl.viewer.security import Guard, refusal, same
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
+FILES = {file.name: file for file in STATIC.iterdir() if file.suffix in TYPES}
 MAX_ID = 2**53  # larger numbers are not whole in JavaScript
 WEEK = 7 * 24 * 3600
 
@@ -71,8 +72,8 @@ class Viewer:
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
     async def static(self, request: Request) -> Response:
-        file = STATIC / request.path_params["name"]
-        if file.suffix not in TYPES or file.parent != STATIC or not file.is_file():
+        file = FILES.get(request.path_params["name"])
+        if file is None:
             raise HTTPException(404, "there is no such file")
         return FileResponse(file, media_type=TYPES[file.suffix], headers={"cache-control": "no-cache"})
 
@@ -100,17 +101,17 @@ class Viewer:
         return JSONResponse(overview(self.config, self.desk, self.gallery, annotator))
 
     async def next(self, request: Request) -> Response:
-        body = await _body(request)
-        annotator, n = _name(body.get("annotator")), _whole(body, "n", 1, 20)
+        body = await self._body(request)
+        annotator, n = _name(body.get("annotator")), _whole(body, "n", 0, 20)
         holding = body.get("holding", [])
         if not isinstance(holding, list) or len(holding) > 100:
             raise UserError("holding: expected a list of at most 100 query ids")
         held = [_whole({"holding": q}, "holding", 1, MAX_ID) for q in holding]
-        cards = self.desk.next(annotator, n, held)
-        return JSONResponse({"pairs": [self._pair(card) for card in cards]})
+        cards, gone = self.desk.next(annotator, n, held)
+        return JSONResponse({"pairs": [self._pair(card) for card in cards], "gone": gone})
 
     async def answer(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await self._body(request)
         given = Given(
             id=_text(body, "id", 64),
             query=_whole(body, "query", 1, MAX_ID),
@@ -130,14 +131,14 @@ class Viewer:
         return JSONResponse({"mine": self.desk.counts(given.annotator), "labels": self.store.counts()["answers"]})
 
     async def undo(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await self._body(request)
         card = self.desk.undo(_text(body, "id", 64), _name(body.get("annotator")))
         return JSONResponse({"pair": None if card is None else self._pair(card)})
 
     async def history(self, request: Request) -> Response:
         annotator = _name(request.query_params.get("annotator", ""))
         n = request.query_params.get("n", "50")
-        if not n.isdecimal() or not 1 <= int(n[:9]) <= 1000:
+        if not re.fullmatch("[0-9]{1,4}", n) or not 1 <= int(n) <= 1000:
             raise UserError(f"n={n[:20]}: expected a whole number from 1 to 1000")
         rows = []
         for answer, view, client_id in self.desk.history(annotator, int(n)):
@@ -155,7 +156,7 @@ class Viewer:
         return JSONResponse({"answers": rows})
 
     async def camera(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await self._body(request)
         (query,) = self.store.queries([_whole(body, "query", 1, MAX_ID)])
         camera = _text(body, "camera", 100)
         if camera not in self.gallery.cameras:
@@ -167,7 +168,9 @@ class Viewer:
         return JSONResponse({"ready": ready, "left": left._asdict(), "right": right._asdict()})
 
     async def go_on(self, request: Request) -> Response:
-        await _body(request)
+        await self._body(request)
+        if read_status(self.config.run_dir)["state"] != "waiting":
+            return refusal(409, "training is not waiting")
         with self.store.transaction():
             signal(self.store.db, "continue")
         return Response(status_code=204)
@@ -181,6 +184,13 @@ class Viewer:
         for end in ("best", "worst"):
             found[end] = [self._ranked(known[c["query"]], c) for c in found[end] if c["query"] in known]
         return JSONResponse(found)
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        """Of a request that means this run: an answer to a question of another one must not land here."""
+        body = await _body(request)
+        if body.get("run") != run_id(self.store.db):
+            raise HTTPException(409, "this address serves another run now: open the one that pbrl printed")
+        return body
 
     def _ranked(self, query: Query, ranked: dict[str, Any]) -> dict[str, Any]:
         clip = self.gallery.clips(query)[ranked["side"] == "right"]

@@ -2,59 +2,93 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from pbrl.config import compose_config
-from pbrl.errors import UserError
+from pbrl.errors import UserError, one_line
+from pbrl.viewer.clips import ClipStyle
 from pbrl.viewer.desk import DeskSettings
 
-WHOLE = {"port": (0, 65535), "overlap": (1, 100), "ahead": (1, 1000)}
-WORDS = ("host", "question")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+WHOLE = {"port": (0, 65535), "overlap": (1, 100), "ahead": (1, 1000), "width": (16, 4096), "height": (16, 4096)}
+NUMBERS = ("repeats", "lease_s", "hold_s", "max_fps", "slight")
+TEXTS = ("host", "question", "instructions")
+SWITCHES = ("start", "open_browser", "allow_remote")
+MAY_BE_NULL = ("slight", "instructions")
 GENERAL = (
     "Two clips of the same task play side by side. Say which one does better.\n"
     "If both are as good (or as bad) as each other, say equal; if they cannot be compared, say can't tell."
 )
 
 
-def desk_settings(config: DictConfig) -> DeskSettings:
-    """How pairs are handed out in the run of this config; refuses what makes no sense."""
-    v = viewer_section(config)
-    # Where a script is the teacher, people's answers are a second opinion: they are asked in spite of its answers.
-    people = config.teacher.get("name") == "human"
-    return DeskSettings(overlap=v.overlap, repeats=v.repeats, lease_s=v.lease_s, slight=v.slight, scripts_count=people)
-
-
 def viewer_section(config: DictConfig, overrides: dict[str, str] | None = None) -> DictConfig:
     """The section with its defaults, for runs that are older than some of its keys, and with `overrides`."""
     known = compose_config([]).viewer
     section = OmegaConf.merge(known, config.get("viewer") or {})
+    assert isinstance(section, DictConfig)
     for key, text in (overrides or {}).items():
         if key not in known:
-            raise UserError(f"unknown key {key!r}: valid are run, {', '.join(known)}")
-        section = OmegaConf.merge(section, OmegaConf.from_dotlist([f"{key}={text}"]))
-    assert isinstance(section, DictConfig)
+            raise UserError(f"unknown key {key!r}: valid are run, {', '.join(map(str, known))}")
+        section[key] = _value(key, text)
     _check(section)
+    desk_settings(config, section)
+    clip_style(section)
     return section
+
+
+def desk_settings(config: DictConfig, section: DictConfig) -> DeskSettings:
+    """How pairs are handed out in the run of this config."""
+    # Where a script is the teacher, people's answers are a second opinion: they are asked in spite of its answers.
+    people = config.teacher.get("name") == "human"
+    s = section
+    return DeskSettings(overlap=s.overlap, repeats=s.repeats, lease_s=s.lease_s, slight=s.slight, scripts_count=people)
+
+
+def clip_style(section: DictConfig) -> ClipStyle:
+    return ClipStyle(width=section.width, height=section.height, max_fps=section.max_fps)
 
 
 def instructions(section: DictConfig) -> str:
     return str(section.instructions or GENERAL)
 
 
+def _value(key: str, text: str) -> Any:
+    """What a word of the command line means; text is taken as it is."""
+    if key in TEXTS:
+        return None if text == "null" and key in MAY_BE_NULL else text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"viewer.{key}={text} cannot be read: {one_line(error)}") from None
+
+
 def _check(section: DictConfig) -> None:
-    for key, (low, high) in WHOLE.items():
+    for key in map(str, section):
         value = section[key]
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise UserError(f"viewer.{key}={value}: expected a whole number from {low} to {high}")
-    for key in WORDS:
-        if not isinstance(section[key], str) or not section[key].strip():
-            raise UserError(f"viewer.{key}={section[key]}: expected some text")
-    for key in ("repeats", "lease_s", "hold_s"):
-        number: Any = section[key]
-        if not isinstance(number, (int, float)) or isinstance(number, bool) or number < 0:
-            raise UserError(f"viewer.{key}={number}: expected a number from 0")
-    for key in ("start", "open_browser", "allow_remote"):
-        if not isinstance(section[key], bool):
-            raise UserError(f"viewer.{key}={section[key]}: expected true or false")
+        if value is None and key in MAY_BE_NULL:
+            continue
+        if (wanted := _wanted(key, value)) is not None:
+            raise UserError(f"viewer.{key}={value}: expected {wanted}")
+    if section.host not in LOOPBACK and not section.allow_remote:
+        valid = ", ".join(LOOPBACK)
+        raise UserError(
+            f"viewer.host={section.host} lets other machines in; valid are {valid}, or add allow_remote=true"
+        )
+
+
+def _wanted(key: str, value: Any) -> str | None:
+    """What a value of this key must be, if it is not."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if key in WHOLE:
+        low, high = WHOLE[key]
+        fits = isinstance(value, int) and number and low <= value <= high
+        return None if fits else f"a whole number from {low} to {high}"
+    if key in NUMBERS:
+        return None if number and 0 <= value < math.inf else "a number from 0"
+    if key in SWITCHES:
+        return None if isinstance(value, bool) else "true or false"
+    return None if isinstance(value, str) and value.strip() else "some text"

@@ -60,11 +60,41 @@ def address(folder):
         (["RUN", "width=33"], r"viewer.width=33: expected an even number"),
         (["RUN", "question="], r"viewer.question"),
         (["RUN", "slight=0.2"], r"viewer.slight=0.2; valid is above 0.5"),
+        (["RUN", "slight=abc"], r"viewer.slight=abc: expected a number"),
+        (["RUN", "max_fps=abc"], r"viewer.max_fps=abc: expected a number"),
+        (["RUN", "hold_s=.inf"], r"viewer.hold_s=inf: expected a number"),
+        (["RUN", "lease_s=.nan"], r"viewer.lease_s=nan: expected a number"),
+        (["RUN", "ahead=[a"], r"viewer.ahead=\[a cannot be read"),
     ],
 )
 def test_a_mistake_is_one_line(capsys, finished_run, args, message):
     args = [f"run={finished_run}" if a == "RUN" else a for a in args]
     assert re.search(message, fails(capsys, "label", *args))
+
+
+def test_a_store_that_is_none_is_said_before_any_address(capsys, tmp_path, finished_run):
+    (tmp_path / "config.yaml").write_text((finished_run / "config.yaml").read_text())
+    (tmp_path / "labels.sqlite").write_text("no database" * 100)
+    assert "labels.sqlite" in fails(capsys, "label", f"run={tmp_path}")
+
+
+def test_a_run_that_asked_nothing_has_nothing_to_label(capsys, tmp_path, finished_run):
+    for name in ("config.yaml", "summary.json"):
+        (tmp_path / name).write_text((finished_run / name).read_text())
+    assert "has no questions" in fails(capsys, "label", f"run={tmp_path}")
+    assert not (tmp_path / "labels.sqlite").exists()
+
+
+def test_a_training_that_waits_says_why_nobody_can_answer(tmp_path):
+    command = [*PBRL, "train", *TINY["pebble"], *HUMAN, f"run_dir={tmp_path / 'run'}"]
+    blind = dict(os.environ) | {"MUJOCO_GL": "off"}
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=blind)
+    said = [run.stderr.readline() for _ in range(2)]
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=60)
+    assert said[0] == "pbrl: waiting for answers to 6 questions\n"
+    assert said[1].startswith("pbrl: nobody can answer: clips cannot be drawn")
+    assert run.returncode == 130
 
 
 def test_a_port_in_use_is_said(capsys, finished_run):
@@ -128,6 +158,11 @@ def test_a_viewer_that_was_killed_comes_back_at_the_same_address(finished_run):
     second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert second.stdout.readline().removeprefix("label at: ").strip() == url
     client.answer(pairs[0], "left", patience_s=30)  # with the cookie it has
+    third = subprocess.run([*command], capture_output=True, text=True, timeout=60)
+    assert (third.returncode, third.stdout.strip()) == (0, f"label at: {url} (open already)")
+    third = subprocess.run([*command, "width=64"], capture_output=True, text=True, timeout=60)
+    assert third.returncode == 2
+    assert "is open at" in third.stderr
     second.send_signal(signal.SIGINT)
     assert second.wait(20) == 0
     with LabelStore(finished_run, create=False) as store:

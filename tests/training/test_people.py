@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import train
+from tiny import TINY, train
 
 from pbrl.cli import main
+from pbrl.config import load_config
 from pbrl.data.labels import LabelStore
 from pbrl.data.questions import retired
 from pbrl.data.questions import signal as leave_signal
@@ -28,8 +29,17 @@ HUMAN = ["teacher=human", "viewer.start=false", "feedback.budget=24", "teacher.p
 class Person(threading.Thread):
     """Prefers the segment of the higher true return; waits for the store, answers until it is told to stop."""
 
-    def __init__(self, folder: Path, *, patience: int = 10**6, changes_mind: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        patience: int = 10**6,
+        changes_mind: bool = False,
+        name: str = "ann",
+        slow_s: float = 0.0,
+    ) -> None:
         super().__init__(daemon=True)
+        self.annotator, self.slow_s = name, slow_s
         self.folder, self.patience, self.changes_mind = folder, patience, changes_mind
         self.done = threading.Event()
         self.given: dict[int, float] = {}
@@ -46,25 +56,39 @@ class Person(threading.Thread):
         while not (self.folder / "labels.sqlite").is_file() and not self.done.is_set():
             time.sleep(0.01)
         with LabelStore(self.folder) as store:
-            desk = Desk(store, DeskSettings(repeats=0), ready=lambda query: True, rng=random.Random(0))
+            desk = Desk(
+                store, DeskSettings(repeats=0, overlap=self.overlap()), ready=lambda query: True, rng=random.Random(0)
+            )
             while not self.done.is_set():
-                for card in desk.next("ann", 2):
+                for card in desk.next(self.annotator, 2)[0]:
                     if len(self.given) < self.patience:
                         self._answer(store, desk, card.query.id, card.swapped)
                 time.sleep(0.005)
+
+    def overlap(self) -> int:
+        while not (self.folder / "config.yaml").is_file():
+            time.sleep(0.01)
+        return load_config(self.folder / "config.yaml").viewer.overlap
 
     def _answer(self, store: LabelStore, desk: Desk, query: int, swapped: bool) -> None:
         left, right = store.segments([query])
         better = "right" if float((right.true_reward - left.true_reward).sum()) > 0 else "left"
         on_screen = {"left": "right", "right": "left"}[better] if swapped else better
         number = len(self.given)
-        common = {"query": query, "annotator": "ann", "swapped": swapped, "shown_at": time.time(), "response_s": 0.5}
+        common = {
+            "query": query,
+            "annotator": self.annotator,
+            "swapped": swapped,
+            "shown_at": time.time(),
+            "response_s": 0.5,
+        }
         if self.changes_mind and number % 3 == 0:
             wrong = {"left": "right", "right": "left"}[on_screen]
-            desk.answer(Given(id=f"wrong-{number}", choice=wrong, **common))
+            desk.answer(Given(id=f"{self.annotator}-wrong-{number}", choice=wrong, **common))
             time.sleep(0.05)
-            desk.undo(f"wrong-{number}", "ann")
-        desk.answer(Given(id=f"answer-{number}", choice=on_screen, **common))
+            desk.undo(f"{self.annotator}-wrong-{number}", self.annotator)
+        time.sleep(self.slow_s)
+        desk.answer(Given(id=f"{self.annotator}-answer-{number}", choice=on_screen, **common))
         self.given[query] = 1.0 if better == "right" else 0.0
 
 
@@ -120,6 +144,48 @@ def test_old_questions_are_taken_back_and_cost_nothing(tmp_path):
     assert min(q.env_steps for q in waiting) >= 320 - 60 - 40
 
 
+def test_half_answered_questions_grow_old_too(tmp_path):
+    """One person where two are wanted: their answers are used, and questions go on coming."""
+    folder = tmp_path / "run"
+    with Person(folder):
+        assert train(folder, *HUMAN, "viewer.overlap=2", "teacher.max_age_steps=60", "steps=900")[0] == 0
+    with LabelStore(folder, create=False) as store:
+        assert len(store.queries()) > 6
+        assert summary(folder)["labels"] > 6
+        assert len(store.open_queries(2)) <= 6
+
+
+@pytest.mark.parametrize(("counts", "questions"), [("asked", 12), ("answered", 6), ("decisive", 6)])
+def test_two_answers_to_a_question_cost_two_where_answers_are_counted(tmp_path, counts, questions):
+    folder, run = tmp_path / "run", [*HUMAN, "teacher.mode=block", "viewer.overlap=2", f"feedback.counts={counts}"]
+    with Person(folder), Person(folder, name="bob"):
+        assert train(folder, *run, "feedback.budget=12")[0] == 0
+    with LabelStore(folder, create=False) as store:
+        assert len(store.queries()) == questions
+        assert len(store.standing_answers()) == 2 * questions
+
+
+@pytest.mark.parametrize("mode", ["block", "async"])
+@pytest.mark.parametrize("budget", [6, 10])
+def test_questions_of_a_killed_process_are_answered_and_learned_from(tmp_path, run, mode, budget):
+    """Killed while it waits, before any checkpoint: the answers come when nobody listens, or after."""
+    from killed import Kill
+
+    folder = tmp_path / "run"
+    more = [*HUMAN, f"teacher.mode={mode}", f"feedback.budget={budget}", "checkpoint.every=1000", "steps=400"]
+    args = ["train", *TINY["pebble"], f"run_dir={folder}", *more]
+    assert run(args, Kill("pbrl.training.people:PeopleFeedback._ask_people", 1, "after")) == -9
+    with LabelStore(folder, create=False) as store:
+        before = [q.id for q in store.open_queries()]
+    assert len(before) == 6
+    with Person(folder) as person:
+        assert main(["train", f"resume={folder}"]) == 0
+    assert set(before) <= set(person.given)
+    with LabelStore(folder, create=False) as store:
+        assert len(store.queries()) <= budget
+    assert summary(folder)["reward_updates"] > 0
+
+
 def test_after_its_time_a_mixed_session_is_answered_by_the_script(tmp_path):
     folder = tmp_path / "run"
     with Person(folder, patience=2):
@@ -132,6 +198,22 @@ def test_after_its_time_a_mixed_session_is_answered_by_the_script(tmp_path):
     assert {a.kind for a in answers} == {"human", "scripted"}
     better = (right.true_reward.sum(1) > left.true_reward.sum(1)).float()
     assert torch.equal(better, torch.tensor([a.prefers_right for a in answers]))
+
+
+def test_a_word_to_go_on_that_came_too_early_means_nothing(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+
+    def too_early() -> None:
+        while not (folder / "labels.sqlite").exists():
+            time.sleep(0.01)
+        with LabelStore(folder) as store:
+            leave_signal(store.db, "continue")
+
+    threading.Thread(target=too_early, daemon=True).start()
+    with Person(folder, slow_s=0.1) as person:
+        assert train(folder, *HUMAN, "teacher.mode=block", "feedback.budget=6")[0] == 0
+    assert len(person.given) == 6
 
 
 def test_a_blocked_run_goes_on_when_told_to(tmp_path):
@@ -176,8 +258,6 @@ def test_answers_given_after_the_last_checkpoint_are_found_again(tmp_path, run):
     from killed import Kill
 
     folder = tmp_path / "run"
-    from tiny import TINY
-
     args = ["train", *TINY["pebble"], f"run_dir={folder}", *HUMAN, "teacher.mode=block", "checkpoint.every=150"]
     with Person(folder) as person:
         assert run(args, Kill("pbrl.training.checkpoint:Checkpoints.save", 2)) == -9
@@ -205,8 +285,6 @@ def test_a_label_set_teaches_another_run(tmp_path, finished):
 
 def test_both_sides_of_a_changed_mind_never_count(tmp_path):
     """What is learned from equals what stands, after any order of answers, undone and changed ones."""
-    from tiny import TINY
-
     from pbrl.config import compose_config
     from pbrl.training.build import build_online
     from pbrl.training.run_dir import RunDir
@@ -230,6 +308,12 @@ def test_both_sides_of_a_changed_mind_never_count(tmp_path):
         assert feedback.counts.labels == len(expected)
 
 
+def test_a_method_that_asks_nobody_needs_no_people(tmp_path):
+    code, _, err = train(tmp_path / "run", "env=point_reach", "method=true_reward", "teacher=human", method=None)
+    assert code == 2
+    assert "teacher=human: method=true_reward asks nobody" in err
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -239,6 +323,9 @@ def test_both_sides_of_a_changed_mind_never_count(tmp_path):
         ("teacher.timeout_s=-1", "teacher.timeout_s=-1: expected seconds above 0"),
         ("viewer.slight=0.3", "viewer.slight=0.3; valid is above 0.5 and at most 1"),
         ("viewer.overlap=0", "viewer.overlap=0: expected a whole number from 1 to 100"),
+        ("viewer.width=33", "viewer.width=33: expected an even number"),
+        ("viewer.host=0.0.0.0", "viewer.host=0.0.0.0 lets other machines in"),
+        ("teacher.timeout_s=true", "teacher.timeout_s=True: expected seconds above 0"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, override, message):

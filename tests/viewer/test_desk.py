@@ -28,6 +28,10 @@ def desk(store, *, ready=lambda query: True, seed=0, **settings):
     return Desk(store, DeskSettings(**{"repeats": 0.0, **settings}), ready, random.Random(seed))
 
 
+def cards(table, annotator, n, holding=()):
+    return table.next(annotator, n, holding)[0]
+
+
 def given(card, choice, number=0, annotator="ann", **more):
     common = {"shown_at": time.time(), "response_s": 1.0, "repeat": card.repeat, "swapped": card.swapped}
     name = f"{annotator}-{card.query.id}-{number}"
@@ -60,29 +64,29 @@ def test_the_label_of_a_choice(choice, strength, label):
 def test_the_newest_policy_comes_first_and_sides_are_a_fair_coin(store):
     fill(store, 200, session=0)
     newest = fill(store, 200, session=1)
-    cards = desk(store).next("ann", 200)
-    assert [c.query.id for c in cards] == newest
-    assert abs(sum(c.swapped for c in cards) - 100) < 4 * 50**0.5  # four standard deviations
+    dealt = cards(desk(store), "ann", 200)
+    assert [c.query.id for c in dealt] == newest
+    assert abs(sum(c.swapped for c in dealt) - 100) < 4 * 50**0.5  # four standard deviations
 
 
 def test_nobody_gets_what_another_holds_until_the_lease_is_over(store):
     fill(store, 3)
     table = desk(store, lease_s=0.2)
-    first = {c.query.id for c in table.next("ann", 2)}
-    assert {c.query.id for c in table.next("bob", 3)} == {1, 2, 3} - first
-    assert table.next("cleo", 3) == []
+    first = {c.query.id for c in cards(table, "ann", 2)}
+    assert {c.query.id for c in cards(table, "bob", 3)} == {1, 2, 3} - first
+    assert cards(table, "cleo", 3) == []
     time.sleep(0.25)
-    assert {c.query.id for c in table.next("cleo", 3)} == {1, 2, 3}
+    assert {c.query.id for c in cards(table, "cleo", 3)} == {1, 2, 3}
 
 
 def test_what_a_person_holds_is_renewed_and_not_given_again(store):
     fill(store, 3)
     table = desk(store, lease_s=0.3)
-    held = [c.query.id for c in table.next("ann", 2)]
+    held = [c.query.id for c in cards(table, "ann", 2)]
     for _ in range(3):
         time.sleep(0.15)
-        assert held[0] not in [c.query.id for c in table.next("ann", 0, holding=held)]
-    assert [c.query.id for c in table.next("bob", 3)] == [q for q in (1, 2, 3) if q not in held]
+        assert held[0] not in [c.query.id for c in cards(table, "ann", 0, holding=held)]
+    assert [c.query.id for c in cards(table, "bob", 3)] == [q for q in (1, 2, 3) if q not in held]
 
 
 @pytest.mark.parametrize("overlap", [1, 2, 3])
@@ -90,8 +94,8 @@ def test_each_pair_is_answered_by_as_many_people_as_wanted(store, overlap):
     fill(store, 5)
     table, answered = desk(store, overlap=overlap), Counter()
     for annotator in ("ann", "bob", "cleo", "dan"):
-        while cards := table.next(annotator, 2):
-            for card in cards:
+        while dealt := cards(table, annotator, 2):
+            for card in dealt:
                 table.answer(given(card, "left", annotator=annotator))
                 answered[card.query.id] += 1
     assert answered == dict.fromkeys(range(1, 6), overlap)
@@ -100,13 +104,13 @@ def test_each_pair_is_answered_by_as_many_people_as_wanted(store, overlap):
 
 def test_pairs_whose_clips_are_not_drawn_wait(store):
     fill(store, 3)
-    assert [c.query.id for c in desk(store, ready=lambda q: q.id == 2).next("ann", 3)] == [2]
+    assert [c.query.id for c in cards(desk(store, ready=lambda q: q.id == 2), "ann", 3)] == [2]
 
 
 def test_an_answer_keeps_how_it_came_about(store):
     fill(store, 1)
     table = desk(store)
-    (card,) = table.next("ann", 1)
+    (card,) = cards(table, "ann", 1)
     table.answer(given(card, "left", swapped=True, strength="slight", played_at=5.0, plays_left=2, plays_right=3))
     (answer,), (view,) = store.standing_answers(), store.views()
     assert (answer.prefers_right, answer.kind, answer.annotator, answer.response_s) == (0.75, "human", "ann", 1.0)
@@ -116,7 +120,7 @@ def test_an_answer_keeps_how_it_came_about(store):
 def test_the_same_answer_twice_counts_once_even_after_it_was_undone(store):
     fill(store, 1)
     table = desk(store)
-    answer = given(table.next("ann", 1)[0], "right")
+    answer = given(cards(table, "ann", 1)[0], "right")
     for _ in range(3):
         table.answer(answer)
     assert len(store.standing_answers()) == len(store.views()) == 1
@@ -129,17 +133,17 @@ def test_the_same_answer_twice_counts_once_even_after_it_was_undone(store):
 def test_what_is_undone_is_held_by_who_undid_it(store):
     fill(store, 1)
     table = desk(store)
-    answer = given(table.next("ann", 1)[0], "right")
+    answer = given(cards(table, "ann", 1)[0], "right")
     table.answer(answer)
     table.undo(answer.id, "ann")
-    assert table.next("bob", 1) == []
-    assert [c.query.id for c in table.next("ann", 1)] == [1]
+    assert cards(table, "bob", 1) == []
+    assert [c.query.id for c in cards(table, "ann", 1)] == [1]
 
 
 def test_nobody_undoes_the_answer_of_another(store):
     fill(store, 1)
     table = desk(store)
-    answer = given(table.next("ann", 1)[0], "right")
+    answer = given(cards(table, "ann", 1)[0], "right")
     table.answer(answer)
     assert table.undo(answer.id, "bob") is None
     assert len(store.standing_answers()) == 1
@@ -148,7 +152,7 @@ def test_nobody_undoes_the_answer_of_another(store):
 def test_a_changed_mind_replaces_the_answer(store):
     fill(store, 1)
     table = desk(store)
-    (card,) = table.next("ann", 1)
+    (card,) = cards(table, "ann", 1)
     table.answer(given(card, "left", 1))
     table.answer(given(card, "right", 2))
     assert len(store.standing_answers()) == 1
@@ -160,18 +164,51 @@ def test_a_changed_mind_replaces_the_answer(store):
 def test_an_answer_to_a_question_that_grew_old_is_kept(store):
     fill(store, 1)
     table = desk(store, lease_s=0.01)
-    (card,) = table.next("ann", 1)
+    (card,) = cards(table, "ann", 1)
     time.sleep(0.02)
     assert retire(store.db, [1], "too old") == [1]
-    assert table.next("bob", 1) == []
+    assert cards(table, "bob", 1) == []
     table.answer(given(card, "left"))
     assert len(store.standing_answers()) == 1
 
 
 def test_what_somebody_holds_is_not_retired(store):
     fill(store, 2)
-    (card,) = desk(store).next("ann", 1)
+    (card,) = cards(desk(store), "ann", 1)
     assert retire(store.db, [1, 2], "too old") == [q for q in (1, 2) if q != card.query.id]
+
+
+def test_what_others_answered_or_was_taken_back_is_gone(store):
+    fill(store, 4)
+    table = desk(store, lease_s=0.01)
+    held = [c.query.id for c in cards(table, "ann", 4)]
+    time.sleep(0.02)
+    (card,) = cards(table, "bob", 1)
+    table.answer(given(card, "left", annotator="bob"))
+    retire(store.db, [held[1]], "too old")
+    assert table.next("ann", 0, held) == ([], [card.query.id, held[1]])
+
+
+def test_a_person_takes_the_place_of_the_stand_in(store):
+    import torch
+
+    (query,) = fill(store, 1)
+    table = desk(store, lease_s=0.01)
+    (card,) = cards(table, "ann", 1)
+    store.answer([query], Answers(torch.tensor([1.0]), torch.tensor([True])), "scripted:stand-in")
+    assert table.open_queries() == []
+    table.answer(given(card, "left", swapped=False))
+    assert [(a.annotator, a.prefers_right) for a in store.standing_answers()] == [("ann", 0.0)]
+
+
+def test_a_changed_repeat_counts_once(store):
+    fill(store, 1)
+    table = desk(store)
+    (card,) = cards(table, "ann", 1)
+    table.answer(given(card, "left"))
+    for number, choice in enumerate(("left", "right")):
+        table.answer(given(card._replace(repeat="1"), choice, 10 + number))
+    assert [c.client_id for c in store.checks()] == ["ann-1-11"]
 
 
 def test_repeats_come_mirrored_and_train_nothing(store):
@@ -179,10 +216,10 @@ def test_repeats_come_mirrored_and_train_nothing(store):
     table, shown = desk(store, repeats=0.2), {}
     repeats = 0
     for _ in range(300):
-        cards = table.next("ann", 1)
-        if not cards:
+        dealt = cards(table, "ann", 1)
+        if not dealt:
             break
-        (card,) = cards
+        (card,) = dealt
         better = "right"  # this person always prefers the right segment
         table.answer(given(card, MIRRORED[better] if card.swapped else better, repeats if card.repeat else 0))
         if card.repeat is None:
@@ -201,10 +238,10 @@ def test_repeats_come_mirrored_and_train_nothing(store):
 def test_an_undone_repeat_comes_back_as_one(store):
     fill(store, 40)
     table = desk(store, repeats=0.9)
-    card = table.next("ann", 1)[0]
+    card = cards(table, "ann", 1)[0]
     while card.repeat is None:
         table.answer(given(card, "left"))
-        card = table.next("ann", 1)[0]
+        card = cards(table, "ann", 1)[0]
     answer = given(card, "left", 7)
     table.answer(answer)
     assert table.undo(answer.id, "bob") is None
@@ -220,8 +257,8 @@ def test_answers_of_scripts_close_questions_only_where_they_stand_in_for_people(
 
     queries = fill(store, 2)
     store.answer(queries[:1], Answers(torch.tensor([1.0]), torch.tensor([True])), "scripted:oracle")
-    assert [c.query.id for c in desk(store, scripts_count=True).next("ann", 5)] == [2]
-    assert {c.query.id for c in desk(store, scripts_count=False).next("bob", 5)} <= {1, 2}
+    assert [c.query.id for c in cards(desk(store, scripts_count=True), "ann", 5)] == [2]
+    assert {c.query.id for c in cards(desk(store, scripts_count=False), "bob", 5)} <= {1, 2}
     assert len(desk(store, scripts_count=False).open_queries()) == 2
 
 
@@ -231,7 +268,7 @@ def test_answers_of_scripts_close_questions_only_where_they_stand_in_for_people(
 def test_nonsense_is_refused_and_nothing_is_stored(store, change):
     fill(store, 1)
     table = desk(store)
-    (card,) = table.next("ann", 1)
+    (card,) = cards(table, "ann", 1)
     with pytest.raises(UserError):
         table.answer(given(card, "left")._replace(**change))
     assert store.standing_answers() == store.views() == store.checks() == []

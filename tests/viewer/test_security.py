@@ -12,6 +12,8 @@ from shop import CHANGES, HOST, PORT, TOKEN, DrawnClips, fill, viewer
 from starlette.testclient import TestClient
 
 from pbrl.data.labels import LabelStore
+from pbrl.data.questions import run_id
+from pbrl.training.status import write_status
 
 ANSWER = {
     "id": "a-1",
@@ -44,21 +46,25 @@ ALL = [*((path, None) for path in [*GETS, *OPEN]), *{**POSTS, **SESSION}.items()
 def client(tmp_path):
     with LabelStore(tmp_path) as store:
         fill(store, 3)
+        run = run_id(store.db)
     clips = DrawnClips(tmp_path)
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / ("0" * 32 + ".mp4")).write_bytes(b"0123456789")
     with TestClient(viewer(tmp_path, clips), base_url=f"http://{HOST}", raise_server_exceptions=True) as client:
-        client.folder = tmp_path
+        client.folder, client.run = tmp_path, run
         yield client
 
 
 def enter(client):
+    """Also has the training wait, so that it can be told to go on."""
+    write_status(client.folder, "waiting")
     assert client.post("/api/session", json={"token": TOKEN}, headers=CHANGES).status_code == 204
 
 
 def send(client, path, body, **headers):
     if body is None:
         return client.get(path, headers=headers)
+    body = {"run": client.run, **body}
     return client.post(path, content=json.dumps(body), headers={**CHANGES, **headers})
 
 
@@ -164,6 +170,7 @@ def test_a_body_has_a_limit(client, path):
         "/static/%2e%2e%2fserver.py",
         "/static/..%5cserver.py",
         "/static/none.js",
+        "/static/" + "x" * 300 + ".js",
         "/static/",
         "/labels.sqlite",
         "/api/none",
@@ -198,6 +205,35 @@ def test_a_clip_is_served_in_parts(client):
     assert (part.status_code, part.content) == (206, b"234")
 
 
+@pytest.mark.parametrize(("path", "body"), POSTS.items())
+@pytest.mark.parametrize("run", ["0" * 32, "", None, 5])
+def test_what_is_meant_for_another_run_is_refused(client, path, body, run):
+    enter(client)
+    assert send(client, path, {**body, "run": run}).status_code == 409
+    assert answers(client) == 0
+
+
+def test_a_training_that_does_not_wait_cannot_be_told_to_go_on(client):
+    enter(client)
+    write_status(client.folder, "training")
+    assert send(client, "/api/continue", {}).status_code == 409
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"answers": 3}'])
+def test_a_damaged_file_of_the_trainer_breaks_nothing(client, text):
+    enter(client)
+    for name in ("learned.json", "status.json"):
+        (client.folder / name).write_text(text)
+    assert send(client, "/api/learned", None).json() is None
+    assert send(client, "/api/status?annotator=ann", None).status_code == 200
+
+
+@pytest.mark.parametrize("n", ["0", "1001", "0000000019999", "x", "-1", "1.5", "٣"])
+def test_history_has_a_limit(client, n):
+    enter(client)
+    assert client.get("/api/history", params={"annotator": "ann", "n": n}).status_code == 400
+
+
 def test_no_true_reward_leaves_the_server(client):
     enter(client)
     for path, body in ALL:
@@ -221,6 +257,8 @@ NEAR = st.fixed_dictionaries(
 @given(path=st.sampled_from([*POSTS, *SESSION]), body=JSON | NEAR)
 def test_whatever_is_sent_the_server_says_what_is_wrong_with_it(client, path, body):
     enter(client)
+    if isinstance(body, dict):
+        body = {"run": client.run, **body}
     response = client.post(path, content=json.dumps(body).encode("utf-8", "surrogatepass"), headers=CHANGES)
     assert response.status_code < 500
     if response.status_code >= 400:
