@@ -29,6 +29,23 @@ from pbrl.data.labels import LabelStore
 SIZE = {"width": 1200, "height": 860}
 GIF_WIDTH, GIF_S, GIF_FPS, COLOURS = 600, 9.0, 7, 128
 GUARD_MS = 170  # no answer is taken sooner after a change
+OURS = {"x-pbrl": "1"}
+NOTHING = {"open": 0, "ready": 0}
+STATES = {  # what a status says, on top of the real one, where nobody has a pair
+    "collecting": {**NOTHING, "trainer": "collecting", "env_steps": 1000, "next_questions_at": 3000},
+    "drawing": {"open": 20, "ready": 0},
+    "waiting": {
+        "trainer": "waiting",
+        "can_continue": True,
+        "waiting_s": 42.0,
+        "timeout_s": 300.0,
+        "open": 3,
+        "ready": 0,
+    },
+    "failed": {"renderer": {"state": "failed", "message": "clips cannot be drawn: no OpenGL; see pbrl doctor"}},
+    "spent": {**NOTHING, "spent": 300, "budget": 300},
+    "finished": {**NOTHING, "trainer": "finished", "next_questions_at": None},
+}
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
@@ -86,14 +103,30 @@ def pictures(folder: Path, out: Path) -> None:
         look("learned")
         page.keyboard.press("Escape")
         pid = json.loads((folder / "viewer.json").read_text())["pid"]
+        for name, change in STATES.items():
+            page.unroute_all()
+            page.route("**/api/status*", lambda route, change=change: _changed(route, change))
+            page.route("**/api/next", lambda route: route.fulfill(json={"pairs": [], "gone": []}, headers=OURS))
+            page.reload()
+            page.wait_for_timeout(2500)
+            look(name)
+        page.unroute_all()
+        page.reload()
+        _pair(page, None)
         os.kill(pid, 9)
         _answer(page, folder)
         page.wait_for_timeout(4000)
         look("offline")
 
 
+def _changed(route: Any, change: dict[str, Any]) -> None:
+    response = route.fetch()
+    route.fulfill(response=response, json={**response.json(), **change})
+
+
 def latency(folder: Path, pairs: int) -> None:
     with labelling(folder, "feedback.per_session=60", "viewer.ahead=60", "viewer.repeats=0") as page:
+        page.locator("#name").fill("ann")
         page.keyboard.press("Enter")
         _pair(page, None)
         for _ in range(pairs):

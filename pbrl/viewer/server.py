@@ -170,7 +170,7 @@ class Viewer:
     async def go_on(self, request: Request) -> Response:
         await self._body(request)
         if read_status(self.config.run_dir)["state"] != "waiting":
-            return refusal(409, "training is not waiting")
+            raise UserError("training is not waiting, so there is nothing to go on without")
         with self.store.transaction():
             signal(self.store.db, "continue")
         return Response(status_code=204)

@@ -21,6 +21,7 @@ import imageio.v3 as iio
 import numpy as np
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -31,6 +32,8 @@ STATIC = Path(__file__).resolve().parents[2] / "pbrl" / "viewer" / "static"
 FPS = 20
 SIZE = 128
 TOKEN = "test-token"
+OURS = {"x-pbrl": "1"}  # on every response
+RUN = "0123456789abcdef" * 2
 CSP = (
     "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; style-src 'self'; script-src 'self'; "
     "frame-ancestors 'none'"
@@ -73,17 +76,22 @@ class Fake:
         self.drawn: int | None = None
         self.signed_in = True
         self.clip_delay_s = 0.0
+        self.gone: set[int] = set()  # questions that others have answered
+        self.refuses: tuple[int, str] | None = None  # status and reason for every answer
+        self.stranger: int | None = None  # the status of another program that sits on the port
         self.status: dict[str, Any] = {
-            "run": "/runs/point_reach/seed_0", "name": "runs/point_reach/seed_0", "env": "point_reach",
+            "run": RUN, "name": "runs/point_reach/seed_0", "env": "point_reach",
             "instructions": "Prefer the clip in which the point gets to the goal sooner.\nBumping into walls is bad.",
             "question": "Which clip is better?", "mode": "async", "trainer": "training", "env_steps": 12_400,
-            "steps": 50_000, "next_questions_at": 15_000, "budget": 100, "labels": 0, "can_continue": False,
-            "waiting_s": None, "timeout_s": None, "return_mean": None, "renderer": {"state": "ok", "message": None},
-            "learned": None, "cameras": ["default", "track"], "slight": True, "repeats": 0.05, "hold_s": 0.15,
+            "steps": 50_000, "next_questions_at": 15_000, "budget": 100, "spent": 40, "labels": 0,
+            "can_continue": False, "waiting_s": None, "timeout_s": None, "return_mean": None,
+            "renderer": {"state": "ok", "message": None}, "learned": None, "cameras": ["default", "track"],
+            "slight": True, "repeats": 0.05, "hold_s": 0.15,
         }  # fmt: skip
         self.answers: dict[str, dict[str, Any]] = {}  # by id, in order
         self.deliveries: list[str] = []  # ids as they arrived, twice if sent twice
         self.undone: list[str] = []
+        self.asked: list[tuple[int, list[int]]] = []  # (n, holding) of each call for pairs
         self.continued = 0
         self.learned: dict[str, Any] | None = None
 
@@ -103,7 +111,7 @@ class Fake:
         return {"query": query, "repeat": None, "swapped": bool(query % 2), "fps": FPS, **sides}
 
     def open(self) -> list[int]:
-        answered = {a["query"] for a in self.standing}
+        answered = {a["query"] for a in self.standing} | self.gone
         return [q for q in range(1, self.pairs_left + 1) if q not in answered]
 
     def ready(self) -> list[int]:
@@ -132,7 +140,15 @@ class Fake:
             Route("/api/continue", self.go_on, methods=["POST"]),
             Route("/api/learned", lambda request: JSONResponse(self.learned)),
         ]
-        return Starlette(routes=routes, middleware=[Middleware(Guard, fake=self)])
+        handlers: dict[Any, Any] = {HTTPException: lambda _, e: JSONResponse({"error": e.detail}, e.status_code)}
+        return Starlette(routes=routes, middleware=[Middleware(Guard, fake=self)], exception_handlers=handlers)
+
+    async def body(self, request: Request) -> dict[str, Any]:
+        """What was sent, if it is for this run."""
+        body = await request.json()
+        if body.get("run") != self.status["run"]:
+            raise HTTPException(409, "another run is served here")
+        return body
 
     async def session(self, request: Request) -> Response:
         token = (await request.json())["token"]
@@ -147,22 +163,30 @@ class Fake:
         return JSONResponse(self.status | counts)
 
     async def next(self, request: Request) -> Response:
-        body = await request.json()
-        free = [q for q in self.ready() if q not in body["holding"]]
-        return JSONResponse({"pairs": [self.pair(q) for q in free[: body["n"]]]})
+        body = await self.body(request)
+        n, holding = body["n"], body["holding"]
+        if not 0 <= n <= 20 or not body["annotator"]:
+            raise HTTPException(400, f"n: {n}, annotator: {body['annotator']}")
+        self.asked.append((n, holding))
+        free = [q for q in self.ready() if q not in holding]
+        return JSONResponse({"pairs": [self.pair(q) for q in free[:n]], "gone": [q for q in holding if q in self.gone]})
 
     async def answer(self, request: Request) -> Response:
-        body = await request.json()
+        body = await self.body(request)
         self.deliveries.append(body["id"])
+        if self.refuses is not None:
+            raise HTTPException(*self.refuses)
         self.answers.setdefault(body["id"], body | {"answered_at": time.time()})
         return JSONResponse({"mine": self.mine(), "labels": self.labels()})
 
     async def undo(self, request: Request) -> Response:
-        body = await request.json()
+        body = await self.body(request)
+        answer = self.answers.get(body["id"])
+        if answer is None or answer["annotator"] != body["annotator"]:
+            return JSONResponse({"pair": None})
         if body["id"] not in self.undone:
             self.undone.append(body["id"])
-        answer = self.answers.get(body["id"])
-        return JSONResponse({"pair": self.pair(answer["query"]) if answer else None})
+        return JSONResponse({"pair": self.pair(answer["query"])})
 
     def history(self, request: Request) -> Response:
         keys = ("id", "query", "choice", "strength", "answered_at")
@@ -170,13 +194,14 @@ class Fake:
         return JSONResponse({"answers": rows[: int(request.query_params["n"])]})
 
     async def camera(self, request: Request) -> Response:
-        pair = self.pair((await request.json())["query"])
+        pair = self.pair((await self.body(request))["query"])
         clips = [self.names[(self.names.index(pair[s]["clip"]) + 5) % len(self.names)] for s in ("left", "right")]
         left, right = reversed(clips) if pair["swapped"] else clips
         sides = {s: {"clip": c, "frames": self.frames[c]} for s, c in (("left", left), ("right", right))}
         return JSONResponse({"ready": True, **sides})
 
     async def go_on(self, request: Request) -> Response:
+        await self.body(request)
         self.continued += 1
         self.status["trainer"], self.status["can_continue"] = "training", False
         return Response(status_code=204)
@@ -199,19 +224,22 @@ class Guard:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        if self.fake.stranger is not None:
+            return await Response("<h1>something else</h1>", self.fake.stranger)(scope, receive, send)
         request = Request(scope)
         is_open = request.url.path == "/" or request.url.path.startswith("/static/")
         is_open = is_open or request.url.path == "/api/session"
         if not is_open and (not self.fake.signed_in or request.cookies.get("pbrl") != TOKEN):
-            return await JSONResponse({"error": "no session"}, 401)(scope, receive, send)
+            return await JSONResponse({"error": "no session"}, 401, OURS)(scope, receive, send)
         if request.method == "POST" and request.headers.get("x-pbrl") != "1":
-            return await JSONResponse({"error": "X-Pbrl is missing"}, 403)(scope, receive, send)
+            return await JSONResponse({"error": "X-Pbrl is missing"}, 403, OURS)(scope, receive, send)
 
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] += [
                     (b"content-security-policy", CSP.encode()),
                     (b"x-content-type-options", b"nosniff"),
+                    *((name.encode(), value.encode()) for name, value in OURS.items()),
                 ]
             await send(message)
 

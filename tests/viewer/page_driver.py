@@ -19,12 +19,22 @@ def has_pair(page: Any) -> None:
     until(lambda: shown(page) is not None)
 
 
-def open_pair(page: Any, server: Running) -> None:
+def sign_in(page: Any, server: Running, name: str = "ann") -> None:
     page.goto(server.url)
     page.locator("#start").wait_for()
+    page.locator("#name").fill(name)
     page.keyboard.press("Enter")
+
+
+def open_pair(page: Any, server: Running, name: str = "ann") -> None:
+    sign_in(page, server, name)
     has_pair(page)
     page.wait_for_timeout(160)  # no answer is taken sooner
+
+
+def kept(page: Any, box: str) -> list[str]:
+    """The keys in the browser's storage."""
+    return page.evaluate("(start) => Object.keys(localStorage).filter((k) => k.startsWith(start))", f"pbrl.{box}.")
 
 
 def press(page: Any, key: str) -> int | None:

@@ -31,7 +31,7 @@ def test_twenty_pairs_by_keyboard_while_a_run_trains(tmp_path: Path, context: An
     page.on("request", lambda r: elsewhere.append(r.url.removeprefix("blob:")))
     page.goto(url)
     page.locator("#start").wait_for()
-    page.locator("input").first.fill("ann")
+    page.locator("#name").fill("ann")
     page.keyboard.press("Enter")
     keys = ["ArrowLeft", "ArrowRight", "ArrowDown", "ArrowUp", "Shift+ArrowLeft"]
     choices = ["left", "right", "equal", "incomparable", "left"]

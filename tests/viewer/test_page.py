@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from fake_server import Running
-from page_driver import has_pair, open_pair, press, shown, until
+from page_driver import has_pair, kept, open_pair, press, shown, until
 
 # which frames are on show, read from the pictures; fake_server.grey_of the other way round
 READ_FRAMES = """
@@ -31,7 +31,7 @@ def test_twenty_answers_by_keyboard(page: Any, server: Running) -> None:
     assert [a["query"] for a in answers] == list(range(1, 21))
     assert [a["choice"] for a in answers] == [keys[key] for key in pressed]
     assert [a["swapped"] for a in answers] == [a["query"] % 2 == 1 for a in answers]
-    assert all(100 < a["response_ms"] < 5_000 and a["annotator"] == "me" for a in answers)
+    assert all(100 < a["response_ms"] < 5_000 and a["annotator"] == "ann" for a in answers)
     assert len(server.fake.deliveries) == 20
     latency = [t["frame"] for t in page.evaluate("pbrlTimings") if t["frame"] is not None]
     assert len(latency) >= 15
@@ -107,6 +107,35 @@ def test_an_outage_delivers_every_answer_once(page: Any, server: Running) -> Non
     page.wait_for_timeout(300)
     assert [a["query"] for a in server.fake.answers.values()] == [1, 2, 3, 4]
     assert len(server.fake.deliveries) == 4
+
+
+def test_only_this_server_can_refuse_an_answer(page: Any, server: Running) -> None:
+    open_pair(page, server)
+    page.wait_for_timeout(800)  # three pairs ahead
+    for status in (404, 400, 200):  # of another program
+        server.fake.stranger = status
+        press(page, "a")
+        page.locator("#notice[data-id=offline]").wait_for()
+        page.wait_for_timeout(700)
+        server.fake.stranger = None
+        until(lambda: kept(page, "outbox") == [])
+    assert [a["query"] for a in server.fake.answers.values()] == [1, 2, 3]
+    server.fake.refuses = (400, "choice: no")
+    press(page, "d")
+    notice = page.locator("#notice[data-id=refused]")
+    notice.wait_for()
+    server.fake.refuses = None
+    press(page, "d")
+    until(lambda: len(server.fake.answers) == 4)
+    page.reload()
+    notice.wait_for()
+    assert "refused 1 answer: choice: no" in notice.inner_text()
+    page.locator("#dismiss").click()
+    notice.wait_for(state="hidden")
+    page.reload()
+    has_pair(page)
+    assert not notice.is_visible()
+    assert (len(kept(page, "refused")), kept(page, "outbox")) == (1, [])
 
 
 def test_answers_outlive_a_closed_page(context: Any, page: Any, server: Running) -> None:

@@ -1,4 +1,4 @@
-"""What else the page shows in a real browser: empty states, notices, the history, what the reward learned."""
+"""What else the page shows in a real browser: empty states, notices, whose answers go where, the history."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from fake_server import Running
-from page_driver import has_pair, open_pair, press, shown, until
+from page_driver import has_pair, kept, open_pair, press, shown, sign_in, until
 
 EMPTY: dict[str, tuple[dict[str, Any], str]] = {
     "collecting": (
@@ -15,7 +15,7 @@ EMPTY: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "drawing": ({"drawn": 0, "pairs_left": 7}, "7 questions wait"),
     "answered": ({}, r"at step 15,000 \(now at 12,400\)"),
-    "spent": ({"labels": 100}, "100 labels are in"),
+    "spent": ({"labels": 5, "spent": 100}, "5 labels are in"),
     "ended": ({"trainer": "interrupted"}, "nothing else is asked"),
     "renderer": ({"pairs_left": 2, "drawn": 0, "renderer": {"state": "failed", "message": "no OpenGL"}}, "no OpenGL"),
 }
@@ -24,9 +24,7 @@ EMPTY: dict[str, tuple[dict[str, Any], str]] = {
 def test_every_empty_state(page: Any, server: Running) -> None:
     normal = dict(server.fake.status)
     server.fake.pairs_left = 0
-    page.goto(server.url)
-    page.locator("#start").wait_for()
-    page.keyboard.press("Enter")
+    sign_in(page, server)
     for state, (changes, text) in EMPTY.items():
         server.fake.pairs_left, server.fake.drawn = changes.get("pairs_left", 0), changes.get("drawn")
         server.fake.status = normal | {k: v for k, v in changes.items() if k in normal}
@@ -61,6 +59,12 @@ def test_waiting_training_counts_down_and_can_be_sent_on(page: Any, server: Runn
     assert "waiting for you: 4 questions left" in text
     assert "1:2" in text or "1:30" in text
     assert "waiting for you" in page.title()
+    late = {"status": 409, "headers": {"x-pbrl": "1"}, "json": {"error": "training is not waiting"}}
+    page.route("**/api/continue", lambda route: route.fulfill(**late))
+    page.locator("#continue").click()
+    until(lambda: page.inner_text("#said") == "training is not waiting")
+    assert page.get_attribute("#notice", "data-id") == "waiting"  # not taken for another run
+    page.unroute("**/api/continue")
     page.locator("#continue").click()
     until(lambda: server.fake.continued == 1)
     page.locator("#continue").wait_for(state="hidden")
@@ -101,15 +105,90 @@ def test_slightly_better_and_another_camera(page: Any, server: Running) -> None:
     assert (answer["choice"], answer["strength"]) == ("right", "slight")
 
 
-def test_the_name_is_typed_kept_and_sent(page: Any, server: Running) -> None:
+def test_each_tab_has_a_name_of_its_own(context: Any, page: Any, server: Running) -> None:
     page.goto(server.url)
     page.locator("#start").wait_for()
+    assert page.input_value("#name") == ""
+    for nobody in ("", "   ", "a:b"):
+        page.locator("#name").fill(nobody)
+        page.keyboard.press("Enter")
+        assert page.locator("#start").is_visible()
+    page.locator("#name").fill("")
     page.keyboard.type("ada swx")  # letters that are answers elsewhere
     page.keyboard.press("Enter")
+    has_pair(page)
+    other = context.new_page()
+    other.goto(server.url)
+    other.locator("#start").wait_for()
+    assert other.input_value("#name") == ""  # only offered
+    assert other.locator("#names option").get_attribute("value") == "ada swx"
+    other.locator("#name").fill("ben")
+    other.keyboard.press("Enter")
+    has_pair(other)
+    other.close()
+    page.reload()
     has_pair(page)
     page.wait_for_timeout(160)
     press(page, "a")
     until(lambda: [a["annotator"] for a in server.fake.answers.values()] == ["ada swx"])
+    said = page.locator("#said")
+    press(page, "z")
+    until(lambda: said.inner_text() == "Taken back: left is better")
+    press(page, "d")
+    until(lambda: len(server.fake.answers) == 2)
+    server.fake.answers.clear()
+    press(page, "z")
+    until(lambda: said.inner_text() == "Nothing was taken back, the answer was not found: right is better")
+    assert len(server.fake.undone) == 1
+
+
+def test_answers_never_reach_another_run(page: Any, server: Running) -> None:
+    open_pair(page, server)
+    first, second = server.fake.status["run"], "f" * 32
+    page.route("**/api/status*", lambda route: route.abort())  # so that an answer is the first to meet the other run
+    server.fake.status |= {"run": second, "name": "runs/other"}
+    page.keyboard.press("a")
+    page.locator("#notice[data-id=otherrun]").wait_for()
+    page.unroute("**/api/status*")
+    page.locator("#notice[data-id=moved]").wait_for()  # by itself, after a reload
+    assert "no longer runs/point_reach/seed_0. 1 answer is kept" in page.inner_text("#notice-text")
+    assert page.locator("#start").is_visible()
+    assert page.input_value("#name") == ""
+    page.locator("#dismiss").click()
+    page.locator("#dismiss").wait_for(state="hidden")
+    assert server.fake.deliveries == []
+    assert [key.split(".")[2] for key in kept(page, "outbox")] == [first]
+    server.fake.status["run"] = first
+    until(lambda: len(server.fake.answers) == 1)
+    [answer] = server.fake.answers.values()
+    assert (answer["query"], answer["run"], answer["annotator"]) == (1, first, "ann")
+    until(lambda: kept(page, "outbox") == [])
+
+
+def test_what_waits_is_renewed_and_what_others_answered_is_dropped(page: Any, server: Running) -> None:
+    page.clock.install()
+    open_pair(page, server)
+    fake = server.fake
+    until(lambda: fake.asked[-1] == (0, [1, 2, 3, 4]))  # after a reload the pairs may be old
+    fake.gone = {1, 2}
+    before = len(fake.asked)
+    page.clock.fast_forward(31_000)
+    until(lambda: len(fake.asked) > before)
+    assert fake.asked[before] == (0, [1, 2, 3, 4])
+    assert shown(page) == 1
+    page.wait_for_timeout(500)
+    assert press(page, "a") == 3
+    until(lambda: [a["query"] for a in fake.answers.values()] == [1])
+    before = len(fake.asked)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    until(lambda: any(n == 0 for n, _ in fake.asked[before:]))
+
+
+def test_the_budget_is_what_was_charged(page: Any, server: Running) -> None:
+    server.fake.status |= {"labels": 5, "spent": 40}
+    open_pair(page, server)
+    assert page.inner_text("#strip-labels") == "5 labels · 40 / 100"
+    assert page.evaluate("document.getElementById('budget').value") == 0.4
 
 
 def test_what_the_reward_learned(page: Any, server: Running) -> None:

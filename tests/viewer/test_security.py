@@ -216,7 +216,7 @@ def test_what_is_meant_for_another_run_is_refused(client, path, body, run):
 def test_a_training_that_does_not_wait_cannot_be_told_to_go_on(client):
     enter(client)
     write_status(client.folder, "training")
-    assert send(client, "/api/continue", {}).status_code == 409
+    assert send(client, "/api/continue", {}).status_code == 400
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"answers": 3}'])

@@ -1,6 +1,7 @@
-/** The server's HTTP interface, and the three ways in which a call can fail. */
+/** The server's HTTP interface, and the four ways in which a call can fail. */
 
-/** The server could not be reached or could not answer now: worth trying again. */
+/** The server could not be reached or could not answer now, or something else answers at its address: worth trying
+ * again. */
 export class Unreachable extends Error {}
 
 /** The server understood and said no; trying again does not help. */
@@ -9,10 +10,18 @@ export class Refused extends Error {
     super(message);
     this.status = status;
   }
+
+  /** Whether it is about what was sent, so that the same would be refused for ever. */
+  get final() {
+    return this.status === 400 || this.status === 404;
+  }
 }
 
 /** The server does not know this browser: the printed address has to be opened. */
 export class NoSession extends Refused {}
+
+/** The server serves another run than the one this was meant for. */
+export class OtherRun extends Error {}
 
 const TRY_AGAIN = new Set([408, 425, 429]);
 
@@ -55,9 +64,12 @@ export class Api {
     } catch {
       throw new Unreachable(`${path}: no answer`);
     }
+    // without this header it is another program on the port, or a proxy: what it says is not about our request
+    if (!response.headers.has("x-pbrl")) throw new Unreachable("another program answers at this address");
     if (response.ok) return response;
     const message = await errorOf(response);
     if (response.status === 401) throw new NoSession(401, message);
+    if (response.status === 409) throw new OtherRun(message);
     if (response.status >= 500 || TRY_AGAIN.has(response.status)) throw new Unreachable(message);
     throw new Refused(response.status, message);
   }

@@ -1,149 +1,124 @@
 /** Wires the page: server, pairs, player, keys, panels. */
 
-import { Api, NoSession, Refused, Unreachable, takeToken } from "./api.js";
-import { Cameras } from "./camera.js";
+import { Api, NoSession, OtherRun, Refused, Unreachable, takeToken } from "./api.js";
+import { makeDesk } from "./desk.js";
 import { $, readJson, safeStorage, setText, writeJson } from "./dom.js";
 import { HistoryDrawer } from "./history.js";
 import { KeyGuard } from "./keys.js";
 import { listen } from "./input.js";
-import { Labeller } from "./labeller.js";
 import { LearnedPanel } from "./learned.js";
-import { Player } from "./player.js";
-import { ClipStore, Outbox, PairQueue } from "./queue.js";
-import { emptyState, notice } from "./states.js";
+import { emptyState, notice, refusalText } from "./states.js";
 import { drawTheme, nextTheme } from "./toggle.js";
-import { recordTiming } from "./timings.js";
-import { drawEmpty, drawFrame, drawNotice, drawPlayer, drawStrip, drawTitle, enableButtons, fillKeys, flash } from "./view.js";
+import { drawEmpty, drawNotice, drawRun, drawStrip, drawTitle, enableButtons, flash, offerNames } from "./view.js";
 
 const POLL_MS = 1_000;
 const HIDDEN_POLL_MS = 5_000;
+const RENEW_MS = 30_000; // a pair is kept for this page for two minutes
+const NOBODY = "-"; // whose counts are asked for before the person has given a name
+const MOVED = "pbrl.moved";
 const SHOW_LEARNED_AFTER = 30; // answers: enough for the reward to have something to show
 
 const api = new Api();
 const guard = new KeyGuard();
+const tab = safeStorage("sessionStorage");
 const canPlay = document.createElement("video").canPlayType('video/mp4; codecs="avc1.64001f"') !== "";
 
 let token = takeToken(location, history);
-let link = "connecting"; // "ok" | "down" | "nosession"
+let link = "connecting"; // "ok" | "down" | "nosession" | "otherrun"
 let status = null;
 let statusAt = 0; // when it came, performance.now()
-let refused = null;
-let desk = null; // what exists once the run is known: {run, outbox, pairs, player, labeller, cameras}
+let refused = null; // of what is no answer
+let moved = readJson(tab, MOVED, null); // the run that this tab showed before: {from, kept}
+let desk = null; // what exists once the run is known
 let started = false;
-
-const annotator = () => localName() || "me";
-
-function localName() {
-  return readJson(safeStorage(), "pbrl.annotator", "");
-}
-
-/** Everything that belongs to one run; made when its name is known, so that nothing kept for another is used. */
-function makeDesk(run) {
-  const memoryKey = `pbrl.session.${run}`;
-  const outbox = new Outbox({
-    run, storage: safeStorage(), post: (path, body) => api.post(path, body),
-    on: { acknowledged, refused: (entry, error) => refusedAnswer(error), changed: drawLine },
-  });
-  const clips = new ClipStore({ load: (hash) => api.clip(hash) });
-  const pairs = new PairQueue({
-    clips, on: { failed: unreachable },
-    next: async (n, holding) => (await api.post("/api/next", { annotator: annotator(), n, holding })).pairs,
-    heldElsewhere: () => [...outbox.queries, ...(labeller.current === null ? [] : [labeller.current.pair.query])],
-  });
-  const player = new Player([...document.querySelectorAll(".deck")], {
-    on: {
-      frame: (frame, frames) => drawFrame(frame, frames, player.active.pair?.fps ?? 1),
-      state: drawPlayer,
-      loop: (turning) => $("stage").classList.toggle("turning", turning),
-      played: () => labeller.played(),
-    },
-  });
-  const labeller = new Labeller({
-    outbox, pairs, clips, player, guard, annotator,
-    memory: { load: () => readJson(sessionStorage, memoryKey, {}), save: (s) => writeJson(sessionStorage, memoryKey, s) },
-    on: { shown, empty: draw, said: (text) => setText($("said"), text), changed: draw, timed: (keyAt) => recordTiming(keyAt, player.active.videos.left) },
-  });
-  const cameras = new Cameras({ post: (path, body) => api.post(path, body), labeller, say: (t) => setText($("said"), t) });
-  return { run, outbox, pairs, player, labeller, cameras, known: readJson(sessionStorage, memoryKey, {}).known ?? [] };
-}
 
 // ---- the server ----------------------------------------------------------------------------------------------
 
 async function poll() {
   try {
-    if (link !== "ok") await openSession();
-    takeStatus(await api.get(`/api/status?annotator=${encodeURIComponent(annotator())}`));
+    if (link !== "ok") await api.post("/api/session", { token });
+    takeStatus(await api.get(`/api/status?annotator=${encodeURIComponent(desk?.who.name || NOBODY)}`));
+    if (link === "ok" && started) desk.pairs.fill();
   } catch (error) {
     unreachable(error);
   }
-  if (desk !== null && started) desk.pairs.fill();
   draw();
   setTimeout(poll, document.hidden ? HIDDEN_POLL_MS : POLL_MS);
 }
 
-async function openSession() {
-  await api.post("/api/session", { token });
-}
-
 function takeStatus(fresh) {
+  if (desk !== null && desk.run !== fresh.run) return changeRun();
   const back = link !== "ok";
   link = "ok";
   status = fresh;
   statusAt = performance.now();
-  if (desk !== null && desk.run !== status.run) return location.reload(); // another run took over the port
   if (desk === null) begin();
   desk.player.holdS = status.hold_s;
   desk.cameras.names = status.cameras;
-  if (back) desk.outbox.kick();
+  if (back) desk.outbox.resume();
+}
+
+/** Another run took over the port: nothing that is here belongs to it. */
+function changeRun() {
+  link = "otherrun";
+  desk.outbox.stopped = true;
+  writeJson(tab, MOVED, { from: status.name, kept: kept() });
+  location.reload();
+}
+
+function renew() {
+  if (started) desk.pairs.renew();
 }
 
 function unreachable(error) {
   if (error instanceof NoSession) {
     link = "nosession";
     token = null; // of no use: from here on a cookie that another tab has got may do
-  }
+  } else if (error instanceof OtherRun) link = "otherrun"; // the next status tells which
   else if (error instanceof Unreachable) link = "down";
-  else if (error instanceof Refused) refusedAnswer(error);
+  else if (error instanceof Refused) refused = `The server refused something: ${error.message}`;
   else console.error(error);
   draw();
 }
 
 function acknowledged(entry, reply) {
   refused = null;
-  if (entry.path === "/api/undo") desk?.labeller.takenBack(reply?.pair ?? null);
+  if (entry.path === "/api/undo") desk?.labeller.takenBack(entry.body.id, reply.pair);
   if (reply && "labels" in reply && status !== null) status = { ...status, labels: reply.labels, mine: reply.mine };
   draw();
 }
 
-function refusedAnswer(error) {
-  refused = `The server refused something: ${error.message}`;
+function dismiss() {
+  if (refusal() !== null) {
+    refused = null;
+    desk.outbox.dismiss();
+  } else {
+    moved = null;
+    writeJson(tab, MOVED, null);
+  }
   draw();
 }
 
 // ---- the person ----------------------------------------------------------------------------------------------
 
 function begin() {
-  desk = makeDesk(status.run);
-  fillKeys($("start-keys"), { slight: status.slight, cameras: status.cameras.length });
-  fillKeys($("help-keys"), { slight: status.slight, cameras: status.cameras.length });
-  for (const id of ["start-instructions", "help-instructions"]) setText($(id), status.instructions);
-  for (const id of ["start-question", "question"]) setText($(id), status.question);
-  for (const button of document.querySelectorAll("[data-strength]")) button.hidden = !status.slight;
-  $("camera").hidden = status.cameras.length < 2;
-  $("name").value = annotator();
+  desk = makeDesk({
+    run: status.run, api, guard,
+    on: { acknowledged, failed: unreachable, shown, changed: draw, line: drawLine },
+  });
+  drawRun(status);
+  $("name").value = ""; // also where the browser remembers what was in it: somebody else may sit here now
+  offerNames(desk.who.offered);
   desk.outbox.kick();
-  if (readJson(sessionStorage, `pbrl.started.${desk.run}`, false)) return start();
+  if (desk.who.name !== "") return start();
   draw();
   $("name").focus();
-  $("name").select();
 }
 
 function start() {
-  writeJson(safeStorage(), "pbrl.annotator", $("name").value.trim() || "me");
-  writeJson(sessionStorage, `pbrl.started.${desk.run}`, true);
   started = true;
   desk.labeller.advance();
-  desk.pairs.fill(desk.known);
+  desk.pairs.fill(desk.known).then(() => desk.pairs.renew()); // known ones may have been answered meanwhile
   draw();
 }
 
@@ -152,8 +127,8 @@ function shown() {
   $("stage").style.setProperty("--ratio", videoWidth / videoHeight);
   draw();
   const key = `pbrl.learned.${desk.run}`;
-  if (!status?.learned || desk.labeller.times.length < SHOW_LEARNED_AFTER || readJson(sessionStorage, key, false)) return;
-  writeJson(sessionStorage, key, true);
+  if (!status?.learned || desk.labeller.times.length < SHOW_LEARNED_AFTER || readJson(tab, key, false)) return;
+  writeJson(tab, key, true);
   actions.learned();
 }
 
@@ -177,7 +152,11 @@ const actions = {
   help: () => toggle({ dialog: $("help"), open: () => $("help").showModal() }),
   learned: () => toggle(learnedPanel),
   theme: nextTheme,
-  continue: () => api.post("/api/continue", {}).then(() => setText($("said"), "Training goes on"), unreachable),
+  dismiss,
+  continue: () => desk.post("/api/continue", {}).then(() => setText($("said"), "Training goes on"), (error) => {
+    if (error instanceof OtherRun) setText($("said"), error.message); // or just too late: training does not wait any more
+    else unreachable(error);
+  }),
 };
 const NEEDS_PAIR = new Set(["left", "right", "equal", "incomparable", "skip", "pause", "restart", "stepBack",
   "stepForward", "slower", "faster", "swap", "camera"]);
@@ -202,7 +181,7 @@ function toggle(panel) {
 }
 
 const historyDrawer = new HistoryDrawer({
-  fetch: (n) => api.get(`/api/history?annotator=${encodeURIComponent(annotator())}&n=${n}`),
+  fetch: (n) => api.get(`/api/history?annotator=${encodeURIComponent(desk.who.name)}&n=${n}`),
   local: () => desk.labeller,
   choose: (entry) => desk.labeller.review(entry),
 });
@@ -229,33 +208,38 @@ function drawLine() {
   const ageS = (performance.now() - statusAt) / 1000;
   const review = desk?.labeller?.current?.review ?? null;
   const empty = desk?.labeller?.current == null && started;
-  const line = notice({ link, status, kept: kept(), ageS, refused, reviewing: review, empty });
+  const stuck = desk?.outbox?.stuck ?? null;
+  const line = notice({ link, status, kept: kept(), stuck, ageS, refused: refusal(), moved, reviewing: review, empty });
   if (line?.id === "waiting" && $("notice").dataset.id !== "waiting") setText($("said"), "Training is waiting for you");
   drawNotice(line, { reviewing: review !== null });
   drawTitle(status, ageS);
 }
 
-function kept() {
-  return desk?.outbox?.size ?? 0;
-}
+const kept = () => desk?.outbox?.size ?? 0;
+const refusal = () => refusalText(desk?.outbox?.refused ?? []) ?? refused;
 
 // ---- start ---------------------------------------------------------------------------------------------------
 
 listen({ act, guard, slight: () => status?.slight ?? false, starting: () => !$("start").hidden });
 $("start").addEventListener("submit", (event) => {
   event.preventDefault();
+  desk.who.take($("name").value);
   start();
 });
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.addEventListener("close", () => desk?.labeller.suspend("dialog", false));
 }
 $("scrub").addEventListener("input", () => desk?.player.seek(Number($("scrub").value)));
-document.addEventListener("visibilitychange", () => desk?.labeller.suspend("hidden", document.hidden));
+document.addEventListener("visibilitychange", () => {
+  desk?.labeller.suspend("hidden", document.hidden);
+  if (!document.hidden) renew(); // a hidden tab's timers hardly run
+});
 window.addEventListener("online", () => desk?.outbox.kick());
 window.addEventListener("hashchange", () => {
   token = takeToken(location, history) ?? token;
 });
 setInterval(drawLine, 500);
+setInterval(renew, RENEW_MS);
 drawTheme();
 draw();
 poll();

@@ -38,10 +38,10 @@ export function whenSeen({ root = null, play = false } = {}) {
   }, { root, rootMargin: "100px" });
 }
 
-/** localStorage, or null where the browser forbids it. */
-export function safeStorage() {
+/** "localStorage" or "sessionStorage", or null where the browser forbids it. */
+export function safeStorage(kind = "localStorage") {
   try {
-    return window.localStorage;
+    return window[kind];
   } catch {
     return null;
   }

@@ -16,8 +16,9 @@ export class Labeller {
     this.advancing = false;
     const { times = [], given = [], undone = [] } = memory.load();
     this.times = times; // seconds, of the answers given since the page was opened
-    this.given = given; // newest last: {id, query, choice, strength, answered_at, pair}
+    this.given = given; // newest last: {id, annotator, query, choice, strength, answered_at, pair}
     this.undone = new Set(undone);
+    this.undoing = new Map(); // id -> the answer in words, until the server has said that it is taken back
     this.count = times.length; // for what is said only
     pairs.on.ready = () => this.advance();
   }
@@ -51,15 +52,16 @@ export class Labeller {
     if (shown === null) return false;
     const { pair, flipped } = shown;
     const [playsLeft, playsRight] = flipped ? ["right", "left"] : ["left", "right"];
-    const id = this.uuid();
+    const [id, annotator] = [this.uuid(), this.annotator()];
     const swapped = pair.swapped !== flipped;
     this.outbox.add("/api/answer", {
-      id, query: pair.query, repeat: pair.repeat, annotator: this.annotator(), choice, strength, swapped,
+      id, query: pair.query, repeat: pair.repeat, annotator, choice, strength, swapped,
       shown_at: shown.shownAt, played_at: shown.playedAt, response_ms: Math.round(shown.watch.elapsed()),
       plays_left: this.player.plays[playsLeft], plays_right: this.player.plays[playsRight],
     });
     const seconds = this.now() / 1000;
-    this.given.push({ id, query: pair.query, choice, strength, answered_at: seconds, pair: asSeen(pair, flipped) });
+    const seen = asSeen(pair, flipped);
+    this.given.push({ id, annotator, query: pair.query, choice, strength, answered_at: seconds, pair: seen });
     this.given.splice(0, this.given.length - REMEMBERED);
     if (choice !== "skip") this.times.push(seconds);
     const what = shown.review === null ? `Answer ${++this.count}` : "Changed"; // the number, or a repeated one is not read out
@@ -80,16 +82,25 @@ export class Labeller {
     this.undone.add(last.id);
     if (last.choice !== "skip") this.times.pop();
     this.count = Math.max(0, this.count - 1);
-    if (!this.outbox.withdraw(last.id)) this.outbox.add("/api/undo", { id: last.id, annotator: this.annotator() });
-    this.on.said(`Taken back: ${inWords(last.choice, last.strength)}`);
+    const words = inWords(last.choice, last.strength);
+    if (this.outbox.withdraw(last.id)) this.on.said(`Taken back: ${words}`);
+    else {
+      this.undoing.set(last.id, words);
+      this.on.said(`Taking back: ${words}`);
+      this.outbox.add("/api/undo", { id: last.id, annotator: last.annotator });
+    }
     this.#remember();
     await this.#bringBack(last.pair, null, keyAt);
   }
 
-  /** The server has taken an answer back too; `pair` is as it wants it answered now. */
-  takenBack(pair) {
+  /** The server has taken an answer back; `pair` is as it wants it answered now, null if it had no such answer. */
+  takenBack(id, pair) {
+    const words = this.undoing.get(id) ?? "an earlier answer";
+    this.undoing.delete(id);
+    if (pair === null) return this.on.said(`Nothing was taken back, the answer was not found: ${words}`);
+    this.on.said(`Taken back: ${words}`);
     for (const known of [this.current?.pair, ...this.pairs.pairs]) {
-      if (pair !== null && known?.query === pair.query) known.repeat = pair.repeat;
+      if (known?.query === pair.query) known.repeat = pair.repeat;
     }
   }
 
@@ -148,6 +159,7 @@ export class Labeller {
     if (this.current !== null && this.current.review === null) this.pairs.putBack(this.current.pair);
     this.current = null;
     this.pairs.putBack(pair);
+    this.pairs.pinned = pair;
     this.reviewing = review;
     await this.advance(keyAt);
   }
@@ -157,6 +169,7 @@ export class Labeller {
     this.current = {
       pair, flipped: false, review, camera: null, playedAt: null, shownAt: this.now() / 1000, watch: new Stopwatch(),
     };
+    this.pairs.pinned = null;
     this.guard.pairChanged();
     this.player.swap();
     if (keyAt !== null) this.on.timed?.(keyAt);

@@ -41,29 +41,52 @@ export function remaining(status, ageS) {
 /** The progress strip. session: {answers, times}, the answers given since the page was opened. */
 export function strip(status, session) {
   const rate = ratePerMinute(session.times);
-  const left = status.budget == null ? null : Math.max(0, status.budget - status.labels);
+  const spent = charged(status);
+  // questions that wait for answers are charged already, and take time all the same
+  const left = status.budget == null ? null : Math.max(0, status.budget - spent) + status.open;
   const eta = left === null || rate === null ? "–" : left === 0 ? "done" : duration((60 * left) / rate);
   const of = (value, whole) => (whole == null ? steps(value) : `${steps(value)} / ${steps(whole)}`);
   return {
     mine: steps(session.answers),
-    labels: of(status.labels, status.budget),
+    labels: status.budget == null ? steps(status.labels) :
+      `${count(status.labels, "label")} · ${of(spent, status.budget)}`,
     rate: rate === null ? "–" : rate.toFixed(rate < 10 ? 1 : 0),
     eta,
     queue: `${steps(status.ready)} / ${steps(status.open)}`,
     steps: status.mode === "labels only" ? "–" : of(status.env_steps, status.steps),
-    share: status.budget ? Math.min(1, status.labels / status.budget) : 0,
+    share: status.budget ? Math.min(1, spent / status.budget) : 0,
   };
+}
+
+/** What the budget was charged: not the number of labels, since skipped pairs cost too and imported labels do not. */
+function charged(status) {
+  return status.spent ?? status.labels;
+}
+
+/** What the server would not take, for the notice; null where there is nothing. refused: the outbox's entries. */
+export function refusalText(refused) {
+  if (refused.length === 0) return null;
+  const answers = refused.filter((entry) => entry.path === "/api/answer").length;
+  const what = answers > 0 ? count(answers, "answer") : count(refused.length, "undo", "undos");
+  const kept = answers > 0 ? ` Kept in this browser, but not in the run.` : "";
+  return `The server refused ${what}: ${refused.at(-1).error}.${kept}`;
 }
 
 /** The line above the clips: {id, text, tone, goOn}, or null. The most pressing thing wins.
  *
- * kept: answers not delivered yet. ageS: the status's age. reviewing: the answer looked at again. refused: what the
- * server said no to. empty: whether the panel stands where the clips would be, which then says the same at length.
+ * kept: answers not delivered yet; stuck: why, if not for the link. ageS: the status's age. reviewing: the answer looked
+ * at again. refused: what the server said no to. moved: {from, kept} of the run served here before. empty: whether the
+ * panel stands where the clips would be, which then says the same at length.
  */
-export function notice({ link, status, kept = 0, ageS = 0, reviewing = null, refused = null, empty = false }) {
+export function notice(now) {
+  const { link, status, kept = 0, stuck = null, ageS = 0, reviewing = null, refused = null, moved = null, empty = false } = now;
   if (reviewing !== null) {
     const text = `You said: ${inWords(reviewing.choice, reviewing.strength)}. A new answer replaces it.`;
     return { id: "review", tone: "info", text };
+  }
+  if (refused !== null) return { id: "refused", tone: "warn", text: refused, dismiss: true };
+  if (link === "otherrun") {
+    return { id: "otherrun", tone: "warn", text: `Another run is served here now. ${keptText(kept)} Nothing was sent to it.` };
   }
   if (link === "down" && !empty) {
     const answers = kept === 0 ? "You can go on" : `${count(kept, "answer")} kept in this browser, you can go on`;
@@ -74,8 +97,12 @@ export function notice({ link, status, kept = 0, ageS = 0, reviewing = null, ref
     return { id: "nosession", tone: "warn", text };
   }
   if (link !== "ok") return null;
-  if (refused !== null) return { id: "refused", tone: "warn", text: refused };
   if (status === null) return null;
+  if (moved !== null) return { id: "moved", tone: "warn", text: movedText(moved), dismiss: true };
+  if (stuck !== null && kept > 0) {
+    const text = `${keptText(kept)} The server does not take them now (${stuck}); this page tries again by itself.`;
+    return { id: "stuck", tone: "warn", text };
+  }
   if (status.renderer.state === "failed" && !empty) {
     return { id: "renderer", tone: "warn", text: `No new clips can be drawn: ${status.renderer.message ?? "?"}` };
   }
@@ -102,6 +129,9 @@ export function emptyState({ link, status, kept = 0, canPlay = true, loading = f
     return panel("nosession", "This page needs the address with its token",
       "Open the address that pbrl printed when it started; it ends in #token=… " + keptText(kept), true);
   }
+  if (link === "otherrun") {
+    return panel("otherrun", "Another run is served here now", `${keptText(kept)} This page changes to the new run.`, true);
+  }
   if (link === "down") {
     return panel("offline", "The server does not answer",
       `Is pbrl still running? ${keptText(kept)} This page tries again by itself.`, true);
@@ -109,9 +139,9 @@ export function emptyState({ link, status, kept = 0, canPlay = true, loading = f
   if (status === null) return panel("connecting", "Connecting…", "Asking pbrl for the state of the run.", true);
   if (loading) return panel("loading", "Loading the next clips…", "They are drawn; the browser is fetching them.", true);
   if (status.open > 0) return waitingForClips(status);
-  if (status.budget != null && status.labels >= status.budget) {
+  if (status.budget != null && charged(status) >= status.budget) {
     return panel("spent", "The budget is spent – thank you",
-      `${count(status.labels, "label")} are in. ${afterwards(status)} Your answers can still be changed in the history (H).`);
+      `${count(status.labels, "label is", "labels are")} in. ${afterwards(status)} Your answers can still be changed in the history (H).`);
   }
   return waitingForQuestions(status);
 }
@@ -157,6 +187,11 @@ function afterwards(status) {
 
 function keptText(kept) {
   return kept === 0 ? "No answer is lost." : `${count(kept, "answer is", "answers are")} kept in this browser.`;
+}
+
+function movedText({ from, kept }) {
+  const them = kept === 0 ? "" : ` ${keptText(kept)} They go out when that run is served here again.`;
+  return `Another run is served here now, no longer ${from}.${them}`;
 }
 
 function panel(id, title, text, busy = false) {

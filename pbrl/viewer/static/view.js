@@ -11,21 +11,35 @@ const KEYS = [
   ["H", "history: look at an answer again, change it"], ["?", "this overview"],
 ];
 
+/** What stays as it is while the run is served. */
+export function drawRun({ slight, cameras, instructions, question }) {
+  for (const id of ["start-keys", "help-keys"]) fillKeys($(id), { slight, cameras: cameras.length });
+  for (const id of ["start-instructions", "help-instructions"]) setText($(id), instructions);
+  for (const id of ["start-question", "question"]) setText($(id), question);
+  for (const button of document.querySelectorAll("[data-strength]")) button.hidden = !slight;
+  $("camera").hidden = cameras.length < 2;
+}
+
 /** The key overview; `slight`: with the "slightly better" keys; `cameras`: how many there are. */
-export function fillKeys(node, { slight, cameras }) {
+function fillKeys(node, { slight, cameras }) {
   const keys = KEYS.filter(([key]) => key !== "C" || cameras > 1);
   if (slight) keys.splice(2, 0, ["Shift + ← or →", "slightly better"]);
   node.replaceChildren(...keys.map(([key, what]) => make("p", {}, make("kbd", {}, key), make("span", {}, what))));
 }
 
+/** Names to choose from; the field itself stays empty. */
+export function offerNames(names) {
+  $("names").replaceChildren(...names.map((name) => make("option", { value: name })));
+}
+
 export function drawStrip(status, session) {
   const facts = strip(status, session);
   for (const name of ["mine", "labels", "rate", "eta", "queue", "steps"]) setText($(`strip-${name}`), facts[name]);
-  setText($("labels-name"), status.budget == null ? "Labels" : "Labels / budget");
+  setText($("labels-name"), status.budget == null ? "Labels" : "Labels · asked / budget");
   $("budget").value = facts.share;
   $("budget").classList.toggle("none", status.budget == null);
   setText($("run"), `${status.env} · ${status.name}`);
-  $("run").title = status.run;
+  $("run").title = status.name;
 }
 
 /** The line above the clips; the room is kept, so nothing jumps. */
@@ -37,6 +51,7 @@ export function drawNotice(now, { reviewing }) {
   line.setAttribute("aria-live", now?.id === "waiting" ? "off" : "polite");
   setText($("notice-text"), now?.text ?? "");
   $("continue").hidden = !now?.goOn;
+  $("dismiss").hidden = !now?.dismiss;
   $("leave").hidden = !reviewing;
 }
 

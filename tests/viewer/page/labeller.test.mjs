@@ -21,25 +21,25 @@ class FakePlayer {
 
 const settle = async () => { for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve)); };
 
-async function setUp({ queries = [1, 2, 3], swapped = false, memory = {} } = {}) {
-  const sent = [];
+async function setUp({ queries = [1, 2, 3], swapped = false, memory = {}, name = () => "me", withdrawn = false } = {}) {
+  const [sent, said] = [[], []];
   const outbox = {
-    queries: [], add: (path, body) => sent.push({ path, ...body }), withdraw: () => false,
+    queries: [], add: (path, body) => sent.push({ path, ...body }), withdraw: () => withdrawn,
   };
   const clips = { both: async () => ({}), trim() {} };
   const player = new FakePlayer();
-  const pairs = new PairQueue({ clips, heldElsewhere: () => [], next: async () => [] });
+  const pairs = new PairQueue({ clips, heldElsewhere: () => [], next: async () => ({ pairs: [], gone: [] }) });
   pairs.pairs = queries.map((q) => pair(q, swapped));
   let count = 0;
   const saved = {};
   const labeller = new Labeller({
-    outbox, pairs, clips, player, guard: new KeyGuard(), annotator: () => "me", now: () => 1000 * ++count, uuid: () => `id${++count}`,
+    outbox, pairs, clips, player, guard: new KeyGuard(), annotator: name, now: () => 1000 * ++count, uuid: () => `id${++count}`,
     memory: { load: () => memory, save: (s) => Object.assign(saved, s) },
-    on: { shown() {}, empty() {}, said() {}, changed() {} },
+    on: { shown() {}, empty() {}, said: (text) => said.push(text), changed() {} },
   });
   await labeller.advance();
   await settle();
-  return { labeller, sent, player, pairs, saved };
+  return { labeller, sent, player, pairs, saved, said };
 }
 
 test("answers go out for the pairs in their order", async () => {
@@ -89,6 +89,36 @@ test("undo goes further back each time, and what was on show comes after", async
   assert.deepEqual(sent.slice(2).map((a) => [a.path, a.id]), [["/api/undo", sent[1].id], ["/api/undo", sent[0].id]]);
   await labeller.undo();
   assert.equal(sent.length, 4); // nothing left to take back
+});
+
+test("an undo goes out under the name of its answer", async () => {
+  let name = "ada";
+  const { labeller, sent } = await setUp({ name: () => name });
+  labeller.answer("left");
+  await settle();
+  name = "ben";
+  await labeller.undo();
+  assert.deepEqual(sent.map((a) => [a.path, a.annotator]), [["/api/answer", "ada"], ["/api/undo", "ada"]]);
+});
+
+test("taken back is said once it is, and what was not found was not", async () => {
+  const { labeller, sent, said } = await setUp();
+  labeller.answer("left");
+  await settle();
+  labeller.answer("equal");
+  await settle();
+  await labeller.undo();
+  await labeller.undo();
+  assert.deepEqual(said.slice(2), ["Taking back: equally good", "Taking back: left is better"]);
+  labeller.takenBack(sent[1].id, pair(2));
+  assert.equal(said.at(-1), "Taken back: equally good");
+  labeller.takenBack(sent[0].id, null);
+  assert.match(said.at(-1), /^Nothing was taken back, the answer was not found: left is better$/);
+  const unsent = await setUp({ withdrawn: true });
+  unsent.labeller.answer("left");
+  await settle();
+  await unsent.labeller.undo();
+  assert.deepEqual([unsent.said.at(-1), unsent.sent.length], ["Taken back: left is better", 1]);
 });
 
 test("looking again and answering replaces; leaving does not", async () => {

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { countdown, emptyState, inWords, mergeHistory, notice, ratePerMinute, strip } from "../../../pbrl/viewer/static/states.js";
+import { countdown, emptyState, inWords, mergeHistory, notice, ratePerMinute, refusalText, strip } from "../../../pbrl/viewer/static/states.js";
 
 const status = (more = {}) => ({
-  mode: "async", trainer: "training", env_steps: 1200, steps: 5000, next_questions_at: 2000, budget: 100, labels: 40, open: 0,
+  mode: "async", trainer: "training", env_steps: 1200, steps: 5000, next_questions_at: 2000, budget: 100, spent: 40, labels: 30, open: 0,
   ready: 0, can_continue: false, waiting_s: null, timeout_s: null, renderer: { state: "ok", message: null }, ...more,
 });
 const empty = (more, rest = {}) => emptyState({ link: "ok", status: status(more), ...rest });
@@ -16,13 +16,17 @@ test("one answer every four seconds is fifteen a minute, and a long break does n
   assert.equal(ratePerMinute([0, 3600, 7200]), 1);
 });
 
-test("the strip: sixty labels to go at fifteen a minute take four minutes", () => {
+test("the strip: sixty questions to go at fifteen a minute take four minutes, whatever became labels", () => {
   const times = Array.from({ length: 10 }, (_, i) => 4 * i);
   const facts = strip(status(), { answers: 10, times });
   assert.deepEqual(facts, {
-    mine: "10", labels: "40 / 100", rate: "15", eta: "4 min", queue: "0 / 0", steps: "1,200 / 5,000", share: 0.4,
+    mine: "10", labels: "30 labels · 40 / 100", rate: "15", eta: "4 min", queue: "0 / 0", steps: "1,200 / 5,000", share: 0.4,
   });
-  assert.equal(strip(status({ budget: null }), { answers: 0, times }).eta, "–");
+  const none = strip(status({ budget: null, spent: null }), { answers: 0, times });
+  assert.deepEqual([none.eta, none.labels, none.share], ["–", "30", 0]);
+  const asked = strip(status({ budget: 6, spent: 6, labels: 5, open: 3 }), { answers: 0, times }); // three still wait
+  assert.deepEqual([asked.labels, asked.share, asked.eta], ["5 labels · 6 / 6", 1, "12 s"]);
+  assert.equal(strip(status({ budget: 6, spent: 6, labels: 5 }), { answers: 0, times }).eta, "done");
 });
 
 test("every empty state is told apart", () => {
@@ -33,7 +37,10 @@ test("every empty state is told apart", () => {
   assert.equal(id({ open: 4, ready: 4 }, { loading: true }), "loading");
   assert.equal(id({ open: 4, ready: 4 }), "elsewhere");
   assert.equal(id({}), "answered");
-  assert.equal(id({ labels: 100 }), "spent");
+  assert.equal(id({ labels: 100 }), "answered"); // imported ones cost nothing
+  assert.equal(id({ labels: 90, spent: 100 }), "spent");
+  assert.equal(id({ spent: 100, open: 1 }), "drawing");
+  assert.equal(id({}, { link: "otherrun" }), "otherrun");
   for (const trainer of ["finished", "interrupted", "stopped"]) assert.equal(id({ trainer }), "ended");
   assert.equal(id({ mode: "labels only", trainer: "stopped" }), "answered");
   assert.equal(id({ open: 2, renderer: { state: "failed", message: "no OpenGL" } }), "renderer");
@@ -45,7 +52,7 @@ test("every empty state is told apart", () => {
 test("an empty state says what comes next", () => {
   assert.match(empty({ trainer: "collecting" }).text, /at step 2,000 \(now at 1,200\)/);
   assert.match(empty({ trainer: "collecting", next_questions_at: null }).text, /as soon as/);
-  assert.match(empty({}, { link: "down", kept: 3 }).text, /3 answers are kept/);
+  for (const link of ["down", "otherrun"]) assert.match(empty({}, { link, kept: 3 }).text, /3 answers are kept/);
   assert.match(empty({ open: 2, renderer: { state: "failed", message: "no OpenGL" } }).text, /no OpenGL/);
 });
 
@@ -65,6 +72,21 @@ test("what has gone wrong comes before what is usual", () => {
   assert.equal(notice({ link: "ok", status: status({ trainer: "stopped", open: 3 }) }).id, "ended");
   assert.equal(notice({ link: "ok", status: status() }), null);
   assert.equal(notice({ link: "down", status: waiting, reviewing: { choice: "left" } }).id, "review");
+});
+
+test("a refusal, another run and answers that do not get through are told", () => {
+  const entry = (path) => ({ path, error: "no such query" });
+  assert.equal(refusalText([]), null);
+  assert.match(refusalText([entry("/api/answer"), entry("/api/answer")]), /refused 2 answers: no such query\. Kept in this browser/);
+  assert.equal(refusalText([entry("/api/undo")]), "The server refused 1 undo: no such query.");
+  const refused = notice({ link: "down", status: status(), kept: 2, refused: "no" });
+  assert.deepEqual([refused.id, refused.dismiss], ["refused", true]); // stays over an outage
+  assert.match(notice({ link: "otherrun", status: status(), kept: 1 }).text, /Another run is served here now\. 1 answer is kept/);
+  const moved = notice({ link: "ok", status: status(), moved: { from: "runs/a", kept: 2 } });
+  assert.ok(moved.dismiss && /no longer runs\/a\. 2 answers are kept/.test(moved.text), moved.text);
+  const stuck = notice({ link: "ok", status: status(), kept: 2, stuck: "too large" });
+  assert.match(stuck.text, /2 answers are kept.*\(too large\)/);
+  assert.equal(notice({ link: "ok", status: status(), stuck: "too large" }), null); // nothing waits
 });
 
 test("answers in words", () => {

@@ -1,0 +1,53 @@
+/** Everything that belongs to one run; made when its id is known, so that nothing kept for another is used. */
+
+import { Cameras } from "./camera.js";
+import { $, readJson, safeStorage, setText, writeJson } from "./dom.js";
+import { Labeller } from "./labeller.js";
+import { Outbox } from "./outbox.js";
+import { Player } from "./player.js";
+import { ClipStore, PairQueue } from "./queue.js";
+import { recordTiming } from "./timings.js";
+import { drawFrame, drawPlayer } from "./view.js";
+import { Who } from "./who.js";
+
+/** on: {acknowledged(entry, reply), failed(error), shown(), changed(), line()}; `line` where only the notice may differ.
+ *
+ * Returns {run, who, post, outbox, pairs, player, labeller, cameras, known}; known: the pairs from before a reload.
+ */
+export function makeDesk({ run, api, guard, on }) {
+  const [tab, browser] = [safeStorage("sessionStorage"), safeStorage()];
+  const memoryKey = `pbrl.session.${run}`;
+  const memory = { load: () => readJson(tab, memoryKey, {}), save: (session) => writeJson(tab, memoryKey, session) };
+  const say = (text) => setText($("said"), text);
+  const post = (path, body) => api.post(path, { ...body, run });
+  const who = new Who({ run, tab, browser });
+  const annotator = () => who.name;
+
+  const outbox = new Outbox({
+    run, storage: browser, post,
+    on: { acknowledged: on.acknowledged, otherRun: on.failed, changed: on.line },
+  });
+  const clips = new ClipStore({ load: (hash) => api.clip(hash) });
+  const pairs = new PairQueue({
+    clips, on: { failed: on.failed },
+    next: (n, holding) => post("/api/next", { annotator: annotator(), n, holding }),
+    heldElsewhere: () => [...outbox.queries, ...(labeller.current === null ? [] : [labeller.current.pair.query])],
+  });
+  const player = new Player([...document.querySelectorAll(".deck")], {
+    on: {
+      frame: (frame, frames) => drawFrame(frame, frames, player.active.pair?.fps ?? 1),
+      state: drawPlayer,
+      loop: (turning) => $("stage").classList.toggle("turning", turning),
+      played: () => labeller.played(),
+    },
+  });
+  const labeller = new Labeller({
+    outbox, pairs, clips, player, guard, annotator, memory,
+    on: {
+      shown: on.shown, empty: on.changed, changed: on.changed, said: say,
+      timed: (keyAt) => recordTiming(keyAt, player.active.videos.left),
+    },
+  });
+  const cameras = new Cameras({ post, labeller, say });
+  return { run, who, post, outbox, pairs, player, labeller, cameras, known: memory.load().known ?? [] };
+}
