@@ -84,8 +84,10 @@ def table(out: Path) -> int:
             half = stats.t.ppf(0.975, len(last) - 1) * np.std(last, ddof=1) / len(last) ** 0.5
             each = ", ".join(f"{v:.0f}" for v in last)
             print(f"| {kind} | {len(last)} | {each} | {np.mean(last):.0f} ± {half:.0f} |")
-    speeds = {k: [_speed(f) for f in sorted((out / "slowdown" / k).glob("r*"))] for k in ("alone", "labelled")}
-    if all(speeds.values()):
+    pairs = [[out / "slowdown" / kind / f"r{repeat}" for kind in ("alone", "labelled")] for repeat in range(REPEATS)]
+    pairs = [pair for pair in pairs if all(map(finished, pair))]
+    speeds = dict(zip(("alone", "labelled"), zip(*(map(_speed, pair) for pair in pairs), strict=True), strict=False))
+    if speeds:
         ratios = [b / a for a, b in zip(speeds["alone"], speeds["labelled"], strict=True)]
         for kind, values in speeds.items():
             print(f"{kind}: {statistics.median(values):.1f} steps/s ({min(values):.1f} to {max(values):.1f})")

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def labelling(folder: Path, *words: str) -> Iterator[Any]:
             yield page
             browser.close()
     finally:
-        run.terminate()
+        run.send_signal(signal.SIGINT)  # so that its viewer ends too
         run.wait(60)
 
 
@@ -104,19 +105,25 @@ def pictures(folder: Path, out: Path) -> None:
         page.keyboard.press("Escape")
         pid = json.loads((folder / "viewer.json").read_text())["pid"]
         for name, change in STATES.items():
-            page.unroute_all()
-            page.route("**/api/status*", lambda route, change=change: _changed(route, change))
-            page.route("**/api/next", lambda route: route.fulfill(json={"pairs": [], "gone": []}, headers=OURS))
-            page.reload()
-            page.wait_for_timeout(2500)
-            look(name)
-        page.unroute_all()
-        page.reload()
-        _pair(page, None)
+            _state(page, folder, change, out / f"{name}.png")
         os.kill(pid, 9)
         _answer(page, folder)
         page.wait_for_timeout(4000)
         look("offline")
+
+
+def _state(page: Any, folder: Path, change: dict[str, Any], out: Path) -> None:
+    """What somebody sees who comes now and gets no pair."""
+    other = page.context.browser.new_page(viewport=SIZE)
+    other.route("**/api/status*", lambda route, _: _changed(route, change))
+    if "can_continue" not in change:
+        other.route("**/api/next", lambda route, _: route.fulfill(json={"pairs": [], "gone": []}, headers=OURS))
+    other.goto(json.loads((folder / "viewer.json").read_text())["url"])
+    other.locator("#name").fill("bob")
+    other.keyboard.press("Enter")
+    other.wait_for_timeout(3000)
+    other.screenshot(path=out)
+    other.close()
 
 
 def _changed(route: Any, change: dict[str, Any]) -> None:
@@ -132,6 +139,8 @@ def latency(folder: Path, pairs: int) -> None:
         for _ in range(pairs):
             page.wait_for_timeout(900)  # a person looks, and the next clips arrive
             _answer(page, folder)
+            if page.locator("#learned[open]").count():
+                page.keyboard.press("Escape")
         page.wait_for_timeout(500)
         found = [t for t in page.evaluate("window.pbrlTimings") if t["frame"] is not None]
     for name in ("painted", "frame"):
