@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from pbrl.data.questions import run_id, signal
 from pbrl.errors import UserError
 from pbrl.training.status import read_learned, read_status
 from pbrl.viewer.desk import Card, Desk, DeskSettings, Given, in_segment_order
+from pbrl.viewer.fields import flag, json_body, number, person, text, whole
 from pbrl.viewer.gallery import Gallery
 from pbrl.viewer.overview import overview
 from pbrl.viewer.security import Guard, refusal, same
@@ -87,7 +87,7 @@ class Viewer:
         )
 
     async def session(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await json_body(request)
         given = body.get("token")
         known = request.cookies.get(self.config.cookie) if given is None else given
         if not same(known, self.config.token):
@@ -97,34 +97,34 @@ class Viewer:
         return response
 
     async def status(self, request: Request) -> Response:
-        annotator = _name(request.query_params.get("annotator", ""))
+        annotator = person(request.query_params.get("annotator", ""))
         return JSONResponse(overview(self.config, self.desk, self.gallery, annotator))
 
     async def next(self, request: Request) -> Response:
         body = await self._body(request)
-        annotator, n = _name(body.get("annotator")), _whole(body, "n", 0, 20)
+        annotator, n = person(body.get("annotator")), whole(body, "n", 0, 20)
         holding = body.get("holding", [])
         if not isinstance(holding, list) or len(holding) > 100:
             raise UserError("holding: expected a list of at most 100 query ids")
-        held = [_whole({"holding": q}, "holding", 1, MAX_ID) for q in holding]
+        held = [whole({"holding": q}, "holding", 1, MAX_ID) for q in holding]
         cards, gone = self.desk.next(annotator, n, held)
         return JSONResponse({"pairs": [self._pair(card) for card in cards], "gone": gone})
 
     async def answer(self, request: Request) -> Response:
         body = await self._body(request)
         given = Given(
-            id=_text(body, "id", 64),
-            query=_whole(body, "query", 1, MAX_ID),
-            annotator=_name(body.get("annotator")),
-            choice=_text(body, "choice", 20),
-            swapped=_flag(body, "swapped"),
-            shown_at=_number(body, "shown_at", 0, 1e12),
-            response_s=_number(body, "response_ms", 0, 1e12) / 1000,
-            repeat=None if body.get("repeat") is None else _text(body, "repeat", 64),
-            strength=_text(body, "strength", 20),
-            played_at=None if body.get("played_at") is None else _number(body, "played_at", 0, 1e12),
-            plays_left=_whole(body, "plays_left", 0, 10**6),
-            plays_right=_whole(body, "plays_right", 0, 10**6),
+            id=text(body, "id", 64),
+            query=whole(body, "query", 1, MAX_ID),
+            annotator=person(body.get("annotator")),
+            choice=text(body, "choice", 20),
+            swapped=flag(body, "swapped"),
+            shown_at=number(body, "shown_at", 0, 1e12),
+            response_s=number(body, "response_ms", 0, 1e12) / 1000,
+            repeat=None if body.get("repeat") is None else text(body, "repeat", 64),
+            strength=text(body, "strength", 20),
+            played_at=None if body.get("played_at") is None else number(body, "played_at", 0, 1e12),
+            plays_left=whole(body, "plays_left", 0, 10**6),
+            plays_right=whole(body, "plays_right", 0, 10**6),
             client=request.headers.get("user-agent", "")[:200],
         )
         self.desk.answer(given)
@@ -132,11 +132,11 @@ class Viewer:
 
     async def undo(self, request: Request) -> Response:
         body = await self._body(request)
-        card = self.desk.undo(_text(body, "id", 64), _name(body.get("annotator")))
+        card = self.desk.undo(text(body, "id", 64), person(body.get("annotator")))
         return JSONResponse({"pair": None if card is None else self._pair(card)})
 
     async def history(self, request: Request) -> Response:
-        annotator = _name(request.query_params.get("annotator", ""))
+        annotator = person(request.query_params.get("annotator", ""))
         n = request.query_params.get("n", "50")
         if not re.fullmatch("[0-9]{1,4}", n) or not 1 <= int(n) <= 1000:
             raise UserError(f"n={n[:20]}: expected a whole number from 1 to 1000")
@@ -157,8 +157,8 @@ class Viewer:
 
     async def camera(self, request: Request) -> Response:
         body = await self._body(request)
-        (query,) = self.store.queries([_whole(body, "query", 1, MAX_ID)])
-        camera = _text(body, "camera", 100)
+        (query,) = self.store.queries([whole(body, "query", 1, MAX_ID)])
+        camera = text(body, "camera", 100)
         if camera not in self.gallery.cameras:
             raise UserError(f"camera={camera!r}: valid are {', '.join(self.gallery.cameras)}")
         ready = self.gallery.ready(query, camera)
@@ -187,7 +187,7 @@ class Viewer:
 
     async def _body(self, request: Request) -> dict[str, Any]:
         """Of a request that means this run: an answer to a question of another one must not land here."""
-        body = await _body(request)
+        body = await json_body(request)
         if body.get("run") != run_id(self.store.db):
             raise HTTPException(409, "this address serves another run now: open the one that pbrl printed")
         return body
@@ -239,48 +239,3 @@ async def _malformed(_: Request, error: Exception) -> Response:
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return refusal(error.status_code, error.detail)
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        raise UserError("the body is not JSON") from None
-    if not isinstance(body, dict):
-        raise UserError("the body is not a JSON object")
-    return body
-
-
-def _text(body: dict[str, Any], key: str, longest: int) -> str:
-    value = body.get(key)
-    if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
-        raise UserError(f"{key}: expected a text of 1 to {longest} characters")
-    return value
-
-
-def _name(value: Any) -> str:
-    # A colon would make it look like a script: scripted:oracle.
-    if not isinstance(value, str) or not 0 < len(value.strip()) <= 60 or not value.isprintable() or ":" in value:
-        raise UserError("annotator: expected a name of 1 to 60 characters without a colon")
-    return value.strip()
-
-
-def _whole(body: dict[str, Any], key: str, low: int, high: int) -> int:
-    value = body.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise UserError(f"{key}: expected a whole number from {low} to {high}")
-    return value
-
-
-def _number(body: dict[str, Any], key: str, low: float, high: float) -> float:
-    value = body.get(key)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
-        raise UserError(f"{key}: expected a number from {low:g} to {high:g}")
-    return float(value)
-
-
-def _flag(body: dict[str, Any], key: str) -> bool:
-    value = body.get(key)
-    if not isinstance(value, bool):
-        raise UserError(f"{key}: expected true or false")
-    return value
