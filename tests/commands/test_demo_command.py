@@ -87,7 +87,7 @@ def test_the_preset_is_the_one_that_is_promised(output: Run):
         (["steps=many"], "expected a whole number"),
         (["env=moon"], "env=moon"),
         (["fast"], "expected key=value"),
-        (["--human"], "unknown option --human"),
+        (["--robot"], "unknown option --robot"),
         (["run_dir=FULL"], "exists; choose another"),
     ],
 )
