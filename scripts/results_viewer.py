@@ -77,13 +77,13 @@ def slowdown(out: Path) -> int:
 
 def table(out: Path) -> int:
     print("| answers | n | return at 25,000 steps (each) | mean, 95 % t interval |\n| --- | --- | --- | --- |")
+    ends: dict[str, dict[int, float]] = {}
     for kind in KINDS:
-        runs = [evaluations(out / kind / f"s{s}") for s in SEEDS if finished(out / kind / f"s{s}")]
-        last = [float(rows[-1]["return_mean"]) for rows in runs]
-        if len(last) > 1:
-            half = stats.t.ppf(0.975, len(last) - 1) * np.std(last, ddof=1) / len(last) ** 0.5
-            each = ", ".join(f"{v:.0f}" for v in last)
-            print(f"| {kind} | {len(last)} | {each} | {np.mean(last):.0f} ± {half:.0f} |")
+        made = [s for s in SEEDS if finished(out / kind / f"s{s}")]
+        ends[kind] = {s: float(evaluations(out / kind / f"s{s}")[-1]["return_mean"]) for s in made}
+        _row(kind, list(ends[kind].values()))
+    both = sorted(ends["honest"].keys() & ends["shuffled"].keys())
+    _row("difference by seed", [ends["honest"][s] - ends["shuffled"][s] for s in both])
     pairs = [[out / "slowdown" / kind / f"r{repeat}" for kind in ("alone", "labelled")] for repeat in range(REPEATS)]
     pairs = [pair for pair in pairs if all(map(finished, pair))]
     speeds = dict(zip(("alone", "labelled"), zip(*(map(_speed, pair) for pair in pairs), strict=True), strict=False))
@@ -94,6 +94,14 @@ def table(out: Path) -> int:
         low, high = min(ratios), max(ratios)
         print(f"speed beside labelling: {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f}, n = {len(ratios)})")
     return 0
+
+
+def _row(name: str, values: list[float]) -> None:
+    if len(values) > 1:
+        half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+        print(
+            f"| {name} | {len(values)} | {', '.join(f'{v:.0f}' for v in values)} | {np.mean(values):.0f} ± {half:.0f} |"
+        )
 
 
 def _train(folder: Path, words: list[str]) -> subprocess.Popen:

@@ -33,7 +33,7 @@ def test_views_come_back_and_the_first_one_stays(store):
 
 def test_checks_come_back_and_a_retry_adds_nothing(store):
     (query, other, *_) = ask(store)
-    first, second = check(store, query), check(store, query, "b", "skip", prefers_right=None, response_s=None)
+    first, second = check(store, query), check(store, other, "b", "skip", prefers_right=None, response_s=None)
     assert check(store, query) == first
     a, b = store.checks()
     assert (a.id, a.query, a.annotator, a.choice, a.prefers_right) == (first, query, "anna", "right", 1.0)
@@ -43,7 +43,9 @@ def test_checks_come_back_and_a_retry_adds_nothing(store):
         check(store, other)
     with pytest.raises(UserError, match="another check"):
         check(store, query, choice="left")
-    store.db.execute("UPDATE checks SET retracted_at = 1 WHERE id = ?", (first,))
+    third = check(store, query, "c", "left", prefers_right=0.0)  # a changed mind
+    assert [c.id for c in store.checks()] == [second, third]
+    store.db.execute("UPDATE checks SET retracted_at = 1 WHERE id = ?", (third,))
     assert store.checks() == [b]
 
 

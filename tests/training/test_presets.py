@@ -5,6 +5,7 @@ import json
 import pytest
 from tiny import LEARNERS, OFFLINE_EXPERIMENTS, train
 
+from pbrl.cli import main
 from pbrl.config import compose_config, options
 from pbrl_envs import registry
 
@@ -25,6 +26,8 @@ AGENT = {
     "SACAgent": ["agent.hidden=[8,8]", "agent.batch_size=8", "agent.learning_starts=20"],
     "PPOAgent": ["agent.hidden=[8]", "agent.n_envs=2", "agent.n_steps=12", "agent.batch_size=12", "agent.n_epochs=3"],
 }
+# Nobody is there, so a script stands in.
+NOBODY = ["teacher.mode=mixed", "teacher.timeout_s=0.01", "viewer.start=false"]
 GIVEN = {"dmc": ["env.task=cartpole-balance"], "gym": ["env.id=pbrl_envs/PointReach-v0"]}
 
 
@@ -63,7 +66,12 @@ def test_env(name, tmp_path):
     ],
 )
 def test_method_teacher_and_queries(choice, tmp_path):
-    takes_three_updates(tmp_path / "run", "env=point_reach", choice)
+    more = NOBODY if choice == "teacher=human" else []
+    if choice == "teacher=replay":
+        takes_three_updates(tmp_path / "source", "env=point_reach")
+        assert main(["labels", "export", str(tmp_path / "source"), f"out={tmp_path / 'labels'}"]) == 0
+        more = [f"teacher.labels={tmp_path / 'labels'}"]
+    takes_three_updates(tmp_path / "run", "env=point_reach", choice, *more)
 
 
 @pytest.mark.parametrize("name", [name for name in options("agent") if name != "none"])
@@ -74,4 +82,4 @@ def test_agent(name, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in options("experiment") if name not in OFFLINE_EXPERIMENTS])
 def test_experiment(name, tmp_path):
-    takes_three_updates(tmp_path / "run", f"experiment={name}")
+    takes_three_updates(tmp_path / "run", f"experiment={name}", *(NOBODY if name == "demo_human" else []))

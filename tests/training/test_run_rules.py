@@ -40,7 +40,7 @@ def test_the_critic_starts_afresh_once_at_the_first_session_with_answers(tmp_pat
 
     def skips_the_first_session(left, right):
         answers = answer(left, right)
-        return answers._replace(answered=answers.answered & (run.parts.feedback.sessions > 0))
+        return answers._replace(answered=answers.answered & (run.parts.feedback.sessions > 1))
 
     run.parts.feedback.teacher.answer = skips_the_first_session
     run.parts.agent.reset_critic = lambda: (resets.append(run.parts.agent.env_steps), reset())
