@@ -102,8 +102,3 @@ def _rotation(axis: np.ndarray, degrees: float) -> np.ndarray:
     mujoco.mju_axisAngle2Quat(quaternion, np.ascontiguousarray(axis), np.deg2rad(degrees))
     mujoco.mju_quat2Mat(matrix, quaternion)
     return matrix.reshape(3, 3)
-
-
-def cameras(env: gym.Env) -> list[str]:
-    """What an environment that was made to draw can be seen through."""
-    return Views(env, shadows=False).names

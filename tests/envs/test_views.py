@@ -7,7 +7,7 @@ from pbrl.errors import UserError
 from pbrl_envs.suites.dmc import make_dmc
 from pbrl_envs.suites.gym import make_gym
 from pbrl_envs.suites.metaworld import make_metaworld
-from pbrl_envs.views import Views, cameras
+from pbrl_envs.views import Views
 
 pytestmark = pytest.mark.usefixtures("gl_backend")
 SIZE = {"render_mode": "rgb_array", "width": 64, "height": 48}
@@ -74,13 +74,13 @@ def test_made_up_cameras_follow_a_runner(name):
 
 @pytest.mark.usefixtures("dmc")
 def test_cameras_of_the_model_come_before_made_up_ones():
-    assert cameras(make_dmc("walker-walk", **SIZE)) == ["default", "back"]
-    assert cameras(make_dmc("walker-walk", camera="back", **SIZE)) == ["default", "side"]
+    assert Views(make_dmc("walker-walk", **SIZE), shadows=False).names == ["default", "back"]
+    assert Views(make_dmc("walker-walk", camera="back", **SIZE), shadows=False).names == ["default", "side"]
 
 
 @pytest.mark.usefixtures("metaworld")
 def test_cameras_of_metaworld_each_once():
-    names = cameras(make_metaworld("drawer-open-v3", True, **SIZE))
+    names = Views(make_metaworld("drawer-open-v3", True, **SIZE), shadows=False).names
     assert names == ["default", "topview", "corner", "corner3", "behindGripper", "gripperPOV"]  # corner4 is the default
 
 
