@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
-import mujoco
 import numpy as np
-from gymnasium import spaces
+
+from pbrl_envs.mujoco_task import Measured, MujocoTask
 
 FRAME_SKIP = 2  # physics steps of 0.02 s per action
 GOAL_RADIUS = 0.1
@@ -55,58 +54,34 @@ XML = f"""
 """
 
 
-class PointReach(gym.Env):
+class PointReach(MujocoTask):
     """Observation: position, velocity, goal (2 numbers each). Action: force along x and y, in [-1, 1].
 
     Reward per step is 1 - tanh(2 * distance to the goal), in (0, 1]. `info["success"]` says whether the point is within
-    GOAL_RADIUS now. Nothing ends the episode early; Gymnasium's registration truncates it after 100 steps.
+    GOAL_RADIUS now; the factors are `distance` to the goal in m and `effort`, the mean squared action. Nothing ends the
+    episode early; Gymnasium's registration truncates it after 100 steps.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 25}  # noqa: RUF012  Gymnasium's own convention
     expert_own = (0, 1, 2, 3)  # position and velocity, see experts.py
 
-    def __init__(self, render_mode: str | None = None, width: int = 256, height: int = 256) -> None:
-        self.model = mujoco.MjModel.from_xml_string(XML)
-        self.model.vis.global_.offwidth, self.model.vis.global_.offheight = width, height
-        self.data = mujoco.MjData(self.model)
-        self.observation_space = spaces.Box(-np.inf, np.inf, (6,), np.float32)
-        self.action_space = spaces.Box(-1, 1, (2,), np.float32)
-        self.render_mode = render_mode
-        self.mujoco_renderer: Any = _renderer(self.model, self.data, width, height) if render_mode else None
+    def __init__(self, **rendering: Any) -> None:
+        super().__init__(XML, obs_size=6, action_size=2, frame_skip=FRAME_SKIP, **rendering)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        super().reset(seed=seed)
-        mujoco.mj_resetData(self.model, self.data)
+    def place(self) -> None:
         self.data.qpos[:] = self.np_random.uniform(-START_RANGE, START_RANGE, 2)
         self.data.mocap_pos[0, :2] = self.np_random.uniform(-START_RANGE, START_RANGE, 2)
-        mujoco.mj_forward(self.model, self.data)
-        return self._obs(), self._info(self._distance())
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        self.data.ctrl[:] = action  # MuJoCo clips it to the motors' range
-        mujoco.mj_step(self.model, self.data, FRAME_SKIP)
-        distance = self._distance()
-        return self._obs(), 1 - float(np.tanh(2 * distance)), False, False, self._info(distance)
+    def observe(self) -> np.ndarray:
+        return np.concatenate([self.data.qpos, self.data.qvel, self.data.mocap_pos[0, :2]], dtype=np.float32)
+
+    def measure(self) -> Measured:
+        x, y = self.data.mocap_pos[0, :2] - self.data.qpos
+        distance, effort = float(np.hypot(x, y)), float(np.square(self.data.ctrl).mean())
+        factors = {"distance": distance, "effort": effort}
+        return Measured(1 - float(np.tanh(2 * distance)), distance <= GOAL_RADIUS, factors)
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
         return scripted_policy(obs)
-
-    def render(self) -> Any:
-        return self.mujoco_renderer.render(self.render_mode) if self.render_mode else None
-
-    def close(self) -> None:
-        if self.mujoco_renderer is not None:
-            self.mujoco_renderer.close()
-
-    def _obs(self) -> np.ndarray:
-        return np.concatenate([self.data.qpos, self.data.qvel, self.data.mocap_pos[0, :2]], dtype=np.float32)
-
-    def _distance(self) -> float:
-        x, y = self.data.mocap_pos[0, :2] - self.data.qpos
-        return float(np.hypot(x, y))
-
-    def _info(self, distance: float) -> dict[str, Any]:
-        return {"success": distance <= GOAL_RADIUS, "distance": distance}
 
 
 def scripted_policy(obs: np.ndarray, skill: float = 1.0, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -120,9 +95,3 @@ def scripted_policy(obs: np.ndarray, skill: float = 1.0, rng: np.random.Generato
             return rng.uniform(-1, 1, 2).astype(np.float32)
     position, velocity, goal = obs[:2], obs[2:4], obs[4:6]
     return np.clip(4 * (goal - position) - velocity, -1, 1).astype(np.float32)
-
-
-def _renderer(model: mujoco.MjModel, data: mujoco.MjData, width: int, height: int) -> Any:
-    from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
-
-    return MujocoRenderer(model, data, width=width, height=height, camera_name="top")

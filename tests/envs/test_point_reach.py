@@ -5,7 +5,7 @@ from gymnasium.utils.env_checker import check_env
 
 import pbrl_envs  # noqa: F401
 from pbrl_envs.measure import _speed
-from pbrl_envs.point_reach import GOAL_RADIUS, PointReach, scripted_policy
+from pbrl_envs.point_reach import PointReach, scripted_policy
 from pbrl_envs.suites.gym import make_gym
 
 ID = "pbrl_envs/PointReach-v0"
@@ -42,7 +42,7 @@ def test_reward_is_one_at_the_goal_and_follows_its_formula():
     env.data.qpos[0] -= 0.5
     _, reward, _, _, info = env.step(np.zeros(2, np.float32))
     assert reward == pytest.approx(1 - np.tanh(2 * 0.5), abs=1e-6)
-    assert info["distance"] > GOAL_RADIUS
+    assert info["factors"] == pytest.approx({"distance": 0.5, "effort": 0}, abs=1e-6)
     assert not info["success"]
 
 
