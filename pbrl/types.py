@@ -31,6 +31,7 @@ class Segments:
     terminated: Tensor  # (N, T)        1 where the MDP ended; a time limit stays 0
     true_reward: Tensor  # (N, T)        teachers and evaluation only
     ids: Tensor  # (N,)          where it came from in the EpisodeStore
+    factors: Tensor | None = None  # (N, T, F) what the task measures, 0 on padding; teachers only
 
     def __post_init__(self) -> None:
         if self.actions.ndim != 3:
@@ -44,6 +45,8 @@ class Segments:
                 raise ValueError(f"Segments.{name} has shape {shape}, expected ({n}, {t})")
         if tuple(self.ids.shape) != (n,):
             raise ValueError(f"Segments.ids has shape {tuple(self.ids.shape)}, expected ({n},)")
+        if self.factors is not None and (self.factors.ndim != 3 or self.factors.shape[:2] != (n, t)):
+            raise ValueError(f"Segments.factors has shape {tuple(self.factors.shape)}, expected ({n}, {t}, F)")
 
     def __len__(self) -> int:
         return self.actions.shape[0]
@@ -68,11 +71,15 @@ class Segments:
             terminated=self.terminated[rows, steps],
             true_reward=self.true_reward[rows, steps],
             ids=self.ids,
+            factors=self.factors[rows, steps] if self.factors is not None else None,
         )
 
     @staticmethod
     def cat(parts: Sequence[Segments]) -> Segments:
-        return Segments(*(torch.cat([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(Segments)))
+        """One after another; factors only where all parts have them."""
+        columns = {f.name: [getattr(p, f.name) for p in parts] for f in dataclasses.fields(Segments)}
+        whole: dict[str, Any] = {k: torch.cat(c) for k, c in columns.items() if not any(v is None for v in c)}
+        return Segments(**whole)
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,8 @@ class Teacher(Protocol):
 
     def answer(self, left: Segments, right: Segments) -> Answers: ...
 
+    def metrics(self) -> dict[str, float]: ...  # feedback/* figures of its own, always the same names; NaN: not yet
+
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -171,4 +180,5 @@ class QuerySampler(Protocol):
 
 
 def _map(segments: Segments, fn: Callable[[Tensor], Tensor]) -> Segments:
-    return Segments(*(fn(getattr(segments, f.name)) for f in dataclasses.fields(segments)))
+    mapped: dict[str, Any] = {name: fn(x) for name, x in vars(segments).items() if x is not None}
+    return Segments(**mapped)

@@ -9,7 +9,7 @@ def make_segments(n=2, steps=4, first=0):
     obs = torch.arange(n * (steps + 1) * 3).reshape(n, steps + 1, 3).float() + 1000 * first
     actions = torch.arange(n * steps * 2).reshape(n, steps, 2).float()
     flags = torch.arange(n * steps).reshape(n, steps).float()
-    return Segments(obs, actions, flags + 0.25, flags + 0.5, flags, torch.arange(n) + first)
+    return Segments(obs, actions, flags + 0.25, flags + 0.5, flags, torch.arange(n) + first, actions + 0.75)
 
 
 def make_comparisons(n=3, prefers_right=0.5):
@@ -37,7 +37,7 @@ def test_crop_takes_the_same_steps_of_every_field_and_one_observation_more():
     crop = whole.crop(start, 2)
     for i, s in enumerate(start.tolist()):
         assert torch.equal(crop.obs[i], whole.obs[i, s : s + 3])
-        for name in ("actions", "mask", "terminated", "true_reward"):
+        for name in ("actions", "mask", "terminated", "true_reward", "factors"):
             assert torch.equal(getattr(crop, name)[i], getattr(whole, name)[i, s : s + 2])
     assert torch.equal(crop.ids, whole.ids)
 

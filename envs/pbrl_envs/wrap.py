@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -10,6 +11,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation, RescaleAction, TransformAction, TransformObservation
 
 from pbrl.errors import UserError
+from pbrl_envs.factors import Factors
 from pbrl_envs.sim_state import SimState
 
 
@@ -20,16 +22,19 @@ def wrap(
     model_fields: tuple[str, ...] | None = (),
     attributes: tuple[str, ...] = (),
     frame_size: tuple[int, int] | None = None,
-) -> SimState:
+    factors: Mapping[str, str] | None = None,
+) -> gym.Wrapper:
     """Bring any environment to the shape that training relies on.
 
     model_fields, attributes: what the task changes outside MuJoCo's own state, see `SimState`.
     frame_size: (height, width) of rendered frames where the environment itself cannot be told.
+    factors: expressions for `info["factors"]`, see `Factors`.
     """
     env = _flat_observations(env, name)
     env = _unit_actions(env, name)
     env = Success(env)
-    return SimState(env, name, model_fields=model_fields, attributes=attributes, frame_size=frame_size)
+    env = SimState(env, name, model_fields=model_fields, attributes=attributes, frame_size=frame_size)
+    return Factors(env, factors) if factors else env
 
 
 class Success(gym.Wrapper):

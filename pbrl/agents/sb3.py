@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -127,6 +127,7 @@ class SACAgent(SB3Agent):
         make_env: makes one task; called n_envs times.
         algorithm: SB3's SAC or a subclass.
         hide_reward: the environment's reward must not reach the agent.
+        weights: None, or of the factors whose sum the agent gets as its reward.
         steps: length of the whole run; the buffer holds all of it.
         learning_starts: steps with uniformly random actions and no updates.
         gradient_steps: updates per environment step.
@@ -157,13 +158,14 @@ class SACAgent(SB3Agent):
         gradient_steps: int,
         target_update_interval: int,
         precision: str | None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         if algorithm is SAC and (gradient_steps * n_envs) % target_update_interval:
             raise UserError(
                 f"agent.target_update_interval={target_update_interval}: SB3's SAC counts anew at each step; valid are "
                 "divisors of gradient_steps * n_envs, or agent=sac"
             )
-        recorders = [EpisodeRecorder(make_env(), hide_reward) for _ in range(n_envs)]
+        recorders = [EpisodeRecorder(make_env(), hide_reward, weights) for _ in range(n_envs)]
         choice: dict[str, Any] = {} if precision is None else {"precision": precision}
         model = algorithm(
             "MlpPolicy",
@@ -226,6 +228,7 @@ class PPOAgent(SB3Agent):
 
     Args:
         clip_range: at the first step; falls linearly to 0 at step `steps` if `anneal_clip`.
+        hide_reward, weights: as for SAC.
         others: as in SB3.
     """
 
@@ -257,8 +260,9 @@ class PPOAgent(SB3Agent):
         sde_sample_freq: int,
         log_std_init: float,
         normalise_obs: bool,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
-        recorders = [EpisodeRecorder(make_env(), hide_reward) for _ in range(n_envs)]
+        recorders = [EpisodeRecorder(make_env(), hide_reward, weights) for _ in range(n_envs)]
         extractor = {"features_extractor_class": NormalisedObservations} if normalise_obs else {}
         net = list(hidden)
         model = PPO(

@@ -162,7 +162,10 @@ def describe_env(env: DictConfig) -> dict[str, Any]:
 
 
 def make_teacher(config: DictConfig, rng: torch.Generator) -> Any:
-    return build(OmegaConf.masked_copy(config, [str(k) for k in config if k != "name"]), rng=rng)
+    teacher = build(OmegaConf.masked_copy(config, [str(k) for k in config if k != "name"]), rng=rng)
+    if hasattr(teacher, "use_factors"):
+        raise UserError(f"teacher={config.name} judges factors, and a data set is judged by its scores; train with it")
+    return teacher
 
 
 def _default_labels(env: gym.Env) -> tuple[str, ...]:

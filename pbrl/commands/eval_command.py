@@ -12,6 +12,7 @@ from pbrl.commands.values import free_name, new_file, number, run_folder, whole_
 from pbrl.errors import UserError, one_line
 
 if TYPE_CHECKING:
+    from pbrl.data.episodes import Episode
     from pbrl.training.saved import SavedRun
 
 HELP = """usage: pbrl eval RUN_DIR [episodes=20] [seed=0] [checkpoint=last|STEP] [video=true] [report=true] [out=FILE]
@@ -118,6 +119,7 @@ def evaluate(saved: SavedRun, episodes: int, seed: int) -> dict[str, Any]:
         lengths=np.array([len(e) for e in done]),
         successes=np.array([e.success for e in done if e.success is not None]),
         ended_well=np.array([e.success_at_end for e in done if e.success_at_end is not None]),
+        factors=_factors(done),
     )
     r = math.nan
     if saved.reward is not None:
@@ -133,6 +135,16 @@ def evaluate(saved: SavedRun, episodes: int, seed: int) -> dict[str, Any]:
         "returns": measured.returns.tolist(),
         "lengths": measured.lengths.tolist(),
     }
+
+
+def _factors(episodes: list[Episode]) -> dict[str, float]:
+    """Mean per step of each."""
+    import numpy as np
+
+    from pbrl.training.evaluate import mean_factors
+
+    sums = [e.factors.sum(0, dtype=np.float64) for e in episodes if e.factors is not None]
+    return mean_factors(episodes[0].factor_names, np.array(sums), sum(map(len, episodes))) if sums else {}
 
 
 def describe(result: dict[str, Any]) -> str:

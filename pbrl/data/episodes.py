@@ -23,6 +23,8 @@ class Episode:
     states: np.ndarray | None = None  # (L+1, D) float64, simulator states for rendering
     success: float | None = None  # max over the episode of info["success"], where the task has it
     success_at_end: float | None = None  # that of the last step
+    factors: np.ndarray | None = None  # (L, F) float32, what info["factors"] named after each step
+    factor_names: tuple[str, ...] = ()  # F
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -89,6 +91,7 @@ class EpisodeStore:
         """The segments with these ids, by one fancy index per array."""
         rows, mask, last_real = self._locate(ids, length)
         steps = rows[:, :-1]
+        factors = self._rows.get("factors")
         ends = (np.arange(length) == last_real[:, None]) & self._terminated[self._episode_of(ids)][:, None]
         as_tensor = torch.from_numpy
         return Segments(
@@ -98,6 +101,7 @@ class EpisodeStore:
             terminated=as_tensor(ends.astype(np.float32)),
             true_reward=as_tensor(np.where(mask > 0, self._rows["true_reward"][steps], 0).astype(np.float32)),
             ids=as_tensor(np.asarray(ids, np.int64)),
+            factors=as_tensor(factors[steps] * mask[..., None]) if factors is not None else None,
         )
 
     def states(self, ids: np.ndarray, length: int) -> np.ndarray | None:
@@ -133,6 +137,8 @@ class EpisodeStore:
         arrays = {"obs": episode.obs, "actions": episode.actions, "true_reward": episode.true_reward}
         if episode.states is not None:
             arrays["states"] = episode.states
+        if episode.factors is not None:
+            arrays["factors"] = episode.factors
         if not self._rows:
             self._rows = {k: np.zeros((4 * (n + 1), *v.shape[1:]), v.dtype) for k, v in arrays.items()}
         self._evict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -52,7 +53,9 @@ class PreferenceDataset:
         if len(rows) == 0:
             return
         who = torch.as_tensor(annotator).expand(len(left))[rows]
-        part = Comparisons(left[rows], right[rows], answers.prefers_right[rows].float(), who)
+        # What was answered needs no factors any more: they are the teacher's.
+        left, right = (dataclasses.replace(side[rows], factors=None) for side in (left, right))
+        part = Comparisons(left, right, answers.prefers_right[rows].float(), who)
         self._parts.append(part)
         for pair in zip(part.left.ids.tolist(), part.right.ids.tolist(), strict=True):
             self._heldout.append(self._assign(pair))
@@ -100,7 +103,8 @@ class PreferenceDataset:
         if (data := self.all) is not None:
             state |= {"prefers_right": data.prefers_right.numpy(), "annotator": data.annotator.numpy()}
             for side in ("left", "right"):
-                state |= {f"{side}/{k}": v.numpy() for k, v in vars(getattr(data, side)).items()}
+                arrays = vars(getattr(data, side)).items()
+                state |= {f"{side}/{k}": v.numpy() for k, v in arrays if v is not None}
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -21,11 +21,12 @@ class EpisodeRecorder(gym.Wrapper):
     Args:
         env: makes the same episode from the same seed and actions.
         hide_reward: pass 0 to the agent instead of the environment's reward.
+        weights: None, or of the factors whose sum the agent gets instead.
     """
 
-    def __init__(self, env: gym.Env, hide_reward: bool) -> None:
+    def __init__(self, env: gym.Env, hide_reward: bool, weights: Mapping[str, float] | None = None) -> None:
         super().__init__(env)
-        self.hide_reward = hide_reward
+        self.hide_reward, self.weights = hide_reward, weights
         self.finished: list[Episode] = []
         self.seed, self.episode = 0, -1
         self._save_state = _state_saver(env)
@@ -33,6 +34,8 @@ class EpisodeRecorder(gym.Wrapper):
         self._actions: list[np.ndarray] = []
         self._rewards: list[float] = []
         self._states: list[np.ndarray] = []
+        self._factors: list[tuple[float, ...]] = []
+        self._factor_names: tuple[str, ...] = ()
         self._success: float | None = None
         self._success_now: float | None = None
 
@@ -55,10 +58,17 @@ class EpisodeRecorder(gym.Wrapper):
             self._success = max(self._success_now, self._success if self._success is not None else 0.0)
         if self._save_state is not None:
             self._states.append(self._save_state())
+        if "factors" in info:
+            self._factor_names = tuple(info["factors"])
+            self._factors.append(tuple(info["factors"].values()))
         if terminated or truncated:
             self.finished.append(self._episode(bool(terminated)))
         # SB3 copies infos deeply at every step: an empty one is quick.
-        return obs, 0.0 if self.hide_reward else float(reward), terminated, truncated, {}
+        if self.hide_reward:
+            reward = 0.0
+        elif self.weights is not None:
+            reward = sum(weight * info["factors"][name] for name, weight in self.weights.items())
+        return obs, float(reward), terminated, truncated, {}
 
     def take_finished(self) -> list[Episode]:
         """The episodes that ended since the last call."""
@@ -78,7 +88,7 @@ class EpisodeRecorder(gym.Wrapper):
         return obs
 
     def _start(self, obs: np.ndarray) -> None:
-        self._obs, self._actions, self._rewards = [_copy(obs)], [], []
+        self._obs, self._actions, self._rewards, self._factors = [_copy(obs)], [], [], []
         self._success, self._success_now = None, None
         self._states = [self._save_state()] if self._save_state is not None else []
 
@@ -91,6 +101,8 @@ class EpisodeRecorder(gym.Wrapper):
             states=np.array(self._states) if self._states else None,
             success=self._success,
             success_at_end=self._success_now,
+            factors=np.array(self._factors, np.float32) if self._factors else None,
+            factor_names=self._factor_names,
         )
 
 

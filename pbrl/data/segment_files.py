@@ -21,7 +21,7 @@ from pbrl.errors import UserError
 from pbrl.files import sync
 from pbrl.types import Segments
 
-SEGMENT_ARRAYS = tuple(f.name for f in dataclasses.fields(Segments))
+SEGMENT_ARRAYS = tuple(f.name for f in dataclasses.fields(Segments) if f.name != "factors")  # those are a teacher's
 SIDES = ("left", "right")
 Arrays = dict[str, np.ndarray]
 Shape = tuple[int, ...]

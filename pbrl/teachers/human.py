@@ -64,6 +64,9 @@ class HumanTeacher:
             raise ValueError(f"nobody stands in for people where teacher.mode={self.mode}")
         return self.script.answer(left, right)
 
+    def metrics(self) -> dict[str, float]:
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         return {"script": self.script.state_dict() if self.script is not None else None}
 

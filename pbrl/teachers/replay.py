@@ -51,6 +51,9 @@ class ReplayTeacher:
     def observe(self, episodes: Sequence[Episode]) -> None:
         pass
 
+    def metrics(self) -> dict[str, float]:
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         return {"next": self._next}
 

@@ -81,6 +81,9 @@ class ScriptedTeacher:
         self.sessions += 1
         return Answers(torch.where(tie, 0.5, prefers_right), answered)
 
+    def metrics(self) -> dict[str, float]:
+        return {}
+
     def threshold(self, eps: float, steps: int) -> float:
         """The return below which eps acts, or -inf where it does not act."""
         if eps == 0 or not self.rewards:

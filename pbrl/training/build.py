@@ -18,7 +18,10 @@ from pbrl.data.episodes import EpisodeStore
 from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
 from pbrl.queries.schedule import SCHEDULES, session_size
+from pbrl.teachers.factor_sum import FactorSumTeacher
+from pbrl.teachers.hierarchy import HierarchyTeacher
 from pbrl.teachers.human import HumanTeacher
+from pbrl.teachers.levels import columns_of
 from pbrl.teachers.replay import ReplayTeacher
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.feedback import FeedbackLoop
@@ -48,6 +51,7 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
     seeds = dict(zip(STREAMS, seed_streams(config.seed, len(STREAMS)), strict=True))
     make_env = partial(build, config.env.make)
     learned = config.method.model is not None
+    evaluator = Evaluator(make_env, config.evaluation.episodes, seeds["evaluation"])
     agent = build(
         config.agent,
         make_env=make_env,
@@ -55,6 +59,7 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
         steps=config.steps,
         seed=seeds["agent"],
         device=config.device,
+        weights=_factor_weights(config, evaluator.factor_names),
     )
     if type(agent).__name__ not in config.method.agents:
         valid = " or ".join(config.method.agents)
@@ -63,9 +68,9 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
     agent.set_intrinsic(explore)
     return OnlineParts(
         agent=agent,
-        evaluator=Evaluator(make_env, config.evaluation.episodes, seeds["evaluation"]),
+        evaluator=evaluator,
         episodes=EpisodeStore(config.feedback.pool_episodes),
-        feedback=_feedback(config, run, agent, seeds) if learned else None,
+        feedback=_feedback(config, run, agent, evaluator.factor_names, seeds) if learned else None,
         explore=explore,
     )
 
@@ -212,11 +217,24 @@ def _check_drawable(config: DictConfig) -> None:
         )
 
 
-def _feedback(config: DictConfig, run: RunDir, agent: SACAgent | PPOAgent, seeds: dict[str, int]) -> FeedbackLoop:
+def _factor_weights(config: DictConfig, names: tuple[str, ...]) -> dict[str, float] | None:
+    """Of the factors whose sum drives the agent, where the method has such a reward."""
+    if "reward" not in config.method:
+        return None
+    weights: dict[str, float] = build(config.method.reward)
+    columns_of(list(weights), names, "method.reward.weights")
+    return weights
+
+
+def _feedback(
+    config: DictConfig, run: RunDir, agent: SACAgent | PPOAgent, factors: tuple[str, ...], seeds: dict[str, int]
+) -> FeedbackLoop:
     rngs = {name: torch.Generator().manual_seed(seeds[name]) for name in STREAMS[2:]}
     spaces = agent.model.observation_space, agent.model.action_space
     teacher_config = OmegaConf.masked_copy(config.teacher, [k for k in config.teacher if k != "name"])
     teacher = build(teacher_config, rng=rngs["teacher"])
+    if isinstance(teacher, (HierarchyTeacher, FactorSumTeacher)):
+        teacher.use_factors(factors)
     loop: Any = FeedbackLoop
     if isinstance(teacher, HumanTeacher):
         viewer_section(config)  # what the viewer would refuse later

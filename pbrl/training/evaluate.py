@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from pbrl.data.recorder import episode_seed
 from pbrl.errors import UserError
+from pbrl_envs.factors import factor_names
 
 SIDE_BY_SIDE = 25  # episodes in one forward pass; each needs an environment of its own
 LONGEST_EPISODE = 100_000  # steps; beyond it the environment is taken to have no end
@@ -22,6 +23,7 @@ class Evaluation:
     lengths: np.ndarray  # (n,) steps
     successes: np.ndarray  # (n,) max of info["success"] over the episode; empty where the task has none
     ended_well: np.ndarray  # (n,) info["success"] of the last step; empty likewise
+    factors: dict[str, float]  # mean per step of each of info["factors"]
 
     def row(self) -> dict[str, float | None]:
         """The columns of evaluations.csv."""
@@ -31,6 +33,7 @@ class Evaluation:
             "success_rate": float(self.successes.mean()) if len(self.successes) else None,
             "success_at_end": float(self.ended_well.mean()) if len(self.ended_well) else None,
             "episode_length": float(self.lengths.mean()),
+            **{factor_column(name): value for name, value in self.factors.items()},
         }
 
 
@@ -40,21 +43,29 @@ class Evaluator:
     def __init__(self, make_env: Callable[[], gym.Env], episodes: int, seed: int) -> None:
         self.envs = [make_env() for _ in range(min(episodes, SIDE_BY_SIDE))]
         self.episodes, self.seed = episodes, seed
+        self.factor_names = factor_names(self.envs[0])
 
     def __call__(self, act: Callable[[np.ndarray], np.ndarray]) -> Evaluation:
         """act: observations (M, O) -> actions (M, A)."""
         blocks = [range(i, min(i + len(self.envs), self.episodes)) for i in range(0, self.episodes, len(self.envs))]
         parts = [self._block(act, numbers) for numbers in blocks]
-        returns, lengths, success, last = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return Evaluation(returns, lengths, success[~np.isnan(success)], last[~np.isnan(last)])
+        returns, lengths, success, last, factors = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return Evaluation(
+            returns,
+            lengths,
+            success[~np.isnan(success)],
+            last[~np.isnan(last)],
+            mean_factors(self.factor_names, factors, lengths.sum()),
+        )
 
     def _block(self, act: Callable[[np.ndarray], np.ndarray], numbers: range) -> tuple[np.ndarray, ...]:
-        """Return, length, success ever and success at the end of these episodes."""
+        """Return, length, success ever, success at the end and sums of factors of these episodes."""
         n = len(numbers)
         seeds = [episode_seed(self.seed, number) for number in numbers]
         obs = np.stack([env.reset(seed=seed)[0] for env, seed in zip(self.envs, seeds, strict=False)])
         returns, lengths = np.zeros(n), np.zeros(n, int)
         success, last = np.full(n, np.nan), np.full(n, np.nan)
+        factors = np.zeros((n, len(self.factor_names)))
         running = np.arange(n)
         while len(running):
             if lengths[running[0]] == LONGEST_EPISODE:
@@ -71,13 +82,30 @@ class Evaluator:
                 if "success" in info:
                     last[i] = float(info["success"])
                     success[i] = np.fmax(success[i], last[i])
+                if self.factor_names:
+                    factors[i] += list(info["factors"].values())
                 ended.append(terminated or truncated)
             running = running[~np.array(ended)]
-        return returns, lengths, success, last
+        return returns, lengths, success, last, factors
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What `Evaluation.row` has beyond the columns that every task has."""
+        return tuple(factor_column(name) for name in self.factor_names)
 
     def close(self) -> None:
         for env in self.envs:
             env.close()
+
+
+def mean_factors(names: Sequence[str], sums: np.ndarray, steps: int) -> dict[str, float]:
+    """Mean per step of each factor from its sums (n, F) over episodes."""
+    return dict(zip(names, (sums.sum(0) / steps).tolist(), strict=True))
+
+
+def factor_column(name: str) -> str:
+    """Of evaluations.csv."""
+    return f"factor_{name}"
 
 
 def best_window(evaluations: list[dict[str, Any]], window: int) -> dict[str, float | None]:

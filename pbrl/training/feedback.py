@@ -134,7 +134,7 @@ class FeedbackLoop:
             "feedback/decisive": c.decisive,
             "feedback/equal": c.equal,
             "feedback/skipped": c.skipped,
-        }
+        } | self.teacher.metrics()
 
     @torch.no_grad()
     def quality(self, episodes: EpisodeStore) -> dict[str, float]:

@@ -52,7 +52,7 @@ EVALUATIONS = (
     *("env_steps", "labels", "return_mean", "return_std", "success_rate", "episode_length", "wall_s"),
     "success_at_end",
 )
-EVAL_TAGS = {
+EVAL_TAGS = {  # and factor_NAME as eval/factor_NAME
     "return_mean": "eval/mean_reward",
     "episode_length": "eval/mean_ep_length",
     "success_rate": "eval/success_rate",
@@ -87,7 +87,8 @@ class RunLog:
 
     def write_evaluation(self, row: dict[str, Any], step: int) -> None:
         self.evaluations.append(row)
-        for column, tag in EVAL_TAGS.items():
+        tags = EVAL_TAGS | {column: f"eval/{column}" for column in row if column.startswith("factor_")}
+        for column, tag in tags.items():
             if row[column] is not None:
                 self.board.add_scalar(tag, row[column], step)
         self.board.flush()

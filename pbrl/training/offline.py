@@ -110,7 +110,9 @@ class OfflineRun:
         return self._log
 
     def open_log(self, lengths: dict[str, int] | None = None, purge_step: int | None = None) -> None:
-        self._log = RunLog(self.run.path, lengths, purge_step, PROGRESS, (*EVALUATIONS, "updates"))
+        self._log = RunLog(
+            self.run.path, lengths, purge_step, PROGRESS, (*EVALUATIONS, "updates", *self.evaluator.columns)
+        )
 
     def interrupt(self) -> None:
         """Stop after this update, with a checkpoint."""

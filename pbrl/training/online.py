@@ -20,7 +20,7 @@ from pbrl.training.build import OnlineParts, build_online, check, questions_in_t
 from pbrl.training.checkpoint import Checkpoints, restore_last
 from pbrl.training.feedback import FeedbackLoop
 from pbrl.training.interrupt import StopOnInterrupt
-from pbrl.training.log import RunLog
+from pbrl.training.log import EVALUATIONS, PROGRESS, RunLog
 from pbrl.training.progress import Progress
 from pbrl.training.run_dir import RunDir, write_json
 
@@ -98,7 +98,9 @@ class OnlineRun:
         return self._log
 
     def open_log(self, lengths: dict[str, int] | None = None, purge_step: int | None = None) -> None:
-        self._log = RunLog(self.run.path, lengths, purge_step)
+        own = self.parts.feedback.teacher.metrics() if self.parts.feedback is not None else ()
+        progress, evaluations = (*PROGRESS, *own), (*EVALUATIONS, *self.parts.evaluator.columns)
+        self._log = RunLog(self.run.path, lengths, purge_step, progress, evaluations)
 
     @property
     def labels(self) -> int:

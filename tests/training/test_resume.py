@@ -67,6 +67,13 @@ def test_ppo_goes_on_as_if_never_killed(step, run, finished, tmp_path):
     assert_same(finished(method="prefppo"), tmp_path / "run")
 
 
+def test_a_teacher_that_judges_factors_goes_on_as_if_never_killed(run, finished, tmp_path):
+    kill_and_resume(run, tmp_path / "run", TINY["heron"], Kill(STEP, 250))
+    assert_same(finished(method="heron"), tmp_path / "run")
+    header = (tmp_path / "run" / "progress.csv").read_text().splitlines()[0]
+    assert header.endswith("feedback/level_1_distance,feedback/level_2_effort,feedback/undecided")
+
+
 def test_many_kills_are_as_good_as_none(run, tmp_path):
     # Episodes that end by themselves in several environments, and lives hardly longer than it takes to save.
     changes = ["env=inverted_pendulum", "agent.n_envs=3", "checkpoint.every=60", "teacher=equal", "steps=240"]

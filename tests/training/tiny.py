@@ -29,6 +29,7 @@ PPO = ["agent.hidden=[16]", "agent.n_envs=2", "agent.n_steps=20", "agent.batch_s
 TINY = {
     "pebble": ["method=pebble", *COMMON, *REWARD, *SAC, "method.critic_updates=3"],
     "prefppo": ["method=prefppo", *COMMON, *REWARD, *PPO],
+    "heron": ["method=heron", *COMMON, *REWARD[:2], *SAC, "teacher.window=2"],
     "true_reward": ["method=true_reward", *COMMON, *SAC],
 }
 

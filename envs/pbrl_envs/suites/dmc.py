@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +13,6 @@ import numpy as np
 from gymnasium import spaces
 
 from pbrl_envs.registry import require, unknown
-from pbrl_envs.sim_state import SimState
 from pbrl_envs.wrap import wrap
 
 CAMERAS = {"quadruped": ("x", 75)}  # name, field of view in degrees; its first camera is too far away to judge a gait
@@ -37,8 +37,12 @@ def make_dmc(
     height: int | None = None,
     camera: str | int | None = None,
     max_episode_steps: int | None = None,
-) -> SimState:
-    """camera is a name or number in the MuJoCo model (default: the first, which mostly follows the robot)."""
+    factors: Mapping[str, str] | None = None,
+) -> gym.Wrapper:
+    """camera is a name or number in the MuJoCo model (default: the first, which mostly follows the robot).
+
+    factors: what to add to `info["factors"]`, see `Factors`.
+    """
     require("dmc", task)
     domain = task.rpartition("-")[0]
     view, degrees = CAMERAS.get(domain, (0, None)) if camera is None else (camera, None)
@@ -46,7 +50,9 @@ def make_dmc(
     if degrees is not None:
         env.model.camera(view).fovy = degrees
     # The terrain of quadruped-escape is 40 000 numbers, new in every episode: too much to keep with every step.
-    return wrap(env, task, model_fields=None if task == "quadruped-escape" else RANDOMISED.get(domain, ()))
+    return wrap(
+        env, task, model_fields=None if task == "quadruped-escape" else RANDOMISED.get(domain, ()), factors=factors
+    )
 
 
 def tasks() -> list[str]:

@@ -12,7 +12,6 @@ import gymnasium as gym
 import pbrl_envs  # noqa: F401  registers our own tasks
 from pbrl.errors import UserError
 from pbrl_envs.registry import unknown
-from pbrl_envs.sim_state import SimState
 from pbrl_envs.wrap import wrap
 
 FRAME_SIZE = (256, 256)  # height, width where none is given
@@ -30,8 +29,12 @@ def make_gym(
     height: int | None = None,
     camera: str | int | None = None,
     max_episode_steps: int | None = None,
-) -> SimState:
-    """kwargs go to the environment itself; camera is a name or number in the MuJoCo model (default: its `track`)."""
+    factors: Mapping[str, str] | None = None,
+) -> gym.Wrapper:
+    """kwargs go to the environment itself; camera is a name or number in the MuJoCo model (default: its `track`).
+
+    factors: what to add to `info["factors"]`, see `Factors`.
+    """
     spec = _find_spec(id)
     options = dict(kwargs or {})
     size = (height or FRAME_SIZE[0], width or FRAME_SIZE[1])
@@ -45,7 +48,7 @@ def make_gym(
     if sizable and camera is None:
         _follow_robot(env)
     attributes = CLASSIC_CONTROL.get(spec.name, ())
-    return wrap(env, id, attributes=attributes, frame_size=None if sizable else size)
+    return wrap(env, id, attributes=attributes, frame_size=None if sizable else size, factors=factors)
 
 
 def tasks() -> list[str]:

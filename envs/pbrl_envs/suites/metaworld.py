@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -9,7 +10,6 @@ import mujoco
 import numpy as np
 
 from pbrl_envs.registry import require, unknown
-from pbrl_envs.sim_state import SimState
 from pbrl_envs.wrap import wrap
 
 MODEL_FIELDS = ("body_pos", "site_pos")  # where tasks place their objects and goals
@@ -36,8 +36,12 @@ def make_metaworld(
     height: int | None = None,
     camera: str | int | None = None,
     max_episode_steps: int | None = None,
-) -> SimState:
-    """goal_observable=False sets the goal in the observation to 0. camera is a name or number in the MuJoCo model."""
+    factors: Mapping[str, str] | None = None,
+) -> gym.Wrapper:
+    """goal_observable=False sets the goal in the observation to 0. camera is a name or number in the MuJoCo model.
+
+    factors: what to add to `info["factors"]`, see `Factors`.
+    """
     require("metaworld", task)
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
@@ -50,7 +54,7 @@ def make_metaworld(
     _show_goal(env, goal_observable)
     _correct_cameras(env.model)
     attributes = ATTRIBUTES + TASK_ATTRIBUTES.get(task, ())
-    return wrap(SeededReset(env), task, model_fields=MODEL_FIELDS, attributes=attributes)
+    return wrap(SeededReset(env), task, model_fields=MODEL_FIELDS, attributes=attributes, factors=factors)
 
 
 def tasks() -> list[str]:

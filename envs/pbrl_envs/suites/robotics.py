@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import gymnasium as gym
 import numpy as np
 
 from pbrl.errors import UserError
 from pbrl_envs.registry import require, unknown
-from pbrl_envs.sim_state import SimState
 from pbrl_envs.wrap import wrap
 
 MODEL_FIELDS = ("body_pos", "body_quat", "site_pos")  # Adroit and mazes place objects there; Fetch draws its goal there
@@ -21,8 +22,12 @@ def make_robotics(
     height: int | None = None,
     camera: str | int | None = None,
     max_episode_steps: int | None = None,
-) -> SimState:
-    """camera is a name or number in the MuJoCo model (default: the suite's own view)."""
+    factors: Mapping[str, str] | None = None,
+) -> gym.Wrapper:
+    """camera is a name or number in the MuJoCo model (default: the suite's own view).
+
+    factors: what to add to `info["factors"]`, see `Factors`.
+    """
     require("robotics", id)
     known = tasks()
     if id not in known:
@@ -33,7 +38,7 @@ def make_robotics(
         _aim(env, camera)
     attributes = ("goal",) if isinstance(getattr(env.unwrapped, "goal", None), np.ndarray) else ()
     fields = () if id.startswith("Fetch") else MODEL_FIELDS
-    return wrap(env, id, model_fields=fields, attributes=attributes)
+    return wrap(env, id, model_fields=fields, attributes=attributes, factors=factors)
 
 
 def tasks() -> list[str]:

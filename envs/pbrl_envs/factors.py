@@ -1,0 +1,150 @@
+"""Named measurements of each step, `info["factors"]`: by the task itself, by expressions, or by your own functions."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from pbrl.errors import UserError
+
+Measure = Callable[[Mapping[str, Any]], Any]
+
+NAMES = ("obs", "action", "next_obs", "info")  # observation before the step, and what the step gave
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(np, name) for name in ("abs", "sign", "sqrt", "exp", "log", "sin", "cos", "arctan2", "tanh")},
+    **{name: getattr(np, name) for name in ("sum", "mean", "min", "max", "minimum", "maximum", "square", "clip")},
+    "norm": np.linalg.norm,
+}
+OPERATORS: dict[type, Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+}
+PARTS = (ast.Constant, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Subscript, ast.Slice, ast.Call)
+VALID = f"numbers, {', '.join(NAMES)}, + - * / **, comparisons, [ ], and {', '.join(sorted(FUNCTIONS))}"
+
+
+class Factors(gym.Wrapper):
+    """Adds to the factors of a task those of expressions or functions.
+
+    The first step after `load_state` has none of these, since what was observed before it is not known.
+
+    Args:
+        env: the task; its observations are the ones that training sees, its actions are in [-1, 1].
+        factors: name of each new factor, and how to get it: an expression over obs, action, next_obs and info, such as
+            `info['x_velocity']` or `-sum(square(action))`, or `module:function` with a function of these four.
+    """
+
+    def __init__(self, env: gym.Env, factors: Mapping[str, str]) -> None:
+        super().__init__(env)
+        self.measures = {name: _measure(name, how) for name, how in factors.items()}
+        self._obs: np.ndarray | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._obs = np.array(obs)
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        if self._obs is not None:
+            seen = {"obs": self._obs, "action": np.asarray(action), "next_obs": np.asarray(obs), "info": info}
+            own = {name: _number(name, measure, seen) for name, measure in self.measures.items()}
+            info["factors"] = {**info.get("factors", {}), **own}
+        self._obs = np.array(obs)
+        return obs, float(reward), terminated, truncated, info
+
+    def load_state(self, state: np.ndarray) -> None:
+        self.get_wrapper_attr("env").load_state(state)
+        self._obs = None
+
+
+def factor_names(env: gym.Env) -> tuple[str, ...]:
+    """The factors that an environment reports, found by a reset and a step."""
+    env.reset(seed=0)
+    shape: Any = env.action_space.shape
+    info = env.step(np.zeros(shape, np.float32))[-1]
+    return tuple(info.get("factors", {}))
+
+
+def _measure(name: str, how: str) -> Measure:
+    if ":" in how and "[" not in how:
+        return _function(name, how)
+    try:
+        tree = ast.parse(how, mode="eval").body
+    except SyntaxError as error:
+        raise UserError(f"factors.{name}={how!r} cannot be read: {error.msg}; valid are {VALID}") from None
+    _check(name, tree)
+    return lambda seen: _value(tree, seen)
+
+
+def _function(name: str, path: str) -> Measure:
+    module, _, function = path.partition(":")
+    try:
+        found = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"factors.{name}={path}: {error}; expected module:function, both importable") from None
+    return lambda seen: found(*(seen[key] for key in NAMES))
+
+
+def _check(name: str, tree: ast.expr) -> None:
+    """Nothing but arithmetic: a config must not be able to run code."""
+    for node in ast.walk(tree):
+        known = isinstance(node, PARTS) or type(node) in OPERATORS
+        if isinstance(node, ast.Name):
+            known = node.id in NAMES or node.id in FUNCTIONS
+        elif isinstance(node, ast.Call):
+            known = isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS and not node.keywords
+        elif isinstance(node, ast.Compare):
+            known = len(node.ops) == 1 and type(node.ops[0]) in OPERATORS
+        if not known:
+            what = ast.unparse(node) or type(node).__name__
+            raise UserError(f"factors.{name}: {what!r} is not known; valid are {VALID}")
+
+
+def _value(node: ast.expr | None, seen: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.Name():
+            return seen[node.id] if node.id in NAMES else FUNCTIONS[node.id]
+        case ast.BinOp():
+            return OPERATORS[type(node.op)](_value(node.left, seen), _value(node.right, seen))
+        case ast.UnaryOp():
+            return OPERATORS[type(node.op)](_value(node.operand, seen))
+        case ast.Compare():
+            return OPERATORS[type(node.ops[0])](_value(node.left, seen), _value(node.comparators[0], seen))
+        case ast.Subscript():
+            return _value(node.value, seen)[_value(node.slice, seen)]
+        case ast.Slice():
+            return slice(*(_value(part, seen) for part in (node.lower, node.upper, node.step)))
+        case ast.Call():
+            return FUNCTIONS[node.func.id](*(_value(argument, seen) for argument in node.args))  # type: ignore[attr-defined]
+    return None  # the open end of a slice
+
+
+def _number(name: str, measure: Measure, seen: Mapping[str, Any]) -> float:
+    try:
+        value = float(measure(seen))
+    except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
+        known = f"info has {', '.join(seen['info'])}; obs {seen['next_obs'].shape}, action {seen['action'].shape}"
+        raise UserError(f"factors.{name} gives no number: {type(error).__name__} {error}; {known}") from None
+    if math.isnan(value):
+        raise UserError(f"factors.{name} is not a number (NaN) after a step")
+    return value

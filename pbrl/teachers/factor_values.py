@@ -1,0 +1,29 @@
+"""One number per segment from a factor's steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+OVER = ("mean", "max", "last")
+
+
+def segment_values(factor: Tensor, mask: Tensor, over: str) -> Tensor:
+    """(N, T) -> (N,) float64 over the real steps; float64, so that a scale changes no comparison.
+
+    mean: the sum over T, so that the steps after an end count as 0, as rewards do there. max, last: of real steps.
+    """
+    factor = factor.double()
+    if over == "mean":
+        return (factor * mask).mean(1)
+    if over == "max":
+        return factor.masked_fill(mask == 0, -torch.inf).amax(1)
+    return factor.gather(1, (mask.sum(1).long() - 1)[:, None]).squeeze(1)
+
+
+def windows_of(factor: np.ndarray, steps: int) -> Tensor:
+    """(L,) of an episode -> (n, steps), whole windows one after another; a shorter episode is padded with 0."""
+    if len(factor) < steps:
+        return torch.from_numpy(np.pad(factor, (0, steps - len(factor)))[None])
+    return torch.from_numpy(factor[: len(factor) // steps * steps].reshape(-1, steps))

@@ -1,0 +1,63 @@
+"""Factors in order of importance: the levels that HERON's teacher and what it is compared with read alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pbrl.errors import UserError
+from pbrl.teachers.factor_values import OVER
+
+BETTER = {"higher": 1.0, "lower": -1.0}
+UNITS = ("std", "absolute")
+
+
+class Level(NamedTuple):
+    factor: str
+    better: str  # higher or lower
+    margin: float  # a smaller difference decides nothing; .inf skips the level
+    unit: str = "std"  # of the margin: times the factor's standard deviation over segments, or the factor's own
+    over: str = "mean"  # how steps make the value of a segment: mean, max or last
+
+    @property
+    def sign(self) -> float:
+        return BETTER[self.better]
+
+
+def read_levels(given: Sequence[Mapping[str, Any]] | None, where: str) -> list[Level]:
+    """Checks what a config gives at `where`, such as teacher.levels; most important first."""
+    if not given:
+        example = "'[{factor: NAME, better: higher, margin: 0.5}, ...]'"
+        raise UserError(f"{where}: this env has no levels of its own; give them, most important first, as {example}")
+    return [_level(f"{where}[{i}]", level) for i, level in enumerate(given)]
+
+
+def columns_of(factors: Sequence[str], names: Sequence[str], where: str) -> list[int]:
+    """Where these factors stand among those of the environment."""
+    for factor in factors:
+        if factor not in names:
+            there = ", ".join(names) or "none; see env.make.factors"
+            raise UserError(f"{where}: factor {factor} is not there; this env has {there}")
+    return [list(names).index(factor) for factor in factors]
+
+
+def sum_weights(
+    levels: Sequence[Mapping[str, Any]] | None, weights: Mapping[str, float] | None, beta: float, where: str
+) -> dict[str, float]:
+    """Weight of each factor in a sum: as given, else +-beta^l at level l = 0, 1, ..., with the sign of `better`."""
+    if weights:
+        return {name: float(weight) for name, weight in weights.items()}
+    return {level.factor: level.sign * beta**i for i, level in enumerate(read_levels(levels, f"{where}.levels"))}
+
+
+def _level(where: str, given: Mapping[str, Any]) -> Level:
+    keys = Level._fields
+    if not isinstance(given, Mapping) or not set(keys[:3]) <= set(given) or set(given) - set(keys):
+        raise UserError(f"{where}={given}: expected {', '.join(keys[:3])}, and if need be {' and '.join(keys[3:])}")
+    level = Level(**given)
+    for key, valid in (("better", tuple(BETTER)), ("unit", UNITS), ("over", OVER)):
+        if (value := getattr(level, key)) not in valid:
+            raise UserError(f"{where}.{key}={value}: valid are {', '.join(valid)}")
+    if isinstance(level.margin, bool) or not isinstance(level.margin, (int, float)) or not level.margin >= 0:
+        raise UserError(f"{where}.margin={level.margin}: expected a number of at least 0, or .inf to skip the level")
+    return level
