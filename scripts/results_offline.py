@@ -32,7 +32,15 @@ SEEDS = (0, 1, 2)
 BUDGETS = (50, 500)
 HORIZON = "+env.make.max_episode_steps=250"
 # Six in ten skilled episodes go for another goal: with the usual two in ten, cloning alone solves these tasks.
-COLLECT = ["episodes=400", "segments=1500", "segment_length=32", "comparisons=500", "heldout=300", "other_goal=0.6"]
+COLLECT = [
+    "episodes=400",
+    "segments=1500",
+    "segment_length=32",
+    "comparisons=500",
+    "heldout=300",
+    "other_goal=0.6",
+    "seed=0",
+]
 SIZE = ["steps=5000", "evaluation.every=5000", "evaluation.episodes=50", "report=false"]
 UNLABELLED = {
     "bc": ["method=bc"],
@@ -73,7 +81,7 @@ def collect(out: Path) -> int:
     """Makes the data sets that are missing."""
     missing = [task for task in TASKS if not (out / "data" / task).exists()]
     return max(
-        (pbrl(["collect", f"env={t}", HORIZON, *COLLECT, "seed=0", f"out={out / 'data' / t}"]) for t in missing), default=0
+        (pbrl(["collect", f"env={t}", HORIZON, *COLLECT, f"out={out / 'data' / t}"]) for t in missing), default=0
     )
 
 

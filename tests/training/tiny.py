@@ -30,7 +30,7 @@ TINY = {
     "pebble": ["method=pebble", *COMMON, *REWARD, *SAC, "method.critic_updates=3"],
     "prefppo": ["method=prefppo", *COMMON, *REWARD, *PPO],
     "heron": ["method=heron", *COMMON, *REWARD[:2], *SAC, "teacher.window=2"],
-    "true_reward": ["method=true_reward", *COMMON, *SAC],
+    **{name: [f"method={name}", *COMMON, *SAC] for name in ("true_reward", "factor_sum", "factor_geometric")},
 }
 
 
