@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -114,7 +115,7 @@ def assemble(
     values = {name: score(cut) for name, score in {"return": partial_return, **scores}.items()}
     comparisons = _compare(cut, plan, {name: values[name] for name in labels}, teacher, seeds, say)
     if not states:
-        episodes = [Episode(e.obs, e.actions, e.true_reward, e.terminated, None, e.success) for e in episodes]
+        episodes = [dataclasses.replace(e, states=None) for e in episodes]
     asked = OmegaConf.to_container(teacher, resolve=True) if labels else None
     return write_dataset(
         out,

@@ -44,7 +44,7 @@ EPISODES = {  # dtype kinds and dimensions; obs may be images
     "success": ("f", 1),
     "source": ("i", 1),
 }
-PER_STEP = ("obs", "actions", "true_reward", "states")
+PER_STEP = ("obs", "actions", "true_reward", "states", "factors")
 COMPARISONS = {"left": ("i", 1), "right": ("i", 1), "prefers_right": ("f", 1), "answered": ("b", 1)}
 KIND_NAMES = {"f": "float", "i": "int", "u": "unsigned int", "b": "bool"}
 
@@ -93,7 +93,10 @@ def check_episodes(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
     if "states" in arrays and (arrays["states"].ndim != 2 or arrays["states"].dtype != np.float64):
         found = f"{arrays['states'].dtype}{arrays['states'].shape}"
         raise UserError(f"{where}: states is {found}, expected float64 of (rows, D)")
-    for name in ("obs", "true_reward"):
+    names = meta.get("factor_names", [])
+    if "factors" in arrays and (arrays["factors"].ndim != 2 or arrays["factors"].shape[1] != len(names)):
+        raise UserError(f"{where}: factors has shape {arrays['factors'].shape}, expected (rows, {len(names)}): {names}")
+    for name in ("obs", "true_reward", *(["factors"] if "factors" in arrays else [])):
         refuse(~np.isfinite(arrays[name]), arrays[name], name, "finite numbers", where)
     actions, success, source = arrays["actions"], arrays["success"], arrays["source"]
     refuse(~(np.abs(actions) <= 1), actions, "actions", "-1 to 1", where)

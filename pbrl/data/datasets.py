@@ -140,6 +140,8 @@ def write_dataset(
     labels: dict[str, Arrays] = {label: asdict(rows) for label, rows in comparisons.items()}
     whole = {"format": FORMAT, "version": VERSION, "created_by": f"pbrl {pbrl.__version__}", **meta}
     whole |= {"segment_length": segment_length, "last_obs": True, "labels": list(labels)}
+    if "factors" in flat:
+        whole["factor_names"] = list(episodes[0].factor_names)
     whole |= {"counts": count_rows(flat, cut, labels), "sha256": {}}
     _assemble(out, whole, flat, cut, labels)
     files = {EPISODES_FILE: flat, SEGMENTS_FILE: cut} | {comparisons_file(k): v for k, v in labels.items()}
@@ -164,7 +166,7 @@ def _assemble(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, label
     return Dataset(
         path=path,
         meta=meta,
-        episodes=_episodes(flat),
+        episodes=_episodes(flat, tuple(meta.get("factor_names", ()))),
         source=flat["source"],
         segments=store.gather(cut["ids"], meta["segment_length"]),
         episode_of=episode_of,
@@ -203,6 +205,9 @@ def _flat(episodes: Sequence[Episode]) -> Arrays:
     states = [e.states for e in episodes if e.states is not None]
     if len(states) == len(episodes):
         arrays["states"] = np.concatenate(states)
+    factors = [e.factors for e in episodes if e.factors is not None]
+    if len(factors) == len(episodes) and len({e.factor_names for e in episodes}) == 1:
+        arrays["factors"] = np.concatenate([_one_more(f) for f in factors])
     return arrays
 
 
@@ -222,7 +227,7 @@ def _store(flat: Arrays) -> EpisodeStore:
     return store
 
 
-def _episodes(flat: Arrays) -> list[Episode]:
+def _episodes(flat: Arrays, factor_names: tuple[str, ...]) -> list[Episode]:
     episodes = []
     for k, (a, n) in enumerate(zip(_first(flat["length"]).tolist(), flat["length"].tolist(), strict=True)):
         success = float(flat["success"][k])
@@ -234,6 +239,8 @@ def _episodes(flat: Arrays) -> list[Episode]:
                 terminated=bool(flat["terminated"][k]),
                 states=flat["states"][a : a + n + 1] if "states" in flat else None,
                 success=None if np.isnan(success) else success,
+                factors=flat["factors"][a : a + n] if "factors" in flat else None,
+                factor_names=factor_names,
             )
         )
     return episodes

@@ -29,7 +29,8 @@ def make_episodes(images=False):
         reward = rng.standard_normal(n).astype(np.float32)
         states = rng.standard_normal((n + 1, 5))
         success = None if k == 0 else float(k % 2)
-        episodes.append(Episode(obs, actions, reward, terminated=k == 2, states=states, success=success))
+        measured = {"factors": rng.standard_normal((n, 2)).astype(np.float32), "factor_names": ("near", "cheap")}
+        episodes.append(Episode(obs, actions, reward, k == 2, states, success, **measured))
     return episodes
 
 
@@ -73,7 +74,8 @@ def folder(tmp_path):
 def test_what_is_written_is_read(folder):
     data, given = load_dataset(folder), content()
     for one, two in zip(data.episodes, given["episodes"], strict=True):
-        for name in ("obs", "actions", "true_reward", "states"):
+        assert one.factor_names == two.factor_names
+        for name in ("obs", "actions", "true_reward", "states", "factors"):
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
             assert getattr(one, name).dtype == getattr(two, name).dtype
         assert (one.terminated, one.success) == (two.terminated, two.success)
