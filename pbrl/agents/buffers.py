@@ -11,6 +11,7 @@ from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
+from pbrl.errors import UserError
 from pbrl.types import RewardFn
 
 NOT_LAST = -1
@@ -25,9 +26,13 @@ class LearnedRewardBuffer(ReplayBuffer):
     Each observation is stored once: what follows row i is row i+1, but for the last step of an episode, whose next
     observation lies in `last_obs[last_index[i]]`, and for the newest row, whose next one is `newest`. The rewards of
     new steps are computed in one block, as soon as one of them is sampled.
+
+    With `episode_reward`, which gives the rewards (L,) of the episode that just ended in an environment, steps are
+    sampled only after their episode has ended. It cannot be changed later: what was rewarded stays so.
     """
 
     reward_fn: RewardFn | None = None
+    episode_reward: Callable[[int], np.ndarray] | None = None
     reward_at_sampling: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -41,6 +46,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         self.free: list[int] = []  # rows of last_obs that hold nothing
         self.newest = np.zeros((self.n_envs, *self.obs_shape), np.float32)
         self.pending = 0  # newest rows whose reward is not computed yet
+        self.running = np.zeros(self.n_envs, np.int64)  # steps of the unfinished episode in each environment
 
     def __len__(self) -> int:
         return self.buffer_size if self.full else self.pos
@@ -66,8 +72,14 @@ class LearnedRewardBuffer(ReplayBuffer):
             self.terminated[row, i] = done[i] and not info.get("TimeLimit.truncated", False)
         if self.reward_fn is not None:
             self.pending = min(self.pending + 1, self.buffer_size)
+        self._end_episodes(row, done)
         self.pos = (row + 1) % self.buffer_size
         self.full = self.full or self.pos == 0
+
+    @property
+    def settled(self) -> int:
+        """How many rows, from the first on, may be sampled."""
+        return len(self) - (int(self.running.max()) if self.episode_reward is not None else 0)
 
     def relabel(self) -> None:
         """Gives every stored transition the reward of `reward_fn`."""
@@ -85,7 +97,11 @@ class LearnedRewardBuffer(ReplayBuffer):
 
     def sample_arrays(self, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """obs (B, O), actions (B, A), next_obs (B, O), dones (B, 1) without time limits, rewards (B, 1)."""
-        return self.transitions(np.random.randint(0, len(self), size=batch_size))  # noqa: NPY002  as SB3: global
+        return self.transitions(self._draw(batch_size))
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        """As SB3's."""
+        return self._get_samples(self._draw(batch_size), env)
 
     def transitions(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What `sample_arrays` gives, of these rows; which environment's is drawn."""
@@ -106,7 +122,8 @@ class LearnedRewardBuffer(ReplayBuffer):
     def state_dict(self) -> dict[str, Any]:
         rows = {k: getattr(self, k)[: len(self)].copy() for k in self.ARRAYS}
         last = {"last_obs": self.last_obs.copy(), "free": np.array(self.free, np.int64), "newest": self.newest.copy()}
-        return rows | last | {"pending": self.pending, "pos": self.pos, "full": self.full}
+        counters = {"pending": self.pending, "pos": self.pos, "full": self.full, "running": self.running.copy()}
+        return rows | last | counters
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.last_index[:] = NOT_LAST  # also in rows that the state does not have
@@ -115,9 +132,25 @@ class LearnedRewardBuffer(ReplayBuffer):
         self.last_obs, self.newest = state["last_obs"].copy(), state["newest"].copy()
         self.free = state["free"].tolist()
         self.pending, self.pos, self.full = int(state["pending"]), int(state["pos"]), bool(state["full"])
+        self.running[:] = state["running"]
 
     def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> ReplayBufferSamples:
         return ReplayBufferSamples(*map(self.to_torch, self.transitions(batch_inds)))
+
+    def _draw(self, batch_size: int) -> np.ndarray:
+        if self.settled == 0:
+            raise UserError(
+                "no episode has ended before learning starts; set agent.learning_starts to its steps or more"
+            )
+        return np.random.randint(0, self.settled, size=batch_size)  # noqa: NPY002  as SB3: global
+
+    def _end_episodes(self, row: int, done: np.ndarray) -> None:
+        self.running += 1
+        for env in np.flatnonzero(done):
+            if self.episode_reward is not None:
+                rows = (row - np.arange(self.running[env])[::-1]) % self.buffer_size
+                self.rewards[rows, env] = self.episode_reward(int(env))
+            self.running[env] = 0
 
     def _label(self, rows: slice | np.ndarray) -> None:
         assert self.reward_fn is not None

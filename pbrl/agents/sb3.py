@@ -55,6 +55,10 @@ class SB3Agent:
         """From now on, and for everything stored, the reward is `reward_fn`'s."""
         self.buffer.reward_fn = reward_fn
 
+    def set_episode_reward(self, reward: Callable[[Episode], np.ndarray]) -> None:
+        """From the start of a run on, rewards (L,) come from whole episodes, when they end."""
+        self.buffer.episode_reward = lambda env: reward(self.recorders[env].finished[-1])
+
     def resume_reward(self, reward_fn: RewardFn) -> None:
         """As `set_reward`, for a buffer that came from a checkpoint with its rewards."""
         self.buffer.reward_fn = reward_fn

@@ -6,6 +6,7 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.agents.exploration import StateEntropy
+from pbrl.errors import UserError
 
 OBS, ACT = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32), gym.spaces.Box(-1, 1, (2,), np.float32)
 
@@ -196,3 +197,27 @@ def test_a_restored_buffer_draws_the_same(make_sac, reward):
     for a, b in zip(*draws, strict=True):
         assert torch.equal(torch.as_tensor(a), torch.as_tensor(b))
     assert (old.buffer.pos, old.buffer.full) == (new.buffer.pos, new.buffer.full) == (20, True)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["FastSAC", "SB3"])
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_steps_of_an_episode_are_drawn_once_it_has_ended_with_the_rewards_of_the_whole(make_sac, plain, n_envs):
+    agent = make_sac(plain, ends=True, limit=9, n_envs=n_envs, learning_starts=60)
+    agent.set_episode_reward(lambda episode: np.arange(len(episode)) + 100 * episode.obs[0, 0])
+    finished = agent.learn(200)
+    buffer = agent.buffer
+    unfinished = [len(r.state_dict()["actions"]) for r in agent.recorders]
+    assert buffer.settled == len(buffer) - max(unfinished)
+    rewards = [np.arange(len(e)) + 100 * e.obs[0, 0] for e in finished]
+    expected = np.sort(np.concatenate([*rewards, np.zeros(sum(unfinished))]))
+    np.testing.assert_allclose(np.sort(buffer.rewards[: len(buffer)].ravel()), expected, rtol=1e-5)
+    known = {tuple(o): w for e, r in zip(finished, rewards, strict=True) for o, w in zip(e.obs, r, strict=False)}
+    obs, _, _, _, drawn = map(np.asarray, buffer.sample_arrays(500))
+    np.testing.assert_allclose(drawn[:, 0], [known[tuple(o)] for o in obs], rtol=1e-5)
+
+
+def test_rewards_of_whole_episodes_need_one_before_learning_starts(make_sac):
+    agent = make_sac(limit=30, learning_starts=10)
+    agent.set_episode_reward(lambda episode: np.zeros(len(episode)))
+    with pytest.raises(UserError, match=r"no episode has ended .* agent\.learning_starts"):
+        agent.learn(40)
