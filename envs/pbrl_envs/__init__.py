@@ -4,6 +4,7 @@ import gymnasium
 
 for _name, _entry, _steps in (
     ("PointReach", "point_reach:PointReach", 100),
+    ("PointMaze", "point_maze:PointMaze", 150),
     ("SweepAvoiding", "sweeping.avoiding:SweepAvoiding", 150),
     ("SweepGrouping", "sweeping.grouping:SweepGrouping", 200),
 ):

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from pbrl_envs.mujoco_task import Measured
-from pbrl_envs.sweeping.pushing import push, rest
+from pbrl_envs.sweeping.pushing import UP, push, rest
 from pbrl_envs.sweeping.world import BLOCK_RADIUS, BLUE, GOAL_Y, TOUCH, SweepTask, goal_distance, seen_blocks
 
 ZONE_Y, ZONE_HALF = 0.2, (0.26, 0.12)  # middle and half sizes of the forbidden zone, in m
 ZONE_RANGE = 0.2  # its x is uniform in [-0.2, 0.2]
-MARGIN = 0.06  # m by which the scripted policy passes wide of it
-INTRUSION_WEIGHT = 2.0  # a crossing of 10 steps then costs more than the steps that the way around takes
+MARGIN = 0.08  # m by which the scripted policy passes wide of it
+INTRUSION_WEIGHT = 3.0  # a crossing, about 12 steps, then costs more than the time of the way around
 
 ZONE = f"""<body name="zone" mocap="true" pos="0 {ZONE_Y} .001">
       <geom class="picture" type="box" size="{ZONE_HALF[0]} {ZONE_HALF[1]} .001" rgba=".93 .36 .33 1"/>
@@ -23,7 +23,7 @@ ZONE = f"""<body name="zone" mocap="true" pos="0 {ZONE_Y} .001">
 class SweepAvoiding(SweepTask):
     """One block, below the forbidden zone at the start, and a goal zone behind it.
 
-    Reward per step: 0.2 (1 - tanh(2 reach)) + 0.8 (1 - tanh(way)) - 2 min(intrusion / BLOCK_RADIUS, 1), in (-2, 1];
+    Reward per step: 0.2 (1 - tanh(2 reach)) + 0.8 (1 - tanh(way)) - 3 min(intrusion / BLOCK_RADIUS, 1), in (-3, 1];
     `way` is the length of the shortest way from the block to the goal zone around the forbidden one. Factors, in m:
     `distance` of the block to the goal zone, `intrusion` by how much its edge reaches into the forbidden zone, `reach`
     from the agent to the block; and `effort`, the mean squared action. Success: the block is in the goal zone now and
@@ -58,18 +58,17 @@ class SweepAvoiding(SweepTask):
 
     def preferred_action(self, obs: np.ndarray) -> np.ndarray:
         block, zone = seen_blocks(obs, 1)[0], float(obs[-1])
-        side = np.copysign(1, block[0] - zone)
-        corner = np.array([zone + side * (_half_x() + MARGIN), ZONE_Y - _half_y() - MARGIN / 2])
-        target = corner
-        if abs(block[0] - zone) > _half_x() + MARGIN / 3 or block[1] > ZONE_Y + _half_y():
-            outside = max(abs(block[0] - zone), abs(corner[0] - zone))
-            target = np.array([zone + side * outside, max(block[1], corner[1]) + 0.3])
-        elif block[1] > corner[1]:  # beside the zone, and too near
-            target = np.array([corner[0], block[1]])
+        off, corner_y = block[0] - zone, ZONE_Y - _half_y() - MARGIN / 2
+        if abs(off) > _half_x() + MARGIN / 3 or block[1] > ZONE_Y + _half_y():
+            outside = max(abs(off), _half_x() + MARGIN)
+            return self._push_until_in(obs, np.array([zone + np.copysign(outside, off), max(block[1], corner_y) + 0.3]))
+        # To the side that is near, but rather away from the agent: it would change its mind at the zone's middle.
+        side = np.copysign(_half_x() + MARGIN, off - 0.5 * (obs[0] - block[0]))
+        target = np.array([zone + side, max(block[1], corner_y)])
         return self._push_until_in(obs, target)
 
     def naive_action(self, obs: np.ndarray) -> np.ndarray:
-        return self._push_until_in(obs, seen_blocks(obs, 1)[0] + (0, 1))
+        return self._push_until_in(obs, seen_blocks(obs, 1)[0] + UP)
 
     def _push_until_in(self, obs: np.ndarray, target: np.ndarray) -> np.ndarray:
         block = seen_blocks(obs, 1)[0]

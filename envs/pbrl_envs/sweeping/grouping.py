@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pbrl_envs.mujoco_task import Measured
-from pbrl_envs.sweeping.pushing import push, rest
+from pbrl_envs.sweeping.pushing import UP, push, rest
 from pbrl_envs.sweeping.world import BLOCK_RADIUS, BLUE, GOAL_Y, ORANGE, TOUCH, SweepTask, goal_distance, seen_blocks
 
 APART = 0.45  # m between the middles of the pair along x, at least, at the start
@@ -42,7 +42,7 @@ class SweepGrouping(SweepTask):
     def measure(self) -> Measured:
         pair = self.block_positions()[:2]
         short_of, apart = goal_distance(pair), gap(pair)
-        self.went_alone = self.went_alone or (short_of.min() == 0 and apart > TOGETHER)
+        self.went_alone = self.went_alone or bool(short_of.min() == 0 and apart > TOGETHER)
         distance, reach = float(short_of.mean()), self.reach(pair)
         near, together, progress = 1 - np.tanh(2 * reach), 1 - np.tanh(2 * apart), 1 - np.tanh(distance)
         reward = 0.2 * near + 0.4 * together + 0.4 * together * progress
@@ -56,11 +56,11 @@ class SweepGrouping(SweepTask):
         pusher, pair = self.pusher(obs), np.stack([one, two])
         if gap(pair) <= JOINED:
             middle = pair.mean(0)
-            return push(pusher, middle, middle + (0, 1), TOUCH, half_width=BLOCK_RADIUS)
+            return push(pusher, middle, middle + UP, TOUCH, half_width=BLOCK_RADIUS)
         if abs(one[0] - other[0]) > abs(two[0] - other[0]):  # the pair meets where the orange block is not in its way
             one, two = two, one
         side = np.copysign(1, one[0] - two[0])
-        return push(pusher, one, two + (side * 2 * BLOCK_RADIUS, 0), TOUCH)
+        return push(pusher, one, two + side * np.array([2 * BLOCK_RADIUS, 0]), TOUCH)
 
     def naive_action(self, obs: np.ndarray) -> np.ndarray:
         pusher, pair = self.pusher(obs), seen_blocks(obs, 2)
@@ -68,10 +68,9 @@ class SweepGrouping(SweepTask):
         if not len(left):
             return rest()
         nearest = left[np.argmin(np.hypot(*(left - pusher.position).T))]
-        return push(pusher, nearest, nearest + (0, 1), TOUCH)
+        return push(pusher, nearest, nearest + UP, TOUCH)
 
 
 def gap(pair: np.ndarray) -> float:
     """Distance in m between the edges of two blocks (2, 2)."""
     return max(float(np.hypot(*(pair[0] - pair[1]))) - 2 * BLOCK_RADIUS, 0.0)
-

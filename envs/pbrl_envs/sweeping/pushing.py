@@ -8,6 +8,7 @@ import numpy as np
 
 CLEARANCE = 0.06  # m between the agent and what it circles
 CONE = 0.35  # rad off the line of pushing within which it presses on
+UP = np.array([0.0, 1.0])  # towards the goal zone
 
 
 class Pusher(NamedTuple):

@@ -42,7 +42,7 @@ EMBODIMENTS: dict[str, tuple[Bar, ...]] = {
     ),
 }
 
-BLUE, ORANGE = ".16 .38 .86 1", ".95 .68 .12 1"
+BLUE, ORANGE, GREEN = ".16 .38 .86 1", ".95 .68 .12 1", ".5 .8 .5 1"
 
 
 class SweepTask(MujocoTask):
@@ -53,8 +53,8 @@ class SweepTask(MujocoTask):
     All embodiments see and do the same numbers, so that data and policies carry over from one to another.
 
     Args:
-        embodiment: shape of the agent: a bar that is short (0.3 m), medium (0.45 m) or long (0.65 m), or a gripper, a bar
-            of 0.5 m with a prong at each end.
+        embodiment: shape of the agent: a bar that is short (0.3 m), medium (0.45 m) or long (0.65 m), or a gripper,
+            which is a bar of 0.5 m with a prong at each end.
         expert: what `expert_action` shows: the way that people prefer, or the naive one that also ends in the goal.
         colours: rgba of each block.
         zone: XML of a forbidden zone, if the task has one.
@@ -151,7 +151,7 @@ def _world(bars: tuple[Bar, ...], colours: Sequence[str], zone: str) -> str:
     <geom friction=".5"/>
     <motor ctrlrange="-1 1" ctrllimited="true"/>
     <default class="picture"><geom contype="0" conaffinity="0"/></default>
-    <default class="wall"><geom type="plane" size="1 1 .1" group="3"/></default>
+    <default class="wall"><geom type="plane" size="1 1 .1" group="3" condim="1" priority="1"/></default>
     <default class="kerb"><geom type="box" contype="0" conaffinity="0" rgba=".35 .38 .43 1"/></default>
     <default class="agent"><joint type="slide" damping="2"/></default>
     <default class="block"><joint type="slide" damping=".5"/></default>
@@ -159,7 +159,7 @@ def _world(bars: tuple[Bar, ...], colours: Sequence[str], zone: str) -> str:
   <worldbody>
     <camera name="top" pos="0 0 2.75" fovy="45"/>
     <geom class="picture" type="plane" size="1.1 1.1 .1" rgba=".88 .89 .91 1"/>
-    <geom class="picture" type="box" pos="0 {(1 + GOAL_Y) / 2} .001" size="1 {(1 - GOAL_Y) / 2} .001" rgba=".5 .8 .5 1"/>
+    <geom class="picture" type="box" pos="0 {(1 + GOAL_Y) / 2} .001" size="1 {(1 - GOAL_Y) / 2} .001" rgba="{GREEN}"/>
     {zone}
     <geom class="wall" pos="1 0 0" zaxis="-1 0 0"/>
     <geom class="wall" pos="-1 0 0" zaxis="1 0 0"/>
