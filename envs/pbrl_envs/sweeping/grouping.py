@@ -13,6 +13,7 @@ from pbrl_envs.sweeping.world import BLOCK_RADIUS, BLUE, GOAL_Y, ORANGE, TOUCH, 
 APART = 0.45  # m between the middles of the pair along x, at least, at the start
 TOGETHER = 0.1  # m between the edges of the pair up to which it counts as together
 JOINED = 0.04  # and up to which the scripted policy leaves it as it is
+WELL_IN = 0.01  # m beyond the edge of the goal zone, where the scripted policies leave a block
 PAIR_AREA = (-0.5, -0.35), (0.5, 0.0)  # corners of where the pair starts
 OTHER_AREA = (-0.6, 0.2), (0.6, 0.45)  # and the orange block, between the pair and the goal
 
@@ -51,7 +52,7 @@ class SweepGrouping(SweepTask):
 
     def preferred_action(self, obs: np.ndarray) -> np.ndarray:
         one, two, other = seen_blocks(obs, 3)
-        if min(one[1], two[1]) > GOAL_Y + 0.03:
+        if min(one[1], two[1]) > GOAL_Y + WELL_IN:
             return rest()
         pusher, pair = self.pusher(obs), np.stack([one, two])
         if gap(pair) <= JOINED:
@@ -64,7 +65,7 @@ class SweepGrouping(SweepTask):
 
     def naive_action(self, obs: np.ndarray) -> np.ndarray:
         pusher, pair = self.pusher(obs), seen_blocks(obs, 2)
-        left = pair[pair[:, 1] < GOAL_Y + 0.03]
+        left = pair[pair[:, 1] < GOAL_Y + WELL_IN]
         if not len(left):
             return rest()
         nearest = left[np.argmin(np.hypot(*(left - pusher.position).T))]
