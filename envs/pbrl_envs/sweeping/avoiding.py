@@ -32,9 +32,9 @@ class SweepAvoiding(SweepTask):
 
     sim_state_attributes = ("entered",)
 
-    def __init__(self, *, embodiment: str = "medium", expert: str = "preferred", **rendering: Any) -> None:
+    def __init__(self, *, embodiment: str = "medium", **rendering: Any) -> None:
         self.entered = False  # whether the block touched the forbidden zone in this episode
-        super().__init__(embodiment=embodiment, expert=expert, colours=(BLUE,), zone=ZONE, extra=1, **rendering)
+        super().__init__(embodiment=embodiment, colours=(BLUE,), zone=ZONE, extra=1, **rendering)
 
     def place(self) -> None:
         zone = self.np_random.uniform(-ZONE_RANGE, ZONE_RANGE)
@@ -56,7 +56,7 @@ class SweepAvoiding(SweepTask):
         factors = {"distance": distance, "intrusion": depth, "reach": reach, "effort": self.effort()}
         return Measured(float(reward), distance == 0 and not self.entered, factors)
 
-    def preferred_action(self, obs: np.ndarray) -> np.ndarray:
+    def expert_action(self, obs: np.ndarray) -> np.ndarray:
         block, zone = seen_blocks(obs, 1)[0], float(obs[-1])
         off, corner_y = block[0] - zone, ZONE_Y - _half_y() - MARGIN / 2
         if abs(off) > _half_x() + MARGIN / 3 or block[1] > ZONE_Y + _half_y():

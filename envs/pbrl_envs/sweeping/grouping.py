@@ -29,9 +29,9 @@ class SweepGrouping(SweepTask):
 
     sim_state_attributes = ("went_alone",)
 
-    def __init__(self, *, embodiment: str = "medium", expert: str = "preferred", **rendering: Any) -> None:
+    def __init__(self, *, embodiment: str = "medium", **rendering: Any) -> None:
         self.went_alone = False  # whether a block of the pair was in the goal zone without the other
-        super().__init__(embodiment=embodiment, expert=expert, colours=(BLUE, BLUE, ORANGE), **rendering)
+        super().__init__(embodiment=embodiment, colours=(BLUE, BLUE, ORANGE), **rendering)
 
     def place(self) -> None:
         pair = self.np_random.uniform(*PAIR_AREA, (2, 2))
@@ -50,7 +50,7 @@ class SweepGrouping(SweepTask):
         factors = {"distance": distance, "gap": apart, "reach": reach, "effort": self.effort()}
         return Measured(float(reward), distance == 0 and not self.went_alone, factors)
 
-    def preferred_action(self, obs: np.ndarray) -> np.ndarray:
+    def expert_action(self, obs: np.ndarray) -> np.ndarray:
         one, two, other = seen_blocks(obs, 3)
         if min(one[1], two[1]) > GOAL_Y + WELL_IN:
             return rest()

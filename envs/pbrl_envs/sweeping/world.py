@@ -19,8 +19,6 @@ GOAL_Y = 0.7  # the goal zone is the strip above; the walls are at +-1
 AGENT_SIZE = 7  # numbers of the observation about the agent
 BLOCK_SIZE = 6  # and about each block
 
-EXPERTS = ("preferred", "naive")
-
 
 class Bar(NamedTuple):
     """A box of the agent's body: its middle and half sizes in m, in the body's axes; the front is +y."""
@@ -55,7 +53,6 @@ class SweepTask(MujocoTask):
     Args:
         embodiment: shape of the agent: a bar that is short (0.3 m), medium (0.45 m) or long (0.65 m), or a gripper,
             which is a bar of 0.5 m with a prong at each end.
-        expert: what `expert_action` shows: the way that people prefer, or the naive one that also ends in the goal.
         colours: rgba of each block.
         zone: XML of a forbidden zone, if the task has one.
         extra: numbers that the task adds to the observation.
@@ -65,11 +62,11 @@ class SweepTask(MujocoTask):
     expert_own = tuple(range(AGENT_SIZE))
 
     def __init__(
-        self, *, embodiment: str, expert: str, colours: Sequence[str], zone: str = "", extra: int = 0, **rendering: Any
+        self, *, embodiment: str, colours: Sequence[str], zone: str = "", extra: int = 0, **rendering: Any
     ) -> None:
-        _valid("embodiment", embodiment, EMBODIMENTS)
-        _valid("expert", expert, EXPERTS)
-        self.embodiment, self.expert, self.blocks = embodiment, expert, len(colours)
+        if embodiment not in EMBODIMENTS:
+            raise UserError(f"embodiment={embodiment}: valid are {', '.join(EMBODIMENTS)}")
+        self.embodiment, self.blocks = embodiment, len(colours)
         obs_size = AGENT_SIZE + BLOCK_SIZE * self.blocks + extra
         super().__init__(_world(EMBODIMENTS[embodiment], colours, zone), obs_size, 3, FRAME_SKIP, **rendering)
 
@@ -108,13 +105,11 @@ class SweepTask(MujocoTask):
         return Pusher(obs[:2].astype(float), yaw, float(obs[6]), two_sided=self.embodiment != "gripper")
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
-        """(O,) -> (3,) float32, without memory; see `expert`."""
-        return self.preferred_action(obs) if self.expert == "preferred" else self.naive_action(obs)
-
-    def preferred_action(self, obs: np.ndarray) -> np.ndarray:
+        """(O,) -> (3,) float32: the way that people prefer; without memory."""
         raise NotImplementedError
 
     def naive_action(self, obs: np.ndarray) -> np.ndarray:
+        """(O,) -> (3,) float32: the plain way, which ends in the goal zone as well; without memory."""
         raise NotImplementedError
 
 
@@ -126,11 +121,6 @@ def seen_blocks(obs: np.ndarray, blocks: int) -> np.ndarray:
 def goal_distance(blocks: np.ndarray) -> np.ndarray:
     """(n,) m that blocks (n, 2) are short of the goal zone; 0 inside."""
     return np.maximum(GOAL_Y - blocks[:, 1], 0)
-
-
-def _valid(option: str, value: str, valid: Sequence[str] | dict[str, Any]) -> None:
-    if value not in valid:
-        raise UserError(f"{option}={value}: valid are {', '.join(valid)}")
 
 
 def _world(bars: tuple[Bar, ...], colours: Sequence[str], zone: str) -> str:
