@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -18,25 +19,27 @@ _STEPS = {
 }  # fmt: skip
 
 
-class Way(NamedTuple):
-    """All shortest paths to one point."""
+class Ways(NamedTuple):
+    """All shortest paths to each of some goals."""
 
     paths: MazePaths
-    lengths: np.ndarray  # (P,) m from each grid point; inside a wall, from the nearest free one and the way there
-    following: np.ndarray  # (P,) grid point after this one on the path
+    lengths: np.ndarray  # (G, P) m from each grid point; inside a wall, from the nearest free one and the way there
+    following: np.ndarray  # (G, P) grid point after this one on the path; negative at its end
 
-    def distance(self, position: np.ndarray) -> float:
-        """Length in m of the shortest path from (2,); never less than the straight line."""
+    def distances(self, position: np.ndarray) -> np.ndarray:
+        """(G,) lengths in m of the shortest paths from (2,); never less than the straight lines."""
         corners, apart = self.paths.around(position)
-        return float((self.lengths[corners] + apart).min())
+        lengths: np.ndarray = (self.lengths[:, corners] + apart).min(1)
+        return lengths
 
-    def ahead(self, position: np.ndarray, length: float) -> np.ndarray:
-        """The point (2,) that lies `length` m further on the path from (2,), or the end of the path."""
+    def ahead(self, position: np.ndarray, goal: int, length: float) -> np.ndarray:
+        """The point (2,) that lies `length` m further on the path from (2,) to this goal, or the end of the path."""
         corners, apart = self.paths.around(position)
-        point = self.paths.nearest[corners[np.argmin(self.lengths[corners] + apart)]]
-        end = max(self.lengths[point] - length, 0.0)
-        while self.lengths[point] > end and self.following[point] >= 0:
-            point = self.following[point]
+        lengths, following = self.lengths[goal], self.following[goal]
+        point = self.paths.nearest[corners[np.argmin(lengths[corners] + apart)]]
+        end = lengths[point] - length
+        while lengths[point] > end and following[point] >= 0:
+            point = following[point]
         return self.paths.points[point]
 
 
@@ -52,32 +55,32 @@ class MazePaths:
     def __init__(self, walls: np.ndarray, cell: float, radius: float) -> None:
         self.step = cell / PER_CELL
         self.shape = walls.shape[0] * PER_CELL + 1, walls.shape[1] * PER_CELL + 1
-        self.size = np.array(self.shape[::-1]) - 1
+        self.corners = np.array([0, 1, self.shape[1], self.shape[1] + 1])
         columns, rows = np.meshgrid(np.arange(self.shape[1]), np.arange(self.shape[0]))
-        self.points = np.stack([columns - self.size[0] / 2, self.size[1] / 2 - rows], -1).reshape(-1, 2) * self.step
+        middle = (np.array(self.shape[::-1]) - 1) / 2
+        self.points = self.step * np.stack([columns - middle[0], middle[1] - rows], -1).reshape(-1, 2)
         self.free = _clearance(walls, cell, self.points) >= radius - 1e-9
         free = self.free.reshape(self.shape)
         self.nearest = _nearest_free(free)
         self.graph = self._connect(free)
 
-    def to(self, goal: np.ndarray) -> Way:
-        """The ways to the grid point nearest to `goal` (2,), which must be free."""
-        end = int(np.argmin(np.hypot(*(self.points - goal).T)))
-        if not self.free[end]:
-            raise ValueError(f"goal {goal} lies in a wall or within the disc's radius of one")
-        lengths, before = csgraph.dijkstra(self.graph, directed=False, indices=end, return_predecessors=True)
+    def to(self, goals: np.ndarray) -> Ways:
+        """The ways to the grid points nearest to `goals` (G, 2), which must be free."""
+        ends = [int(np.argmin(np.hypot(*(self.points - goal).T))) for goal in goals]
+        if not self.free[ends].all():
+            raise ValueError(f"of the goals {np.asarray(goals).tolist()} some lie in or too near a wall")
+        lengths, before = csgraph.dijkstra(self.graph, directed=False, indices=ends, return_predecessors=True)
         gap = np.hypot(*(self.points - self.points[self.nearest]).T)
-        return Way(self, lengths[self.nearest] + gap, before)
+        return Ways(self, lengths[:, self.nearest] + gap, before)
 
     def around(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The four grid points (4,) around a position (2,), and how far it is from each, in m."""
-        column, row = (int(n) for n in np.clip(self._place(position), 0, self.size - 1))
-        corners = row * self.shape[1] + column + np.array([0, 1, self.shape[1], self.shape[1] + 1])
+        x, y = position.tolist()
+        width, height = self.shape[1] - 1, self.shape[0] - 1
+        column = min(max(math.floor(x / self.step + width / 2), 0), width - 1)
+        row = min(max(math.floor(height / 2 - y / self.step), 0), height - 1)
+        corners = self.corners + (row * (width + 1) + column)
         return corners, np.hypot(*(self.points[corners] - position).T)
-
-    def _place(self, position: np.ndarray) -> np.ndarray:
-        x, y = position / self.step
-        return np.floor([x + self.size[0] / 2, self.size[1] / 2 - y])
 
     def _connect(self, free: np.ndarray) -> sparse.csr_matrix:
         starts, ends, lengths = [], [], []

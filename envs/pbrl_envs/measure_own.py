@@ -46,7 +46,7 @@ def maze_table() -> Iterator[str]:
                 yield f"| {layout} | {goal} | {name} | {_spread(returns)} | {_success(infos)} |"
 
 
-def cost_table(rounds: int = 5, steps: int = 2000, frames: int = 100) -> Iterator[str]:
+def cost_table(rounds: int = 5, steps: int = 2000, frames: int = 40) -> Iterator[str]:
     """Time of a step and of a picture as multiples of PointReach's, medians over rounds in which all take turns."""
     yield f"| task | step | {' | '.join(f'picture {size}' for size in SIZES)} |"
     yield f"| --- | --- | {' | '.join('---' for _ in SIZES)} |"

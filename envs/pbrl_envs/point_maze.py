@@ -81,8 +81,9 @@ class PointMaze(MujocoTask):
             raise UserError(f"goal={goal}: valid are {', '.join(self.goals)}")
         self.goal, self.show_goal = goal, show_goal
         self.starts = np.array([cell_centre(row, column) for row, column, kind in _cells(self.grid) if kind == "."])
-        self.paths = MazePaths(np.array([[kind == "#" for kind in row] for row in self.grid]), CELL, POINT_RADIUS)
-        self.ways = {name: self.paths.to(centre) for name, centre in self.goals.items()}
+        walls = np.array([[kind == "#" for kind in row] for row in self.grid])
+        self.ways = MazePaths(walls, CELL, POINT_RADIUS).to(np.array(list(self.goals.values())))
+        self.wanted = list(self.goals).index(goal)
         super().__init__(
             _world(self.grid, self.goals, goal if show_goal else None),
             6 if show_goal else 4,
@@ -100,15 +101,16 @@ class PointMaze(MujocoTask):
         return np.concatenate([self.data.qpos, self.data.qvel, goal], dtype=np.float32)
 
     def measure(self) -> Measured:
-        factors = {f"distance_{name}": way.distance(self.data.qpos) for name, way in self.ways.items()}
-        distance = factors[f"distance_{self.goal}"]
+        distances = self.ways.distances(self.data.qpos).tolist()
+        factors = {f"distance_{name}": distance for name, distance in zip(self.goals, distances, strict=True)}
+        distance = distances[self.wanted]
         factors["effort"] = float(np.square(np.clip(self.data.ctrl, -1, 1)).mean())
         return Measured(1 - float(np.tanh(distance)), distance <= GOAL_RADIUS, factors)
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
         """(O,) -> (2,) float32: a PD controller that aims a little ahead on the shortest path to this task's goal."""
         position, velocity = obs[:2].astype(float), obs[2:4]
-        ahead = self.ways[self.goal].ahead(position, LOOKAHEAD)
+        ahead = self.ways.ahead(position, self.wanted, LOOKAHEAD)
         return np.clip(10 * (ahead - position) - velocity, -1, 1).astype(np.float32)
 
 

@@ -29,16 +29,16 @@ def test_an_episode_is_truncated_after_150_steps():
 
 def test_without_walls_paths_are_nearly_straight_and_never_shorter():
     walls = np.pad(np.zeros((7, 7), bool), 1, constant_values=True)
-    way = MazePaths(walls, CELL, POINT_RADIUS).to(np.zeros(2))
+    ways = MazePaths(walls, CELL, POINT_RADIUS).to(np.zeros((1, 2)))
     for position in np.random.default_rng(0).uniform(-0.7, 0.7, (300, 2)):
         straight = np.hypot(*position)
-        assert straight <= way.distance(position) <= 1.03 * straight + 0.02
+        assert straight <= ways.distances(position)[0] <= 1.03 * straight + 0.02
 
 
 def test_a_path_around_a_wall_has_the_length_of_its_corners():
     walls = np.pad(np.zeros((5, 5), bool), 1, constant_values=True)
     walls[1:5, 3] = True  # |x| < 0.5 and y > -1.5: open at the bottom
-    length = MazePaths(walls, 1.0, 0.25).to(np.array([1.5, 1.0])).distance(np.array([-1.5, 1.0]))
+    (length,) = MazePaths(walls, 1.0, 0.25).to(np.array([[1.5, 1.0]])).distances(np.array([-1.5, 1.0]))
     # From the start along a tangent to the quarter circle about the wall's corner (-0.5, -1.5), around it to its lowest
     # point, and across to the other corner.
     apart = np.hypot(1, 2.5)
@@ -48,8 +48,8 @@ def test_a_path_around_a_wall_has_the_length_of_its_corners():
 
 
 def test_a_goal_inside_a_wall_is_a_programming_error():
-    with pytest.raises(ValueError, match="lies in a wall"):
-        MazePaths(np.pad(np.zeros((3, 3), bool), 1, constant_values=True), CELL, POINT_RADIUS).to(np.array([0.6, 0]))
+    with pytest.raises(ValueError, match="lie in or too near a wall"):
+        MazePaths(np.pad(np.zeros((3, 3), bool), 1, constant_values=True), CELL, POINT_RADIUS).to(np.array([[0.6, 0]]))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
