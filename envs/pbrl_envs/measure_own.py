@@ -47,7 +47,10 @@ def maze_table() -> Iterator[str]:
 
 
 def cost_table(rounds: int = 5, steps: int = 2000, frames: int = 40) -> Iterator[str]:
-    """Time of a step and of a picture as multiples of PointReach's, medians over rounds in which all take turns."""
+    """CPU time of a step and of a picture as multiples of PointReach's; medians over rounds in which all take turns.
+
+    CPU time, of all threads, as other work on the machine changes it little.
+    """
     yield f"| task | step | {' | '.join(f'picture {size}' for size in SIZES)} |"
     yield f"| --- | --- | {' | '.join('---' for _ in SIZES)} |"
     plain = {task: make_gym(f"pbrl_envs/{task}-v0") for task in TASKS}
@@ -115,16 +118,18 @@ def _success(infos: tuple[dict, ...]) -> str:
 
 
 def _costs(task: str, env: gym.Env, drawn: Mapping[tuple[str, int], gym.Env], steps: int, frames: int) -> list[float]:
-    """Seconds of a step, and of a picture of each size."""
-    costs = [1 / steps_per_second(env, steps)]
+    """CPU seconds of a step, and of a picture of each size."""
+    start = time.process_time()
+    steps_per_second(env, steps)
+    costs = [(time.process_time() - start) / steps]
     for size in SIZES:
         view = drawn[task, size]
         view.reset(seed=0)
         view.render()
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(frames):
             view.render()
-        costs.append((time.perf_counter() - start) / frames)
+        costs.append((time.process_time() - start) / frames)
     return costs
 
 
