@@ -1,4 +1,7 @@
-"""SweepAvoiding: bring a block to the goal zone and keep it out of a forbidden zone that lies on the straight way."""
+"""SweepAvoiding: bring a block to the goal zone and keep it out of a forbidden zone that lies on the straight way.
+
+After the task Avoiding of RAPL (Tian et al. 2023); sizes, physics and reward are our own.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pbrl_envs.sweeping.world import BLOCK_RADIUS, BLUE, GOAL_Y, TOUCH, SweepTas
 
 ZONE_Y, ZONE_HALF = 0.2, (0.26, 0.12)  # middle and half sizes of the forbidden zone, in m
 ZONE_RANGE = 0.2  # its x is uniform in [-0.2, 0.2]
+WELL_IN = 0.05  # m beyond the edge of the goal zone, where the scripted policies leave the block
 MARGIN = 0.08  # m by which the scripted policy passes wide of it
 INTRUSION_WEIGHT = 3.0  # a crossing, about 12 steps, then costs more than the time of the way around
 
@@ -72,7 +76,7 @@ class SweepAvoiding(SweepTask):
 
     def _push_until_in(self, obs: np.ndarray, target: np.ndarray) -> np.ndarray:
         block = seen_blocks(obs, 1)[0]
-        return rest() if block[1] > GOAL_Y + 0.05 else push(self.pusher(obs), block, target, TOUCH)
+        return rest() if block[1] > GOAL_Y + WELL_IN else push(self.pusher(obs), block, target, TOUCH)
 
 
 def intrusion(block: np.ndarray, zone: float) -> float:

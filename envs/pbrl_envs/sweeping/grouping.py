@@ -1,4 +1,7 @@
-"""SweepGrouping: bring two matching blocks together, then both at once to the goal zone."""
+"""SweepGrouping: bring two matching blocks together, then both at once to the goal zone.
+
+After the task Grouping of RAPL (Tian et al. 2023); sizes, physics and reward are our own.
+"""
 
 from __future__ import annotations
 
