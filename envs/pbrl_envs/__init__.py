@@ -2,4 +2,10 @@
 
 import gymnasium
 
-gymnasium.register(id="pbrl_envs/PointReach-v0", entry_point="pbrl_envs.point_reach:PointReach", max_episode_steps=100)
+for _name, _entry, _steps in (
+    ("PointReach", "point_reach:PointReach", 100),
+    ("PointMaze", "point_maze:PointMaze", 150),
+    ("SweepAvoiding", "sweeping.avoiding:SweepAvoiding", 150),
+    ("SweepGrouping", "sweeping.grouping:SweepGrouping", 200),
+):
+    gymnasium.register(id=f"pbrl_envs/{_name}-v0", entry_point=f"pbrl_envs.{_entry}", max_episode_steps=_steps)

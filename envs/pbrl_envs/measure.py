@@ -1,14 +1,18 @@
-"""Figures for docs/environments.md: `python -m pbrl_envs.measure policies`, `... speed`, `... experts [TASK ...]`."""
+"""Figures for docs/: `python -m pbrl_envs.measure WHAT`.
+
+WHAT is policies, speed, experts [TASK ...], or, about our own tasks, sweeping, maze, cost, sheet FILE.png.
+"""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 
+from pbrl_envs import measure_own
 from pbrl_envs.experts import find_expert
 from pbrl_envs.point_reach import scripted_policy
 
@@ -28,7 +32,11 @@ def policy_table(skills: tuple[float, ...] = (0.0, 0.5, 1.0), episodes: int = 50
 
 def speed_table(steps: int = 3000) -> list[str]:
     """Steps per second of one environment in one process under random actions, resets included."""
-    return ["| environment | steps/s |", "| --- | --- |", *(f"| {n} | {_speed(e, steps):.0f} |" for n, e in _some())]
+    return [
+        "| environment | steps/s |",
+        "| --- | --- |",
+        *(f"| {n} | {measure_own.steps_per_second(e, steps):.0f} |" for n, e in _some()),
+    ]
 
 
 def expert_table(tasks: Sequence[str] = (), starts: int = 50) -> Iterator[str]:
@@ -71,18 +79,6 @@ def _episode(env: gym.Env, seed: int, skill: float, rng: np.random.Generator) ->
     return total, info["success"]
 
 
-def _speed(env: gym.Env, steps: int) -> float:
-    size = (steps, *env.action_space.shape)  # type: ignore[misc]
-    actions = np.random.default_rng(0).uniform(-1, 1, size).astype(np.float32)
-    env.reset(seed=0)
-    start = time.perf_counter()
-    for action in actions:
-        _, _, terminated, truncated, _ = env.step(action)
-        if terminated or truncated:
-            env.reset()
-    return steps / (time.perf_counter() - start)
-
-
 def _some() -> list[tuple[str, gym.Env]]:
     from pbrl_envs.suites.dmc import make_dmc
     from pbrl_envs.suites.gym import make_gym
@@ -105,6 +101,10 @@ if __name__ == "__main__":
         "policies": policy_table,
         "speed": speed_table,
         "experts": lambda: expert_table(names),
+        "sweeping": measure_own.sweeping_table,
+        "maze": measure_own.maze_table,
+        "cost": measure_own.cost_table,
+        "sheet": lambda: measure_own.contact_sheet(Path(names[0])),
     }
     for line in tables[what]():
         print(line, flush=True)

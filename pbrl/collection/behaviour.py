@@ -10,14 +10,14 @@ import gymnasium as gym
 import numpy as np
 
 from pbrl.errors import UserError
-from pbrl_envs.experts import Expert, find_expert
+from pbrl_envs.experts import Expert, find_expert, find_naive
 
 if TYPE_CHECKING:
     from pbrl.training.saved import SavedRun
 
 BLOCK = 5  # steps for which a half-skilled expert stays with its decision to know or not to know
 SKILLS = (0, 0.25, 0.5, 0.75, 1)
-VALID = "expert:SKILL with a skill from 0 to 1, random, run:DIR, run:DIR@STEP"
+VALID = "expert:SKILL or naive:SKILL with a skill from 0 to 1, random, run:DIR, run:DIR@STEP"
 
 
 class Behaviour(Protocol):
@@ -50,7 +50,7 @@ class SkilledExpert:
 
     At random means, at even odds, one action for the whole block or a new one at each step. Gaussian noise of standard
     deviation `noise` is added to every action. With `layout`, a source of first observations of other episodes, it
-    pursues the goal of another episode instead of its own.
+    pursues the goal of another episode instead of its own. `kind` begins its name: expert or naive.
     """
 
     def __init__(
@@ -61,8 +61,9 @@ class SkilledExpert:
         skill: float,
         noise: float,
         layout: Callable[[int], np.ndarray] | None = None,
+        kind: str = "expert",
     ) -> None:
-        self.name = f"expert:{skill:g}" + (" of another goal" if layout else "")
+        self.name = f"{kind}:{skill:g}" + (" of another goal" if layout else "")
         self.expert, self.action_size, self.skill, self.noise, self.layout = expert, action_size, skill, noise, layout
 
     def begin(self, rng: np.random.Generator) -> None:
@@ -119,14 +120,14 @@ def make_behaviours(names: Sequence[str], make_env: Callable[[], gym.Env], noise
     """What `policies=` names, in that order."""
     env = make_env()
     size = env.action_space.shape[0]  # type: ignore[index]
-    expert = find_expert(env)
+    scripted = {"expert": find_expert(env), "naive": find_naive(env)}
     choices = []
     for name in names:
         kind, _, rest = name.partition(":")
         if name == "random":
             choices.append(Choice(RandomActions(size), None))
-        elif kind == "expert":
-            choices.append(_expert(name, rest, expert, env, noise))
+        elif kind in scripted:
+            choices.append(_scripted(kind, rest, scripted[kind], env, noise))
         elif kind == "run" and rest:
             choices.append(Choice(_saved(name, rest, env, noise), None))
         else:
@@ -146,7 +147,8 @@ def load_policy(name: str, env: gym.Env) -> SavedRun:
     return saved
 
 
-def _expert(name: str, skill: str, expert: Expert | None, env: gym.Env, noise: float) -> Choice:
+def _scripted(kind: str, skill: str, expert: Expert | None, env: gym.Env, noise: float) -> Choice:
+    name = f"{kind}:{skill}" if skill else kind
     try:
         value = float(skill)
     except ValueError:
@@ -154,16 +156,17 @@ def _expert(name: str, skill: str, expert: Expert | None, env: gym.Env, noise: f
     if not 0 <= value <= 1:
         raise UserError(f"policies={name}: valid are {VALID}")
     if expert is None:
-        raise UserError(f"policies={name}: there is no expert of this environment; valid are random and run:DIR")
+        what = "expert of" if kind == "expert" else "naive controller in"
+        raise UserError(f"policies={name}: there is no {what} this environment; valid are random and run:DIR")
 
     def layout(seed: int) -> np.ndarray:
         return env.reset(seed=seed)[0].copy()  # this instance serves for nothing else
 
     size = env.action_space.shape[0]  # type: ignore[index]
-    own = SkilledExpert(expert, size, skill=value, noise=noise)
+    own = SkilledExpert(expert, size, skill=value, noise=noise, kind=kind)
     if expert.own is None:
         return Choice(own, None)
-    return Choice(own, SkilledExpert(expert, size, skill=value, noise=noise, layout=layout))
+    return Choice(own, SkilledExpert(expert, size, skill=value, noise=noise, layout=layout, kind=kind))
 
 
 def _saved(name: str, rest: str, env: gym.Env, noise: float) -> SavedPolicy:

@@ -21,9 +21,10 @@ comparisons of segments, labelled by a teacher. The same command makes the same 
 
   env=, env.*=             as for pbrl train; +env.make.max_episode_steps=250 shortens the episodes
   episodes=60 seed=0
-  policies=                who acts, in turn, with commas between: expert:SKILL (a skill from 0 to 1), random, run:DIR,
-                           run:DIR@STEP (default: expert:0,expert:0.25,expert:0.5,expert:0.75,expert:1 where the
-                           environment has a scripted expert, else random)
+  policies=                who acts, in turn, with commas between: expert:SKILL (a skill from 0 to 1), naive:SKILL where
+                           the environment has a way that ends well and is not liked, random, run:DIR, run:DIR@STEP
+                           (default: expert:0,expert:0.25,expert:0.5,expert:0.75,expert:1 where the environment has a
+                           scripted expert, else random)
   noise=0.3                standard deviation of the Gaussian noise on every action but those of random
   other_goal=0.2           share of an expert's episodes in which it pursues the goal of another episode
   stop_after_success=20    steps that an episode goes on after its first success; never: to its end

@@ -108,6 +108,16 @@ def test_an_expert_where_there_is_none_is_refused():
         make_behaviours(["expert:1"], lambda: make_gym("Pendulum-v1"), noise=0)
 
 
+def test_a_naive_policy_is_the_tasks_own_and_only_some_tasks_have_one():
+    (choice,) = make_behaviours(["naive:1"], lambda: make_gym("pbrl_envs/SweepAvoiding-v0"), noise=0)
+    assert (choice.own.name, choice.other.name) == ("naive:1", "naive:1 of another goal")
+    env = make_gym("pbrl_envs/SweepAvoiding-v0")
+    obs, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(act(choice.own, 1, obs)[0], env.unwrapped.naive_action(obs))
+    with pytest.raises(UserError, match="policies=naive:1: there is no naive controller in this environment"):
+        make_behaviours(["naive:1"], make_point, noise=0)
+
+
 class SucceedsAt(gym.Env):
     """`info["success"]` at some steps; 20 steps long."""
 

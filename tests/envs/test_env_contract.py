@@ -116,7 +116,14 @@ def test_actions_are_scaled_to_the_range_of_the_environment():
     assert env.unwrapped.last_u == 2.0  # Pendulum's torque lies in [-2, 2]
 
 
-@pytest.mark.parametrize("name", ["drawer-open-v3", "FetchReach-v4", "pbrl_envs/PointReach-v0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "drawer-open-v3",
+        "FetchReach-v4",
+        *(f"pbrl_envs/{task}-v0" for task in ("PointReach", "PointMaze", "SweepAvoiding", "SweepGrouping")),
+    ],
+)
 @pytest.mark.usefixtures("metaworld", "robotics")
 def test_success_is_reported_at_each_step_where_the_suite_knows_it(name):
     maker = {"d": lambda id: make_metaworld(id, True), "F": make_robotics, "p": make_gym}[name[0]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pbrl.errors import UserError
-from pbrl_envs.experts import Expert, find_expert, time_limit
+from pbrl_envs.experts import Expert, find_expert, find_naive, time_limit
 from pbrl_envs.measure import expert_table
 from pbrl_envs.suites.dmc import make_dmc
 from pbrl_envs.suites.gym import make_gym
@@ -86,6 +86,7 @@ def test_an_expert_that_cannot_see_its_goal_is_refused():
 
 def test_most_environments_have_none():
     assert find_expert(make_gym("Pendulum-v1")) is None
+    assert find_naive(make_point()) is None
 
 
 @pytest.mark.usefixtures("metaworld", "dmc")

@@ -4,7 +4,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import pbrl_envs  # noqa: F401
-from pbrl_envs.measure import _speed
+from pbrl_envs.measure_own import steps_per_second
 from pbrl_envs.point_reach import PointReach, scripted_policy
 from pbrl_envs.suites.gym import make_gym
 
@@ -71,7 +71,7 @@ def test_skill_zero_is_random():
 
 
 def test_it_is_quick():
-    assert _speed(make_gym(ID), 2000) > 5000  # 110 000 on an idle core; slack for a busy machine
+    assert steps_per_second(make_gym(ID), 2000) > 5000  # 110 000 on an idle core; slack for a busy machine
 
 
 def test_the_goal_can_be_seen(gl_backend):

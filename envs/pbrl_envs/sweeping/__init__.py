@@ -1,0 +1,1 @@
+"""A planar world seen from above in which an agent sweeps blocks into a goal zone, and people care how."""
