@@ -3,3 +3,10 @@
 import gymnasium
 
 gymnasium.register(id="pbrl_envs/PointReach-v0", entry_point="pbrl_envs.point_reach:PointReach", max_episode_steps=100)
+
+for _task, _steps in {"Reach": 100, "Clutter": 100, "Push": 150, "Lift": 100, "Group": 150}.items():
+    gymnasium.register(
+        id=f"pbrl_envs/Tabletop{_task}-v0",
+        entry_point=f"pbrl_envs.tabletop.{_task.lower()}:Tabletop{_task}",
+        max_episode_steps=_steps,
+    )

@@ -1,0 +1,1 @@
+"""A small robot arm at a table: five MuJoCo tasks that share one world."""
