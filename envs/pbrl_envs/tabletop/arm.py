@@ -119,6 +119,8 @@ def world_xml(name: str, timestep: float, bodies: str) -> str:
     <material name="table" texture="table" texrepeat="4 4" texuniform="false"/>
     <material name="link" rgba=".95 .62 .20 1"/>
     <material name="dark" rgba=".24 .27 .32 1"/>
+    <material name="clear_link" rgba=".95 .62 .20 .6"/>
+    <material name="clear" rgba=".24 .27 .32 .6"/>
     <material name="goal" rgba=".15 .68 .32 1"/>
   </asset>
   <default>
@@ -147,17 +149,17 @@ def world_xml(name: str, timestep: float, bodies: str) -> str:
         <geom type="cylinder" size=".06 .09" pos="0 0 .19"/>
         <body name="upper_arm" pos="0 0 {SHOULDER_Z}" gravcomp="1">
           <joint name="shoulder"/>
-          <geom type="cylinder" fromto="0 -.06 0 0 .06 0" size=".055" material="dark"/>
-          <geom type="capsule" fromto="0 0 0 {UPPER_ARM} 0 0" size=".038"/>
+          <geom type="cylinder" fromto="0 -.06 0 0 .06 0" size=".05" material="dark"/>
+          <geom type="capsule" fromto="0 0 0 {UPPER_ARM} 0 0" size=".034"/>
           <body name="forearm" pos="{UPPER_ARM} 0 0" gravcomp="1">
             <joint name="elbow"/>
-            <geom type="cylinder" fromto="0 -.05 0 0 .05 0" size=".045" material="dark"/>
-            <geom type="capsule" fromto="0 0 0 {FOREARM} 0 0" size=".03"/>
+            <geom type="cylinder" fromto="0 -.05 0 0 .05 0" size=".04" material="dark"/>
+            <geom type="capsule" fromto="0 0 0 {FOREARM} 0 0" size=".022" material="clear_link"/>
             <body name="hand" pos="{FOREARM} 0 0" gravcomp="1">
               <joint name="wrist"/>
-              <geom type="cylinder" fromto="0 -.04 0 0 .04 0" size=".034" material="dark"/>
-              <geom type="cylinder" fromto="0 0 0 0 0 -.06" size=".022"/>
-              <geom name="palm" class="hand" size=".022 .062 .012" pos="0 0 -.068"/>
+              <geom type="cylinder" fromto="0 -.03 0 0 .03 0" size=".026" material="clear"/>
+              <geom type="cylinder" fromto="0 0 0 0 0 -.06" size=".015" material="clear_link"/>
+              <geom name="palm" class="hand" size=".014 .062 .01" pos="0 0 -.07" material="clear"/>
               <site name="grip" pos="0 0 -{HAND}" rgba="0 0 0 0"/>
               <body name="left_finger" pos="0 .007 -.1175" gravcomp="1" childclass="hand">
                 <joint name="left_finger" axis="0 1 0"/>

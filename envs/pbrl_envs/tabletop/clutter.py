@@ -15,7 +15,7 @@ GOAL_RADIUS = 0.03
 POSTS = 4
 POST_RADIUS, POST_HEIGHT = 0.022, 0.12
 POST_SPACING = 0.075  # from axis to axis, at least; 3 such discs leave room for a fourth post in the area below
-AREA = (0.34, 0.2)  # of the posts, along x and y; 0.1 m away from start and goal, so that the hand fits beside them
+AREA = (0.4, 0.2)  # of the posts, along x and y; 0.1 m away from start and goal, so that the hand fits beside them
 SIDE_Y, LOW_Z, HIGH_Z = (0.2, 0.26), 0.04, 0.08  # start and goal: |y|, and heights that are lower than the posts
 TOUCHED = 1e-3  # m; nothing but a touch moves a post
 CLEAR_Z = 0.17  # where the fingertips pass over the posts
@@ -44,7 +44,7 @@ class TabletopClutter(TabletopTask):
     Reward per step is 1 - tanh(5 * distance) - 0.5 * tanh(10 * moved), in (-0.5, 1]. Success: within GOAL_RADIUS of the
     goal now, with no post touched since the start. Factors: `distance` to the goal in m; `touched`, 1 once a post is more
     than 1 mm from its mark; `moved`, the sum of the posts' distances from their marks in m; `effort`, the mean squared
-    action. Truncated after 100 steps.
+    velocity action. Truncated after 100 steps.
     """
 
     expert_own = tuple(range(19))  # all but the goal
@@ -72,9 +72,8 @@ class TabletopClutter(TabletopTask):
         return np.array([x, side * y, z])
 
     def _free_place(self, others: np.ndarray) -> np.ndarray:
-        middle = (LOW[0] + HIGH[0]) / 2
         while True:
-            place = self.np_random.uniform(-0.5, 0.5, 2) * AREA + (middle, 0)
+            place = self.np_random.uniform(-0.5, 0.5, 2) * AREA
             if all(hypot(*(place - other)) >= POST_SPACING for other in others):
                 return place
 

@@ -14,7 +14,7 @@ from pbrl_envs.tabletop.task import TabletopTask, carry, closeness, grasp, holds
 
 GOAL_RADIUS = 0.05
 TOGETHER = 0.015  # m between the blocks
-AREA_LOW, AREA_HIGH = (-0.14, -0.22), (0.12, 0.22)  # of blocks and goal
+AREA_LOW, AREA_HIGH = (-0.15, -0.22), (0.15, 0.22)  # of blocks and goal
 SPACING = 0.13  # between any two of them, so that the hand fits around a block
 PLACED = 0.012  # m from its slot; of the scripted policy
 
@@ -25,7 +25,7 @@ class TabletopGroup(TabletopTask):
     With `gap`, the space between the blocks, and `distance` of the middle between them to the goal, the reward per step
     is 0.2 * (1 - tanh(5 * hand_distance)) + 0.4 * (1 - tanh(5 * gap)) + 0.4 * (1 - tanh(5 * distance)), in (0, 1].
     Success: gap at most TOGETHER and distance at most GOAL_RADIUS now. Factors: those three in m (`hand_distance` is to
-    the block that is farther from the goal) and `effort`, the mean squared action. Truncated after 150 steps.
+    the block that is farther from the goal) and `effort`, the mean squared velocity action. Truncated after 150 steps.
     """
 
     expert_own = tuple(range(33))  # all but the goal

@@ -12,7 +12,7 @@ from pbrl_envs.tabletop.arm import BLOCK_HALF, block_xml
 from pbrl_envs.tabletop.task import TabletopTask, closeness, grasp, holds, toward
 
 LIFTED = 0.1  # m
-AREA_LOW, AREA_HIGH = (-0.14, -0.22), (0.12, 0.22)  # of the block
+AREA_LOW, AREA_HIGH = (-0.15, -0.22), (0.15, 0.22)  # of the block
 
 
 class TabletopLift(TabletopTask):
@@ -21,7 +21,7 @@ class TabletopLift(TabletopTask):
     Reward per step is 0.3 * (1 - tanh(5 * hand_distance)) + 0.2 * grasped + 0.5 * min(height / LIFTED, 1), in (0, 1].
     Success: the block is at least LIFTED above the table now. Factors: `height` of the block above the table and
     `hand_distance` from the grip to its middle in m; `grasped`, 1 while both fingers touch it; `effort`, the mean squared
-    action. Truncated after 100 steps.
+    velocity action. Truncated after 100 steps.
     """
 
     def __init__(self, **rendering: Any) -> None:

@@ -11,9 +11,9 @@ from pbrl_envs.mujoco_task import Measured
 from pbrl_envs.tabletop.arm import FINGERS, flat_goal
 from pbrl_envs.tabletop.task import TabletopTask, closeness, over, toward
 
-GOAL_RADIUS = 0.04
+GOAL_RADIUS = 0.05
 PUCK_RADIUS, PUCK_HALF = 0.035, 0.02
-AREA_LOW, AREA_HIGH = (-0.10, -0.18), (0.08, 0.18)  # of puck and goal; the hand fits behind the puck on all sides
+AREA_LOW, AREA_HIGH = (-0.12, -0.18), (0.12, 0.18)  # of puck and goal; the hand fits behind the puck on all sides
 SPACING = 0.12  # from puck to goal, at least
 BEHIND = PUCK_RADIUS + 0.035  # from the puck's middle to where the scripted hand comes down
 PUSH_Z = 0.03
@@ -21,7 +21,8 @@ PUSH_Z = 0.03
 PUCK = f"""
     <body name="puck" childclass="block">
       <freejoint/>
-      <geom name="puck" type="cylinder" size="{PUCK_RADIUS} {PUCK_HALF}" rgba=".86 .22 .20 1"/>
+      <geom name="puck" type="cylinder" size="{PUCK_RADIUS} {PUCK_HALF}" rgba=".86 .22 .20 1"
+        friction=".5 .01 .0001" priority="1"/>
     </body>"""
 
 
@@ -31,7 +32,7 @@ class TabletopPush(TabletopTask):
 
     Reward per step is 0.25 * (1 - tanh(5 * hand_distance)) + 0.75 * (1 - tanh(5 * distance)), in (0, 1]. Success: the
     puck's middle is within GOAL_RADIUS of the goal now. Factors: `distance` of the puck to the goal and `hand_distance`
-    from the grip to the puck's middle in m; `effort`, the mean squared action. Truncated after 150 steps.
+    from the grip to the puck's middle in m; `effort`, the mean squared velocity action. Truncated after 150 steps.
     """
 
     expert_own = tuple(range(18))  # all but the goal; the policy does not read the vector to it
@@ -77,5 +78,5 @@ class TabletopPush(TabletopTask):
         along, aside = offset @ ahead, offset - (offset @ ahead) * ahead
         if grip[2] > PUCK_HALF * 2 or along > -PUCK_RADIUS or hypot(*aside) > 0.02:
             return over(grip, behind, height=0.1, tolerance=0.01).astype(np.float32)
-        speed = np.clip(10 * distance, 0.1, 0.6)
+        speed = np.clip(6 * distance, 0.1, 0.5)
         return np.array([*np.clip(speed * ahead - 30 * aside, -1, 1), 0], np.float32)

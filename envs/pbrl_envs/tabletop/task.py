@@ -25,7 +25,7 @@ TIMESTEP = 0.008  # s
 FRAME_SKIP = 5  # physics steps per action: 25 actions a second
 STEP = 0.5 * TIMESTEP * FRAME_SKIP  # m that an action of 1 moves the hand: 0.5 m/s
 LEASH = 0.04  # m that the commanded grip may be ahead of the real one along each axis, so that a blocked hand lets go soon
-LOW, HIGH = (-0.18, -0.26, 0.03), (0.16, 0.26, 0.25)  # where the grip may be commanded to; 0.03 is the middle of a block
+LOW, HIGH = (-0.2, -0.26, 0.03), (0.2, 0.26, 0.25)  # where the grip may be commanded to; 0.03 is the middle of a block
 TRAVEL_Z = 0.13  # where the hand passes over blocks, with room for one that it carries
 GAIN = 20.0  # of scripted policies, per m: full speed until 5 cm before the target
 
@@ -54,7 +54,7 @@ class TabletopTask(MujocoTask):
             **rendering,
         )
         self.gripper = gripper
-        self.effort = 0.0  # mean squared action of the last step
+        self.effort = 0.0  # of the last step: mean square of the three velocities, in [0, 1]
 
     @property
     def grip(self) -> Pose:
@@ -76,7 +76,7 @@ class TabletopTask(MujocoTask):
 
     def act(self, action: np.ndarray) -> None:
         values = np.clip(action, -1, 1).tolist()
-        self.effort = sum(value * value for value in values) / len(values)
+        self.effort = sum(value * value for value in values[:3]) / 3
         commanded = grip_pose(self.data.ctrl[JOINTS].tolist())
         target = []
         for here, was, value, low, high in zip(self.grip, commanded, values, LOW, HIGH, strict=False):
