@@ -177,10 +177,10 @@ def world_xml(name: str, timestep: float, bodies: str) -> str:
     {bodies}
   </worldbody>
   <actuator>
-    <position joint="turn" kp="600" dampratio="1"/>
-    <position joint="shoulder" kp="600" dampratio="1"/>
-    <position joint="elbow" kp="300" dampratio="1"/>
-    <position joint="wrist" kp="60" dampratio="1"/>
+    <intvelocity joint="turn" kp="1500" dampratio="1" actrange="-3.2 3.2"/>
+    <intvelocity joint="shoulder" kp="1500" dampratio="1" actrange="-3.2 3.2"/>
+    <intvelocity joint="elbow" kp="800" dampratio="1" actrange="-3.2 3.2"/>
+    <intvelocity joint="wrist" kp="150" dampratio="1" actrange="-3.2 3.2"/>
     <position joint="left_finger" kp="300" dampratio="1" forcerange="-8 8"/>
     <position joint="right_finger" kp="300" dampratio="1" forcerange="-8 8"/>
   </actuator>

@@ -36,9 +36,7 @@ class TabletopReach(TabletopTask):
 
     def measure(self) -> Measured:
         distance = dist(self.grip, self.data.mocap_pos[0].tolist())
-        return Measured(
-            closeness(distance), distance <= GOAL_RADIUS, {"distance": distance, "effort": self.effort}
-        )
+        return Measured(closeness(distance), distance <= GOAL_RADIUS, {"distance": distance, "effort": self.effort})
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
         """Straight to the goal."""

@@ -23,8 +23,11 @@ from pbrl_envs.tabletop.arm import (
 
 TIMESTEP = 0.008  # s
 FRAME_SKIP = 5  # physics steps per action: 25 actions a second
-STEP = 0.5 * TIMESTEP * FRAME_SKIP  # m that an action of 1 moves the hand: 0.5 m/s
-LEASH = 0.04  # m that the commanded grip may be ahead of the real one along each axis, so that a blocked hand lets go soon
+SECONDS = TIMESTEP * FRAME_SKIP  # of an action
+STEP = 0.5 * SECONDS  # m that an action of 1 moves the hand: 0.5 m/s
+LEASH = (
+    0.04  # m that the commanded grip may be ahead of the real one along each axis, so that a blocked hand lets go soon
+)
 LOW, HIGH = (-0.2, -0.26, 0.03), (0.2, 0.26, 0.25)  # where the grip may be commanded to; 0.03 is the middle of a block
 TRAVEL_Z = 0.13  # where the hand passes over blocks, with room for one that it carries
 GAIN = 20.0  # of scripted policies, per m: full speed until 5 cm before the target
@@ -34,8 +37,8 @@ class TabletopTask(MujocoTask):
     """Action: velocity of the grip along x, y and z (1 is 0.5 m/s), then with a gripper how far it closes.
 
     The fingers' action is a position: -1 is open (0.1 m), 1 closed with at most 8 N. Tasks without it keep them closed.
-    The commanded grip is kept in the controls of the motors, which follow it as position servos; gravity of the arm is
-    compensated. The observation starts with the grip's position and velocity and the opening of the fingers (7 numbers).
+    The motors are position servos whose targets move evenly from one action to the next (MuJoCo keeps them as activations);
+    gravity of the arm is compensated. The observation starts with the grip's position and velocity and the opening of the fingers (7 numbers).
 
     Args:
         name: of the model.
@@ -71,18 +74,20 @@ class TabletopTask(MujocoTask):
         self.effort = 0.0
         angles = joint_angles(Pose(*position.tolist()))
         fingers = FINGER_RANGE if self.gripper else 0.0
-        self.data.qpos[JOINTS] = self.data.ctrl[JOINTS] = angles
+        self.data.qpos[JOINTS] = self.data.act[JOINTS] = angles
+        self.data.ctrl[JOINTS] = 0
         self.data.qpos[FINGERS] = self.data.ctrl[FINGERS] = fingers
 
     def act(self, action: np.ndarray) -> None:
         values = np.clip(action, -1, 1).tolist()
         self.effort = sum(value * value for value in values[:3]) / 3
-        commanded = grip_pose(self.data.ctrl[JOINTS].tolist())
+        angles = self.data.act[JOINTS].tolist()
         target = []
-        for here, was, value, low, high in zip(self.grip, commanded, values, LOW, HIGH, strict=False):
+        for here, was, value, low, high in zip(self.grip, grip_pose(angles), values, LOW, HIGH, strict=False):
             ahead = min(max(was + STEP * value, here - LEASH), here + LEASH)
             target.append(min(max(ahead, low), high))
-        self.data.ctrl[JOINTS] = joint_angles(Pose(*target))
+        turned = zip(joint_angles(Pose(*target)), angles, strict=True)
+        self.data.ctrl[JOINTS] = [(new - old) / SECONDS for new, old in turned]
         if self.gripper:
             self.data.ctrl[FINGERS] = FINGER_RANGE * (1 - values[3]) / 2
 
