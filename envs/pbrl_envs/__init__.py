@@ -2,9 +2,11 @@
 
 import gymnasium
 
+from pbrl_envs.tabletop import TASKS
+
 gymnasium.register(id="pbrl_envs/PointReach-v0", entry_point="pbrl_envs.point_reach:PointReach", max_episode_steps=100)
 
-for _task, _steps in {"Reach": 100, "Clutter": 100, "Push": 150, "Lift": 100, "Group": 150}.items():
+for _task, _steps in TASKS.items():
     gymnasium.register(
         id=f"pbrl_envs/Tabletop{_task}-v0",
         entry_point=f"pbrl_envs.tabletop.{_task.lower()}:Tabletop{_task}",

@@ -17,6 +17,7 @@ SAMPLES = {
     "Hopper-v5": ("gym", make_gym),
     "Pendulum-v1": ("gym", make_gym),
     "pbrl_envs/PointReach-v0": ("gym", make_gym),
+    **{f"pbrl_envs/Tabletop{task}-v0": ("gym", make_gym) for task in ("Reach", "Push", "Lift", "Group", "Clutter")},
     "walker-walk": ("dmc", make_dmc),
     "finger-turn_easy": ("dmc", make_dmc),
     "drawer-open-v3": ("metaworld", partial(make_metaworld, goal_observable=True)),

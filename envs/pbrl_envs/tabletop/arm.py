@@ -1,8 +1,8 @@
 """The arm and its table: MuJoCo model and closed-form kinematics.
 
-Four joints (turn of the base, shoulder, elbow, wrist) and two fingers. The upper arm and the forearm move in one vertical
-plane, which the base turns, and the wrist keeps the hand pointing down; so the inverse kinematics are those of a triangle
-and need neither a Jacobian nor iterations. The fingers open across that plane.
+Four joints (turn of the base, shoulder, elbow, wrist) and two fingers. The upper arm and the forearm move in one
+vertical plane, which the base turns, and the wrist keeps the hand pointing down; so the inverse kinematics are those of
+a triangle and need neither a Jacobian nor iterations. The fingers open across that plane.
 
 The world's origin is the middle of the table top, x points away from the arm's base, z up. Lengths in m, angles in rad.
 """
@@ -110,7 +110,7 @@ def world_xml(name: str, timestep: float, bodies: str) -> str:
   <visual>
     <headlight ambient=".40 .40 .40" diffuse=".30 .30 .30" specular="0 0 0"/>
     <map znear=".05"/>
-    <quality shadowsize="1024" offsamples="4"/>
+    <quality shadowsize="512" offsamples="4" numslices="16" numstacks="8" numquads="1"/>
     <rgba haze=".80 .84 .89 1"/>
   </visual>
   <asset>

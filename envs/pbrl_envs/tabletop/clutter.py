@@ -42,8 +42,8 @@ class TabletopClutter(TabletopTask):
     Start and goal are low, on either side of the posts. The way over them is free, the straight one seldom.
 
     Reward per step is 1 - tanh(5 * distance) - 0.5 * tanh(10 * moved), in (-0.5, 1]. Success: within GOAL_RADIUS of the
-    goal now, with no post touched since the start. Factors: `distance` to the goal in m; `touched`, 1 once a post is more
-    than 1 mm from its mark; `moved`, the sum of the posts' distances from their marks in m; `effort`, the mean squared
+    goal now, and every post on its mark. Factors: `distance` to the goal in m; `touched`, 1 while a post is more than
+    1 mm from its mark; `moved`, the sum of the posts' distances from their marks in m; `effort`, the mean squared
     velocity action. Truncated after 100 steps.
     """
 

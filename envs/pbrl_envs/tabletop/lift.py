@@ -19,9 +19,9 @@ class TabletopLift(TabletopTask):
     """Observation: the hand (7), block (position, quaternion, velocity: 10), grip to block (3). Action: 4 numbers.
 
     Reward per step is 0.3 * (1 - tanh(5 * hand_distance)) + 0.2 * grasped + 0.5 * min(height / LIFTED, 1), in (0, 1].
-    Success: the block is at least LIFTED above the table now. Factors: `height` of the block above the table and
-    `hand_distance` from the grip to its middle in m; `grasped`, 1 while both fingers touch it; `effort`, the mean squared
-    velocity action. Truncated after 100 steps.
+    Success: the height is at least LIFTED now. Factors: `height` of the block above the table and `hand_distance` from
+    the grip to its middle in m; `grasped`, 1 while both fingers touch it; `effort`, the mean squared velocity action.
+    Truncated after 100 steps.
     """
 
     def __init__(self, **rendering: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pbrl_envs.mujoco_task import Measured
 from pbrl_envs.tabletop.arm import FINGERS, flat_goal
-from pbrl_envs.tabletop.task import TabletopTask, closeness, over, toward
+from pbrl_envs.tabletop.task import TabletopTask, closeness, over
 
 GOAL_RADIUS = 0.05
 PUCK_RADIUS, PUCK_HALF = 0.035, 0.02

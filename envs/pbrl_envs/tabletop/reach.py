@@ -17,8 +17,8 @@ GOAL_RADIUS = 0.03
 class TabletopReach(TabletopTask):
     """Observation: the hand (7, see TabletopTask), grip to goal (3), goal (3). Action: 3 numbers.
 
-    Reward per step is 1 - tanh(5 * distance to the goal), in (0, 1]. Success: within GOAL_RADIUS now. Factors: `distance`
-    to the goal in m and `effort`, the mean squared velocity action. Truncated after 100 steps.
+    Reward per step is 1 - tanh(5 * distance), in (0, 1]. Success: within GOAL_RADIUS now. Factors: `distance` to the
+    goal in m and `effort`, the mean squared velocity action. Truncated after 100 steps.
     """
 
     expert_own = tuple(range(10))  # all but the goal; the policy does not read the vector to it

@@ -25,10 +25,8 @@ TIMESTEP = 0.008  # s
 FRAME_SKIP = 5  # physics steps per action: 25 actions a second
 SECONDS = TIMESTEP * FRAME_SKIP  # of an action
 STEP = 0.5 * SECONDS  # m that an action of 1 moves the hand: 0.5 m/s
-LEASH = (
-    0.04  # m that the commanded grip may be ahead of the real one along each axis, so that a blocked hand lets go soon
-)
-LOW, HIGH = (-0.2, -0.26, 0.03), (0.2, 0.26, 0.25)  # where the grip may be commanded to; 0.03 is the middle of a block
+LEASH = 0.04  # m along each axis that the target may be ahead of the hand, so that a blocked hand soon turns back
+LOW, HIGH = (-0.2, -0.26, 0.03), (0.2, 0.26, 0.25)  # of the target; 0.03 is the middle of a block
 TRAVEL_Z = 0.13  # where the hand passes over blocks, with room for one that it carries
 GAIN = 20.0  # of scripted policies, per m: full speed until 5 cm before the target
 
@@ -37,8 +35,9 @@ class TabletopTask(MujocoTask):
     """Action: velocity of the grip along x, y and z (1 is 0.5 m/s), then with a gripper how far it closes.
 
     The fingers' action is a position: -1 is open (0.1 m), 1 closed with at most 8 N. Tasks without it keep them closed.
-    The motors are position servos whose targets move evenly from one action to the next (MuJoCo keeps them as activations);
-    gravity of the arm is compensated. The observation starts with the grip's position and velocity and the opening of the fingers (7 numbers).
+    The joints are position servos, whose targets MuJoCo moves evenly from one action to the next and keeps as
+    activations; the arm's weight is compensated. The observation starts with the hand: position and velocity of the
+    grip and how far the fingers are open, in m and m/s (7 numbers).
 
     Args:
         name: of the model.
