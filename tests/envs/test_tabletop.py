@@ -11,12 +11,12 @@ from gymnasium.utils.env_checker import check_env
 
 import pbrl_envs  # noqa: F401
 from pbrl_envs.experts import find_expert, time_limit
-from pbrl_envs.measure import _speed
+from pbrl_envs.measure import _speed, tabletop_table
 from pbrl_envs.suites.gym import make_gym
+from pbrl_envs.tabletop import TASKS
 from pbrl_envs.tabletop.arm import BASE_X, SHOULDER_Z, Pose, grip_pose, grip_velocity, joint_angles
 from pbrl_envs.tabletop.task import HIGH, LOW, closeness
 
-TASKS = {"Reach": 100, "Push": 150, "Lift": 100, "Group": 150, "Clutter": 100}
 STAY = {True: np.array([0, 0, 0, -1], np.float32), False: np.zeros(3, np.float32)}  # open, where there are fingers
 
 all_tasks = pytest.mark.parametrize("name", TASKS)
@@ -263,6 +263,29 @@ def test_the_straight_way_through_the_posts_mostly_touches():
     assert np.mean([info["factors"]["touched"] for info in ends]) >= 0.4
 
 
+@all_tasks
+def test_an_episode_goes_on_exactly_from_a_saved_state_in_the_middle_of_a_grasp_or_push(name):
+    env, other = (make_gym(f"pbrl_envs/Tabletop{name}-v0") for _ in "12")
+    expert = find_expert(env)
+    obs, _ = env.reset(seed=4)
+    for _ in range(35):
+        obs, *_ = env.step(expert.act(obs))
+    other.reset(seed=5)
+    other.load_state(env.save_state())
+    for _ in range(60):
+        action = expert.act(obs)
+        (obs, reward, *_, info), again = env.step(action), other.step(action)
+        np.testing.assert_array_equal(again[0], obs)
+        assert again[1] == reward
+        assert again[-1] == info
+
+
+def test_the_table_of_policies_has_a_row_for_each_task():
+    rows = [row.strip("| ").split(" | ") for row in tabletop_table(starts=1)][2:]
+    assert [row[0] for row in rows] == list(TASKS)
+    assert all(float(row[-1].split(", ")[1]) == 1 for row in rows)
+
+
 @pytest.mark.parametrize("name", ["Push", "Group", "Clutter"])
 def test_things_start_apart(name):
     task = made(name)
@@ -292,6 +315,22 @@ def test_experts_pursue_the_goal_of_another_episode(name):
     task.data.mocap_pos[0, :goal] = there[-goal:]
     moved = task.observe()  # the same robot if its own goal were there
     np.testing.assert_array_equal(expert.act(mixed), expert.act(moved))
+
+
+@pytest.mark.parametrize("camera", ["top", "front"])
+@pytest.mark.parametrize(
+    ("name", "body"), [("Push", "puck"), ("Lift", "block"), ("Group", "blue"), ("Clutter", "post2")]
+)
+def test_what_the_hand_should_move_can_be_seen(name, body, camera, gl_backend):
+    options = {"render_mode": "rgb_array", "width": 64, "height": 64, "camera": camera}
+    env = make_gym(f"pbrl_envs/Tabletop{name}-v0", **options)
+    env.reset(seed=0)
+    task = env.unwrapped
+    before = env.render().astype(int)
+    address = task.model.jnt_qposadr[task.model.body(body).jntadr[0]]
+    task.data.qpos[address] += 0.06
+    assert (np.abs(env.render() - before).max(-1) > 30).sum() >= 8  # pixels
+    env.close()
 
 
 @all_tasks
