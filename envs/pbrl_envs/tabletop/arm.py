@@ -24,6 +24,7 @@ JOINTS, FINGERS = slice(0, 4), slice(4, 6)  # in qpos, qvel and ctrl; what a tas
 HAND_CONTACT = 'contype="1" conaffinity="0"'
 BLOCK_CONTACT = 'contype="2" conaffinity="3"'
 POST_CONTACT = 'contype="4" conaffinity="5"'  # posts slide on rails, so that the table need not carry them
+COUPLING = '<joint joint1="left_finger" joint2="right_finger"/>'
 NO_CONTACT = 'contype="0" conaffinity="0"'
 
 
@@ -102,8 +103,11 @@ def flat_goal(radius: float) -> str:
     </body>"""
 
 
-def world_xml(name: str, timestep: float, bodies: str) -> str:
-    """The model: table, arm, cameras `top` and `front`, and the task's own bodies."""
+def world_xml(name: str, timestep: float, gripper: bool, bodies: str) -> str:
+    """The model: table, arm, cameras `top` and `front`, and the task's own bodies.
+
+    Where the fingers move (`gripper`) they are coupled; each on its own would give way with the block between them.
+    """
     return f"""
 <mujoco model="{name}">
   <option timestep="{timestep}" integrator="implicitfast" cone="elliptic" impratio="10"/>
@@ -176,13 +180,14 @@ def world_xml(name: str, timestep: float, bodies: str) -> str:
     </body>
     {bodies}
   </worldbody>
+  <equality>{COUPLING if gripper else ""}</equality>
   <actuator>
     <intvelocity joint="turn" kp="1500" dampratio="1" actrange="-3.2 3.2"/>
     <intvelocity joint="shoulder" kp="1500" dampratio="1" actrange="-3.2 3.2"/>
     <intvelocity joint="elbow" kp="800" dampratio="1" actrange="-3.2 3.2"/>
     <intvelocity joint="wrist" kp="150" dampratio="1" actrange="-3.2 3.2"/>
-    <position joint="left_finger" kp="300" dampratio="1" forcerange="-8 8"/>
-    <position joint="right_finger" kp="300" dampratio="1" forcerange="-8 8"/>
+    <position joint="left_finger" kp="300" dampratio="1" forcerange="-5 5"/>
+    <position joint="right_finger" kp="300" dampratio="1" forcerange="-5 5"/>
   </actuator>
 </mujoco>
 """

@@ -64,16 +64,16 @@ class TabletopGroup(TabletopTask):
         return max(mujoco.mj_geomDistance(self.model, self.data, *self._blocks, 1.0, None), 0.0)
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
-        """The red block to the far half of the goal, then the blue one to the near half, seen from the arm's base."""
-        grip, opening, blocks, goal = obs[:3], obs[6], (obs[7:10], obs[17:20]), obs[33:35]
+        """The red block to the far half of the goal, then the blue one before it, seen from the arm's base."""
+        grip, opening, red, blue, goal = obs[:3], obs[6], obs[7:10], obs[17:20], obs[33:35]
         angle = atan2(goal[1], goal[0] - BASE_X)
         outwards = np.array([cos(angle), sin(angle)]) * (BLOCK_HALF + 0.001)
-        for block, slot in zip(blocks, (goal + outwards, goal - outwards), strict=True):
+        for block, slot in ((red, goal + outwards), (blue, red[:2] - 2 * outwards)):
             placed = hypot(*(block[:2] - slot)) <= PLACED and block[2] <= BLOCK_HALF + 0.004
             if placed and dist(grip, block) < 0.03 and opening < 0.09:
-                return np.array([0, 0, 0, -1], np.float32)  # let go before leaving
+                return np.append(toward(grip, block), -1).astype(np.float32)  # let go before leaving
             if not placed:
                 target = np.append(slot, BLOCK_HALF)
                 held = holds(grip, opening, block)
-                return (carry(grip, block, target) if held else grasp(grip, block)).astype(np.float32)
+                return (carry(block, target) if held else grasp(grip, block)).astype(np.float32)
         return np.append(toward(grip, np.array([grip[0], grip[1], 0.2])), -1).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import atan2, cos, sin, tanh
+from math import atan2, cos, hypot, sin, tanh
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ GAIN = 20.0  # of scripted policies, per m: full speed until 5 cm before the tar
 class TabletopTask(MujocoTask):
     """Action: velocity of the grip along x, y and z (1 is 0.5 m/s), then with a gripper how far it closes.
 
-    The fingers' action is a position: -1 is open (0.1 m), 1 closed with at most 8 N. Tasks without it keep them closed.
+    The fingers' action is a position: -1 is open (0.1 m), 1 closed with at most 5 N. Tasks without it keep them closed.
     The joints are position servos, whose targets MuJoCo moves evenly from one action to the next and keeps as
     activations; the arm's weight is compensated. The observation starts with the hand: position and velocity of the
     grip and how far the fingers are open, in m and m/s (7 numbers).
@@ -49,7 +49,7 @@ class TabletopTask(MujocoTask):
 
     def __init__(self, name: str, bodies: str, obs_size: int, gripper: bool, **rendering: Any) -> None:
         super().__init__(
-            world_xml(name, TIMESTEP, bodies),
+            world_xml(name, TIMESTEP, gripper, bodies),
             obs_size=obs_size,
             action_size=4 if gripper else 3,
             frame_skip=FRAME_SKIP,
@@ -126,7 +126,7 @@ def toward(grip: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def over(grip: np.ndarray, target: np.ndarray, height: float, tolerance: float) -> np.ndarray:
     """(3,) velocity action: up to `height`, across, and down once no more than `tolerance` off to the side; in m."""
-    if np.hypot(*(target - grip)[:2]) <= tolerance:
+    if hypot(*(target - grip)[:2]) <= tolerance:
         return toward(grip, target)
     waypoint = np.array([*target[:2], max(height, target[2])])
     if grip[2] < waypoint[2] - 0.02:
@@ -136,16 +136,18 @@ def over(grip: np.ndarray, target: np.ndarray, height: float, tolerance: float) 
 
 def grasp(grip: np.ndarray, block: np.ndarray) -> np.ndarray:
     """(4,) action: over the block (3,) with open fingers, down around it, and close."""
-    if np.linalg.norm(block - grip) < 0.01:
-        return np.array([0, 0, 0, 1])
-    return np.append(over(grip, block, height=TRAVEL_Z, tolerance=0.01), -1)
+    aside, above = hypot(*(block - grip)[:2]), abs(block[2] - grip[2])
+    if aside < 0.02 and above < 0.015:
+        return np.append(toward(grip, block), 1)
+    return np.append(over(grip, block, height=TRAVEL_Z, tolerance=0.015), -1)
 
 
 def holds(grip: np.ndarray, opening: float, block: np.ndarray) -> bool:
     """Whether closed fingers are around the block (3,)."""
-    return bool(opening < 2 * BLOCK_HALF + 0.003 and np.linalg.norm(block - grip) < 0.03)
+    return bool(0.035 < opening < 0.065 and np.linalg.norm(block - grip) < 0.045)  # a jerk squeezes it for a moment
 
 
-def carry(grip: np.ndarray, block: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(4,) action that takes the held block (3,) to the target (3,), above other blocks."""
-    return np.append(over(block, target, height=TRAVEL_Z - 0.02, tolerance=0.006), 1)
+def carry(block: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(4,) action that takes the held block (3,) to the target (3,), above other blocks; the last bit on the table."""
+    low = block[2] < BLOCK_HALF + 0.02
+    return np.append(over(block, target, height=TRAVEL_Z - 0.02, tolerance=0.03 if low else 0.012), 1)
