@@ -47,4 +47,4 @@ def _moments(task: str, camera: str) -> list[np.ndarray]:
 if __name__ == "__main__":
     from PIL import Image
 
-    Image.fromarray(sheet()).quantize(128).save(Path(sys.argv[1]), optimize=True)
+    Image.fromarray(sheet()).save(Path(sys.argv[1]), optimize=True)
