@@ -1,6 +1,6 @@
 """Figures for docs/: `python -m pbrl_envs.measure WHAT`.
 
-WHAT is policies, speed, experts [TASK ...], or, about our own tasks, sweeping, maze, cost, sheet FILE.png.
+WHAT is policies, speed, experts [TASK ...], or, about our own tasks, sweeping, maze, tabletop, cost, sheet FILE.png.
 """
 
 from __future__ import annotations
@@ -32,11 +32,8 @@ def policy_table(skills: tuple[float, ...] = (0.0, 0.5, 1.0), episodes: int = 50
 
 def speed_table(steps: int = 3000) -> list[str]:
     """Steps per second of one environment in one process under random actions, resets included."""
-    return [
-        "| environment | steps/s |",
-        "| --- | --- |",
-        *(f"| {n} | {measure_own.steps_per_second(e, steps):.0f} |" for n, e in _some()),
-    ]
+    rows = [f"| {name} | {measure_own.steps_per_second(env, steps):.0f} |" for name, env in _some()]
+    return ["| environment | steps/s |", "| --- | --- |", *rows]
 
 
 def expert_table(tasks: Sequence[str] = (), starts: int = 50) -> Iterator[str]:
@@ -50,21 +47,21 @@ def expert_table(tasks: Sequence[str] = (), starts: int = 50) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- |"
     for task in tasks or metaworld.tasks():
         env = metaworld.make_metaworld(task, goal_observable=True)
-        episodes = [_follow(env, seed) for seed in range(starts)]
+        expert = find_expert(env)
+        assert expert is not None
+        episodes = [_follow(env, seed, expert.act) for seed in range(starts)]
         first = [int(np.argmax(success)) + 1 for success, _ in episodes if success.any()]
         ever, at_end = np.mean([s.any() for s, _ in episodes]), np.mean([s[-1] for s, _ in episodes])
         steps = f"{np.median(first):.0f}" if first else "never"
         yield f"| {task} | {ever:.2f} | {at_end:.2f} | {steps} | {np.mean([r for _, r in episodes]):.0f} |"
 
 
-def _follow(env: gym.Env, seed: int) -> tuple[np.ndarray, float]:
-    """Success (L,) at each step of the expert's episode from this seed, and its return."""
-    expert = find_expert(env)
-    assert expert is not None
+def _follow(env: gym.Env, seed: int, act: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, float]:
+    """Success (L,) at each step of the policy's episode from this seed, and its return."""
     obs, _ = env.reset(seed=seed)
     success, total, done = [], 0.0, False
     while not done:
-        obs, reward, terminated, truncated, info = env.step(expert.act(obs))
+        obs, reward, terminated, truncated, info = env.step(act(obs))
         success.append(info["success"] > 0)
         total, done = total + float(reward), terminated or truncated
     return np.array(success), total
@@ -103,6 +100,7 @@ if __name__ == "__main__":
         "experts": lambda: expert_table(names),
         "sweeping": measure_own.sweeping_table,
         "maze": measure_own.maze_table,
+        "tabletop": measure_own.tabletop_table,
         "cost": measure_own.cost_table,
         "sheet": lambda: measure_own.contact_sheet(Path(names[0])),
     }

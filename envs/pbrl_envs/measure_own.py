@@ -10,12 +10,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from pbrl_envs.experts import find_expert
 from pbrl_envs.point_maze import GOALS, LAYOUTS
 from pbrl_envs.suites.gym import make_gym
 from pbrl_envs.sweeping.world import EMBODIMENTS
+from pbrl_envs.tabletop import TASKS as TABLETOP
 
 STARTS = 50
-TASKS = ("PointReach", "PointMaze", "SweepAvoiding", "SweepGrouping")
+TASKS = ("PointReach", "PointMaze", "SweepAvoiding", "SweepGrouping", *(f"Tabletop{task}" for task in TABLETOP))
 SIZES = (64, 128, 256)  # pixels a side
 
 
@@ -44,6 +46,28 @@ def maze_table() -> Iterator[str]:
             for name, act in _policies(env, {"expert": owner.expert_action}):
                 returns, infos = zip(*(_play(env, act, seed) for seed in range(STARTS)), strict=True)
                 yield f"| {layout} | {goal} | {name} | {_spread(returns)} | {_success(infos)} |"
+
+
+def tabletop_table() -> Iterator[str]:
+    """Return (mean and standard deviation over starts) and success at the last step, by skill of the expert.
+
+    Skill 0 is chance; a half-skilled expert is the one of `pbrl collect`, without its noise.
+    """
+    from pbrl.collection.behaviour import SkilledExpert
+
+    yield "| task | random | half skilled | scripted |"
+    yield "| --- | --- | --- | --- |"
+    for task in TABLETOP:
+        env, cells = make_gym(f"pbrl_envs/Tabletop{task}-v0"), []
+        expert = find_expert(env)
+        assert expert is not None
+        size = env.action_space.shape[0]  # type: ignore[index]
+        for skill in (0.0, 0.5, 1.0):
+            policy = SkilledExpert(expert, size, skill=skill, noise=0)
+            policy.begin(np.random.default_rng(0))
+            returns, infos = zip(*(_play(env, policy.act, seed) for seed in range(STARTS)), strict=True)
+            cells.append(f"{_spread(returns)}, {_success(infos)}")
+        yield f"| {task} | {' | '.join(cells)} |"
 
 
 def cost_table(rounds: int = 5, steps: int = 2000, frames: int = 40) -> Iterator[str]:

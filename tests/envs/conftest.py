@@ -20,6 +20,7 @@ SAMPLES = {
     "pbrl_envs/PointMaze-v0": ("gym", make_gym),
     "pbrl_envs/SweepAvoiding-v0": ("gym", make_gym),
     "pbrl_envs/SweepGrouping-v0": ("gym", make_gym),
+    **{f"pbrl_envs/Tabletop{task}-v0": ("gym", make_gym) for task in ("Reach", "Push", "Lift", "Group", "Clutter")},
     "walker-walk": ("dmc", make_dmc),
     "finger-turn_easy": ("dmc", make_dmc),
     "drawer-open-v3": ("metaworld", partial(make_metaworld, goal_observable=True)),
