@@ -30,13 +30,15 @@ class FrameEncoder(nn.Module):
     """A backbone, then a linear layer to d numbers, which are not normalised.
 
     Args:
+        shape: (H, W, C) of the frames.
         features: what the backbone gives.
         dim: d; None leaves the linear layer out.
         rng: initial weights of the linear layer.
     """
 
-    def __init__(self, features: int, dim: int | None, rng: torch.Generator) -> None:
+    def __init__(self, shape: Sequence[int], features: int, dim: int | None, rng: torch.Generator) -> None:
         super().__init__()
+        self.shape = tuple(shape)
         self.dim = features if dim is None else dim
         self.head = nn.Identity() if dim is None else linear(features, dim, rng)
 
@@ -46,11 +48,17 @@ class FrameEncoder(nn.Module):
 
     def prepare(self, frames: Tensor) -> Tensor:
         """(M, H, W, C) -> (M, ...): what `embed` reads. Has no gradient, and does not change in learning."""
-        raise NotImplementedError
+        if tuple(frames.shape[1:]) != self.shape:
+            expected = f"(M, {', '.join(map(str, self.shape))})"
+            raise ValueError(f"frames have shape {tuple(frames.shape)}, expected {expected}")
+        return self._prepare(frames)
 
     def embed(self, prepared: Tensor) -> Tensor:
         """(M, ...) -> (M, d)."""
         raise NotImplementedError
+
+    def _prepare(self, frames: Tensor) -> Tensor:
+        return frames
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
@@ -62,11 +70,8 @@ class SmallCNN(FrameEncoder):
     """DrQ-v2's convolutions (`ImageEncoder`), all of them trained, for frames of at least 15 x 15."""
 
     def __init__(self, *, shape: Sequence[int], dim: int | None, rng: torch.Generator) -> None:
-        super().__init__(ImageEncoder.features, dim, rng)
+        super().__init__(shape, ImageEncoder.features, dim, rng)
         self.backbone = ImageEncoder(shape, rng)
-
-    def prepare(self, frames: Tensor) -> Tensor:
-        return frames
 
     def embed(self, prepared: Tensor) -> Tensor:
         return self.head(self.backbone(prepared))
@@ -99,7 +104,7 @@ class Pretrained(FrameEncoder):
         if size < 1 or size % patch:
             raise UserError(f"encoder.size={size}: expected a multiple of the patch of {folder}, {patch} pixels")
         width = backbone.config.hidden_size if patch > 1 else backbone.config.hidden_sizes[-1]
-        super().__init__(width, dim, rng)
+        super().__init__(shape, width, dim, rng)
         self.backbone, self.size = backbone.requires_grad_(False).eval(), size
         for name, values in zip(("mean", "std"), _statistics(Path(folder)), strict=True):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
@@ -111,7 +116,7 @@ class Pretrained(FrameEncoder):
         return self
 
     @torch.no_grad()
-    def prepare(self, frames: Tensor) -> Tensor:
+    def _prepare(self, frames: Tensor) -> Tensor:
         """(M, H, W, 3) -> (M, features of the backbone)."""
         return torch.cat([self._features(block) for block in frames.split(BLOCK)])
 

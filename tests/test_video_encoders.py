@@ -101,8 +101,8 @@ def test_only_the_linear_layer_of_a_loaded_model_learns(saved):
 
 def test_frames_of_any_size_are_resized(saved):
     grey = torch.full((2, 40, 64, 3), 93, dtype=torch.uint8)
-    encoder = make_pretrained(saved[1], shape=(40, 64, 3))
-    torch.testing.assert_close(encoder(grey), encoder(grey[:, :SIZE, :SIZE]))
+    resized = make_pretrained(saved[1], shape=(40, 64, 3))(grey)
+    torch.testing.assert_close(resized, make_pretrained(saved[1])(grey[:, :SIZE, :SIZE]))
 
 
 def test_many_frames_are_a_block_at_a_time(saved):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pbrl.data.videos import Triplets, Videos
 from pbrl.errors import UserError
-from pbrl.methods.video_fit import check_fit_settings, embed_videos, fit_best_epoch, measure
+from pbrl.methods.video_fit import check_fit_settings, embed_videos, fit_best_epoch, measure, prepare_videos, thin_out
 from pbrl.optimal_transport import cosine_cost, sinkhorn, transport_cost
 from pbrl.video_encoders import FrameEncoder
 
@@ -34,6 +34,7 @@ class RAPL(nn.Module):
         lr: of Adam.
         batch_size: triplets.
         epochs: passes over the training triplets, of which the one with the least held-out loss is kept.
+        frames_per_video: frames at even distances that `fit` reads of each video, which its time grows with; None: all.
         validation: share of the triplets that is held out, by video.
         rng: weights, the split and batches.
     """
@@ -52,6 +53,7 @@ class RAPL(nn.Module):
         epsilon: float,
         iterations: int,
         tolerance: float,
+        frames_per_video: int | None,
         lr: float,
         batch_size: int,
         epochs: int,
@@ -59,7 +61,9 @@ class RAPL(nn.Module):
         rng: torch.Generator,
     ) -> None:
         super().__init__()
-        check_fit_settings(lr=lr, batch_size=batch_size, epochs=epochs, validation=validation)
+        check_fit_settings(
+            frames_per_video=frames_per_video, lr=lr, batch_size=batch_size, epochs=epochs, validation=validation
+        )
         if not epsilon > 0 or iterations < 1 or tolerance < 0:
             raise UserError(
                 f"method.model.epsilon={epsilon}, iterations={iterations}, tolerance={tolerance}: "
@@ -71,7 +75,7 @@ class RAPL(nn.Module):
                 "method.model.dim=null with a frozen encoder leaves nothing to train; give a number, or "
                 "align: false and start: null"
             )
-        self.start, self.align, self.rng = start, align, rng
+        self.start, self.align, self.frames_per_video, self.rng = start, align, frames_per_video, rng
         self._plan = partial(sinkhorn, epsilon=epsilon, iterations=iterations, tolerance=tolerance)
         self._optimise = partial(
             fit_best_epoch, lr=lr, batch_size=batch_size, epochs=epochs, validation=validation, rng=rng
@@ -86,14 +90,15 @@ class RAPL(nn.Module):
         `accuracy` of all triplets. Only the frames of the videos are read.
         """
         self.demos = self.demos[:0]
-        metrics = {} if self.start is None else self.start(self.encoder, videos.frames, rng=self.rng)
-        prepared = self.encoder.prepare(videos.frames.flatten(0, 1)).unflatten(0, videos.frames.shape[:2])
+        frames = thin_out(videos.frames, self.frames_per_video).to(self.scale.device)
+        metrics = {} if self.start is None else self.start(self.encoder, frames, rng=self.rng)
+        prepared = prepare_videos(self.encoder, frames)
 
         def scores(rows: Tensor) -> tuple[Tensor, Tensor]:
             anchor, first, second = embed_videos(self.encoder, prepared, rows).unbind(1)
             return -self._distance(anchor, first), -self._distance(anchor, second)
 
-        closer_second = answers.closer_second.to(prepared.device)
+        closer_second = answers.closer_second.to(frames.device)
         if not self.align:
             return metrics | measure(scores, answers.rows, closer_second)
         return metrics | self._optimise(self.encoder, scores, answers.rows, closer_second)
@@ -114,9 +119,9 @@ class RAPL(nn.Module):
         if len(demos) == 0:
             raise ValueError(f"demos have shape {tuple(demos.shape)}, expected at least one video")
         self.demos = self._embed(demos)
-        self.scale = torch.ones_like(self.scale)
+        self.scale.fill_(1)
         total = torch.stack([self.reward(frames).sum() for frames in reference])
-        self.scale = 1 / total.abs().mean().clamp_min(1e-6)  # the same video over and over costs nothing
+        self.scale.fill_(1 / total.abs().mean().clamp_min(1e-6))  # the same video over and over costs nothing
 
     @torch.no_grad()
     def reward(self, frames: Tensor) -> Tensor:
@@ -129,7 +134,7 @@ class RAPL(nn.Module):
         x = self._embed(frames[None]).expand(len(self.demos), -1, -1)
         cost = cosine_cost(x, self.demos)
         rewards = -(self._plan(cost) * cost).sum(2)  # (D, T)
-        return self.scale * rewards[rewards.sum(1).argmax()]
+        return (self.scale * rewards[rewards.sum(1).argmax()]).to(frames.device)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Takes any number of demonstrations, of any length."""
@@ -144,4 +149,4 @@ class RAPL(nn.Module):
 
     def _embed(self, frames: Tensor) -> Tensor:
         """(N, F, H, W, C) -> (N, F, d)."""
-        return torch.stack([self.encoder(video) for video in frames])
+        return torch.stack([self.encoder(video.to(self.scale.device)) for video in frames])

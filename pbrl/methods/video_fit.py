@@ -16,9 +16,12 @@ ScoreFn = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Scores (b,) of both answers, left or first and right or second, to questions about the videos in rows (b, k)."""
 
 
-def check_fit_settings(*, lr: float, batch_size: int, epochs: int, validation: float) -> None:
+def check_fit_settings(
+    *, frames_per_video: int | None, lr: float, batch_size: int, epochs: int, validation: float
+) -> None:
     """Raises UserError for numbers that no fit can use."""
-    for name, value, low in (("batch_size", batch_size, 1), ("epochs", epochs, 0)):
+    frames = 2 if frames_per_video is None else frames_per_video
+    for name, value, low in (("frames_per_video", frames, 2), ("batch_size", batch_size, 1), ("epochs", epochs, 0)):
         if not isinstance(value, int) or value < low:
             raise UserError(f"method.model.{name}={value}: expected a whole number of at least {low}")
     if not lr > 0:
@@ -103,6 +106,19 @@ def measure(scores: ScoreFn, rows: Tensor, answers: Tensor) -> dict[str, float]:
     left, right = (torch.cat(side)[None] for side in zip(*blocks, strict=True))
     loss, accuracy = bradley_terry_loss(left, right, answers), preference_accuracy(left, right, answers)
     return {"loss": float(loss), "accuracy": float(accuracy)}
+
+
+def thin_out(frames: Tensor, wanted: int | None) -> Tensor:
+    """(N, F, ...) -> (N, wanted, ...): frames at even distances, with the first and the last; None or too few: all."""
+    f = frames.shape[1]
+    if wanted is None or wanted >= f:
+        return frames
+    return frames[:, torch.linspace(0, f - 1, wanted, dtype=torch.float64).round().long()]
+
+
+def prepare_videos(encoder: FrameEncoder, frames: Tensor) -> Tensor:
+    """(N, F, H, W, C) -> (N, F, ...), what the encoder's trained part reads of each frame."""
+    return encoder.prepare(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
 
 def embed_videos(encoder: FrameEncoder, prepared: Tensor, rows: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pbrl.data.videos import VideoPairs, Videos
-from pbrl.methods.video_fit import check_fit_settings, embed_videos, fit_best_epoch
+from pbrl.methods.video_fit import check_fit_settings, embed_videos, fit_best_epoch, prepare_videos, thin_out
 from pbrl.video_encoders import FrameEncoder
 
 
@@ -25,6 +25,7 @@ class VideoReturn(nn.Module):
         lr: of Adam.
         batch_size: pairs.
         epochs: passes over the training pairs, of which the one with the least held-out loss is kept.
+        frames_per_video: frames at even distances that `fit` reads of each video, which its time grows with; None: all.
         validation: share of the pairs that is held out, by video.
         rng: weights, the split and batches.
     """
@@ -37,6 +38,7 @@ class VideoReturn(nn.Module):
         *,
         frame_shape: Sequence[int],
         encoder: Callable[..., FrameEncoder],
+        frames_per_video: int | None,
         lr: float,
         batch_size: int,
         epochs: int,
@@ -44,7 +46,10 @@ class VideoReturn(nn.Module):
         rng: torch.Generator,
     ) -> None:
         super().__init__()
-        check_fit_settings(lr=lr, batch_size=batch_size, epochs=epochs, validation=validation)
+        check_fit_settings(
+            frames_per_video=frames_per_video, lr=lr, batch_size=batch_size, epochs=epochs, validation=validation
+        )
+        self.frames_per_video = frames_per_video
         self.encoder = encoder(shape=frame_shape, dim=1, rng=rng)
         self._optimise = partial(
             fit_best_epoch, lr=lr, batch_size=batch_size, epochs=epochs, validation=validation, rng=rng
@@ -54,13 +59,14 @@ class VideoReturn(nn.Module):
 
     def fit(self, videos: Videos, answers: VideoPairs) -> dict[str, float]:
         """Learns what is preferred; returns the metrics of `fit_best_epoch`. Only the frames are read."""
-        prepared = self.encoder.prepare(videos.frames.flatten(0, 1)).unflatten(0, videos.frames.shape[:2])
+        frames = thin_out(videos.frames, self.frames_per_video).to(self.scale.device)
+        prepared = prepare_videos(self.encoder, frames)
 
         def scores(rows: Tensor) -> tuple[Tensor, Tensor]:
             left, right = embed_videos(self.encoder, prepared, rows).sum((2, 3)).unbind(1)
             return left, right
 
-        prefers_right = answers.prefers_right.to(prepared.device)
+        prefers_right = answers.prefers_right.to(frames.device)
         metrics = self._optimise(self.encoder, scores, answers.rows, prefers_right)
         self._set_scale(videos.frames)
         return metrics
@@ -68,11 +74,13 @@ class VideoReturn(nn.Module):
     @torch.no_grad()
     def reward(self, frames: Tensor) -> Tensor:
         """(T, H, W, C) -> (T,): scale * (output - offset) of each frame."""
-        return self.scale * (self.encoder(frames).squeeze(-1) - self.offset)
+        outputs = self.encoder(frames.to(self.scale.device)).squeeze(-1)
+        return (self.scale * (outputs - self.offset)).to(frames.device)
 
     def _set_scale(self, videos: Tensor) -> None:
         """Mean reward 0 over the videos (N, F, H, W, C), and 1 as the mean absolute sum over a video."""
-        self.offset, self.scale = torch.zeros_like(self.offset), torch.ones_like(self.scale)
+        self.offset.fill_(0)
+        self.scale.fill_(1)
         rewards = torch.stack([self.reward(frames) for frames in videos])  # (N, F)
-        self.offset = rewards.mean()
-        self.scale = 1 / (rewards - self.offset).sum(1).abs().mean().clamp_min(1e-6)
+        self.offset.fill_(rewards.mean())
+        self.scale.fill_(1 / (rewards - rewards.mean()).sum(1).abs().mean().clamp_min(1e-6))

@@ -37,6 +37,7 @@ iterations: 50
 tolerance: 0.01
 lr: 1.0e-3
 batch_size: 10
+frames_per_video: null
 epochs: 1
 validation: 0.2
 """
@@ -48,7 +49,7 @@ def rng(seed=0):
 
 def make_rapl(seed=0, shape=(16, 16, 3), encoder=SmallCNN, **settings):
     numbers = {"dim": 32, "start": None, "align": True, "epsilon": 0.1, "iterations": 50, "tolerance": 0.01}
-    numbers |= {"lr": 1e-3, "batch_size": 10, "epochs": 10, "validation": 0.2}
+    numbers |= {"lr": 1e-3, "batch_size": 10, "epochs": 10, "validation": 0.2, "frames_per_video": None}
     return RAPL(frame_shape=shape, encoder=encoder, **numbers | settings, rng=rng(seed))
 
 
@@ -149,6 +150,18 @@ def test_it_reads_frames_only(worlds):
     metrics = [make_rapl(epochs=2).fit(v, triplets) for v in (videos, blind)]
     assert metrics[0] == metrics[1]
     assert all(math.isfinite(value) for value in metrics[0].values())
+
+
+def test_fewer_frames_are_as_good_as_videos_that_have_no_others(worlds):
+    videos, triplets = worlds[0][:20], ask(worlds[0][:20], 40)
+    thin = Videos(videos.frames[:, ::2], videos.features[:, ::2], videos.true_return)
+    few, all_of_them = make_rapl(epochs=1, frames_per_video=3), make_rapl(epochs=1)
+    assert few.fit(videos, triplets) == all_of_them.fit(thin, triplets)
+
+
+def test_frames_of_another_shape_are_refused(aligned):
+    with pytest.raises(ValueError, match=r"\(4, 20, 16, 3\), expected \(M, 16, 16, 3\)"):
+        aligned[0].reward(torch.zeros(4, 20, 16, 3, dtype=torch.uint8))
 
 
 def test_without_alignment_the_encoder_stays_and_the_triplets_are_measured(worlds):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pbrl.errors import UserError
-from pbrl.methods.video_fit import check_fit_settings, fit_best_epoch, split_by_video
+from pbrl.methods.video_fit import check_fit_settings, fit_best_epoch, split_by_video, thin_out
 from pbrl.video_encoders import FrameEncoder
 
 
@@ -36,11 +36,19 @@ def test_too_few_answers_to_hold_some_out():
         split_by_video(rows, 0.2, rng())
 
 
+def test_frames_are_taken_at_even_distances_from_the_first_to_the_last():
+    frames = torch.arange(9).expand(2, 9)
+    assert thin_out(frames, 3).tolist() == [[0, 4, 8]] * 2
+    assert thin_out(frames, 5).tolist() == [[0, 2, 4, 6, 8]] * 2
+    for all_of_them in (None, 9, 20):
+        assert torch.equal(thin_out(frames, all_of_them), frames)
+
+
 class Utilities(FrameEncoder):
     """A number for each video, to be learned."""
 
     def __init__(self, values):
-        super().__init__(1, None, rng())
+        super().__init__((1, 1, 1), 1, None, rng())
         self.values = torch.nn.Parameter(torch.tensor(values))
 
     def scores(self, rows):
@@ -84,10 +92,18 @@ def test_where_learning_only_hurts_heldout_answers_the_start_is_kept():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("lr", 0.0), ("lr", float("nan")), ("batch_size", 0), ("batch_size", 2.5), ("epochs", -1), ("validation", 1.0)],
+    [
+        ("frames_per_video", 1),
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("batch_size", 0),
+        ("batch_size", 2.5),
+        ("epochs", -1),
+        ("validation", 1.0),
+    ],
 )
 def test_numbers_that_no_fit_can_use(name, value):
-    good = {"lr": 1e-3, "batch_size": 10, "epochs": 30, "validation": 0.2}
+    good = {"frames_per_video": None, "lr": 1e-3, "batch_size": 10, "epochs": 30, "validation": 0.2}
     check_fit_settings(**good)
     with pytest.raises(UserError, match=f"method.model.{name}={value}: expected"):
         check_fit_settings(**good | {name: value})

@@ -17,7 +17,7 @@ def rng(seed=0):
 
 
 def make_model(seed=0, **settings):
-    numbers = {"lr": 1e-3, "batch_size": 10, "epochs": 8, "validation": 0.2}
+    numbers = {"lr": 1e-3, "batch_size": 10, "epochs": 8, "validation": 0.2, "frames_per_video": None}
     return VideoReturn(frame_shape=(16, 16, 3), encoder=SmallCNN, **numbers | settings, rng=rng(seed))
 
 
