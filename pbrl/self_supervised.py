@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pbrl.errors import UserError
+from pbrl.methods.learner import descend
 from pbrl.video_encoders import FrameEncoder
 
 
@@ -49,8 +50,8 @@ def pretrain(
 ) -> dict[str, float]:
     """Trains an encoder so that frames of one video find their way back through others.
 
-    Each update draws `batch_size` videos, the same number of increasing random times in each, and takes every video
-    with every other one. Returns `cycle_back_loss`, the mean over the last tenth of the updates.
+    Each update takes `batch_size` videos at random times, each with every other one. Returns `cycle_back_loss`, the
+    mean over the last tenth of the updates.
 
     Args:
         frames: (N, F, H, W, C) uint8 of at least two videos.
@@ -70,14 +71,9 @@ def pretrain(
     for _ in range(updates):
         rows = torch.randperm(n, generator=rng)[:batch_size]
         times = torch.rand(len(rows), length, generator=rng).argsort(1)[:, :sampled_frames].sort(1).values
-        clips = prepared[rows[:, None], times]  # (b, f, ...)
-        embeddings = encoder.embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
-        first, second = torch.triu_indices(len(rows), len(rows), offset=1)
-        both_ways = torch.cat([first, second]), torch.cat([second, first])
-        loss = cycle_back_loss(embeddings[both_ways[0]], embeddings[both_ways[1]], temperature)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
+        embeddings = encoder.embed(prepared[rows[:, None], times].flatten(0, 1)).unflatten(0, times.shape)
+        one, other = (~torch.eye(len(rows), dtype=torch.bool)).nonzero().T  # all pairs, both ways
+        loss = cycle_back_loss(embeddings[one], embeddings[other], temperature)
+        losses.append(descend(optimizer, loss))
     last = losses[-max(1, updates // 10) :]
     return {"cycle_back_loss": sum(last) / len(last)}

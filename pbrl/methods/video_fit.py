@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pbrl.errors import UserError
 from pbrl.losses import bradley_terry_loss, preference_accuracy
+from pbrl.methods.learner import descend
 from pbrl.video_encoders import FrameEncoder
 
 MEASURED = 8  # questions per block where nothing is learned: activations of all their frames are held
@@ -44,8 +45,7 @@ def fit_best_epoch(
 ) -> dict[str, float]:
     """Bradley-Terry on the scores, by Adam; the encoder ends as it was when held-out questions cost least.
 
-    The start counts as an epoch, so that training never ends with more held-out loss than it began with. With
-    validation 0 the last epoch is kept.
+    The start counts as an epoch, so that held-out loss never rises. With validation 0 the last epoch is kept.
 
     Args:
         rows: (B, k) videos of each question. answers: (B,) probability of "second" or "right".
@@ -58,24 +58,18 @@ def fit_best_epoch(
     optimizer = torch.optim.Adam(encoder.trained.values(), lr=lr)
     best_loss, best_epoch, best = float("inf"), epochs, copy_of(encoder)
     for epoch in range(epochs + 1):
-        if len(heldout):
-            loss = measure(scores, rows[heldout], answers[heldout])["loss"]
-            if loss < best_loss:
-                best_loss, best_epoch, best = loss, epoch, copy_of(encoder)
+        if len(heldout) and (loss := measure(scores, rows[heldout], answers[heldout])["loss"]) < best_loss:
+            best_loss, best_epoch, best = loss, epoch, copy_of(encoder)
         if epoch == epochs:
             break
         for batch in train[torch.randperm(len(train), generator=rng)].split(batch_size):
             left, right = scores(rows[batch])
-            loss_now = bradley_terry_loss(left[None], right[None], answers[batch])
-            optimizer.zero_grad(set_to_none=True)
-            loss_now.backward()
-            optimizer.step()
-    metrics: dict[str, float] = {}
-    if len(heldout):
-        put_back(encoder, best)
-        held = measure(scores, rows[heldout], answers[heldout])
-        metrics = {f"heldout_{name}": value for name, value in held.items()} | {"best_epoch": best_epoch}
-    return measure(scores, rows[train], answers[train]) | metrics
+            descend(optimizer, bradley_terry_loss(left[None], right[None], answers[batch]))
+    if len(heldout) == 0:
+        return measure(scores, rows[train], answers[train])
+    put_back(encoder, best)
+    held = {f"heldout_{k}": v for k, v in measure(scores, rows[heldout], answers[heldout]).items()}
+    return measure(scores, rows[train], answers[train]) | held | {"best_epoch": best_epoch}
 
 
 def split_by_video(rows: Tensor, share: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
