@@ -1,0 +1,73 @@
+"""A scripted teacher of likeness: says which of two videos is closer to a third, from the task's hidden features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pbrl.data.videos import Triplets, VideoPairs, Videos
+from pbrl.errors import UserError
+
+
+class TripletTeacher:
+    """Compares videos by their hidden features, frame by frame.
+
+    The distance of two videos is the mean over frames of the Euclidean distance of their features, each feature in
+    units of its standard deviation over all frames of all videos; so it does not depend on the features' units, and a
+    feature that never changes has no say. A closer candidate is chosen (surely, or with Boltzmann probability), the
+    answer is flipped by mistake, and a triplet whose two distances are too near each other is "equally close".
+
+    Args:
+        beta: rationality; P(second) = sigmoid(beta * (d_first - d_second)). None is infinite: always the closer one.
+        mistake: probability of a flipped answer.
+        equal: largest difference of the two distances that is called "equally close", in standard deviations; at 0
+            only exactly equal distances are.
+        rng: where Boltzmann answers and mistakes are drawn.
+    """
+
+    def __init__(self, *, beta: float | None, mistake: float, equal: float, rng: torch.Generator) -> None:
+        if not 0 <= mistake <= 1:
+            raise UserError(f"teacher.mistake is {mistake}, expected a number in [0, 1]")
+        if not equal >= 0:
+            raise UserError(f"teacher.equal is {equal}, expected a number >= 0")
+        if beta is not None and not (isinstance(beta, (int, float)) and beta >= 0):
+            raise UserError(f"teacher.beta is {beta}, expected a number >= 0, or null for an exact teacher")
+        self.beta, self.mistake, self.equal, self.rng = beta, mistake, equal, rng
+
+    def answer(self, videos: Videos, rows: Tensor) -> Triplets:
+        """Triplets with answers. rows: (B, 3) of anchor, first and second."""
+        anchor, first, second = rows.unbind(1)
+        gain = feature_distance(videos, anchor, first) - feature_distance(videos, anchor, second)
+        return Triplets(anchor, first, second, self._decide(gain))
+
+    def compare(self, videos: Videos, rows: Tensor) -> VideoPairs:
+        """Pairs, of which the one with the larger true return is preferred, for methods that learn from pairs.
+
+        The same noise and threshold act on returns in units of their standard deviation over the videos.
+        rows: (B, 2) of left and right.
+        """
+        left, right = rows.unbind(1)
+        returns = videos.true_return / _spread(videos.true_return)
+        return VideoPairs(left, right, self._decide(returns[right] - returns[left]))
+
+    def rank(self, videos: Videos) -> Tensor:
+        """All rows (N,), the largest true return first, without noise; the first few are preferred demonstrations."""
+        return videos.true_return.sort(descending=True, stable=True).indices
+
+    def _decide(self, gain: Tensor) -> Tensor:
+        probability = (gain > 0).float() if self.beta is None else torch.sigmoid(self.beta * gain)
+        choice = (torch.rand(gain.shape, generator=self.rng) < probability).float()
+        flip = torch.rand(gain.shape, generator=self.rng) < self.mistake
+        return torch.where(gain.abs() <= self.equal, 0.5, torch.where(flip, 1 - choice, choice))
+
+
+def feature_distance(videos: Videos, rows: Tensor, others: Tensor) -> Tensor:
+    """(B,), (B,) -> (B,): mean over frames of the distance in features, in standard deviations of each feature."""
+    features = videos.features / _spread(videos.features.flatten(0, 1))
+    return (features[rows] - features[others]).norm(dim=-1).mean(-1)
+
+
+def _spread(values: Tensor) -> Tensor:
+    """Standard deviation over the first dimension; 1 where all values are equal, whose differences are 0 anyway."""
+    spread = values.std(0, unbiased=False)
+    return torch.where(spread > 0, spread, 1.0)
