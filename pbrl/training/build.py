@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -13,24 +12,27 @@ from omegaconf import DictConfig, OmegaConf
 
 from pbrl.agents.exploration import StateEntropy
 from pbrl.agents.sb3 import PPOAgent, SACAgent
-from pbrl.config import build, options
+from pbrl.config import build
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
-from pbrl.queries.schedule import SCHEDULES, session_size
 from pbrl.teachers.factor_sum import FactorSumTeacher
 from pbrl.teachers.hierarchy import HierarchyTeacher
 from pbrl.teachers.human import HumanTeacher
 from pbrl.teachers.levels import columns_of
 from pbrl.teachers.replay import ReplayTeacher
+from pbrl.teachers.triplet import TripletTeacher
+from pbrl.training.check import check
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.feedback import FeedbackLoop
 from pbrl.training.people import PeopleFeedback
 from pbrl.training.replay import ReplayFeedback
 from pbrl.training.run_dir import RunDir
+from pbrl.training.video_reward import LearnedVideoReward, learn_video_reward
 from pbrl.viewer.settings import viewer_section
+from pbrl_envs.experts import time_limit
 
-STREAMS = ("agent", "evaluation", "reward", "fit", "teacher", "queries", "preferences")
+STREAMS = ("agent", "evaluation", "reward", "fit", "teacher", "queries", "preferences")  # video rewards: `reward`
 
 
 OFFLINE_STREAMS = ("learner", "evaluation", "heldout")
@@ -43,6 +45,7 @@ class OnlineParts:
     episodes: EpisodeStore
     feedback: FeedbackLoop | None
     explore: StateEntropy | None
+    video: LearnedVideoReward | None
 
 
 def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
@@ -52,10 +55,12 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
     make_env = partial(build, config.env.make)
     learned = config.method.model is not None
     evaluator = Evaluator(make_env, config.evaluation.episodes, seeds["evaluation"])
+    _check_first_episode(config, evaluator)
+    video = learn_video_reward(config, run, seeds["reward"]) if "video" in config.method else None
     agent = build(
         config.agent,
         make_env=make_env,
-        hide_reward=learned,
+        hide_reward=learned or video is not None,
         steps=config.steps,
         seed=seeds["agent"],
         device=config.device,
@@ -64,6 +69,8 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
     if type(agent).__name__ not in config.method.agents:
         valid = " or ".join(config.method.agents)
         raise UserError(f"method={config.method.name} drives {valid}, and agent is {type(agent).__name__}")
+    if video is not None:
+        agent.set_episode_reward(video.reward)
     explore = build(config.method.explore) if config.method.explore is not None else None
     agent.set_intrinsic(explore)
     return OnlineParts(
@@ -72,6 +79,7 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
         episodes=EpisodeStore(config.feedback.pool_episodes),
         feedback=_feedback(config, run, agent, evaluator.factor_names, seeds) if learned else None,
         explore=explore,
+        video=video,
     )
 
 
@@ -97,115 +105,6 @@ def seed_streams(seed: int, n: int) -> list[int]:
     return [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(n)]
 
 
-AT_LEAST = {  # whole numbers
-    "steps": 1,
-    "seed": 0,
-    "threads": 1,
-    "feedback.budget": 0,
-    "feedback.per_session": 1,
-    "feedback.first": 1,
-    "feedback.every": 1,
-    "feedback.segment_length": 2,
-    "feedback.pool_episodes": 1,
-    "feedback.candidates": 1,
-    "evaluation.every": 1,
-    "evaluation.episodes": 1,
-    "log_every": 1,
-    "checkpoint.every": 1,
-    "checkpoint.keep": 1,
-}
-AT_LEAST_IF_GIVEN = {  # whole numbers of some agents and methods; null switches some of them off
-    "agent.n_envs": 1,
-    "agent.n_steps": 2,
-    "agent.n_epochs": 1,
-    "agent.batch_size": 1,
-    "agent.learning_starts": 0,
-    "agent.gradient_steps": 1,
-    "agent.target_update_interval": 1,
-    "method.model.members": 1,
-    "method.fit.batch_size": 1,
-    "method.fit.max_epochs": 1,
-    "method.fit.max_updates": 1,
-    "method.fit.patience": 1,
-    "method.explore.k": 1,
-    "method.explore.reference": 1,
-    "method.critic_updates": 0,
-}
-WITHIN = {  # numbers, ends included
-    "feedback.heldout": (0, 0.9),
-    "agent.lr": (0, 1),
-    "agent.gamma": (0, 1),
-    "agent.tau": (0, 1),
-    "agent.gae_lambda": (0, 1),
-    "method.model.lr": (0, 1),
-    "method.fit.stop_accuracy": (0, 1),
-}
-
-
-def check(config: DictConfig) -> None:
-    """Ranges that no constructor checks."""
-    check_ranges(config, AT_LEAST, AT_LEAST_IF_GIVEN, WITHIN)
-    choices = {"feedback.counts": ("asked", "answered", "decisive"), "feedback.schedule": SCHEDULES}
-    for key, valid in choices.items():
-        if (value := OmegaConf.select(config, key)) not in valid:
-            raise UserError(f"{key}={value}: valid are {', '.join(valid)}")
-    for key in ("data", "feedback.label", "feedback.pairs", "evaluation.window"):
-        if (value := OmegaConf.select(config, key)) is not None:
-            raise UserError(f"{key}={value}: method={config.method.name} learns online; leave {key}= out")
-    for group in ("agent", "teacher", "queries"):
-        if "_target_" not in config[group]:
-            raise UserError(f"{group}={config[group].get('name')} is for offline methods; valid: {_valid(group)}")
-    if config.teacher.name == "human" and config.method.model is None:
-        raise UserError(f"teacher=human: method={config.method.name} asks nobody; valid is one that learns a reward")
-    if config.device != "cpu":
-        raise UserError(f"device={config.device}: valid is cpu so far")
-    if config.method.model is not None:
-        _check_labels(config)
-
-
-def _valid(group: str) -> str:
-    return ", ".join(name for name in options(group) if name != "none")
-
-
-def check_ranges(
-    config: DictConfig,
-    at_least: Mapping[str, int],
-    at_least_if_given: Mapping[str, int],
-    within: Mapping[str, tuple[float, float]],
-) -> None:
-    """Keys of whole numbers with their least value, the second kind may be null; and keys of numbers between two."""
-    for key, low in {**at_least, **at_least_if_given}.items():
-        value = OmegaConf.select(config, key)
-        if value is None and key in at_least_if_given:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise UserError(f"{key}={value}: expected a whole number of at least {low}")
-    for key, (least, greatest) in within.items():
-        value = OmegaConf.select(config, key)
-        if value is not None and not (isinstance(value, (int, float)) and least <= value <= greatest):
-            raise UserError(f"{key}={value}: expected a number from {least} to {greatest}")
-
-
-def _check_labels(config: DictConfig) -> None:
-    """What cannot go together in a run that learns from answers."""
-    c, fit = config.feedback, config.method.fit
-    if c.budget and c.first >= config.steps:
-        raise UserError(f"feedback.first={c.first} is not before the end of the run; valid are 1 to {config.steps - 1}")
-    if fit.patience is not None and c.heldout == 0:
-        raise UserError(f"method.fit.patience={fit.patience} watches held-out answers; set feedback.heldout, as to 0.1")
-    crop = config.method.model.get("crop")
-    if crop is not None and crop[-1] > c.segment_length:
-        raise UserError(f"method.model.crop={list(crop)} exceeds feedback.segment_length={c.segment_length}")
-
-
-def questions_in_time(config: DictConfig) -> int:
-    """How much of the budget a run of this length comes to ask."""
-    c, asked = config.feedback, 0
-    for step in range(c.first, config.steps, c.every):
-        asked += session_size(c.schedule, c.per_session, step, config.steps)
-    return min(asked, c.budget)
-
-
 def _check_drawable(config: DictConfig) -> None:
     """People are shown clips, and those are drawn from stored states of the simulator."""
     env = build(config.env.make)
@@ -215,6 +114,14 @@ def _check_drawable(config: DictConfig) -> None:
         raise UserError(
             f"teacher=human: env={config.env.name} has no simulator state to draw clips from; MuJoCo tasks have"
         )
+
+
+def _check_first_episode(config: DictConfig, evaluator: Evaluator) -> None:
+    """Rewards of whole episodes are there when the first one is over."""
+    limit, starts = time_limit(evaluator.envs[0]), config.agent.get("learning_starts")
+    if "video" in config.method and None not in (limit, starts) and starts < (steps := limit * config.agent.n_envs):
+        why = f"method={config.method.name} rewards whole episodes"
+        raise UserError(f"agent.learning_starts={starts}: {why}; expected at least the {steps} steps of the first")
 
 
 def _factor_weights(config: DictConfig, names: tuple[str, ...]) -> dict[str, float] | None:
@@ -233,6 +140,8 @@ def _feedback(
     spaces = agent.model.observation_space, agent.model.action_space
     teacher_config = OmegaConf.masked_copy(config.teacher, [k for k in config.teacher if k != "name"])
     teacher = build(teacher_config, rng=rngs["teacher"])
+    if isinstance(teacher, TripletTeacher):
+        raise UserError(f"teacher=triplet compares whole videos, and method={config.method.name} asks about segments")
     if isinstance(teacher, (HierarchyTeacher, FactorSumTeacher)):
         teacher.use_factors(factors)
     loop: Any = FeedbackLoop

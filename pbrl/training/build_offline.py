@@ -12,7 +12,7 @@ from pbrl.data.offline import OfflineData
 from pbrl.data.offline_sources import PAIRS, load_offline
 from pbrl.errors import UserError
 from pbrl.methods.learner import Learner
-from pbrl.training.build import check_ranges
+from pbrl.training.check import check_ranges
 
 
 def check(config: DictConfig) -> None:

@@ -16,7 +16,8 @@ from pbrl.agents.sb3 import SACAgent
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError
 from pbrl.files import replacing
-from pbrl.training.build import OnlineParts, build_online, check, questions_in_time
+from pbrl.training.build import OnlineParts, build_online
+from pbrl.training.check import check, questions_in_time
 from pbrl.training.checkpoint import Checkpoints, restore_last
 from pbrl.training.feedback import FeedbackLoop
 from pbrl.training.interrupt import StopOnInterrupt
@@ -104,6 +105,8 @@ class OnlineRun:
 
     @property
     def labels(self) -> int:
+        if self.parts.video is not None:
+            return int(self.parts.video.facts["labels"])
         return self.parts.feedback.counts.labels if self.parts.feedback is not None else 0
 
     def interrupt(self) -> None:
@@ -153,12 +156,15 @@ class OnlineRun:
     def _note(self, finished: list[Episode]) -> None:
         feedback = self.parts.feedback
         model = feedback.model if feedback is not None and feedback.has_reward else None
+        sums = iter(self.parts.video.reward.take_sums() if self.parts.video is not None else ())
         for e in finished:
             row = {"ep_rew_mean": float(e.true_reward.sum()), "ep_len_mean": float(len(e))}
             if e.success is not None:
                 row["success_rate"] = e.success
             if model is not None:
                 row["ep_learned_rew_mean"] = float(model.step_reward(e.obs[:-1], e.actions).sum())
+            elif (learned := next(sums, None)) is not None:
+                row["ep_learned_rew_mean"] = learned
             self.recent.append(row)
 
     def _write_progress(self, fps: float) -> None:
@@ -197,6 +203,8 @@ class OnlineRun:
         with replacing(self.run.policy) as partial:
             agent.save(str(partial))
         quality: dict[str, float] = {}
+        if self.parts.video is not None and "heldout_accuracy" in self.parts.video.facts:
+            quality = {"true_accuracy": self.parts.video.facts["heldout_accuracy"]}
         if feedback is not None:
             weights = {k: v.contiguous() for k, v in feedback.model.state_dict().items()}
             with replacing(self.run.reward) as partial:

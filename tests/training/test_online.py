@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 from outcome import answers, table, weights
-from tiny import LEARNERS, TINY, train
+from tiny import LEARNERS, TINY, VIDEOS, train
 
 from pbrl.config import compose_config, options
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.queries import samplers
 from pbrl.teachers.scripted import ScriptedTeacher
-from pbrl.training.build import check
+from pbrl.training.check import check
 from pbrl.training.online import OnlineRun
 from pbrl.training.run_dir import RunDir
 from pbrl.types import Answers
 from pbrl_envs.point_reach import PointReach
 
-ONLINE = [name for name in options("method") if name not in LEARNERS]
+ONLINE = [name for name in options("method") if name not in {**LEARNERS, **VIDEOS}]
 LEARNING = [name for name in ONLINE if name != "true_reward"]
 OF_THE_TRUE_REWARD = {"rollout/ep_rew_mean", "reward/true_accuracy", "reward/corr_true", "return_mean", "return_std"}
 

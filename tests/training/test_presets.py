@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny import LEARNERS, OFFLINE_EXPERIMENTS, train
+from tiny import LEARNERS, OFFLINE_EXPERIMENTS, VIDEOS, collect, train
 
 from pbrl.cli import main
 from pbrl.config import compose_config, options
@@ -62,7 +62,7 @@ def test_env(name, tmp_path):
         f"{group}={name}"
         for group in ("method", "teacher", "queries")
         for name in options(group)
-        if name not in ("none", *LEARNERS)
+        if name not in ("none", "triplet", *LEARNERS, *VIDEOS)
     ],
 )
 def test_method_teacher_and_queries(choice, tmp_path):
@@ -72,6 +72,16 @@ def test_method_teacher_and_queries(choice, tmp_path):
         assert main(["labels", "export", str(tmp_path / "source"), f"out={tmp_path / 'labels'}"]) == 0
         more = [f"teacher.labels={tmp_path / 'labels'}"]
     takes_three_updates(tmp_path / "run", "env=point_reach", choice, *more)
+
+
+@pytest.mark.parametrize("method", VIDEOS)
+def test_methods_that_learn_from_videos_and_their_teacher(method, tmp_path):
+    data = collect(tmp_path / "data", "episodes=8", "segments=10", "comparisons=5", "heldout=2")
+    given = [f"data={data}", "feedback.budget=4", "method.video.model.epochs=1", "method.video.frames=3"]
+    sac = [*AGENT["SACAgent"], f"+env.make.max_episode_steps={LENGTH}"]
+    code, _, err = train(tmp_path / "run", "env=point_reach", f"method={method}", *SHORT, *sac, *given, method=None)
+    assert code == 0, err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["labels"] == 4
 
 
 @pytest.mark.parametrize("name", [name for name in options("agent") if name != "none"])

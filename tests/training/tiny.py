@@ -78,9 +78,20 @@ LEARNERS = {  # what makes each offline method small
     "regret": [*REWARD_MODEL, *CRITICS],
     "preference_transformer": ["method.learner.model.width=8", *CRITICS],
 }
+VIDEOS = {  # what makes each method that learns from videos small
+    name: [
+        *("method.video.size=16", "method.video.frames=4", "method.video.stride=7", "feedback.budget=8"),
+        *("method.video.model.epochs=2", "method.video.model.frames_per_video=3"),
+    ]
+    for name in ("rapl", "video_return")
+}
 OFFLINE_EXPERIMENTS = {"cpl_paper_state": "cpl"} | {
     f"{method}_cpu": method for method in ("cpl", "piql", "ipl", "paws")
 }
+
+
+def from_videos(method: str, data: Path) -> list[str]:
+    return [f"method={method}", f"data={data}", *COMMON, *SAC, *VIDEOS[method]]
 
 
 def offline(method: str, data: Path) -> list[str]:

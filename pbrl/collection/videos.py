@@ -1,0 +1,71 @@
+"""Episodes as videos: their simulator states, drawn small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.data.datasets import Dataset
+from pbrl.data.episodes import Episode
+from pbrl.data.videos import Videos
+from pbrl.errors import UserError, one_line
+
+
+class Camera:
+    """Draws simulator states of one environment, whatever its episode is doing.
+
+    Args:
+        make_env: takes render_mode, width and height.
+        name: of the environment, for messages.
+        size: pixels a side.
+    """
+
+    def __init__(self, make_env: Callable[..., gym.Env], name: str, size: int) -> None:
+        self.name, self.size = name, size
+        self.env = make_env(render_mode="rgb_array", width=size, height=size)
+        if not (self.env.has_wrapper_attr("has_state") and self.env.get_wrapper_attr("has_state")):
+            raise UserError(f"env={name} has no simulator state to draw videos from; MuJoCo tasks have")
+
+    def __call__(self, states: np.ndarray) -> Tensor:
+        """(F, D) -> (F, H, W, C) uint8."""
+        render = self.env.get_wrapper_attr("render_state")
+        try:
+            return torch.from_numpy(np.stack([render(state) for state in states]))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"env={self.name} cannot take these states: {one_line(error)}") from error
+
+
+def draw_videos(
+    data: Dataset, episodes: np.ndarray, camera: Camera, frames: int, features: Sequence[str] | None
+) -> Videos:
+    """The episodes with these numbers, each as `frames` pictures at even distances, from after its first step on.
+
+    features: the factors that are the task's hidden features; None: all.
+    """
+    chosen = [data.episodes[k] for k in episodes]
+    columns = _columns(data, chosen, features)
+    drawn, seen = [], []
+    for episode in chosen:
+        steps = np.linspace(0, len(episode) - 1, frames).round().astype(int)
+        assert episode.states is not None
+        assert episode.factors is not None
+        drawn.append(camera(episode.states[1:][steps]))
+        seen.append(episode.factors[steps][:, columns])
+    returns = [float(e.true_reward.sum(dtype=np.float64)) for e in chosen]
+    return Videos(torch.stack(drawn), torch.from_numpy(np.stack(seen)), torch.tensor(returns))
+
+
+def _columns(data: Dataset, episodes: Sequence[Episode], features: Sequence[str] | None) -> list[int]:
+    if any(e.states is None for e in episodes):
+        raise UserError(f"{data.path} has no simulator states to draw; collect with states=true")
+    names = episodes[0].factor_names if episodes and episodes[0].factors is not None else ()
+    if not names:
+        raise UserError(f"{data.path} has no factors, which a teacher of videos needs: see docs/heron.md")
+    for name in features or ():
+        if name not in names:
+            raise UserError(f"method.video.features: factor {name} is not in {data.path}; valid are {', '.join(names)}")
+    return [names.index(name) for name in features or names]

@@ -1,0 +1,145 @@
+"""Rewards learned from videos before training, and given to whole episodes."""
+
+import json
+import math
+import re
+import signal
+
+import numpy as np
+import pytest
+import torch
+from killed import Kill
+from outcome import table, weights
+from tiny import VIDEOS, collect, from_videos, train
+
+from pbrl.data.datasets import load_dataset
+from pbrl.data.episodes import Episode
+from pbrl.training.video_reward import EpisodeReward
+from pbrl_envs.point_reach import PointReach
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return collect(tmp_path_factory.mktemp("videos") / "data", "episodes=16")
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """`whole(method)`: the folder of a finished run."""
+    done = {}
+
+    def get(method):
+        if method not in done:
+            done[method] = tmp_path_factory.mktemp(method) / "run"
+            code, _, err = train(done[method], *from_videos(method, data), method=None)
+            assert code == 0, err
+        return done[method]
+
+    return get
+
+
+class Counting:
+    """Frame f of an episode gets f + 1, whatever it shows."""
+
+    def reward(self, frames):
+        return torch.arange(len(frames)) + 1.0
+
+
+@pytest.mark.parametrize(
+    ("steps", "stride", "expected"),
+    [
+        (3, 1, [1, 2, 3]),
+        (6, 3, [1 / 3] * 3 + [2 / 3] * 3),
+        (5, 3, [1 / 3] * 3 + [2 / 2] * 2),  # the last frame is the last step's, and has what is left
+        (2, 3, [1 / 2] * 2),
+    ],
+)
+def test_the_reward_of_a_frame_is_shared_by_its_steps(steps, stride, expected):
+    shown = []
+
+    def camera(states):
+        shown.extend(states[:, 0].astype(int).tolist())
+        return torch.zeros(len(states), 2, 2, 3)
+
+    reward = EpisodeReward(Counting(), camera, stride, scale=10.0)
+    zeros = np.zeros((steps + 1, 1))
+    episode = Episode(zeros, zeros[1:], zeros[1:, 0], False, states=np.arange(steps + 1.0)[:, None])
+    np.testing.assert_allclose(reward(episode), 10 * np.array(expected), rtol=1e-6)
+    assert shown[-1] == steps  # states after steps; the first is before any
+    assert reward.take_sums() == [pytest.approx(10 * sum(expected))]
+    assert reward.take_sums() == []
+
+
+@pytest.mark.parametrize("method", VIDEOS)
+def test_a_run_says_what_it_asked_and_how_well_the_reward_agrees(method, whole, data):
+    folder = whole(method)
+    facts, summary = (json.loads((folder / name).read_text()) for name in ("reward.json", "summary.json"))
+    assert (facts["labels"], facts["videos"], len(facts["true_returns"])) == (8, 12, 4)
+    assert summary["labels"] == 8
+    known = [e.true_reward.sum() for e in load_dataset(data).episodes]
+    assert all(np.isclose(known, r, rtol=1e-4).any() for r in facts["true_returns"])
+    answers = np.load(folder / "answers.npz")
+    sides = ("anchor", "first", "second", "closer_second") if method == "rapl" else ("left", "right", "prefers_right")
+    assert set(answers) == set(sides)
+    assert all(len(answers[name]) == 8 for name in sides)
+
+
+@pytest.mark.parametrize("method", VIDEOS)
+def test_the_true_reward_reaches_neither_agent_nor_critic(method, whole, data, tmp_path, monkeypatch):
+    step = PointReach.step
+    monkeypatch.setattr(PointReach, "step", lambda self, action: (*(o := step(self, action))[:1], math.nan, *o[2:]))
+    assert train(tmp_path / "run", *from_videos(method, data), method=None)[0] == 0
+    known, unknown = weights(whole(method)), weights(tmp_path / "run")
+    assert all(torch.equal(known[name], unknown[name]) for name in known)
+
+
+STEP = "pbrl.data.recorder:EpisodeRecorder.step"
+MOMENTS = {
+    "before the reward is saved": Kill("safetensors.torch:save_file", 1),
+    "between the reward and what is known of it": Kill("safetensors.torch:save_file", 1, "after"),
+    "before the first checkpoint": Kill(STEP, 40),
+    "in the middle of an episode": Kill(STEP, 250),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_it_goes_on_as_if_never_killed(moment, run, whole, data, tmp_path):
+    folder = tmp_path / "run"
+    assert run(["train", *from_videos("rapl", data), f"run_dir={folder}"], MOMENTS[moment]) == -signal.SIGKILL
+    assert run(["train", f"resume={folder}"]) == 0
+    one, other = weights(whole("rapl")), weights(folder)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    for name in ("progress.csv", "evaluations.csv"):
+        assert table(whole("rapl") / name) == table(folder / name)
+    facts = [json.loads((f / "reward.json").read_text()) for f in (whole("rapl"), folder)]
+    assert {k: v for k, v in facts[0].items() if k != "wall_s"} == {k: v for k, v in facts[1].items() if k != "wall_s"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["data=null"], "method=rapl learns from videos; give data=FOLDER"),
+        (["data=nowhere"], "data=nowhere is not a data set"),
+        (["env=point_maze"], "is of env=point_reach, this run of env=point_maze"),
+        (["teacher=oracle"], "teacher=oracle compares segments; method=rapl wants triplet"),
+        (["method.video.features=[speed]"], "factor speed is not in .* valid are distance, effort"),
+        (["feedback.budget=100000"], "100000 different triplets wanted"),
+        (["env=pendulum"], "env=pendulum"),
+        (
+            ["agent.learning_starts=5"],
+            "learning_starts=5: .* expected at least the 30 steps",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(wrong, message, data, tmp_path):
+    code, _, err = train(tmp_path / "run", *from_videos("rapl", data), *wrong, method=None)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert re.search(message, err)
+
+
+def test_a_teacher_of_videos_answers_no_questions_about_segments(tmp_path):
+    code, _, err = train(tmp_path / "run", "teacher=triplet")
+    assert code == 2
+    assert "compares whole videos, and method=pebble asks about segments" in err
