@@ -162,4 +162,5 @@ def _feedback(
         sampler_name=config.queries._target_.rsplit(".", 1)[-1],
         labels=LabelStore(run.path),
         rngs=rngs,
+        reward_std=config.method.get("reward_std"),
     )

@@ -57,6 +57,7 @@ WITHIN = {  # numbers, ends included
     "agent.gae_lambda": (0, 1),
     "method.model.lr": (0, 1),
     "method.fit.stop_accuracy": (0, 1),
+    "method.reward_std": (1e-6, 1e6),
 }
 
 

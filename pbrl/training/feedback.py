@@ -60,6 +60,7 @@ class FeedbackLoop:
         sampler_name: str,
         labels: LabelStore,
         rngs: dict[str, torch.Generator],
+        reward_std: float | None = None,
     ) -> None:
         self.config, self.fit, self.steps = config, fit, steps
         self.model, self.teacher, self.annotator = model, teacher, annotator
@@ -70,6 +71,7 @@ class FeedbackLoop:
         self.sessions, self.updates = 0, 0
         self.imported = 0  # the last imported query that was taken
         self.stopped: Callable[[], bool] = lambda: False  # the run is to end, so nothing may wait longer
+        self.reward_std, self.scale = reward_std, 1.0
         self.observed: list[np.ndarray] = []  # observations since the last session, for the input statistics
 
     @property
@@ -120,6 +122,13 @@ class FeedbackLoop:
         self.preferences.add(pairs.left, pairs.right, answers)
         self._count(answers.prefers_right, answers.answered)
         return self._learn(episodes, {"fresh_accuracy": fresh, "disagreement": disagreement})
+
+    def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """What drives the agent: the model's reward (M,), with `reward_std` scaled to it over recent steps.
+
+        Only scaled, not shifted: what an end is worth hangs on the offset.
+        """
+        return self.scale * self.model.step_reward(obs, actions)
 
     def observe(self, finished: list[Episode]) -> None:
         """New episodes: the teacher's thresholds and the model's input statistics follow them."""
@@ -177,6 +186,9 @@ class FeedbackLoop:
         """Fits the reward to all answers; returns what was measured before, by the fit and after it."""
         fit = fit_reward(self.model, self.preferences, members=self.model.members, rng=self.rngs["fit"], **self.fit)
         self.updates += int(fit.pop("updates"))
+        if self.reward_std is not None:
+            obs, actions, _ = episodes.recent_steps(CORRELATION_STEPS)
+            self.scale = self.reward_std / max(float(self.model.step_reward(obs, actions).std()), 1e-6)
         metrics = metrics | {"updates": self.updates} | fit | self.quality(episodes)
         return {f"reward/{k}": v for k, v in metrics.items()} | self.metrics()
 
@@ -244,6 +256,7 @@ class FeedbackLoop:
             "sessions": self.sessions,
             "updates": self.updates,
             "imported": self.imported,
+            "scale": self.scale,
             "observed": self.observed,
             "rngs": {k: g.get_state() for k, g in self.rngs.items()},
         }
@@ -255,7 +268,7 @@ class FeedbackLoop:
         self.preferences.load_state_dict(state["preferences"])
         self.counts = Counts(**state["counts"])
         self.sessions, self.updates, self.imported = state["sessions"], state["updates"], state["imported"]
-        self.observed = list(state["observed"])
+        self.observed, self.scale = list(state["observed"]), float(state["scale"])
         for name, generator_state in state["rngs"].items():
             self.rngs[name].set_state(generator_state)
 

@@ -130,7 +130,7 @@ class OnlineRun:
         """The agent's past and future get the new reward; the critic that valued exploring is replaced once."""
         agent, method = self.parts.agent, self.config.method
         agent.set_intrinsic(None)
-        agent.set_reward(feedback.model.step_reward)
+        agent.set_reward(feedback.step_reward)
         if first and isinstance(agent, SACAgent):  # build_online refuses others that ask for this
             if method.reset_critic:
                 agent.reset_critic()
@@ -155,16 +155,16 @@ class OnlineRun:
 
     def _note(self, finished: list[Episode]) -> None:
         feedback = self.parts.feedback
-        model = feedback.model if feedback is not None and feedback.has_reward else None
+        learned = feedback if feedback is not None and feedback.has_reward else None
         sums = iter(self.parts.video.reward.take_sums() if self.parts.video is not None else ())
         for e in finished:
             row = {"ep_rew_mean": float(e.true_reward.sum()), "ep_len_mean": float(len(e))}
             if e.success is not None:
                 row["success_rate"] = e.success
-            if model is not None:
-                row["ep_learned_rew_mean"] = float(model.step_reward(e.obs[:-1], e.actions).sum())
-            elif (learned := next(sums, None)) is not None:
-                row["ep_learned_rew_mean"] = learned
+            if learned is not None:
+                row["ep_learned_rew_mean"] = float(learned.step_reward(e.obs[:-1], e.actions).sum())
+            elif (total := next(sums, None)) is not None:
+                row["ep_learned_rew_mean"] = total
             self.recent.append(row)
 
     def _write_progress(self, fps: float) -> None:
@@ -261,7 +261,7 @@ class OnlineRun:
         if parts.feedback is not None:
             parts.feedback.load_state_dict(state["feedback"])
             if parts.feedback.has_reward:
-                parts.agent.resume_reward(parts.feedback.model.step_reward)
+                parts.agent.resume_reward(parts.feedback.step_reward)
         self.due, self.recent = state["due"], deque(state["recent"], maxlen=ROLLOUT_WINDOW)
         self.latest, self.last_evaluation = state["latest"], state["last_evaluation"]
         self.wall_s = state["wall_s"]

@@ -131,6 +131,18 @@ def sessions(folder):
     return {step: steps.count(step) for step in sorted(set(steps))}
 
 
+def test_a_wanted_spread_of_the_reward_is_what_the_agent_gets(tmp_path):
+    run = make_run(tmp_path / "run", "method.reward_std=3.0", method="heron")
+    assert run.train()
+    feedback, buffer = run.parts.feedback, run.parts.agent.buffer
+    obs, actions, _ = run.parts.episodes.recent_steps(5000)
+    assert feedback.scale != 1
+    assert feedback.step_reward(obs, actions).std() == pytest.approx(3, rel=0.2)  # of the last session's episodes
+    buffer.label_pending()
+    known = buffer.observations[:320, 0], buffer.actions[:320, 0]
+    np.testing.assert_allclose(buffer.rewards[:320, 0], feedback.step_reward(*known), rtol=1e-4, atol=1e-5)
+
+
 def test_sessions_come_when_due_until_the_budget_is_spent(finished, tmp_path):
     assert sessions(finished()) == {120: 6, 180: 6, 240: 6, 300: 6}
     assert train(tmp_path / "run", "feedback.budget=16")[0] == 0
