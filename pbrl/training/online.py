@@ -34,6 +34,7 @@ class OnlineRun:
     def __init__(self, config: Any, run: RunDir) -> None:
         self.config, self.run = config, run
         self.parts: OnlineParts = build_online(config, run)
+        self.columns = (*EVALUATIONS, *self.parts.evaluator.columns)  # of evaluations.csv
         self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
         self.due = {
             "log": config.log_every,
@@ -100,8 +101,7 @@ class OnlineRun:
 
     def open_log(self, lengths: dict[str, int] | None = None, purge_step: int | None = None) -> None:
         own = self.parts.feedback.teacher.metrics() if self.parts.feedback is not None else ()
-        progress, evaluations = (*PROGRESS, *own), (*EVALUATIONS, *self.parts.evaluator.columns)
-        self._log = RunLog(self.run.path, lengths, purge_step, progress, evaluations)
+        self._log = RunLog(self.run.path, lengths, purge_step, (*PROGRESS, *own), self.columns)
 
     @property
     def labels(self) -> int:
