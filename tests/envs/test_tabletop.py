@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 import pbrl_envs  # noqa: F401
 from pbrl_envs.experts import find_expert, time_limit
-from pbrl_envs.measure import _speed, tabletop_table
+from pbrl_envs.measure_own import steps_per_second, tabletop_table
 from pbrl_envs.suites.gym import make_gym
 from pbrl_envs.tabletop import TASKS
 from pbrl_envs.tabletop.arm import BASE_X, SHOULDER_Z, Pose, grip_pose, grip_velocity, joint_angles
@@ -335,4 +335,4 @@ def test_what_the_hand_should_move_can_be_seen(name, body, camera, gl_backend):
 
 @all_tasks
 def test_it_is_quick(name):
-    assert _speed(make_gym(f"pbrl_envs/Tabletop{name}-v0"), 500) > 500  # 10 000 and more on an idle core
+    assert steps_per_second(make_gym(f"pbrl_envs/Tabletop{name}-v0"), 500) > 500  # 10 000 and more on an idle core
