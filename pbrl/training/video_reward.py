@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from scipy import stats
 
 from pbrl.collection.collect import make_teacher
@@ -67,55 +67,86 @@ class LearnedVideoReward:
     facts: dict[str, Any]  # what reward.json says
 
 
+@dataclass
+class VideoFit:
+    """A reward that was just learned, before any agent has it."""
+
+    model: Any
+    answers: Triplets | VideoPairs  # rows of the videos learned from
+    episodes: np.ndarray  # numbers of the held-out episodes, in `data`, or in `demos_data` where that is given
+    heldout: Videos  # the same, drawn
+    facts: dict[str, Any]  # what reward.json says
+
+
 def learn_video_reward(config: DictConfig, run: RunDir, seed: int) -> LearnedVideoReward:
     """Asks, learns, measures and saves; of a run that has done so, only reads what it saved."""
-    video, rng = config.method.video, torch.Generator().manual_seed(seed)
+    from safetensors.torch import load_file, save_file
+
+    video, saved = config.method.video, run.path / FACTS_FILE
     camera = Camera(partial(build, config.env.make), config.env.name, video.size)
-    shape = (video.size, video.size, 3)
-    model = build(video.model, frame_shape=shape, rng=rng)
-    reward = EpisodeReward(model, camera, video.stride, video.scale)
-    saved = run.path / FACTS_FILE
     if saved.is_file():
-        from safetensors.torch import load_file
-
+        model = _make_model(config, torch.Generator().manual_seed(seed))
         model.load_state_dict(load_file(str(run.reward)))
-        return LearnedVideoReward(reward, json.loads(saved.read_text()))
-    facts = _learn(config, run, model, camera, rng)
-    write_json(saved, facts)
-    return LearnedVideoReward(reward, facts)
+        facts = json.loads(saved.read_text())
+    else:
+        fit = fit_video_reward(config, seed)
+        model, facts = fit.model, fit.facts
+        with replacing(run.path / ANSWERS_FILE) as partial_file, partial_file.open("wb") as file:
+            np.savez(file, **{k: v.numpy() for k, v in vars(fit.answers).items()})
+        with replacing(run.reward) as partial_file:
+            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(partial_file))
+        write_json(saved, facts)
+    return LearnedVideoReward(EpisodeReward(model, camera, video.stride, video.scale), facts)
 
 
-def _learn(config: DictConfig, run: RunDir, model: Any, camera: Camera, rng: torch.Generator) -> dict[str, Any]:
-    from safetensors.torch import save_file
+def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
+    """Asks about videos of `data`, learns from the answers, and measures on videos that nothing was learned from.
 
-    video, started = config.method.video, time.monotonic()
+    Which videos are held out follows from the seed alone, so methods can be compared on the same ones.
+    """
+    video, started, rng = config.method.video, time.monotonic(), torch.Generator().manual_seed(seed)
     teacher = make_teacher(config.teacher, rng)
     if not isinstance(teacher, TripletTeacher):
         raise UserError(f"teacher={config.teacher.name} compares segments; method={config.method.name} wants triplet")
     data = _load(config.data, config)
-    features = list(video.features) if video.features is not None else None
-    draw = partial(draw_videos, camera=camera, frames=video.frames, features=features)
-    train, heldout = (draw(data, rows) for rows in _split(len(data.episodes), video.heldout, rng))
-    answers = _ask(model, teacher, train, config.feedback.budget, rng)
-    metrics = model.fit(train, answers)
+    model = _make_model(config, rng)
+    train, heldout = _split(len(data.episodes), video.heldout, seed)
+    shown = _draw(config, data, train)
+    answers = _ask(model, teacher, shown, config.feedback.budget, rng)
+    metrics = model.fit(shown, answers)
+    videos = len(shown)
     if isinstance(model, RAPL):
-        other = _load(video.demos_data, config) if video.demos_data is not None else data
-        shown = train if other is data else draw(other, np.arange(len(other.episodes)))
-        best = teacher.rank(shown)[: video.demos]
-        model.set_demos(shown[best].frames, shown.frames)
-    with replacing(run.path / ANSWERS_FILE) as partial_file, partial_file.open("wb") as file:
-        np.savez(file, **{k: v.numpy() for k, v in vars(answers).items()})
-    with replacing(run.reward) as partial_file:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(partial_file))
-    return {
+        if video.demos_data is not None:
+            data = _load(video.demos_data, config)
+            train, heldout = _split(len(data.episodes), video.heldout, seed)
+            shown = _draw(config, data, train)
+        model.set_demos(shown[teacher.rank(shown)[: video.demos]].frames, shown.frames)
+    seen = _draw(config, data, heldout)
+    facts = {
         "labels": len(answers),
         "kind": "pairs" if isinstance(answers, VideoPairs) else "triplets",
-        "videos": len(train),
+        "videos": videos,
         **metrics,
-        **_agreement(model, heldout),
+        **_agreement(model, seen),
         "data": {"path": str(data.path), "sha256": data.meta["sha256"]},
         "wall_s": round(time.monotonic() - started, 1),
     }
+    return VideoFit(model, answers, heldout, seen, facts)
+
+
+def _make_model(config: DictConfig, rng: torch.Generator) -> Any:
+    return build(config.method.video.model, frame_shape=(config.method.video.size,) * 2 + (3,), rng=rng)
+
+
+def _draw(config: DictConfig, data: Dataset, episodes: np.ndarray) -> Videos:
+    """In the run's environment, with the body that the data were made with."""
+    video, env = config.method.video, OmegaConf.create(OmegaConf.to_container(config.env, resolve=True))
+    if "embodiment" in env and data.meta["env"] is not None:
+        # Only this is taken from the folder: its whole config could name any function to call.
+        env.make.kwargs.embodiment = data.meta["env"]["embodiment"]
+    camera = Camera(partial(build, env.make), env.name, video.size)
+    features = list(video.features) if video.features is not None else None
+    return draw_videos(data, episodes, camera, video.frames, features)
 
 
 def _load(folder: str | None, config: DictConfig) -> Dataset:
@@ -129,10 +160,11 @@ def _load(folder: str | None, config: DictConfig) -> Dataset:
     return data
 
 
-def _split(episodes: int, heldout: float, rng: torch.Generator) -> list[np.ndarray]:
+def _split(episodes: int, heldout: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the episodes to learn from, and of those to measure the reward on."""
-    order = torch.randperm(episodes, generator=rng).numpy()
-    return np.split(order, [episodes - round(heldout * episodes)])
+    order = np.random.default_rng(seed).permutation(episodes)
+    first, last = np.split(order, [episodes - round(heldout * episodes)])
+    return first, last
 
 
 def _ask(model: Any, teacher: TripletTeacher, videos: Videos, n: int, rng: torch.Generator) -> Triplets | VideoPairs:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from killed import Kill
 from outcome import table, weights
 from tiny import VIDEOS, collect, from_videos, train
 
+from pbrl.collection.videos import Camera
+from pbrl.config import build, compose_config
 from pbrl.data.datasets import load_dataset
 from pbrl.data.episodes import Episode
-from pbrl.training.video_reward import EpisodeReward
+from pbrl.training.video_reward import EpisodeReward, fit_video_reward
 from pbrl_envs.point_reach import PointReach
 
 
@@ -82,6 +85,30 @@ def test_a_run_says_what_it_asked_and_how_well_the_reward_agrees(method, whole, 
     sides = ("anchor", "first", "second", "closer_second") if method == "rapl" else ("left", "right", "prefers_right")
     assert set(answers) == set(sides)
     assert all(len(answers[name]) == 8 for name in sides)
+
+
+def test_methods_are_measured_on_the_same_videos(data):
+    one, other = (fit_video_reward(compose_config(from_videos(method, data)), seed=100) for method in VIDEOS)
+    assert one.episodes.tolist() == other.episodes.tolist()
+    torch.testing.assert_close(one.heldout.frames, other.heldout.frames)
+    returns = np.array([e.true_reward.sum() for e in load_dataset(data).episodes])
+    np.testing.assert_allclose(returns[one.episodes], one.facts["true_returns"], rtol=1e-4)
+
+
+def test_demonstrations_of_another_body_are_drawn_with_that_body_and_measured_on(tmp_path):
+    short, gripper = (["env=sweep_avoiding", f"env.embodiment={body}"] for body in ("short", "gripper"))
+    bodies = {
+        name: collect(tmp_path / name, *own, "labels=return") for name, own in (("short", short), ("gripper", gripper))
+    }
+    given = [text for text in from_videos("rapl", bodies["short"]) if not text.startswith("env=")]
+    config = compose_config([*given, *gripper, f"method.video.demos_data={bodies['gripper']}"])
+    across = fit_video_reward(config, seed=100)
+    camera = Camera(partial(build, config.env.make), "sweep_avoiding", 16)
+    episode = load_dataset(bodies["gripper"]).episodes[across.episodes[0]]
+    torch.testing.assert_close(across.heldout.frames[0, -1], camera(episode.states[-1:])[0])
+    alone = fit_video_reward(compose_config([*given, *short]), seed=100)
+    weights = [fit.model.encoder.state_dict() for fit in (across, alone)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])  # learned from the same pictures
 
 
 @pytest.mark.parametrize("method", VIDEOS)

@@ -1,0 +1,99 @@
+"""scripts/results_rapl.py and what belongs to it, on tiny data."""
+
+import importlib
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+TINY = [
+    *("method.video.size=16", "method.video.frames=4"),
+    *("method.video.model.epochs=1", "method.video.model.frames_per_video=3"),
+]
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    for name in ("results_rapl", "rapl_tables", "rapl_figure", "run_many"):
+        sys.modules.pop(name, None)
+    module = importlib.import_module("results_rapl")
+    monkeypatch.setattr(module.rapl_tables, "RESULTS", tmp_path / "results")
+    return module
+
+
+def facts(learned, true=(1.0, 2.0, 3.0, 4.0)):
+    made = {"episodes": [3, 5, 7, 9], "learned_returns": learned, "true_returns": list(true), "accuracy": 0.5}
+    return made | {"spearman": 0.0, "labels": 150, "wall_s": 60.0, "encode_ms": 2.0, "transport_ms": 1.0}
+
+
+def test_every_cell_is_a_config_that_says_its_seed_and_its_data_are_collected(script, tmp_path):
+    from pbrl.config import compose_config
+
+    data = {str(folder) for folder in script.data_sets(tmp_path)}
+    cells = {n: own for n, own in script.reward_cells(tmp_path, seeds=(101,)).items() if "grouping" in n}
+    for name, own in cells.items():
+        config = compose_config(own)
+        assert {config.data, config.method.video.get("demos_data") or config.data} <= data
+        assert (config.seed, config.feedback.budget) == (101, 300 if "300" in name else 150)
+    assert len(cells) == 4 + 3
+    assert len(script.agent_cells(tmp_path)) == 3 * 3 * 5
+
+
+def test_the_bootstrap_is_of_spearmans_correlation_and_a_perfect_one_has_no_width(script):
+    returns = np.random.default_rng(0).normal(size=(20, 2))
+    drawn = script.rapl_tables._drawn(returns, 7)
+    rows = np.random.default_rng(7).integers(0, 20, (len(drawn), 20))
+    for k in (0, 1, 99):
+        assert math.isclose(drawn[k], stats.spearmanr(*returns[rows[k]].T).statistic, rel_tol=1e-9)
+    same = np.repeat(returns[:, :1], 2, axis=1)
+    value, drawn = script.rapl_tables.bootstrap({"0": same, "1": same})
+    assert value == pytest.approx(1)
+    assert drawn == pytest.approx(np.ones(len(drawn)))
+
+
+def test_the_table_compares_with_rapl_and_keeps_what_is_no_longer_there(script):
+    best, worst = facts([0.1, 0.2, 0.3, 0.4]), facts([0.4, 0.3, 0.2, 0.1])
+    lines = script.rapl_tables.rewards({"t/rapl/s0": best, "t/unaligned/s0": worst})
+    assert any("| 1 x 4 | -1.00" in line and "| 2.00" in line for line in lines)
+    assert script.rapl_tables.rewards({"t/rapl/s0": best}) == lines
+    again = script.rapl_tables.rewards({"t/rapl/s0": worst})
+    assert any("RAPL, 150 triplets | 1 x 4 | -1.00" in line for line in again)
+
+
+def test_agents_are_compared_by_seed(script):
+    ends = {"rapl": (0.9, 0.7), "video_return-150": (0.4, 0.2)}
+    found = {
+        f"t/{method}/s{seed}": dict.fromkeys(script.rapl_tables.TRAINED, 60.0) | {"final_success_at_end": values[seed]}
+        for method, values in ends.items()
+        for seed in (0, 1)
+    }
+    lines = script.rapl_tables.agents(found)
+    assert "| 0.80 (0.70 to 0.90) |" in lines[-2]
+    assert "| 0.30 (0.20 to 0.40) | 0.50 (0.50 to 0.50) |" in lines[-1]
+
+
+def test_from_videos_to_tables_and_figure(script, monkeypatch, tmp_path, gl_backend):
+    def tiny(cells):
+        return lambda *given: {n: [*own, *TINY, "feedback.budget=8"] for n, own in cells(*given).items()}
+
+    monkeypatch.setattr(script, "TASKS", {"sweep_avoiding": "policies=expert:1,naive:1,random"})
+    monkeypatch.setattr(script, "SWEEPING", "policies=naive:1,random")
+    monkeypatch.setattr(script, "SEEDS", (100,))
+    monkeypatch.setattr(script, "EPISODES", 24)
+    monkeypatch.setattr(script, "reward_cells", tiny(script.reward_cells))
+    assert script.collect(tmp_path) == 0
+    before = {folder: (folder / "meta.json").stat().st_mtime for folder in script.data_sets(tmp_path)}
+    assert script.collect(tmp_path) == 0
+    assert before == {folder: (folder / "meta.json").stat().st_mtime for folder in before}
+    for name, own in script.reward_cells(tmp_path, (100,)).items():
+        assert not script.learn(tmp_path / "rewards" / name, own)
+    assert script.rewards(tmp_path, ["sweep_avoiding"]) == 0  # nothing is left to do
+    assert script.table(tmp_path) == 0
+    assert len((tmp_path / "results" / "videos.csv").read_text().splitlines()) == 1 + 7 * 6
+    assert script.figure(tmp_path, tmp_path / "figure.png") == 0
+    assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
