@@ -17,17 +17,19 @@ from pbrl.errors import UserError
 Measure = Callable[[Mapping[str, Any]], Any]
 
 NAMES = ("obs", "action", "next_obs", "info")  # observation before the step, and what the step gave
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{name: getattr(np, name) for name in ("abs", "sign", "sqrt", "exp", "log", "sin", "cos", "arctan2", "tanh")},
-    **{name: getattr(np, name) for name in ("sum", "mean", "min", "max", "minimum", "maximum", "square", "clip")},
-    "norm": np.linalg.norm,
+ONE = ("abs", "sign", "sqrt", "exp", "log", "sin", "cos", "tanh", "square", "sum", "mean", "min", "max")
+FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {  # with how many arguments; NumPy reads more as axis or out
+    **{name: (getattr(np, name), 1) for name in ONE},
+    "norm": (np.linalg.norm, 1),
+    **{name: (getattr(np, name), 2) for name in ("arctan2", "minimum", "maximum")},
+    "clip": (np.clip, 3),
 }
 OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
+    ast.Pow: np.float_power,  # no whole numbers of a million digits
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
     ast.Lt: operator.lt,
@@ -64,7 +66,7 @@ class Factors(gym.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
         if self._obs is not None:
-            seen = {"obs": self._obs, "action": np.asarray(action), "next_obs": np.asarray(obs), "info": info}
+            seen = {"obs": self._obs, "action": np.array(action), "next_obs": np.array(obs), "info": info}
             own = {name: _number(name, measure, seen) for name, measure in self.measures.items()}
             info["factors"] = {**info.get("factors", {}), **own}
         self._obs = np.array(obs)
@@ -83,14 +85,19 @@ def factor_names(env: gym.Env) -> tuple[str, ...]:
     return tuple(info.get("factors", {}))
 
 
-def _measure(name: str, how: str) -> Measure:
+def _measure(name: str, how: Any) -> Measure:
+    if not isinstance(how, str):
+        raise UserError(
+            f"factors.{name}={how}: expected an expression or module:function, in quotes; valid are {VALID}"
+        )
     if ":" in how and "[" not in how:
         return _function(name, how)
     try:
         tree = ast.parse(how, mode="eval").body
-    except SyntaxError as error:
-        raise UserError(f"factors.{name}={how!r} cannot be read: {error.msg}; valid are {VALID}") from None
-    _check(name, tree)
+        _check(name, tree)
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        why = error.msg if isinstance(error, SyntaxError) else "too deep"
+        raise UserError(f"factors.{name}={how[:50]!r} cannot be read: {why}; valid are {VALID}") from None
     return lambda seen: _value(tree, seen)
 
 
@@ -98,7 +105,7 @@ def _function(name: str, path: str) -> Measure:
     module, _, function = path.partition(":")
     try:
         found = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"factors.{name}={path}: {error}; expected module:function, both importable") from None
     return lambda seen: found(*(seen[key] for key in NAMES))
 
@@ -111,6 +118,10 @@ def _check(name: str, tree: ast.expr) -> None:
             known = node.id in NAMES or node.id in FUNCTIONS
         elif isinstance(node, ast.Call):
             known = isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS and not node.keywords
+            if known and len(node.args) != (wanted := FUNCTIONS[node.func.id][1]):  # type: ignore[attr-defined]
+                raise UserError(
+                    f"factors.{name}: {ast.unparse(node)!r} has {len(node.args)} arguments, expected {wanted}"
+                )
         elif isinstance(node, ast.Compare):
             known = len(node.ops) == 1 and type(node.ops[0]) in OPERATORS
         if not known:
@@ -123,7 +134,7 @@ def _value(node: ast.expr | None, seen: Mapping[str, Any]) -> Any:
         case ast.Constant():
             return node.value
         case ast.Name():
-            return seen[node.id] if node.id in NAMES else FUNCTIONS[node.id]
+            return seen[node.id]
         case ast.BinOp():
             return OPERATORS[type(node.op)](_value(node.left, seen), _value(node.right, seen))
         case ast.UnaryOp():
@@ -135,16 +146,16 @@ def _value(node: ast.expr | None, seen: Mapping[str, Any]) -> Any:
         case ast.Slice():
             return slice(*(_value(part, seen) for part in (node.lower, node.upper, node.step)))
         case ast.Call():
-            return FUNCTIONS[node.func.id](*(_value(argument, seen) for argument in node.args))  # type: ignore[attr-defined]
+            return FUNCTIONS[node.func.id][0](*(_value(argument, seen) for argument in node.args))  # type: ignore[attr-defined]
     return None  # the open end of a slice
 
 
 def _number(name: str, measure: Measure, seen: Mapping[str, Any]) -> float:
     try:
         value = float(measure(seen))
-    except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
         known = f"info has {', '.join(seen['info'])}; obs {seen['next_obs'].shape}, action {seen['action'].shape}"
         raise UserError(f"factors.{name} gives no number: {type(error).__name__} {error}; {known}") from None
-    if math.isnan(value):
-        raise UserError(f"factors.{name} is not a number (NaN) after a step")
+    if not math.isfinite(value):
+        raise UserError(f"factors.{name} is {value} after a step, expected a finite number")
     return value

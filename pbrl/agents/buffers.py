@@ -78,7 +78,7 @@ class LearnedRewardBuffer(ReplayBuffer):
 
     @property
     def settled(self) -> int:
-        """How many rows, from the first on, may be sampled."""
+        """How many rows, from the oldest on, may be sampled."""
         return len(self) - (int(self.running.max()) if self.episode_reward is not None else 0)
 
     def relabel(self) -> None:
@@ -138,11 +138,14 @@ class LearnedRewardBuffer(ReplayBuffer):
         return ReplayBufferSamples(*map(self.to_torch, self.transitions(batch_inds)))
 
     def _draw(self, batch_size: int) -> np.ndarray:
-        if self.settled == 0:
+        if self.settled <= 0:
             raise UserError(
                 "no episode has ended before learning starts; set agent.learning_starts to its steps or more"
             )
-        return np.random.randint(0, self.settled, size=batch_size)  # noqa: NPY002  as SB3: global
+        rows = np.random.randint(0, self.settled, size=batch_size)  # noqa: NPY002  as SB3: global
+        if self.full and self.episode_reward is not None:
+            return (self.pos + rows) % self.buffer_size  # the oldest row is the next to be written
+        return rows
 
     def _end_episodes(self, row: int, done: np.ndarray) -> None:
         self.running += 1

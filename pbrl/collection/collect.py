@@ -24,6 +24,7 @@ from pbrl.data.datasets import ComparisonRows, write_dataset
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError
 from pbrl.files import require_new
+from pbrl.teachers.triplet import TripletTeacher
 from pbrl.training.run_dir import package_versions
 
 Score = Callable[[Cut], np.ndarray]
@@ -59,6 +60,7 @@ class Plan:
 def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callable[[str], None]) -> dict[str, Any]:
     """Makes the data set `out` and returns its meta.json. config: with the nodes env and teacher of a run."""
     require_new(out)
+    _check_teacher(config.teacher)
     make_env = partial(build, config.env.make)
     env = make_env()
     policies = plan.policies or tuple(default_policies(env))
@@ -164,9 +166,14 @@ def describe_env(env: DictConfig) -> dict[str, Any]:
 
 def make_teacher(config: DictConfig, rng: torch.Generator) -> Any:
     teacher = build(OmegaConf.masked_copy(config, [str(k) for k in config if k != "name"]), rng=rng)
-    if hasattr(teacher, "use_factors"):
-        raise UserError(f"teacher={config.name} judges factors, and a data set is judged by its scores; train with it")
     return teacher
+
+
+def _check_teacher(config: DictConfig) -> None:
+    """Before an hour of episodes."""
+    teacher = make_teacher(config, torch.Generator())
+    if hasattr(teacher, "use_factors") or isinstance(teacher, TripletTeacher):
+        raise UserError(f"teacher={config.name} judges factors or videos, and the segments of a data set have scores")
 
 
 def _default_labels(env: gym.Env) -> tuple[str, ...]:

@@ -64,15 +64,17 @@ class RAPL(nn.Module):
         check_fit_settings(
             frames_per_video=frames_per_video, lr=lr, batch_size=batch_size, epochs=epochs, validation=validation
         )
+        if dim is not None and (not isinstance(dim, int) or dim < 1):
+            raise UserError(f"method.video.model.dim={dim}: expected a whole number of at least 1, or null")
         if not epsilon > 0 or iterations < 1 or tolerance < 0:
             raise UserError(
-                f"method.model.epsilon={epsilon}, iterations={iterations}, tolerance={tolerance}: "
+                f"method.video.model.epsilon={epsilon}, iterations={iterations}, tolerance={tolerance}: "
                 "expected > 0, >= 1 and >= 0"
             )
         self.encoder = encoder(shape=frame_shape, dim=dim, rng=rng)
         if not self.encoder.trained and (align or start is not None):
             raise UserError(
-                "method.model.dim=null with a frozen encoder leaves nothing to train; give a number, or "
+                "method.video.model.dim=null with a frozen encoder leaves nothing to train; give a number, or "
                 "align: false and start: null"
             )
         self.start, self.align, self.frames_per_video, self.rng = start, align, frames_per_video, rng

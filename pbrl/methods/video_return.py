@@ -73,14 +73,15 @@ class VideoReturn(nn.Module):
 
     @torch.no_grad()
     def reward(self, frames: Tensor) -> Tensor:
-        """(T, H, W, C) -> (T,): scale * (output - offset) of each frame."""
+        """(T, H, W, C) -> (T,): scale * (output - offset) / T of each frame, so that T does not matter for the sum."""
         outputs = self.encoder(frames.to(self.scale.device)).squeeze(-1)
-        return (self.scale * (outputs - self.offset)).to(frames.device)
+        return (self.scale * (outputs - self.offset) / len(frames)).to(frames.device)
 
     def _set_scale(self, videos: Tensor) -> None:
         """Mean reward 0 over the videos (N, F, H, W, C), and 1 as the mean absolute sum over a video."""
-        self.offset.fill_(0)
-        self.scale.fill_(1)
-        rewards = torch.stack([self.reward(frames) for frames in videos])  # (N, F)
-        self.offset.fill_(rewards.mean())
-        self.scale.fill_(1 / (rewards - rewards.mean()).sum(1).abs().mean().clamp_min(1e-6))
+        with torch.no_grad():
+            outputs = torch.stack(
+                [self.encoder(frames.to(self.scale.device)).squeeze(-1) for frames in videos]
+            )  # (N, F)
+        self.offset.fill_(outputs.mean())
+        self.scale.fill_(1 / (outputs - self.offset).mean(1).abs().mean().clamp_min(1e-6))

@@ -22,8 +22,10 @@ def segment_values(factor: Tensor, mask: Tensor, over: str) -> Tensor:
     return factor.gather(1, (mask.sum(1).long() - 1)[:, None]).squeeze(1)
 
 
-def windows_of(factor: np.ndarray, steps: int) -> Tensor:
-    """(L,) of an episode -> (n, steps), whole windows one after another; a shorter episode is padded with 0."""
+def windows_of(factor: np.ndarray, steps: int) -> tuple[Tensor, Tensor]:
+    """(L,) of an episode -> (n, steps), whole windows one after another, and their mask; a shorter one is padded."""
+    mask = np.ones_like(factor)
     if len(factor) < steps:
-        return torch.from_numpy(np.pad(factor, (0, steps - len(factor)))[None])
-    return torch.from_numpy(factor[: len(factor) // steps * steps].reshape(-1, steps))
+        factor, mask = (np.pad(x, (0, steps - len(x))) for x in (factor, mask))
+    windows, masks = (torch.from_numpy(x[: len(x) // steps * steps].reshape(-1, steps)) for x in (factor, mask))
+    return windows, masks

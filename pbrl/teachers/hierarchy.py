@@ -31,7 +31,7 @@ class HierarchyTeacher:
     """
 
     def __init__(self, *, levels: Sequence[Mapping[str, Any]] | None, window: int, rng: torch.Generator) -> None:
-        if window < 1:
+        if not isinstance(window, int) or window < 1:
             raise UserError(f"teacher.window={window}: expected a whole number of at least 1")
         self.levels = read_levels(levels, "teacher.levels")
         self.columns: list[int] = []
@@ -87,8 +87,9 @@ class HierarchyTeacher:
             return level.margin
         if not self.episodes:
             raise ValueError("teacher=hierarchy was asked before it saw an episode")
-        factor = torch.cat([windows_of(e[:, self.columns[i]], steps) for e in self.episodes])
-        return level.margin * float(segment_values(factor, torch.ones_like(factor), level.over).std(unbiased=False))
+        windows = zip(*(windows_of(e[:, self.columns[i]], steps) for e in self.episodes), strict=True)
+        factor, mask = (torch.cat(parts) for parts in windows)
+        return level.margin * float(segment_values(factor, mask, level.over).std(unbiased=False))
 
     def state_dict(self) -> dict[str, Any]:
         return {"episodes": list(self.episodes), "decided": self.decided, "undecided": self.undecided}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -44,10 +45,25 @@ def columns_of(factors: Sequence[str], names: Sequence[str], where: str) -> list
 def sum_weights(
     levels: Sequence[Mapping[str, Any]] | None, weights: Mapping[str, float] | None, beta: float, where: str
 ) -> dict[str, float]:
-    """Weight of each factor in a sum: as given, else +-beta^l at level l = 0, 1, ..., with the sign of `better`."""
-    if weights:
-        return {name: float(weight) for name, weight in weights.items()}
-    return {level.factor: level.sign * beta**i for i, level in enumerate(read_levels(levels, f"{where}.levels"))}
+    """Weight of each factor in a sum: as given, else +-beta^l at level l = 0, 1, ..., with the sign of `better`.
+
+    Levels that are skipped do not count, and of a factor with several levels the first one does.
+    """
+    if weights is not None:
+        return _weights(weights, where)
+    asked = [level for level in read_levels(levels, f"{where}.levels") if level.margin < math.inf]
+    first = {level.factor: level for level in reversed(asked)}
+    ranked = [level for level in asked if first[level.factor] is level]
+    return {level.factor: level.sign * beta**i for i, level in enumerate(ranked)}
+
+
+def _weights(given: Any, where: str) -> dict[str, float]:
+    if not isinstance(given, Mapping) or not given:
+        raise UserError(f"{where}.weights={given}: expected {{FACTOR: WEIGHT, ...}}")
+    for name, weight in given.items():
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
+            raise UserError(f"{where}.weights.{name}={weight}: expected a finite number")
+    return {str(name): float(weight) for name, weight in given.items()}
 
 
 def _level(where: str, given: Mapping[str, Any]) -> Level:

@@ -66,9 +66,6 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
         device=config.device,
         weights=_factor_weights(config, evaluator.factor_names),
     )
-    if type(agent).__name__ not in config.method.agents:
-        valid = " or ".join(config.method.agents)
-        raise UserError(f"method={config.method.name} drives {valid}, and agent is {type(agent).__name__}")
     if video is not None:
         agent.set_episode_reward(video.reward)
     explore = build(config.method.explore) if config.method.explore is not None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pbrl.config import options
 from pbrl.errors import UserError
@@ -43,14 +43,12 @@ AT_LEAST_IF_GIVEN = {  # whole numbers of some agents and methods; null switches
     "method.explore.k": 1,
     "method.explore.reference": 1,
     "method.critic_updates": 0,
-    "method.video.size": 15,
-    "method.video.frames": 2,
-    "method.video.stride": 1,
-    "method.video.demos": 1,
 }
+OF_VIDEOS = {"feedback.budget": 1, "method.video.size": 15, "method.video.frames": 2, "method.video.stride": 1}
 WITHIN = {  # numbers, ends included
     "feedback.heldout": (0, 0.9),
-    "method.video.heldout": (0, 0.9),
+    "method.video.heldout": (0.01, 0.9),
+    "method.video.scale": (1e-6, 1e6),
     "agent.lr": (0, 1),
     "agent.gamma": (0, 1),
     "agent.tau": (0, 1),
@@ -64,6 +62,8 @@ WITHIN = {  # numbers, ends included
 def check(config: DictConfig) -> None:
     """Ranges that no constructor checks."""
     check_ranges(config, AT_LEAST, AT_LEAST_IF_GIVEN, WITHIN)
+    if "video" in config.method:
+        _check_video(config)
     choices = {"feedback.counts": ("asked", "answered", "decisive"), "feedback.schedule": SCHEDULES}
     for key, valid in choices.items():
         if (value := OmegaConf.select(config, key)) not in valid:
@@ -75,12 +75,27 @@ def check(config: DictConfig) -> None:
     for group in ("agent", "teacher", *(() if "video" in config.method else ("queries",))):
         if "_target_" not in config[group]:
             raise UserError(f"{group}={config[group].get('name')} is for offline methods; valid: {_valid(group)}")
-    if config.teacher.name == "human" and config.method.model is None:
+    agent = config.agent._target_.rsplit(".", 1)[-1]
+    if agent not in config.method.agents:
+        raise UserError(f"method={config.method.name} drives {' or '.join(config.method.agents)}, and agent is {agent}")
+    if config.teacher.name == "human" and config.method.model is None and "video" not in config.method:
         raise UserError(f"teacher=human: method={config.method.name} asks nobody; valid is one that learns a reward")
     if config.device != "cpu":
         raise UserError(f"device={config.device}: valid is cpu so far")
     if config.method.model is not None:
         _check_labels(config)
+
+
+def _check_video(config: DictConfig) -> None:
+    """Before anything is drawn, which takes a while."""
+    video = config.method.video
+    check_ranges(config, OF_VIDEOS | ({"method.video.demos": 1} if "demos" in video else {}), {}, {})
+    if video.features is not None and not isinstance(video.features, ListConfig):
+        raise UserError(
+            f"method.video.features={video.features}: expected names of factors, such as [distance, effort]"
+        )
+    if video.heldout is None or video.scale is None:
+        raise UserError("method.video.heldout and method.video.scale must be numbers")
 
 
 def _valid(group: str) -> str:

@@ -156,15 +156,14 @@ class OnlineRun:
     def _note(self, finished: list[Episode]) -> None:
         feedback = self.parts.feedback
         learned = feedback if feedback is not None and feedback.has_reward else None
-        sums = iter(self.parts.video.reward.take_sums() if self.parts.video is not None else ())
         for e in finished:
             row = {"ep_rew_mean": float(e.true_reward.sum()), "ep_len_mean": float(len(e))}
             if e.success is not None:
                 row["success_rate"] = e.success
             if learned is not None:
                 row["ep_learned_rew_mean"] = float(learned.step_reward(e.obs[:-1], e.actions).sum())
-            elif (total := next(sums, None)) is not None:
-                row["ep_learned_rew_mean"] = total
+            elif self.parts.video is not None:
+                row["ep_learned_rew_mean"] = self.parts.video.reward.take_sum(e)
             self.recent.append(row)
 
     def _write_progress(self, fps: float) -> None:
@@ -203,8 +202,8 @@ class OnlineRun:
         with replacing(self.run.policy) as partial:
             agent.save(str(partial))
         quality: dict[str, float] = {}
-        if self.parts.video is not None and "heldout_accuracy" in self.parts.video.facts:
-            quality = {"true_accuracy": self.parts.video.facts["heldout_accuracy"]}
+        if self.parts.video is not None:
+            quality = {"true_accuracy": self.parts.video.facts["pair_accuracy"] or math.nan}
         if feedback is not None:
             weights = {k: v.contiguous() for k, v in feedback.model.state_dict().items()}
             with replacing(self.run.reward) as partial:

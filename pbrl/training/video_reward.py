@@ -44,7 +44,7 @@ class EpisodeReward:
     scale: float
 
     def __post_init__(self) -> None:
-        self._sums: list[float] = []
+        self._sums: dict[int, float] = {}
 
     def __call__(self, episode: Episode) -> np.ndarray:
         assert episode.states is not None
@@ -52,13 +52,12 @@ class EpisodeReward:
         drawn = np.append(np.arange(self.stride - 1, steps - 1, self.stride), steps - 1)
         shared = np.diff(drawn, prepend=-1)  # steps of each frame
         rewards = self.scale * self.model.reward(self.camera(episode.states[1:][drawn])).numpy()
-        self._sums.append(float(rewards.sum()))
+        self._sums[id(episode)] = float(rewards.sum())
         return np.repeat(rewards / shared, shared).astype(np.float32)
 
-    def take_sums(self) -> list[float]:
-        """Of the episodes since the last call."""
-        sums, self._sums = self._sums, []
-        return sums
+    def take_sum(self, episode: Episode) -> float:
+        """The sum of the rewards that it got."""
+        return self._sums.pop(id(episode))
 
 
 @dataclass
@@ -107,7 +106,8 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
     video, started, rng = config.method.video, time.monotonic(), torch.Generator().manual_seed(seed)
     teacher = make_teacher(config.teacher, rng)
     if not isinstance(teacher, TripletTeacher):
-        raise UserError(f"teacher={config.teacher.name} compares segments; method={config.method.name} wants triplet")
+        why = f"method={config.method.name} asks about whole videos"
+        raise UserError(f"teacher={config.teacher.name}: {why}; valid is teacher=triplet")
     data = _load(config.data, config)
     model = _make_model(config, rng)
     train, heldout = _split(len(data.episodes), video.heldout, seed)
@@ -120,6 +120,10 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
             data = _load(video.demos_data, config)
             train, heldout = _split(len(data.episodes), video.heldout, seed)
             shown = _draw(config, data, train)
+        if video.demos > len(shown):
+            raise UserError(
+                f"method.video.demos={video.demos}: {data.path} has {len(shown)} videos to choose them from"
+            )
         model.set_demos(shown[teacher.rank(shown)[: video.demos]].frames, shown.frames)
     seen = _draw(config, data, heldout)
     facts = {
@@ -163,7 +167,7 @@ def _load(folder: str | None, config: DictConfig) -> Dataset:
 def _split(episodes: int, heldout: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the episodes to learn from, and of those to measure the reward on."""
     order = np.random.default_rng(seed).permutation(episodes)
-    first, last = np.split(order, [episodes - round(heldout * episodes)])
+    first, last = np.split(order, [episodes - max(1, round(heldout * episodes))])
     return first, last
 
 
@@ -178,5 +182,12 @@ def _agreement(model: Any, videos: Videos) -> dict[str, Any]:
     """Spearman's correlation of learned and true return over videos that nothing was learned from, and both returns."""
     learned = [float(model.reward(frames).sum()) for frames in videos.frames]
     r = float(stats.spearmanr(learned, videos.true_return).statistic) if len(videos) > 2 else math.nan
-    returns = {"learned_returns": learned, "true_returns": videos.true_return.tolist()}
-    return {"spearman": None if math.isnan(r) else r, **returns}
+    pairs = np.triu_indices(len(videos), 1)
+    gain, true_gain = (np.subtract.outer(x, x)[pairs] for x in (np.array(learned), videos.true_return.numpy()))
+    agree = np.sign(gain) == np.sign(true_gain)
+    return {
+        "spearman": None if math.isnan(r) else r,
+        "pair_accuracy": float(agree.mean()) if len(agree) else None,  # of all pairs of these videos
+        "learned_returns": learned,
+        "true_returns": videos.true_return.tolist(),
+    }

@@ -216,6 +216,17 @@ def test_steps_of_an_episode_are_drawn_once_it_has_ended_with_the_rewards_of_the
     np.testing.assert_allclose(drawn[:, 0], [known[tuple(o)] for o in obs], rtol=1e-5)
 
 
+def test_a_buffer_that_has_gone_round_draws_what_is_rewarded_and_all_of_it():
+    buffer = LearnedRewardBuffer(6, OBS, ACT, "cpu", 1)
+    buffer.episode_reward = lambda env: np.full(4, 7.0)
+    for step in range(10):  # two episodes of four steps, and two steps more
+        obs, done = np.full((1, 3), step, np.float32), np.array([step % 4 == 3])
+        buffer.add(obs, obs + 1, np.zeros((1, 2)), np.zeros(1), done, [{}])
+    obs, _, _, _, rewards = map(np.asarray, buffer.sample_arrays(200))
+    assert (rewards == 7).all()
+    assert set(obs[:, 0]) == {4, 5, 6, 7}
+
+
 def test_rewards_of_whole_episodes_need_one_before_learning_starts(make_sac):
     agent = make_sac(limit=30, learning_starts=10)
     agent.set_episode_reward(lambda episode: np.zeros(len(episode)))

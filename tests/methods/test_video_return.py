@@ -59,7 +59,13 @@ def test_offset_and_scale_do_not_change_the_order_of_videos(fitted):
 def test_the_reward_of_a_frame_is_its_own(fitted):
     model, _, videos = fitted
     frames = videos.frames[0]
-    torch.testing.assert_close(model.reward(frames)[[3, 1]], model.reward(frames[[3, 1]]))
+    torch.testing.assert_close(model.reward(frames)[[3, 1]] * 5, model.reward(frames[[3, 1]]) * 2)
+
+
+def test_a_video_with_each_frame_twice_is_worth_as_much(fitted):
+    model, _, videos = fitted
+    frames = videos.frames[0]
+    torch.testing.assert_close(model.reward(frames).sum(), model.reward(frames.repeat_interleave(2, 0)).sum())
 
 
 def test_saved_and_loaded_it_rewards_the_same(fitted):

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from pbrl.config import build, compose_config
 from pbrl.data.episodes import Episode, EpisodeStore
 from pbrl.errors import UserError
+from pbrl.methods.factor_reward import geometric_sum, weighted_sum
 from pbrl.teachers.factor_sum import FactorSumTeacher
 from pbrl.teachers.hierarchy import HierarchyTeacher
 from pbrl.types import Segments
@@ -147,6 +148,19 @@ def test_margins_are_multiples_of_the_spread_of_segments_in_the_window():
     assert make_teacher(window=2, episodes=[*old, *new]).margins(40)[1].item() == pytest.approx(0.5 * whole.std())
 
 
+def test_steps_that_an_episode_does_not_have_are_in_no_margin():
+    zeros = np.zeros((11, 2), np.float32)
+    even = [
+        Episode(
+            zeros[: n + 1], zeros[:n], zeros[:n, 0], True, factors=np.full((n, 3), -5, np.float32), factor_names=NAMES
+        )
+        for n in (4, 10)
+    ]
+    for over in ("max", "last"):
+        level = {"factor": "near", "better": "lower", "margin": 1.0, "over": over}
+        assert make_teacher([level], episodes=even).margins(10).item() == 0
+
+
 def test_a_segment_that_ended_counts_its_mean_over_all_its_steps_and_the_last_real_one():
     ended = segment((4.0, 0, 0), (2.0, 0, 0), (9.0, 0, 0), (9.0, 0, 0), mask=[1, 1, 0, 0])
     values = {
@@ -195,6 +209,27 @@ def test_a_sum_takes_given_weights_or_the_signs_of_the_levels():
 
     assert answer() == 1
     assert answer(weights={"near": -3.0, "quick": 1.0}) == 0
+
+
+def test_weights_of_levels_halve_with_each_and_skip_what_is_skipped():
+    assert geometric_sum(LEVELS, 0.5) == {"near": -1.0, "quick": 0.5, "cheap": -0.25}
+    assert weighted_sum(LEVELS, None) == {"near": -1.0, "quick": 1.0, "cheap": -1.0}
+    skipped = [LEVELS[0] | {"margin": math.inf}, LEVELS[1], LEVELS[1] | {"over": "max"}, LEVELS[2]]
+    assert geometric_sum(skipped, 0.5) == {"quick": 1.0, "cheap": -0.5}
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({}, "expected {FACTOR: WEIGHT"),
+        ("near", "expected {FACTOR: WEIGHT"),
+        ({"near": "much"}, "weights.near=much: expected a finite number"),
+        ({"near": math.nan}, "weights.near=nan: expected a finite number"),
+    ],
+)
+def test_what_is_wrong_with_weights_is_said(weights, message):
+    with pytest.raises(UserError, match=message):
+        weighted_sum(LEVELS, weights)
 
 
 def test_the_levels_of_an_environment_are_those_of_its_teacher():

@@ -69,8 +69,7 @@ def test_the_reward_of_a_frame_is_shared_by_its_steps(steps, stride, expected):
     episode = Episode(zeros, zeros[1:], zeros[1:, 0], False, states=np.arange(steps + 1.0)[:, None])
     np.testing.assert_allclose(reward(episode), 10 * np.array(expected), rtol=1e-6)
     assert shown[-1] == steps  # states after steps; the first is before any
-    assert reward.take_sums() == [pytest.approx(10 * sum(expected))]
-    assert reward.take_sums() == []
+    assert reward.take_sum(episode) == pytest.approx(10 * sum(expected))
 
 
 @pytest.mark.parametrize("method", VIDEOS)
@@ -149,7 +148,14 @@ def test_it_goes_on_as_if_never_killed(moment, run, whole, data, tmp_path):
         (["data=null"], "method=rapl learns from videos; give data=FOLDER"),
         (["data=nowhere"], "data=nowhere is not a data set"),
         (["env=point_maze"], "is of env=point_reach, this run of env=point_maze"),
-        (["teacher=oracle"], "teacher=oracle compares segments; method=rapl wants triplet"),
+        (["teacher=oracle"], "teacher=oracle: method=rapl asks about whole videos; valid is teacher=triplet"),
+        (["teacher=human"], "teacher=human: method=rapl asks about whole videos"),
+        (["method.video.stride=null"], "method.video.stride=None: expected a whole number of at least 1"),
+        (["method.video.scale=0.0"], "method.video.scale=0.0: expected"),
+        (["method.video.features=distance"], "method.video.features=distance: expected names of factors"),
+        (["method.video.demos=40"], "method.video.demos=40: .* has 12 videos"),
+        (["method.video.model.dim=0"], "method.video.model.dim=0"),
+        (["feedback.budget=0"], "feedback.budget=0: expected a whole number of at least 1"),
         (["method.video.features=[speed]"], "factor speed is not in .* valid are distance, effort"),
         (["feedback.budget=100000"], "100000 different triplets wanted"),
         (["env=pendulum"], "env=pendulum"),
