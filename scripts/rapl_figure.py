@@ -74,7 +74,7 @@ def _plot(blocks: Sequence[tuple[str, np.ndarray, int, Mapping[str, np.ndarray]]
 
     plt.rcParams.update({"font.size": 13, "axes.spines.top": False, "axes.spines.right": False})
     figure = plt.figure(figsize=(12, 4.4 * len(blocks)))
-    outer = figure.add_gridspec(len(blocks), 1, hspace=0.3, left=0.07, right=0.99, top=0.95, bottom=0.1)
+    outer = figure.add_gridspec(len(blocks), 1, hspace=0.3, left=0.09, right=0.99, top=0.95, bottom=0.12)
     below = None
     for block, (title, pictures, steps, rewards) in zip(outer, blocks, strict=True):
         inner = block.subgridspec(2, PICTURES, height_ratios=[1, 1.6], hspace=0.05, wspace=0.04)

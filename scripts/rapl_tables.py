@@ -64,7 +64,7 @@ def rewards(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
         lines.append(
             f"| {task} | {NAMES[method]} | {size} | {_with_interval(*bootstrap(seeds))} "
             f"| {_gain(drawn, task, method)} | {accuracy:.2f} | {middle['wall_s'] / 60:.1f} "
-            f"| {middle['encode_ms']:.0f}, {middle['transport_ms']:.1f} |"
+            f"| {middle['encode_ms']:.0f}, {'none' if 'RLHF' in NAMES[method] else round(middle['transport_ms'], 1)} |"
         )
     return lines
 

@@ -68,10 +68,10 @@ def collect(out: Path) -> int:
     )
 
 
-def reward_cells(out: Path, seeds: Sequence[int] = SEEDS) -> dict[str, list[str]]:
+def reward_cells(out: Path) -> dict[str, list[str]]:
     """Name of each reward, TASK/METHOD/sSEED, and the arguments of a run that would learn it."""
     cells = {}
-    for seed in seeds:
+    for seed in SEEDS:
         for task in TASKS:
             given = [f"env={task}", f"seed={seed}", f"data={out / 'data' / task}"]
             cells |= {f"{task}/{name}/s{seed}": [*given, *own] for name, own in METHODS.items()}

@@ -20,8 +20,9 @@ class RAPL(nn.Module):
     """Representation-aligned preference-based learning (Tian et al. 2024).
 
     The distance of two videos is the entropic transport cost between their frames, with 1 - cos of the embeddings as
-    the cost of a frame. `fit` trains the encoder so that P(second is closer) = e^-d2 / (e^-d1 + e^-d2) explains the
-    answers; `set_demos` then says what to be like, and `reward` is minus the cost of each frame's share in the plan.
+    the cost of a frame. `fit` trains the encoder so that P(second is closer) = sigmoid((d1 - d2) / temperature)
+    explains the answers; `set_demos` then says what to be like, and `reward` is minus the cost of each frame's share in
+    the plan.
 
     Args:
         frame_shape: (H, W, C).
@@ -31,6 +32,7 @@ class RAPL(nn.Module):
             `pbrl.self_supervised.pretrain`; None leaves it as made.
         align: False leaves the encoder as it starts, and triplets are only measured: transport without alignment.
         epsilon, iterations, tolerance: see `sinkhorn`.
+        temperature: in units of the distance, which is at most 2; 1 in the paper.
         lr: of Adam.
         batch_size: triplets.
         epochs: passes over the training triplets, of which the one with the least held-out loss is kept.
@@ -53,6 +55,7 @@ class RAPL(nn.Module):
         epsilon: float,
         iterations: int,
         tolerance: float,
+        temperature: float,
         frames_per_video: int | None,
         lr: float,
         batch_size: int,
@@ -71,6 +74,8 @@ class RAPL(nn.Module):
                 f"method.video.model.epsilon={epsilon}, iterations={iterations}, tolerance={tolerance}: "
                 "expected > 0, >= 1 and >= 0"
             )
+        if not temperature > 0:
+            raise UserError(f"method.model.temperature={temperature}: expected a number above 0")
         self.encoder = encoder(shape=frame_shape, dim=dim, rng=rng)
         if not self.encoder.trained and (align or start is not None):
             raise UserError(
@@ -78,6 +83,7 @@ class RAPL(nn.Module):
                 "align: false and start: null"
             )
         self.start, self.align, self.frames_per_video, self.rng = start, align, frames_per_video, rng
+        self.temperature = temperature
         self._plan = partial(sinkhorn, epsilon=epsilon, iterations=iterations, tolerance=tolerance)
         self._optimise = partial(
             fit_best_epoch, lr=lr, batch_size=batch_size, epochs=epochs, validation=validation, rng=rng
@@ -98,7 +104,8 @@ class RAPL(nn.Module):
 
         def scores(rows: Tensor) -> tuple[Tensor, Tensor]:
             anchor, first, second = embed_videos(self.encoder, prepared, rows).unbind(1)
-            return -self._distance(anchor, first), -self._distance(anchor, second)
+            h = self.temperature
+            return -self._distance(anchor, first) / h, -self._distance(anchor, second) / h
 
         closer_second = answers.closer_second.to(frames.device)
         if not self.align:

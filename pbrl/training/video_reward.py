@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -144,7 +144,8 @@ def _make_model(config: DictConfig, rng: torch.Generator) -> Any:
 
 def _draw(config: DictConfig, data: Dataset, episodes: np.ndarray) -> Videos:
     """In the run's environment, with the body that the data were made with."""
-    video, env = config.method.video, OmegaConf.create(OmegaConf.to_container(config.env, resolve=True))
+    video = config.method.video
+    env = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config.env, resolve=True)))
     if "embodiment" in env and data.meta["env"] is not None:
         # Only this is taken from the folder: its whole config could name any function to call.
         env.make.kwargs.embodiment = data.meta["env"]["embodiment"]

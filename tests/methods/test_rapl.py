@@ -33,6 +33,7 @@ start:
   weight_decay: 0.0
 align: true
 epsilon: 0.1
+temperature: 1.0
 iterations: 50
 tolerance: 0.01
 lr: 1.0e-3
@@ -50,6 +51,7 @@ def rng(seed=0):
 def make_rapl(seed=0, shape=(16, 16, 3), encoder=SmallCNN, **settings):
     numbers = {"dim": 32, "start": None, "align": True, "epsilon": 0.1, "iterations": 50, "tolerance": 0.01}
     numbers |= {"lr": 1e-3, "batch_size": 10, "epochs": 10, "validation": 0.2, "frames_per_video": None}
+    numbers |= {"temperature": 1.0}
     return RAPL(frame_shape=shape, encoder=encoder, **numbers | settings, rng=rng(seed))
 
 
@@ -220,7 +222,18 @@ def test_there_is_no_reward_before_demonstrations_and_after_a_new_fit(worlds):
         model.reward(videos.frames[0])
 
 
-@pytest.mark.parametrize(("name", "value"), [("epsilon", 0.0), ("iterations", 0), ("tolerance", -1.0)])
+def test_an_answer_is_as_sure_as_its_distances_differ_in_units_of_the_temperature(worlds):
+    videos = worlds[0][:12]
+    asked = ask(videos, 30)
+    model = make_rapl(align=False, temperature=0.1)
+    first, second = (model.distance(videos.frames[asked.anchor], videos.frames[k]) for k in (asked.first, asked.second))
+    expected = torch.nn.functional.binary_cross_entropy_with_logits((first - second) / 0.1, asked.closer_second)
+    assert model.fit(videos, asked)["loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("epsilon", 0.0), ("iterations", 0), ("tolerance", -1.0), ("temperature", 0.0)]
+)
 def test_numbers_of_the_transport_that_make_no_sense(name, value):
     with pytest.raises(UserError, match=f"{name}={value}"):
         make_rapl(**{name: value})
