@@ -19,7 +19,7 @@ MISTAKES = {
     "env=walker": "env=walker: valid are ant, .*walker-walk",
     "agent=ddpg": "agent=ddpg: valid are none, ppo, sac, sac_sb3",
     "method=pebbles": "method=pebbles: valid are .*pebble, ",
-    "teacher=anna": "teacher=anna: valid are equal, human, mistake, ",
+    "teacher=anna": "teacher=anna: valid are equal, factor_sum, hierarchy, human, ",
     "queries=best": "queries=best: valid are disagreement, ",
     "experiment=mine": "experiment=mine: valid are .*demo, ",
     "env=dmc": r"env.task must be given, as env.task=VALUE",

@@ -48,7 +48,7 @@ def maze_table() -> Iterator[str]:
                 yield f"| {layout} | {goal} | {name} | {_spread(returns)} | {_success(infos)} |"
 
 
-def tabletop_table() -> Iterator[str]:
+def tabletop_table(starts: int = STARTS) -> Iterator[str]:
     """Return (mean and standard deviation over starts) and success at the last step, by skill of the expert.
 
     Skill 0 is chance; a half-skilled expert is the one of `pbrl collect`, without its noise.
@@ -65,7 +65,7 @@ def tabletop_table() -> Iterator[str]:
         for skill in (0.0, 0.5, 1.0):
             policy = SkilledExpert(expert, size, skill=skill, noise=0)
             policy.begin(np.random.default_rng(0))
-            returns, infos = zip(*(_play(env, policy.act, seed) for seed in range(STARTS)), strict=True)
+            returns, infos = zip(*(_play(env, policy.act, seed) for seed in range(starts)), strict=True)
             cells.append(f"{_spread(returns)}, {_success(infos)}")
         yield f"| {task} | {' | '.join(cells)} |"
 
