@@ -156,8 +156,8 @@ def _scripted(kind: str, skill: str, expert: Expert | None, env: gym.Env, noise:
     if not 0 <= value <= 1:
         raise UserError(f"policies={name}: valid are {VALID}")
     if expert is None:
-        what = "expert of" if kind == "expert" else "naive controller in"
-        raise UserError(f"policies={name}: there is no {what} this environment; valid are random and run:DIR")
+        what, other = ("expert of", "") if kind == "expert" else ("naive controller in", "expert:SKILL if it has one, ")
+        raise UserError(f"policies={name}: there is no {what} this environment; valid are {other}random and run:DIR")
 
     def layout(seed: int) -> np.ndarray:
         return env.reset(seed=seed)[0].copy()  # this instance serves for nothing else

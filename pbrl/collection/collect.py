@@ -24,6 +24,8 @@ from pbrl.data.datasets import ComparisonRows, write_dataset
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError
 from pbrl.files import require_new
+from pbrl.teachers.factor_sum import FactorSumTeacher
+from pbrl.teachers.hierarchy import HierarchyTeacher
 from pbrl.teachers.triplet import TripletTeacher
 from pbrl.training.run_dir import package_versions
 
@@ -172,7 +174,7 @@ def make_teacher(config: DictConfig, rng: torch.Generator) -> Any:
 def _check_teacher(config: DictConfig) -> None:
     """Before an hour of episodes."""
     teacher = make_teacher(config, torch.Generator())
-    if hasattr(teacher, "use_factors") or isinstance(teacher, TripletTeacher):
+    if isinstance(teacher, (HierarchyTeacher, FactorSumTeacher, TripletTeacher)):
         raise UserError(f"teacher={config.name} judges factors or videos, and the segments of a data set have scores")
 
 

@@ -94,8 +94,9 @@ def _check_video(config: DictConfig) -> None:
         raise UserError(
             f"method.video.features={video.features}: expected names of factors, such as [distance, effort]"
         )
-    if video.heldout is None or video.scale is None:
-        raise UserError("method.video.heldout and method.video.scale must be numbers")
+    for key in ("method.video.heldout", "method.video.scale"):
+        if OmegaConf.select(config, key) is None:
+            raise UserError(f"{key}=None: expected a number from {WITHIN[key][0]} to {WITHIN[key][1]}")
 
 
 def _valid(group: str) -> str:

@@ -201,19 +201,19 @@ class OnlineRun:
         feedback, agent = self.parts.feedback, self.parts.agent
         with replacing(self.run.policy) as partial:
             agent.save(str(partial))
-        quality: dict[str, float] = {}
+        quality: dict[str, float | None] = {}
         if self.parts.video is not None:
-            quality = {"true_accuracy": self.parts.video.facts["pair_accuracy"] or math.nan}
+            quality = {"true_accuracy": self.parts.video.facts["pair_accuracy"]}
         if feedback is not None:
             weights = {k: v.contiguous() for k, v in feedback.model.state_dict().items()}
             with replacing(self.run.reward) as partial:
                 save_file(weights, str(partial))
             if feedback.has_reward:
-                quality = feedback.quality(self.parts.episodes)
+                quality |= feedback.quality(self.parts.episodes)
             feedback.tell(status, agent.env_steps, None)
             feedback.labels.close()
         self.log.close()
-        accuracy = quality.get("true_accuracy", math.nan)
+        accuracy = quality.get("true_accuracy")
         config = self.config
         write_json(
             self.run.summary,
@@ -228,7 +228,7 @@ class OnlineRun:
                 "labels": self.labels,
                 "final_return": self.last_evaluation["return_mean"],
                 "final_success": self.last_evaluation["success_rate"],
-                "reward_accuracy": None if math.isnan(accuracy) else accuracy,
+                "reward_accuracy": None if accuracy is None or math.isnan(accuracy) else accuracy,
                 "reward_updates": feedback.updates if feedback is not None else 0,
                 "wall_s": round(self.wall_s, 1),
                 "env_steps_per_s": round(agent.env_steps / self.wall_s, 1) if self.wall_s else 0.0,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from scipy import stats
 
 from pbrl.collection.collect import make_teacher
@@ -143,13 +144,15 @@ def _make_model(config: DictConfig, rng: torch.Generator) -> Any:
 
 
 def _draw(config: DictConfig, data: Dataset, episodes: np.ndarray) -> Videos:
-    """In the run's environment, with the body that the data were made with."""
-    video = config.method.video
-    env = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config.env, resolve=True)))
-    if "embodiment" in env and data.meta["env"] is not None:
-        # Only this is taken from the folder: its whole config could name any function to call.
-        env.make.kwargs.embodiment = data.meta["env"]["embodiment"]
-    camera = Camera(partial(build, env.make), env.name, video.size)
+    """In the run's environment, with the body, the goal, ... that the data were made with."""
+    video, make = config.method.video, copy.deepcopy(config.env.make)
+    made = ((data.meta["env"] or {}).get("make") or {}).get("kwargs")
+    if made is not None:
+        # Only plain values are taken from the folder: a config could name any function to call.
+        if not all(v is None or (isinstance(v, (bool, int, float, str)) and "${" not in str(v)) for v in made.values()):
+            raise UserError(f"{data.path}: env.make.kwargs is {made}, expected plain numbers and words")
+        make.kwargs = made
+    camera = Camera(partial(build, make), config.env.name, video.size)
     features = list(video.features) if video.features is not None else None
     return draw_videos(data, episodes, camera, video.frames, features)
 

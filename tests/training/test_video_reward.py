@@ -17,6 +17,7 @@ from pbrl.collection.videos import Camera
 from pbrl.config import build, compose_config
 from pbrl.data.datasets import load_dataset
 from pbrl.data.episodes import Episode
+from pbrl.errors import UserError
 from pbrl.training.video_reward import EpisodeReward, fit_video_reward
 from pbrl_envs.point_reach import PointReach
 
@@ -108,6 +109,17 @@ def test_demonstrations_of_another_body_are_drawn_with_that_body_and_measured_on
     alone = fit_video_reward(compose_config([*given, *short]), seed=100)
     weights = [fit.model.encoder.state_dict() for fit in (across, alone)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])  # learned from the same pictures
+
+
+def test_of_a_data_set_only_plain_settings_of_its_environment_are_taken(tmp_path):
+    folder = collect(tmp_path / "data", "env=point_maze", "labels=return")
+    meta = json.loads((folder / "meta.json").read_text())
+    given = ["env=point_maze", *(text for text in from_videos("rapl", folder) if text != "env=point_reach")]
+    for harm in ({"_target_": "os.system", "command": "true"}, "${oc.env:HOME}", ["red"]):
+        meta["env"]["make"]["kwargs"]["goal"] = harm
+        (folder / "meta.json").write_text(json.dumps(meta))
+        with pytest.raises(UserError, match="expected plain numbers and words"):
+            fit_video_reward(compose_config(given), seed=100)
 
 
 @pytest.mark.parametrize("method", VIDEOS)
