@@ -1,0 +1,48 @@
+"""Processes on this machine, as many at once as it has cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from threading import Event
+
+from pbrl.bench.jobs import Job, Outcome, cores, run_job
+from pbrl.errors import UserError
+
+
+class LocalExecutor:
+    """A thread per slot, each waiting for one process."""
+
+    def __init__(self, slots: int, retries: int) -> None:
+        self.slots, self.retries = slots, retries
+        self._stopped = Event()
+
+    @classmethod
+    def from_options(cls, options: dict[str, str], retries: int) -> LocalExecutor:
+        """options: `workers`, by default as many as there are cores."""
+        if unknown := options.keys() - {"workers"}:
+            raise UserError(f"unknown key {min(unknown)!r} for executor=local: valid is workers")
+        text = options.get("workers", str(cores()))
+        if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+            raise UserError(f"workers={text}: expected a whole number of at least 1")
+        return cls(int(text), retries)
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        waiting = iter(jobs)
+        running: set[Future[Outcome]] = set()
+        with ThreadPoolExecutor(self.slots) as pool:
+            try:
+                while True:
+                    while len(running) < self.slots and not self._stopped.is_set():
+                        if (job := next(waiting, None)) is None:
+                            break
+                        running.add(pool.submit(run_job, job, self.retries, self._stopped))
+                    if not running:
+                        return
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            finally:
+                self._stopped.set()  # whoever stops listening stops the runs
+
+    def stop(self) -> None:
+        self._stopped.set()

@@ -1,0 +1,137 @@
+"""One cell of a bench as a process of its own: started or resumed, heard out, ended with its parent."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+
+from pbrl.errors import UserError
+
+WRONG_INPUT = 2  # exit code of what another attempt cannot mend
+POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of `pbrl train` that has a folder of its own."""
+
+    name: str  # env/method/teacher/budget/sSEED
+    folder: Path  # the run directory
+    arguments: tuple[str, ...]  # of `pbrl train`, all but run_dir and data
+    data: Path | None = None  # data set or label set that it reads
+    config_dir: Path | None = None  # YAMLs of the user's own
+
+    @property
+    def log(self) -> Path:
+        """What the process prints, of all attempts."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def finished(self) -> bool:
+        try:
+            return json.loads((self.folder / "summary.json").read_text())["status"] == "finished"
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def command(self) -> list[str]:
+        """Arguments of `pbrl`: a run that has begun goes on from its last checkpoint."""
+        if (self.folder / "config.yaml").exists():
+            return ["train", f"resume={self.folder}"]
+        data = [] if self.data is None else [f"data={self.data}"]
+        own = [] if self.config_dir is None else ["--config-dir", str(self.config_dir)]
+        return ["train", *self.arguments, *data, f"run_dir={self.folder}", *own]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    job: Job
+    code: int  # exit code of the last attempt; negative: killed by that signal
+    wall_s: float  # of all attempts of this bench
+    attempts: int
+    message: str = ""  # the last line it printed, where it failed
+
+
+class Executor(Protocol):
+    """Where jobs run."""
+
+    slots: int  # jobs at the same time
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """Outcomes in the order in which jobs end; their folders are whole by then."""
+        ...
+
+    def stop(self) -> None:
+        """Asks what runs to save and end, and starts nothing more; `run` still yields what it had started."""
+        ...
+
+
+def run_job(job: Job, retries: int, stopped: Event) -> Outcome:
+    """Runs a job to its end, again after an attempt that was killed or failed, up to `retries` times.
+
+    A stop is no failure: the attempt saves and ends with code 130.
+    """
+    begun = time.monotonic()
+    attempts, code = 0, 0
+    while not job.finished():
+        attempts += 1
+        code = _attempt(job, stopped)
+        if code in (0, WRONG_INPUT) or stopped.is_set() or attempts > retries:
+            break
+    message = "" if code == 0 else _last_line(job.log)
+    return Outcome(job, code, time.monotonic() - begun, attempts, message)
+
+
+def _attempt(job: Job, stopped: Event) -> int:
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pbrl.bench.child", *job.command()],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},  # one process per core
+            start_new_session=True,  # Ctrl-C is the bench's, which passes it on once
+        )
+        assert process.stdin is not None
+        with process.stdin as lifeline:
+            while process.poll() is None:
+                if stopped.wait(POLL_S):
+                    lifeline.close()
+                    process.wait()
+        return process.returncode
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed nothing"
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_executor(name: str, options: dict[str, str], retries: int) -> Executor:
+    """The executor of that name; the options are its own."""
+    if name == "local":
+        from pbrl.bench.executors.local import LocalExecutor
+
+        return LocalExecutor.from_options(options, retries)
+    if name == "ray":
+        from pbrl.bench.executors.on_ray import RayExecutor
+
+        return RayExecutor.from_options(options, retries)
+    if name == "slurm":
+        from pbrl.bench.executors.on_slurm import SlurmExecutor
+
+        return SlurmExecutor.from_options(options, retries)
+    raise UserError(f"executor={name}: valid are local, ray, slurm")
