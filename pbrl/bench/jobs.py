@@ -86,7 +86,7 @@ def run_job(job: Job, retries: int, stopped: Event) -> Outcome:
         code = _attempt(job, stopped)
         if code in (0, WRONG_INPUT) or stopped.is_set() or attempts > retries:
             break
-    message = "" if code == 0 else _last_line(job.log)
+    message = "" if code == 0 else last_line(job.log)
     return Outcome(job, code, time.monotonic() - begun, attempts, message)
 
 
@@ -110,7 +110,7 @@ def _attempt(job: Job, stopped: Event) -> int:
         return process.returncode
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
 

@@ -1,0 +1,57 @@
+"""The data sets that a bench's offline cells learn from: made once by `pbrl collect`, side by side."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pbrl.bench.grid import EnvEntry, Grid
+from pbrl.bench.identity import data_version
+from pbrl.bench.jobs import cores, last_line
+from pbrl.bench.plan import Planned
+from pbrl.errors import UserError
+
+
+def make_data_sets(
+    grid: Grid, todo: Sequence[Planned], out: Path, extra_dir: Path | None, say: Callable[[str], None]
+) -> None:
+    """Those that cells still need and that are missing."""
+    names = dict.fromkeys(p.cell.env for p in todo if p.cell.reads_data)
+    missing = [env for env in map(grid.envs.__getitem__, names) if env.collect is not None and not _there(env, out)]
+    for env in missing:
+        say(f"{env.name}: collecting its data set")
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(lambda env: _collect(env, out, extra_dir), missing))
+
+
+def _there(env: EnvEntry, out: Path) -> bool:
+    """Whether it is there, and made with today's arguments; data of others are never replaced."""
+    folder = out / "data" / env.name
+    if not folder.exists():
+        return False
+    made = out / "data" / f"{env.name}.made"
+    if not made.exists() or made.read_text() != data_version(env, True):
+        raise UserError(
+            f"{folder} was made with other arguments than envs.{env.name} has now; take it away, or choose another out="
+        )
+    return True
+
+
+def _collect(env: EnvEntry, out: Path, extra_dir: Path | None) -> None:
+    folder = out / "data" / env.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Written first: the data set itself appears whole, or not at all.
+    (folder.parent / f"{env.name}.made").write_text(data_version(env, True))
+    own = [] if extra_dir is None else ["--config-dir", str(extra_dir)]
+    log = folder.parent / f"{env.name}.log"
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "pbrl.bench.child", "collect", *env.collecting, f"out={folder}", *own]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=file, stderr=file
+        )  # the pipe ends it with this process
+        code = process.wait()
+    if code:
+        raise UserError(f"envs.{env.name}.collect: {last_line(log)}; see {log}")

@@ -1,0 +1,129 @@
+"""What of a grid is still to do: a cell that is done is never run again, one of another config or code is another."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pbrl.bench.grid import Cell, Grid
+from pbrl.bench.identity import code_version, config_version, data_version, stamp
+from pbrl.bench.jobs import Job
+from pbrl.errors import UserError
+from pbrl.training.run_dir import write_json
+
+STATES = {
+    "done": "finished",
+    "begun": "go on from their checkpoints",
+    "failed": "failed before, and are tried again",
+    "new": "new",
+    "stale": "made with another config or other code, and are made anew",
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell, where it runs and how far it is."""
+
+    cell: Cell
+    job: Job
+    stamp: str
+    data: str  # stands for its data set
+    state: str  # of STATES
+
+    @property
+    def record_file(self) -> Path:
+        return self.job.folder.with_name(f"{self.job.folder.name}.json")
+
+    def record(self) -> dict[str, Any]:
+        """What is written about the cell; empty before it was begun."""
+        try:
+            return json.loads(self.record_file.read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def write_record(self, **fields: Any) -> None:
+        self.job.folder.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.record_file, self.record() | fields)
+
+
+def make_plan(grid: Grid, cells: Sequence[Cell], out: Path, extra_dir: Path | None, any_code: bool) -> list[Planned]:
+    """any_code: what other code has made counts too."""
+    composed = Composed(extra_dir)
+    versions = {e.name: data_version(e, e.collect is not None or e.data is not None) for e in grid.envs.values()}
+    planned = []
+    for cell in cells:
+        data = versions[cell.env] if cell.reads_data else ""
+        job = Job(cell.name, out / "runs" / cell.name, cell.arguments, _folder(grid, cell, out), extra_dir)
+        new = Planned(cell, job, stamp(cell, data, extra_dir), data, "new")
+        planned.append(replace(new, state=_state(new, composed, any_code)))
+    return planned
+
+
+def describe(planned: Sequence[Planned]) -> str:
+    """How many cells are in which state."""
+    counts = Counter(p.state for p in planned)
+    parts = [f"{counts[state]} {text}" for state, text in STATES.items() if counts[state]]
+    return f"{len(planned)} cells: {'; '.join(parts)}"
+
+
+class Composed:
+    """Configs of cells; those that differ in the seed alone are composed once."""
+
+    def __init__(self, extra_dir: Path | None) -> None:
+        self.extra_dir = extra_dir
+        self._known: dict[tuple[str, ...], Any] = {}
+
+    def version(self, cell: Cell, data: str) -> str:
+        return config_version(self.config(cell), data)
+
+    def config(self, cell: Cell) -> Any:
+        """Resolved and checked; raises UserError with the name of the cell."""
+        from pbrl.config import compose_config
+
+        key = tuple(text for text in cell.arguments if not text.startswith("seed="))
+        try:
+            if key not in self._known:
+                extra = None if self.extra_dir is None else str(self.extra_dir)
+                self._known[key] = compose_config([*key, f"seed={cell.seed}"], extra)
+                _check(self._known[key], cell)
+        except UserError as error:
+            raise UserError(f"{cell.name}: {error}") from error
+        config = self._known[key].copy()
+        config.seed = cell.seed
+        return config
+
+
+def _check(config: Any, cell: Cell) -> None:
+    """What a run would refuse at its start; its data set, which may not be there yet, apart."""
+    config = config.copy()
+    config.data = "later" if cell.reads_data else config.data
+    if "learner" in config.method:
+        from pbrl.training.build_offline import check
+    else:
+        from pbrl.training.check import check
+    check(config)
+
+
+def _state(new: Planned, composed: Composed, any_code: bool) -> str:
+    record = new.record()
+    if not record:
+        return "stale" if new.job.folder.exists() else "new"
+    same_code = any_code or record.get("code") == code_version()
+    same = record.get("stamp") == new.stamp or record.get("config") == composed.version(new.cell, new.data)
+    if not (same and same_code):
+        return "stale"
+    if new.job.finished():
+        return "done"
+    return "failed" if record.get("status") == "failed" else "begun" if new.job.folder.exists() else "new"
+
+
+def _folder(grid: Grid, cell: Cell, out: Path) -> Path | None:
+    """Where the data set of a cell lies."""
+    if not cell.reads_data:
+        return None
+    env = grid.envs[cell.env]
+    return Path(env.data).resolve() if env.data is not None else out / "data" / env.name

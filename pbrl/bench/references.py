@@ -1,0 +1,54 @@
+"""What random actions reach in each environment of a bench: the 0 of its normalised scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from pbrl.bench.identity import digest
+from pbrl.config import build
+from pbrl.training.build import OFFLINE_STREAMS, STREAMS, seed_streams
+from pbrl.training.evaluate import Evaluator
+from pbrl.training.rollout import random_policy
+from pbrl.training.run_dir import write_json
+
+Scores = dict[str, float | None]
+"""Mean return and success."""
+
+
+def random_scores(
+    out: Path, configs: dict[str, DictConfig], seeds: Sequence[int], say: Callable[[str], None]
+) -> dict[str, Scores]:
+    """By env, on the start states of the runs' evaluations; configs: one of each env. Measured once, then read."""
+    file = out / "random.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    for name, config in configs.items():
+        key = digest([OmegaConf.to_container(config.env, resolve=True), config.evaluation.episodes, seeds])
+        if known.get(name, {}).get("key") != key:
+            say(f"{name}: measuring random actions")
+            known[name] = {"key": key, **_measure(config, seeds)}
+            write_json(file, known)
+    return {name: {k: known[name][k] for k in ("return", "success")} for name in configs}
+
+
+def _measure(config: DictConfig, seeds: Sequence[int]) -> Scores:
+    streams = OFFLINE_STREAMS if "learner" in config.method else STREAMS
+    returns, successes = [], []
+    for seed in seeds:
+        start = seed_streams(seed, len(streams))[streams.index("evaluation")]
+        evaluator = Evaluator(partial(build, config.env.make), config.evaluation.episodes, start)
+        action_size = evaluator.envs[0].action_space.shape[0]  # type: ignore[index]
+        evaluation = evaluator(random_policy(action_size, seed))
+        evaluator.close()
+        returns.append(evaluation.returns)
+        successes.append(evaluation.successes)
+    success = np.concatenate(successes)
+    return {
+        "return": float(np.concatenate(returns).mean()),
+        "success": float(success.mean()) if len(success) else None,
+    }

@@ -1,0 +1,84 @@
+"""`pbrl bench`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from pbrl.commands.arguments import Arguments
+from pbrl.commands.values import number, required, whole_number, yes_or_no
+from pbrl.errors import UserError
+
+HELP = """usage: pbrl bench grid=NAME out=FOLDER [key=value ...] [--config-dir DIR]
+
+Runs methods x environments x teachers x budgets x seeds, as many at once as the machine has cores, and writes
+results.csv and curves.csv. The same command goes on where it was stopped or killed; a cell that is done is never run
+again, unless its config or the code has changed. Then: pbrl report FOLDER
+
+  grid=              a suite (pbrl list benches) or a YAML file of your own; docs/bench.md says what is in it
+  out=               a new folder, or that of a bench to go on with
+  only=              beginnings of names of cells, with commas between, as pendulum/pebble,pendulum/true_reward
+  dry_run=true       lists the cells and how far each is, and stops
+  probe_s=4          seconds that a run of each method is watched, to foresee how long all will take; 0: not at all
+  retries=2          how often a run that failed or was killed is tried again
+  any_code=true      what other code has finished counts as done
+  executor=local     local, ray or slurm; docs/bench-clusters.md has the keys of the latter two
+  workers=           runs at once of executor=local; default: one per core
+  --config-dir DIR   also look for YAMLs in DIR/env, DIR/method, DIR/bench, ...
+
+example: pbrl bench grid=smoke out=runs/smoke"""
+
+KEYS = ("grid", "out", "only", "dry_run", "probe_s", "retries", "any_code", "executor")
+
+
+def main(args: list[str]) -> int:
+    parsed = Arguments(args, HELP, options=("--config-dir",))
+    if parsed.help:
+        print(HELP)
+        return 0
+    if parsed.words:
+        raise UserError(f"unknown word {parsed.words[0]!r}: expected key=value")
+    executor_name = parsed.values.get("executor", "local")
+    own = {key: value for key, value in parsed.values.items() if key not in KEYS}
+    from pbrl.bench.grid import load_grid
+    from pbrl.bench.plan import make_plan
+
+    extra_dir = _folder(parsed.options.get("--config-dir"))
+    grid = load_grid(required(parsed, "grid", "a suite, as grid=smoke, or a YAML file"), extra_dir)
+    out = Path(required(parsed, "out", "a folder, as out=runs/bench")).absolute()
+    only = tuple(text for text in parsed.values.get("only", "").split(",") if text)
+    chosen = grid.choose(only)
+    any_code = yes_or_no(parsed, "any_code", False)
+    if yes_or_no(parsed, "dry_run", False):
+        from pbrl.bench.plan import describe
+
+        planned = make_plan(grid, chosen, out, extra_dir, any_code)
+        print("\n".join(f"{p.state:<6} {p.cell.name}" for p in planned))
+        print(describe(planned))
+        return 0
+    probe_s, retries = number(parsed, "probe_s", 4, 0, 600), whole_number(parsed, "retries", 2, 0)
+
+    from pbrl.bench.jobs import make_executor
+    from pbrl.bench.live import LiveTable, Spoken
+    from pbrl.bench.runner import Options, run_bench
+
+    options = Options(
+        grid=grid,
+        cells=chosen,
+        out=out,
+        extra_dir=extra_dir,
+        any_code=any_code,
+        probe_s=probe_s,
+        command=shlex.join(["pbrl", "bench", *args]),
+    )
+    executor = make_executor(executor_name, own, retries)
+    missing = run_bench(options, executor, LiveTable() if sys.stderr.isatty() else Spoken())
+    print(f"{len(chosen) - missing} of {len(chosen)} cells finished; see {out / 'results.csv'}, and: pbrl report {out}")
+    return 0 if missing == 0 else 1
+
+
+def _folder(text: str | None) -> Path | None:
+    if text is not None and not Path(text).is_dir():
+        raise UserError(f"--config-dir {text}: no such folder")
+    return None if text is None else Path(text).resolve()
