@@ -1,25 +1,83 @@
-"""A run of a bench: `python -m pbrl.bench.child train ...`, which saves and ends when its parent does.
+"""A process that runs one command of `pbrl`, and saves and ends when its parent does.
 
-The parent holds the other end of standard input. When that closes, by the parent's will or its death, the run gets what
+It is forked from a server that has imported what a run needs, which takes seconds; the server begins with the first
+run. The parent holds the other end of a pipe. When that closes, by the parent's will or its death, the run gets what
 Ctrl-C would send; so a bench that is killed leaves no run behind that holds the lock of its folder.
 """
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+IMPORTED = (  # once, before the first fork
+    "torch",
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    "pbrl.cli",
+    "pbrl.commands.train_command",
+    "pbrl.training.online",
+    "pbrl.training.offline",
+)
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def _follow_parent() -> None:
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGINT)
+class Child:
+    """`pbrl ARGUMENTS` with its output at the end of a file; a context, which stops it and waits for its end."""
+
+    def __init__(self, arguments: Sequence[str], log: Path) -> None:
+        for name in ONE_THREAD:
+            os.environ.setdefault(name, "1")  # one run per core
+        methods = multiprocessing.get_all_start_methods()
+        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if hasattr(context, "set_forkserver_preload"):
+            context.set_forkserver_preload(list(IMPORTED))
+        ours, theirs = context.Pipe()
+        self._lifeline: Connection = ours
+        self.process: BaseProcess = context.Process(target=_run, args=(list(arguments), str(log), theirs))
+        self.process.start()
+        theirs.close()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.process.join()
+
+    def stop(self) -> None:
+        """Asks it to save and end."""
+        with contextlib.suppress(OSError):
+            self._lifeline.close()
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code, negative where a signal ended it; None if it still runs after so many seconds."""
+        self.process.join(seconds)
+        return self.process.exitcode
 
 
-if __name__ == "__main__":
+def _run(arguments: list[str], log: str, lifeline: Connection) -> None:
     from pbrl.cli import main
 
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    sys.exit(main())
+    os.setsid()  # Ctrl-C is the parent's, which passes it on once
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(out, stream)
+    sys.argv = ["pbrl", *arguments]
+    threading.Thread(target=_follow, args=(lifeline,), daemon=True).start()
+    sys.exit(main(arguments))
+
+
+def _follow(lifeline: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv_bytes()
+    os.kill(os.getpid(), signal.SIGINT)

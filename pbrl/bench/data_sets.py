@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pbrl.bench.child import Child
 from pbrl.bench.grid import EnvEntry, Grid
 from pbrl.bench.identity import data_version
-from pbrl.bench.jobs import cores, last_line
+from pbrl.bench.jobs import POLL_S, cores, last_line
 from pbrl.bench.plan import Planned
 from pbrl.errors import UserError
 
@@ -47,11 +46,8 @@ def _collect(env: EnvEntry, out: Path, extra_dir: Path | None) -> None:
     (folder.parent / f"{env.name}.made").write_text(data_version(env, True))
     own = [] if extra_dir is None else ["--config-dir", str(extra_dir)]
     log = folder.parent / f"{env.name}.log"
-    with log.open("wb") as file:
-        command = [sys.executable, "-m", "pbrl.bench.child", "collect", *env.collecting, f"out={folder}", *own]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=file, stderr=file
-        )  # the pipe ends it with this process
-        code = process.wait()
+    with Child(["collect", *env.collecting, f"out={folder}", *own], log) as child:
+        while (code := child.wait(POLL_S)) is None:
+            pass
     if code:
         raise UserError(f"envs.{env.name}.collect: {last_line(log)}; see {log}")

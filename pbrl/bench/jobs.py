@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
+from pbrl.bench.child import Child
 from pbrl.errors import UserError
 
 WRONG_INPUT = 2  # exit code of what another attempt cannot mend
@@ -92,22 +91,11 @@ def run_job(job: Job, retries: int, stopped: Event) -> Outcome:
 
 def _attempt(job: Job, stopped: Event) -> int:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    with job.log.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pbrl.bench.child", *job.command()],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},  # one process per core
-            start_new_session=True,  # Ctrl-C is the bench's, which passes it on once
-        )
-        assert process.stdin is not None
-        with process.stdin as lifeline:
-            while process.poll() is None:
-                if stopped.wait(POLL_S):
-                    lifeline.close()
-                    process.wait()
-        return process.returncode
+    with Child(job.command(), job.log) as child:
+        while (code := child.wait(POLL_S)) is None:
+            if stopped.is_set():
+                child.stop()
+        return code
 
 
 def last_line(log: Path) -> str:

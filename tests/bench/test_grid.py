@@ -1,0 +1,111 @@
+"""A grid is a product, written down shortly and checked whole."""
+
+import time
+
+import pytest
+
+from pbrl.bench.grid import load_grid
+from pbrl.bench.plan import Composed, make_plan
+from pbrl.config import options
+from pbrl.errors import UserError
+
+
+def test_a_grid_is_the_product_of_its_parts(tree, write):
+    grid = load_grid(write(tree))
+    names = [c.name for c in grid.cells]
+    assert names[:3] == ["point/pebble/own/6/s0", "point/pebble/own/12/s0", "point/true_reward/none/0/s0"]
+    assert names[3:] == [name.replace("s0", "s1") for name in names[:3]]  # a bench that is cut short has seen every arm
+    assert "feedback.budget=12" in grid.cells[1].arguments
+    assert not any(text.startswith("feedback.budget") for text in grid.cells[2].arguments)
+
+
+def test_plain_names_are_the_yamls_of_that_name(write):
+    grid = load_grid(write({"envs": ["pendulum"], "methods": ["pebble", "prefppo"], "seeds": [3]}))
+    assert [c.arguments for c in grid.cells] == [
+        ("env=pendulum", "method=pebble", "seed=3"),
+        ("env=pendulum", "method=prefppo", "seed=3"),
+    ]
+
+
+def test_of_two_values_of_a_key_the_later_counts(tree, write):
+    tree["methods"]["pebble"]["set"].append("steps=64")
+    arguments = load_grid(write(tree)).cells[0].arguments
+    assert [text for text in arguments if text.startswith("steps=")] == ["steps=64"]
+
+
+def test_offline_methods_learn_from_the_data_set_and_have_no_teacher(write):
+    tree = {
+        "envs": {"point_reach": {"collect": ["episodes=5"]}},
+        "methods": ["cpl", "bc", "pebble"],
+        "teachers": ["oracle", "noisy"],
+        "budgets": [10],
+    }
+    cells = {c.name.rpartition("/")[0]: c for c in load_grid(write(tree)).cells}
+    assert set(cells) == {
+        "point_reach/cpl/data/10",
+        "point_reach/bc/none/0",
+        "point_reach/pebble/oracle/10",
+        "point_reach/pebble/noisy/10",
+    }
+    assert [name for name, c in cells.items() if c.reads_data] == ["point_reach/cpl/data/10", "point_reach/bc/none/0"]
+
+
+def test_methods_that_build_on_others_inherit_what_they_are(write):
+    tree = {"envs": {"point_reach": {"data": "somewhere"}}, "methods": ["percent_bc", "cpl_kl", "rapl"]}
+    methods = load_grid(write(tree)).methods
+    assert (methods["percent_bc"].labels, methods["percent_bc"].offline) == (False, True)
+    assert (methods["cpl_kl"].labels, methods["cpl_kl"].offline) == (True, True)
+    assert (methods["rapl"].offline, methods["rapl"].data) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"env": ["pendulum"]}, "unknown key 'env'"),
+        ({"envs": ["pendulun"]}, "pendulun: is no env and sets no env=; such are"),
+        ({"methods": ["pebbel"]}, "pebble"),
+        ({"methods": {"mine": ["method=pebbel"]}}, "method=pebbel: valid are"),
+        ({"seeds": []}, "at least one"),
+        ({"seeds": [0, 0]}, "different whole numbers"),
+        ({"seeds": 0}, "whole numbers"),
+        ({"budgets": [0]}, "at least 1"),
+        ({"common": "steps=3"}, "expected a list of words"),
+        ({"grids": [{"methods": ["sft"]}]}, "'sft' is not among the methods: pebble, true_reward"),
+        ({"grids": []}, "expected a list of blocks"),
+        ({"methods": ["cpl"]}, "learns from a data set"),
+        ({"envs": {"pendulum": {"score": "speed"}}}, "valid are return, success"),
+        ({"envs": {"a/b": ["env=pendulum"]}}, "names are of letters"),
+        ({"envs": {"pendulum": {"high": "sac"}}}, "'sac' is not among the methods"),
+        ({"published": [{"env": "x"}]}, "lacks method"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(tree, write, change, message):
+    path = write(tree | change)
+    with pytest.raises(UserError, match=message) as error:
+        load_grid(path)
+    assert path in str(error.value) or "valid are" in str(error.value)
+
+
+def test_a_mistake_in_an_override_names_its_cell(tree, write, tmp_path):
+    tree["methods"]["pebble"]["set"].append("feedback.segmentlength=3")
+    cell = load_grid(write(tree)).cells[0]
+    with pytest.raises(UserError, match=r"point/pebble/own/6/s0: unknown key.*segment_length"):
+        Composed(None).config(cell)
+
+
+def test_a_thousand_cells_list_in_two_seconds(tree, write, tmp_path):
+    grid = load_grid(write(tree | {"seeds": 100, "budgets": list(range(1, 10))}))
+    assert len(grid.cells) == 1000
+    begun = time.perf_counter()
+    planned = make_plan(grid, grid.cells, tmp_path / "out", None, any_code=False)
+    assert {p.state for p in planned} == {"new"}
+    assert time.perf_counter() - begun < 2
+
+
+@pytest.mark.parametrize("name", options("bench"))
+def test_every_suite_composes(name):
+    grid = load_grid(name)
+    composed = Composed(None)
+    arms = {(c.env, c.method, c.teacher): c for c in grid.cells}
+    for cell in arms.values():
+        composed.config(cell)
