@@ -61,6 +61,7 @@ WITHIN = {  # numbers, ends included
 
 def check(config: DictConfig) -> None:
     """Ranges that no constructor checks."""
+    _check_parts(config)
     check_ranges(config, AT_LEAST, AT_LEAST_IF_GIVEN, WITHIN)
     if "video" in config.method:
         _check_video(config)
@@ -84,6 +85,15 @@ def check(config: DictConfig) -> None:
         raise UserError(f"device={config.device}: valid is cpu so far")
     if config.method.model is not None:
         _check_labels(config)
+
+
+def _check_parts(config: DictConfig) -> None:
+    """An experiment may set numbers of a part that another method, chosen beside it, does not have."""
+    for part, marks in (("model", "_target_"), ("fit", "batch_size"), ("explore", "_target_")):
+        given = config.method.get(part)
+        if given is not None and marks not in given:
+            keys = ", ".join(f"method.{part}.{key}" for key in given)
+            raise UserError(f"{keys}: method={config.method.name} has no {part}; choose another experiment or method")
 
 
 def _check_video(config: DictConfig) -> None:
