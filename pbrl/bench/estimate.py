@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 
-from pbrl.bench.jobs import POLL_S, Job, cores, run_job
+from pbrl.bench.child import Child
+from pbrl.bench.jobs import POLL_S, Job, cores
 from pbrl.bench.plan import Planned
 
 Pair = tuple[str, str]  # env, method
@@ -37,10 +37,11 @@ class Estimate:
         return sum(known) / len(known) * len(planned) / min(slots, len(planned)) / 3600 if known else None
 
 
-def estimate(planned: Sequence[Planned], out: Path, steps: Callable[[Planned], int], probe_s: float) -> Estimate:
+def estimate(
+    planned: Sequence[Planned], todo: Sequence[Planned], out: Path, steps: Callable[[Planned], int], probe_s: float
+) -> Estimate:
     """steps: of a cell's whole run. probe_s: how long to watch each run that is tried; 0 tries none."""
     seconds = finished_seconds(planned)
-    todo = [p for p in planned if p.state != "done"]
     if probe_s > 0 and todo:
         tried = to_probe(todo, set(seconds))
         with ThreadPoolExecutor(cores()) as pool:
@@ -103,27 +104,24 @@ def _probe(planned: Planned, folder: Path, steps: int, probe_s: float) -> float 
         folder=folder / name,
         arguments=(*arguments, f"log_every={max(1, steps // 200)}", "report=false"),
     )
-    stopped = Event()
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(run_job, job, 0, stopped)
-        _watch(job, running.done, probe_s)
-        stopped.set()
-        outcome = running.result()
-    if job.finished():
-        return outcome.wall_s
-    return _extrapolate(_rows(job), steps, outcome.wall_s)
+    begun = time.monotonic()
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    with Child(job.command(), job.log) as child:
+        _watch(job, child, probe_s)
+        wall_s = time.monotonic() - begun
+        child.kill()  # there is nothing to save
+    return wall_s if job.finished() else _extrapolate(_rows(job), steps, wall_s)
 
 
-def _watch(job: Job, over: Callable[[], bool], probe_s: float) -> None:
+def _watch(job: Job, child: Child, probe_s: float) -> None:
     """Returns when the run has gone on for probe_s after its first row, or is over, or does not get going."""
     begun, first = time.monotonic(), None
-    while not over():
+    while child.wait(POLL_S) is None:
         now = time.monotonic()
         if first is None and _rows(job):
             first = now
         if (first is not None and now - first > probe_s) or (first is None and now - begun > START_S):
             return
-        time.sleep(POLL_S)
 
 
 def _rows(job: Job) -> list[tuple[float, float]]:

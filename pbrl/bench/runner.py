@@ -68,7 +68,7 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         make_data_sets(grid, todo, out, options.extra_dir, listener.say)
         by_env = {name.split("/")[0]: config for name, config in configs.items()}
         low = random_scores(out, by_env, grid.seeds, listener.say)
-        expected = estimate(todo, out, lambda p: composed.config(p.cell).steps, options.probe_s)
+        expected = estimate(planned, todo, out, lambda p: composed.config(p.cell).steps, options.probe_s)
         results = Results(out, grid, planned, low)
         _describe(options, results)
         listener.begin(planned, todo, expected, executor.slots)
