@@ -62,9 +62,7 @@ class TuningFiles:
             {
                 "trial": trial.number,
                 "state": trial.state,
-                **{
-                    key: value if isinstance(value, float) else json.dumps(value) for key, value in trial.values.items()
-                },
+                **{key: v if isinstance(v, (float, str)) else json.dumps(v) for key, v in trial.values.items()},
                 "score": trial.score,
                 **{f"score_s{seed}": (trial.scores or {}).get(seed) for seed in seeds},
                 "wall_s": trial.wall_s,
