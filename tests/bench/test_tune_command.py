@@ -31,7 +31,13 @@ SPACE = {
 TINY = [
     *("env=point_reach", "+env.make.max_episode_steps=30", "steps=320", "feedback.first=120", "feedback.every=60"),
     *("feedback.per_session=6", "feedback.segment_length=10", "evaluation.every=110", "evaluation.episodes=2"),
-    *("checkpoint.every=40", "method.model.hidden=[8]", "method.fit.max_epochs=3", "method.critic_updates=3"),
+    *(
+        "checkpoint.every=100",
+        "method.model.hidden=[8]",
+        "method.fit.max_epochs=3",
+        "method.critic_updates=3",
+        "feedback.budget=12",
+    ),
     *("agent.hidden=[16,16]", "agent.batch_size=16", "agent.learning_starts=30"),
 ]
 
@@ -186,7 +192,6 @@ OTHERS = {
     "log_every=7": "begun with config.log_every=1000, not 7",
     "seeds=100": "begun with seeds=[100, 101], not [100]",
     "objective=area_return": 'begun with objective="final_return", not "area_return"',
-    "sampler_seed=1": "begun with sampler_seed=0, not 1",
 }
 
 
@@ -229,7 +234,7 @@ def test_success_where_there_is_none_is_said_after_the_first_run(refused):
 def test_a_real_study_that_is_killed_goes_on_in_the_run(tmp_path):
     """And its score is that of the same `pbrl train`."""
     space_file(tmp_path)
-    command = [sys.executable, "-m", "pbrl", "tune", "space=space.yaml", *TINY, "steps=700", "seeds=100", "out=out"]
+    command = [sys.executable, "-m", "pbrl", "tune", "space=space.yaml", *TINY, "steps=400", "seeds=100", "out=out"]
     command += ["trials=1", "workers=1"]
     root = Path(__file__).resolve().parents[2]
     environment = os.environ | {"PYTHONPATH": f"{root}:{root / 'envs'}"}
@@ -239,15 +244,15 @@ def test_a_real_study_that_is_killed_goes_on_in_the_run(tmp_path):
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert not (run / "summary.json").exists() or json.loads((run / "summary.json").read_text())["status"] != "finished"
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     [row] = table(tmp_path / "out" / "trials.csv")
-    assert main(["train", *TINY, "steps=700", "seed=100", "report=false", f"run_dir={tmp_path / 'plain'}"]) == 0
+    assert main(["train", *TINY, "steps=400", "seed=100", "report=false", f"run_dir={tmp_path / 'plain'}"]) == 0
     plain = json.loads((tmp_path / "plain" / "summary.json").read_text())
     assert float(row["score"]) == plain["final_return"]
 
 
-def until(happens, timeout_s=60.0):
+def until(happens, timeout_s=300.0):
     end = time.monotonic() + timeout_s
     while not happens():
         assert time.monotonic() < end
