@@ -16,6 +16,8 @@ VERBS = {
     "labels": "labels as data: pbrl labels export|import|report RUN_DIR",
     "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|experiments|benches",
     "bench": "methods x environments x seeds, resumable: pbrl bench grid=smoke out=FOLDER",
+    "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|experiments",
+    "tune": "the few knobs of a method, on seeds of their own: pbrl tune space=pebble env=pendulum out=FOLDER",
     "tabular": "which preference model recovers the reward, in worlds where everything is known",
     "speed": "throughput here, beside plain Stable-Baselines3 and the limit of the machine",
     "doctor": "what works on this machine",

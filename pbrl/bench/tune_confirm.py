@@ -1,0 +1,61 @@
+"""What runs on fresh seeds say about tuned settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from pbrl.bench.tune import Confirming, Plan
+
+CONFIDENCE = 0.95
+
+
+def describe_confirmation(plan: Plan, found: Confirming) -> list[str]:
+    """Lines: both means with intervals, and their difference."""
+    lines = []
+    for number, scores in found.scores.items():
+        what = f"trial {number}" if number else "the defaults"
+        lines.append(f"{what} on fresh seeds: {plan.objective} {_with_interval(list(scores.values()))}")
+    default, best = (list(scores.values()) for scores in found.scores.values())
+    difference = difference_interval(best, default)
+    if difference is not None:
+        low, high = difference
+        verdict = "they differ" if low > 0 or high < 0 else "which is better is not resolved"
+        lines.append(f"difference {np.mean(best) - np.mean(default):.4g} [{low:.4g}, {high:.4g}]: {verdict}")
+    elif best and default:
+        lines.append("difference: no interval, since it takes two seeds of each and some spread among them")
+    lines.append("[...]: 95 % t-intervals of a mean over seeds (Welch's for the difference)")
+    return lines + [f"failed: {text}" for text in found.failed]
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's interval of the mean; None for fewer than two values.
+
+    With five runs it is wide and honest; a bootstrap of five would be too narrow.
+    """
+    if len(values) < 2:
+        return None
+    error = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
+    return float(np.mean(values)) - half, float(np.mean(values)) + half
+
+
+def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
+    """Welch's interval of mean(a) - mean(b), the spreads of which may differ.
+
+    None for fewer than two values of either, and where neither has any spread.
+    """
+    if len(a) < 2 or len(b) < 2 or np.ptp(a) == np.ptp(b) == 0:
+        return None
+    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(CONFIDENCE)
+    return float(interval.low), float(interval.high)
+
+
+def _with_interval(values: Sequence[float]) -> str:
+    if not values:
+        return "unknown, no run finished"
+    interval = mean_interval(values)
+    shown = "" if interval is None else f" [{interval[0]:.4g}, {interval[1]:.4g}]"
+    return f"{np.mean(values):.4g}{shown}, n = {len(values)}"

@@ -1,0 +1,167 @@
+"""What is tuned: configs/tune/NAME.yaml names a method, its few knobs with their ranges, and what counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pbrl.config import compose_config, config_dir, options
+from pbrl.errors import UserError, one_line
+
+KINDS = {  # what a knob's YAML gives
+    "log": "[low, high] of a number, uniform in its logarithm",
+    "float": "[low, high] of a number",
+    "int": "[low, high] of a whole number",
+    "choice": "a list of values",
+}
+OBJECTIVES = ("final_return", "final_success", "area_return", "area_success")
+DIGITS = 4  # of a number that is tried: more would only be hard to read
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One Hydra key with what it may be."""
+
+    key: str
+    kind: str  # one of KINDS
+    values: tuple[Any, ...]  # low and high, or the choices
+    why: str
+
+    def override(self, value: Any) -> str:
+        """In Hydra's syntax, which reads JSON."""
+        return f"{self.key}={json.dumps(value)}"
+
+    def rounded(self, value: Any) -> Any:
+        """A number with so many digits as are read, and still in its range."""
+        if self.kind not in ("log", "float"):
+            return value
+        low, high = self.values
+        return min(max(float(f"{value:.{DIGITS}g}"), low), high)
+
+    def admits(self, value: Any) -> bool:
+        if self.kind == "choice":
+            return self.choice(value) is not None
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (whole or (isinstance(value, float) and self.kind != "int")):
+            return False
+        return self.values[0] <= value <= self.values[1]
+
+    def choice(self, value: Any) -> int | None:
+        """The place of a value among the choices; 1 and 1.0 are the same, 1 and true are not."""
+        same = (i for i, v in enumerate(self.values) if v == value and isinstance(v, bool) == isinstance(value, bool))
+        return next(same, None)
+
+    def __str__(self) -> str:
+        if self.kind == "choice":
+            return f"one of {', '.join(map(json.dumps, self.values))}"
+        scale = ", logarithmic" if self.kind == "log" else ""
+        return f"{self.values[0]} to {self.values[1]}{scale}"
+
+
+@dataclass(frozen=True)
+class Space:
+    name: str  # as given: of configs/tune, or a file
+    method: str  # unless the command line gives another
+    objective: str  # one of OBJECTIVES
+    knobs: tuple[Knob, ...]
+
+    def without(self, keys: Sequence[str]) -> Space:
+        """A knob that the command line gives keeps that value."""
+        left = tuple(knob for knob in self.knobs if knob.key not in keys)
+        if not left:
+            raise UserError(f"space={self.name}: all its knobs are given, and none is left to tune")
+        return replace(self, knobs=left)
+
+
+def load_space(name: str, extra_dir: str | None) -> Space:
+    """The space of that name, of the user's own folder first; or in the YAML of that path."""
+    file = _file(name, extra_dir)
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+    except Exception as error:  # YAML errors come in many classes
+        raise UserError(f"space={name}: {file} cannot be read: {one_line(error)}") from error
+    if not isinstance(content, dict) or set(content) != {"method", "objective", "knobs"}:
+        raise UserError(f"space={name}: {file} must have the keys method, objective and knobs, and no others")
+    if content["objective"] not in OBJECTIVES:
+        raise UserError(f"space={name}: objective {content['objective']!r}: valid are {', '.join(OBJECTIVES)}")
+    if not isinstance(content["knobs"], dict) or not content["knobs"]:
+        raise UserError(f"space={name}: knobs must map Hydra keys to ranges")
+    knobs = tuple(_knob(name, str(key), entry) for key, entry in content["knobs"].items())
+    return Space(name, str(content["method"]), content["objective"], knobs)
+
+
+def defaults_of(space: Space, overrides: Sequence[str], extra_dir: str | None) -> tuple[DictConfig, dict[str, Any]]:
+    """The config without tuning, and the value of each knob in it; raises unless the whole space can be composed."""
+    config = compose_config(overrides, extra_dir)
+    _check(config)
+    widest = max(len(knob.values) for knob in space.knobs)
+    for i in range(widest):
+        values = [knob.override(knob.values[i % len(knob.values)]) for knob in space.knobs]
+        try:
+            _check(compose_config([*overrides, *values], extra_dir))
+        except UserError as error:
+            raise UserError(f"space={space.name}: {error}") from error
+    defaults = {knob.key: _default(space, knob, config) for knob in space.knobs}
+    return config, defaults
+
+
+def _file(name: str, extra_dir: str | None) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise UserError(f"space={name}: there is no such file")
+        return Path(name)
+    folders = [Path(extra_dir)] if extra_dir else []
+    for folder in (*folders, config_dir()):
+        if (file := folder / "tune" / f"{name}.yaml").is_file():
+            return file
+    own = [p.stem for folder in folders for p in (folder / "tune").glob("*.yaml")]
+    valid = ", ".join(sorted({*own, *options("tune")}))
+    raise UserError(f"space={name}: valid are {valid}, or the path of a YAML file")
+
+
+def _knob(space: str, key: str, entry: Any) -> Knob:
+    kinds = [kind for kind in KINDS if isinstance(entry, dict) and kind in entry]
+    if len(kinds) != 1 or set(entry) != {*kinds, "why"}:
+        valid = "; ".join(f"{kind}: {text}" for kind, text in KINDS.items())
+        raise UserError(f"space={space}: knob {key} needs `why` and one of {valid}")
+    kind, values = kinds[0], entry[kinds[0]]
+    if not isinstance(values, list) or len(values) < 2 or (kind != "choice" and len(values) != 2):
+        raise UserError(f"space={space}: knob {key}: {kind} expects {KINDS[kind]}")
+    if not isinstance(entry["why"], str) or not entry["why"].strip():
+        raise UserError(f"space={space}: knob {key}: why expects the reason or source of its range")
+    if kind != "choice":
+        expected: type | tuple[type, ...] = int if kind == "int" else (int, float)
+        if not all(isinstance(v, expected) and not isinstance(v, bool) for v in values) or values[0] >= values[1]:
+            raise UserError(f"space={space}: knob {key}: {kind}: {values} must be two numbers, the lower one first")
+        if kind == "log" and values[0] <= 0:
+            raise UserError(f"space={space}: knob {key}: log: {values} must be above 0")
+    elif len({json.dumps(v) for v in values}) < len(values):
+        raise UserError(f"space={space}: knob {key}: choice: {values} must differ")
+    if kind in ("log", "float"):
+        values = [float(v) for v in values]
+    return Knob(key, kind, tuple(values), entry["why"].strip())
+
+
+def _default(space: Space, knob: Knob, config: DictConfig) -> Any:
+    node = OmegaConf.select(config, knob.key)
+    if isinstance(node, DictConfig):
+        raise UserError(f"space={space.name}: knob {knob.key} is a group of settings; a knob is one of them")
+    value = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+    if not knob.admits(value):
+        hint = "trial 0 is the default, so it must be in the range"
+        raise UserError(f"space={space.name}: knob {knob.key} is {json.dumps(value)} by default, not {knob}; {hint}")
+    return value if (i := knob.choice(value)) is None else knob.values[i]
+
+
+def _check(config: DictConfig) -> None:
+    """What `pbrl train` would refuse."""
+    if "learner" in config.method:
+        from pbrl.training.build_offline import check
+    else:
+        from pbrl.training.check import check
+    check(config)
