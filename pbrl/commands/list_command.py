@@ -7,7 +7,7 @@ from pathlib import Path
 from pbrl.commands.arguments import Arguments
 from pbrl.errors import UserError
 
-HELP = """usage: pbrl list [envs|methods|agents|teachers|samplers|experiments|benches] [--config-dir DIR]
+HELP = """usage: pbrl list [envs|methods|agents|teachers|samplers|experiments|benches|spaces] [--config-dir DIR]
        pbrl list envs gym|dmc|metaworld|robotics
 
 Without a name it lists everything. The second form lists the tasks of an installed suite.
@@ -22,6 +22,7 @@ GROUPS = {  # what it is called here: its config group, and how a run chooses fr
     "samplers": ("queries", "queries=NAME"),
     "experiments": ("experiment", "experiment=NAME"),
     "benches": ("bench", "pbrl bench grid=NAME"),
+    "spaces": ("tune", "pbrl tune space=NAME"),
 }
 
 
