@@ -49,12 +49,10 @@ def iqm(scores: Scores) -> np.ndarray:
     """
     tasks = _checked(scores)
     runs = np.concatenate(tasks, axis=-1)
-    order = np.argsort(runs, axis=-1)
-    weights = np.concatenate([np.full(task.shape[-1], 1 / (len(tasks) * task.shape[-1])) for task in tasks])[order]
-    cut = int(0.25 * runs.shape[-1]) / runs.shape[-1]
-    ends = np.cumsum(weights, axis=-1).clip(cut, 1 - cut)
-    starts = np.concatenate([np.full((*ends.shape[:-1], 1), cut), ends[..., :-1]], axis=-1)
-    return (np.take_along_axis(runs, order, -1) * (ends - starts)).sum(-1) / (1 - 2 * cut)
+    cut = int(0.25 * runs.shape[-1])
+    if len({task.shape[-1] for task in tasks}) == 1:
+        return np.sort(runs, axis=-1)[..., cut : runs.shape[-1] - cut].mean(-1)
+    return _weighted_middle(runs, np.concatenate([np.full(n, 1 / n) for n in (t.shape[-1] for t in tasks)]), cut)
 
 
 def optimality_gap(scores: Scores, gamma: float = 1.0) -> np.ndarray:
@@ -159,6 +157,14 @@ def percentiles(drawn: np.ndarray) -> Interval:
 def fewest(scores: Scores) -> int:
     """Runs of the task that has the fewest."""
     return min(task.shape[-1] for task in _checked(scores))
+
+
+def _weighted_middle(runs: np.ndarray, weights: np.ndarray, cut: int) -> np.ndarray:
+    """Mean between the quantiles of weight that `cut` of the runs are on average. (..., n), (n,) to (...)."""
+    order, share = np.argsort(runs, axis=-1), cut / len(weights)
+    ends = np.cumsum((weights / weights.sum())[order], axis=-1).clip(share, 1 - share)
+    kept = np.diff(ends, axis=-1, prepend=share)
+    return (np.take_along_axis(runs, order, -1) * kept).sum(-1) / kept.sum(-1)
 
 
 def _resample(task: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
