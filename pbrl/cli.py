@@ -15,6 +15,7 @@ VERBS = {
     "label": "the viewer, where people compare clips: pbrl label run=RUN_DIR",
     "labels": "labels as data: pbrl labels export|import|report RUN_DIR",
     "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|experiments",
+    "report": "tables, figures and one page of a bench: pbrl report DIR [with=other.csv]",
     "tabular": "which preference model recovers the reward, in worlds where everything is known",
     "speed": "throughput here, beside plain Stable-Baselines3 and the limit of the machine",
     "doctor": "what works on this machine",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -50,7 +51,7 @@ class Setting(NamedTuple):
     @property
     def slug(self) -> str:
         """For names of files."""
-        return f"{self.teacher}_{self.budget}"
+        return re.sub(r"[^\w.-]", "_", f"{self.teacher}_{self.budget}")
 
 
 class Group(NamedTuple):
@@ -60,10 +61,12 @@ class Group(NamedTuple):
     tasks: tuple[str, ...]
     arms: tuple[Arm, ...]
     subset: bool  # of an earlier group's tasks, for arms that lack the others
+    number: int  # within its setting
 
     @property
     def slug(self) -> str:
-        return f"{self.setting.slug}_{'_'.join(self.tasks)}" if self.subset else self.setting.slug
+        """For names of files."""
+        return f"{self.setting.slug}_{self.number + 1}" if self.number else self.setting.slug
 
 
 class Runs:
@@ -121,7 +124,7 @@ class Runs:
             placed = [arm for arm in tasks_of if best <= tasks_of[arm]]
             ordered = tuple(task for task in self.envs if task in best)
             subset = any(best <= set(group.tasks) for group in groups)
-            groups.append(Group(setting, ordered, tuple(placed), subset))
+            groups.append(Group(setting, ordered, tuple(placed), subset, len(groups)))
             left -= set(placed)
         return groups
 
@@ -140,11 +143,16 @@ def version_notes(results: Results) -> list[str]:
             for name in ("config", "code", "agent", "label_kind"):
                 if value := cell.described[name]:
                     found.setdefault((arm, name), {}).setdefault(cell.env, set()).add(value)
-    notes = []
+    mixed: dict[tuple[str, str], dict[str, set[str]]] = {}
     for (arm, name), values in found.items():
-        if mixed := [env for env, seen in values.items() if len(seen) > 1]:
-            several = ", ".join(sorted(set().union(*(values[env] for env in mixed))))
-            notes.append(f"{arm.full_name}: runs of the same task differ in {name} ({several}), on {', '.join(mixed)}.")
+        for env, seen in values.items():
+            if len(seen) > 1:
+                mixed.setdefault((arm.name, name), {}).setdefault(env, set()).update(seen)
+    notes = [
+        f"{arm_name}: runs of the same task and budget differ in {name} ({', '.join(sorted(set().union(*seen.values())))}"
+        f"), on {', '.join(seen)}."
+        for (arm_name, name), seen in mixed.items()
+    ]
     codes = {c.described["code"] for c in results.cells if c.counts and not c.source} - {""}
     if len(codes) > 1:
         notes.append(f"Our runs were made by {len(codes)} versions of the code: {', '.join(sorted(codes))}.")

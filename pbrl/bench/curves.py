@@ -22,6 +22,7 @@ class Curve(NamedTuple):
     x: np.ndarray  # (K,)
     y: np.ndarray  # (K,)
     interval: Interval | None
+    runs: int  # of the task that has the fewest
 
 
 class Course(NamedTuple):
@@ -87,7 +88,8 @@ class Courses:
             return None
         scores = [np.stack([course.at(grid) for course in task], axis=-1) for task in found]  # (K, runs) each
         rng = generator("curve", x, arm, tuple(tasks))
-        return Curve(grid, statistics.iqm(scores), statistics.interval(scores, statistics.iqm, CURVE_DRAWS, rng))
+        interval = statistics.interval(scores, statistics.iqm, CURVE_DRAWS, rng)
+        return Curve(grid, statistics.iqm(scores), interval, statistics.fewest(scores))
 
     def mean(self, arm: Arm, task: str) -> Curve | None:
         """Mean score over the runs of a task, with Student's interval, over steps."""
@@ -96,7 +98,7 @@ class Courses:
             return None
         grid = _grid(found)
         scores = np.stack([course.at(grid) for course in found], axis=-1)
-        return Curve(grid, scores.mean(-1), statistics.t_interval(scores))
+        return Curve(grid, scores.mean(-1), statistics.t_interval(scores), len(found))
 
 
 def _grid(courses: Sequence[Course]) -> np.ndarray:
