@@ -13,7 +13,7 @@ from pbrl.bench.bench_file import Env
 from pbrl.bench.records import Cell, Results
 from pbrl.bench.statistics import Scores, fewest
 
-ENOUGH_SEEDS = 5  # fewer are marked: Agarwal et al. 2021 find intervals of fewer runs too narrow to go by
+ENOUGH_SEEDS = 5  # fewer are marked: their intervals are far too narrow, docs/report.md says by how much
 CONTROLS = ("random_labels", "shuffled")  # in the name of a method that learns from labels without information
 
 
@@ -148,11 +148,10 @@ def version_notes(results: Results) -> list[str]:
         for env, seen in values.items():
             if len(seen) > 1:
                 mixed.setdefault((arm.name, name), {}).setdefault(env, set()).update(seen)
-    notes = [
-        f"{arm_name}: runs of the same task and budget differ in {name} ({', '.join(sorted(set().union(*seen.values())))}"
-        f"), on {', '.join(seen)}."
-        for (arm_name, name), seen in mixed.items()
-    ]
+    notes = []
+    for (arm_name, name), where in mixed.items():
+        several, tasks = ", ".join(sorted(set().union(*where.values()))), ", ".join(where)
+        notes.append(f"{arm_name}: runs of the same task and budget differ in {name} ({several}), on {tasks}.")
     codes = {c.described["code"] for c in results.cells if c.counts and not c.source} - {""}
     if len(codes) > 1:
         notes.append(f"Our runs were made by {len(codes)} versions of the code: {', '.join(sorted(codes))}.")

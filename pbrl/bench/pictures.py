@@ -16,7 +16,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pbrl.files import replacing
 from pbrl.training import figures
 
 PANEL_ARMS = 6  # lines of one panel that the eye still tells apart; references come on top
@@ -47,8 +46,7 @@ class Picture:
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # found once; each file would look for it anew
             for suffix, options in SAVE.items():
-                with replacing(folder / f"{self.name}.{suffix}") as partial:
-                    figure.savefig(partial, facecolor="white", **options)
+                figure.savefig(folder / f"{self.name}.{suffix}", facecolor="white", **options)
             svg = figures.as_svg(figure, self.name, self.title)
         for color, variable in VARIABLES.items():
             svg = svg.replace(color, f"var(--{variable})")
