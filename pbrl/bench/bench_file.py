@@ -1,0 +1,152 @@
+"""bench.json: what a bench was, its tasks, its methods and the numbers that papers have for them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pbrl.errors import UserError
+
+WANTED: dict[str, type] = {
+    "name": str,
+    "commands": list,
+    "code": str,
+    "versions": dict,
+    "seeds": list,
+    "cells": int,
+    "finished": int,
+    "failed": list,
+    "envs": dict,
+    "methods": dict,
+    "published": list,
+}
+JSON_NAMES: dict[type, str] = {
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+    int: "a whole number",
+    bool: "true or false",
+}
+CHOICES = {"score": ("return", "success"), "unit": ("env_steps", "updates")}
+
+
+@dataclass(frozen=True)
+class Env:
+    """A task, and the two scores between which it is normalised."""
+
+    score: str  # return | success
+    unit: str  # env_steps | updates
+    low: float | None  # of uniformly random actions
+    high: float | None  # of the finished seeds of high_method; None while there are none
+    high_method: str
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """low and high, where they are a scale: known, and high above low."""
+        return None if self.low is None or self.high is None or self.high <= self.low else (self.low, self.high)
+
+    def normalised(self, score: float) -> float | None:
+        """0 is a random policy, 1 the agent that learns from the true reward."""
+        return None if self.scale is None else (score - self.scale[0]) / (self.scale[1] - self.scale[0])
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number from a paper; shown beside ours, never part of an aggregate."""
+
+    env: str
+    method: str
+    labels: float | None
+    steps: float | None
+    value: float
+    low: float | None
+    high: float | None
+    measure: str
+    source: str
+    sure: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """bench.json."""
+
+    name: str
+    about: str
+    commands: list[str]
+    code: str
+    versions: dict[str, Any]
+    seeds: list[int]
+    cells: int
+    finished: int
+    failed: list[str]
+    envs: dict[str, Env]
+    methods: dict[str, bool]  # whether it learns from labels
+    published: list[Published]
+
+
+def read_bench_file(file: Path) -> Bench:
+    """UserError for what `pbrl bench` would not write."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file} does not exist; valid is a folder that pbrl bench wrote") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as JSON: {error}") from None
+    top = _Object(str(file), found)
+    plain = {key: top.of(key, kind) for key, kind in WANTED.items()}
+    plain["envs"] = {name: _env(_Object(f"{file}, env {name}", env)) for name, env in plain["envs"].items()}
+    plain["methods"] = {
+        name: _Object(f"{file}, method {name}", method).of("labels", bool) for name, method in plain["methods"].items()
+    }
+    plain["published"] = [
+        _published(_Object(f"{file}, published number {i + 1}", one)) for i, one in enumerate(plain["published"])
+    ]
+    return Bench(**plain, about=str(top.get("about") or ""))
+
+
+class _Object:
+    """A JSON object and where it is."""
+
+    def __init__(self, where: str, found: Any) -> None:
+        if not isinstance(found, dict):
+            raise UserError(f"{where} is {found!r:.40}; valid is an object")
+        self.where, self.found = where, found
+
+    def get(self, key: str) -> Any:
+        if key not in self.found:
+            raise UserError(f"{self.where} has no {key!r}")
+        return self.found[key]
+
+    def of(self, key: str, kind: type) -> Any:
+        value = self.get(key)
+        if type(value) is not kind:
+            raise UserError(f"{self.where}: {key} is {value!r:.40}; valid is {JSON_NAMES[kind]}")
+        return value
+
+    def number(self, key: str) -> float | None:
+        value = self.get(key)
+        if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+            raise UserError(f"{self.where}: {key} is {value!r:.40}; valid is a number or null")
+        return None if value is None else float(value)
+
+    def choice(self, key: str) -> str:
+        if self.get(key) not in CHOICES[key]:
+            raise UserError(f"{self.where}: {key} is {self.get(key)!r:.40}; valid are {', '.join(CHOICES[key])}")
+        return str(self.get(key))
+
+
+def _env(found: _Object) -> Env:
+    low, high = found.number("low"), found.number("high")
+    return Env(found.choice("score"), found.choice("unit"), low, high, found.of("high_method", str))
+
+
+def _published(found: _Object) -> Published:
+    value = found.number("value")
+    if value is None:
+        raise UserError(f"{found.where}: value is null; valid is a number")
+    env, method, measure, source, sure = (found.of(k, str) for k in ("env", "method", "measure", "source", "sure"))
+    labels, steps, low, high = (found.number(key) for key in ("labels", "steps", "low", "high"))
+    return Published(env, method, labels, steps, value, low, high, measure, source, sure)
