@@ -17,8 +17,8 @@ from pbrl.errors import UserError
 
 # Rooms whose code decides no number of a run.
 APART = ("bench", "viewer", "commands", "tabular", "speed")
-# Keys that say where to write or what to show.
-OUTSIDE = ("run_dir", "data", "report", "viewer")
+# Keys that say where to write or what to show; and the seed, which the name of a cell has.
+OUTSIDE = ("seed", "run_dir", "data", "report", "viewer")
 
 
 @cache
