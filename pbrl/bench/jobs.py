@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import Protocol
 
 from pbrl.errors import UserError
@@ -40,9 +40,12 @@ class Job:
         except (OSError, ValueError, KeyError):
             return False
 
+    def has_begun(self) -> bool:
+        return (self.folder / "config.yaml").exists()
+
     def command(self) -> list[str]:
         """Arguments of `pbrl`: a run that has begun goes on from its last checkpoint."""
-        if (self.folder / "config.yaml").exists():
+        if self.has_begun():
             return ["train", f"resume={self.folder}"]
         data = [] if self.data is None else [f"data={self.data}"]
         own = [] if self.config_dir is None else ["--config-dir", str(self.config_dir)]
@@ -63,7 +66,10 @@ class Outcome:
 class Executor(Protocol):
     """Where jobs run."""
 
-    slots: int  # jobs at the same time
+    @property
+    def slots(self) -> int:
+        """Jobs at the same time."""
+        ...
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Outcomes in the order in which jobs end; their folders are whole by then."""
@@ -74,7 +80,17 @@ class Executor(Protocol):
         ...
 
 
-def run_job(job: Job, retries: int, stopped: Event) -> Outcome:
+class Stop(Protocol):
+    """Whether a run should save and end; a threading.Event is one."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float) -> bool:
+        """Until it is set, at most so many seconds; whether it is."""
+        ...
+
+
+def run_job(job: Job, retries: int, stopped: Stop) -> Outcome:
     """Runs a job to its end, again after an attempt that was killed or failed, up to `retries` times.
 
     A stop is no failure: the attempt saves and ends with code 130.
@@ -83,15 +99,18 @@ def run_job(job: Job, retries: int, stopped: Event) -> Outcome:
     attempts, code = 0, 0
     while not job.finished():
         attempts += 1
-        code = _attempt(job, stopped)
+        code = attempt(job, stopped)
         if code in (0, WRONG_INPUT) or stopped.is_set() or attempts > retries:
             break
-    message = "" if code == 0 else _last_line(job.log)
+    message = "" if code == 0 else last_line(job.log)
     return Outcome(job, code, time.monotonic() - begun, attempts, message)
 
 
-def _attempt(job: Job, stopped: Event) -> int:
+def attempt(job: Job, stopped: Stop) -> int:
+    """Starts the run, or goes on with it, in a process of its own; the exit code, negative if a signal killed it."""
     job.folder.parent.mkdir(parents=True, exist_ok=True)
+    if job.folder.exists() and not job.has_begun():
+        shutil.rmtree(job.folder)  # killed before it was a run; `pbrl train` refuses a folder that is not empty
     with job.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "pbrl.bench.child", *job.command()],
@@ -107,10 +126,11 @@ def _attempt(job: Job, stopped: Event) -> int:
                 if stopped.wait(POLL_S):
                     lifeline.close()
                     process.wait()
-        return process.returncode
+    # One that was ended after its last line, or while Python was shutting down, has nothing left to do.
+    return 0 if job.finished() else process.returncode
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
 
