@@ -102,9 +102,9 @@ class RayExecutor:
         """The next attempt, with what is known of the run's last state."""
         import ray
 
-        cell.copy = RunCopy(cell.job)
         job, gpu = cell.job, self.gpus > 0
         data, config_dir = self._bundle(job.data), self._bundle(job.config_dir)
+        cell.copy = RunCopy(job)
         messages = [ray.put(message) for message in cell.copy.read()]
         worker = ray.remote(RayWorker).options(
             num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, max_task_retries=0, max_concurrency=2
