@@ -68,7 +68,7 @@ def has_checkpoint(job: Job) -> bool:
 
 def test_a_node_that_dies_costs_no_number(cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the paths below name nothing on the nodes, which work elsewhere
-    jobs = [job(Path("out"), seed, "steps=1200") for seed in (0, 1)]
+    jobs = [job(Path("out"), seed, "steps=600") for seed in (0, 1)]
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     ours = executor(cluster, scratch)
@@ -91,7 +91,7 @@ def test_a_node_that_dies_costs_no_number(cluster, tmp_path, monkeypatch):
     moved = next(outcome.job for outcome in outcomes if outcome.attempts == 2)
     assert "from step" in moved.log.read_text()
     seed = int(moved.name[-1])
-    assert numbers(moved.folder) == numbers(uninterrupted(tmp_path / "alone", seed, "steps=1200"))
+    assert numbers(moved.folder) == numbers(uninterrupted(tmp_path / "alone", seed, "steps=600"))
     assert (moved.folder / "policy.zip").exists()
     assert OmegaConf.load(moved.folder / "config.yaml").run_dir == str(moved.folder)
     assert list(cluster.elsewhere.iterdir()) == []
@@ -124,7 +124,7 @@ def test_data_travel_and_failures_stay_alone(cluster, tmp_path):
 
 
 def test_a_stopped_run_goes_on_anywhere(cluster, tmp_path):
-    stopped, out = job(tmp_path / "out", 3, "steps=1200"), tmp_path
+    stopped, out = job(tmp_path / "out", 3, "steps=600"), tmp_path
     first = executor(cluster, out)
 
     def stop() -> None:
