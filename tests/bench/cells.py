@@ -12,12 +12,13 @@ from pbrl.bench.jobs import Job
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 from tiny import TINY, train
 
+LONG = "steps=600"  # eight checkpoints
 WALL = ("wall_s",)  # of evaluations.csv, all that may differ
 
 
-def job(out: Path, seed: int, *overrides: str, method: str = "pebble") -> Job:
-    name = f"point_reach/{method}/oracle/500/s{seed}"
-    return Job(name, out / "runs" / name, (*TINY[method], f"seed={seed}", *overrides))
+def job(out: Path, seed: int, *overrides: str) -> Job:
+    name = f"point_reach/pebble/oracle/500/s{seed}"
+    return Job(name, out / "runs" / name, (*TINY["pebble"], f"seed={seed}", *overrides))
 
 
 def uninterrupted(folder: Path, seed: int, *overrides: str) -> Path:

@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from cells import job, numbers, uninterrupted
+from cells import LONG, job, numbers
 from slurm_here import HOW_TO_GET, missing, slurm_here
 
 from pbrl.bench.executors.on_slurm import SlurmExecutor, _Cell
@@ -30,6 +29,7 @@ def slurm() -> Iterator[None]:
         pytest.skip(HOW_TO_GET)
     with pytest.MonkeyPatch.context() as patch, slurm_here() as conf:
         patch.setenv("SLURM_CONF", str(conf))
+        patch.setattr("pbrl.bench.executors.on_slurm.QUEUE_S", 1.0)
         yield
 
 
@@ -50,7 +50,7 @@ def has_checkpoint(job: Job) -> bool:
     return (job.folder / "checkpoints" / "last").exists()
 
 
-def running(tmp_path: Path, then: Callable[[], None], *jobs: Job) -> threading.Thread:
+def running(then: Callable[[], None], *jobs: Job) -> threading.Thread:
     """A thread that acts once all these jobs have a checkpoint."""
 
     def act() -> None:
@@ -75,18 +75,19 @@ def test_the_local_stand_in_runs_all_and_records_what_fails(tmp_path):
     assert [outcome.attempts for outcome in executor(cluster="local").run([good])] == [0]
 
 
-def test_slurm_runs_an_array_and_a_preempted_run_loses_nothing(slurm, tmp_path):
-    long = job(tmp_path, 0, "steps=600")
+def test_slurm_runs_an_array_and_a_preempted_run_loses_nothing(slurm, alone, tmp_path):
+    long = job(tmp_path, 0, LONG)
     wrong = replace(job(tmp_path, 1), arguments=("method=nonsense",))
     ours = executor(array_parallelism="2", partition="all", mem_gb="0.5", time="0.5")
 
     def preempt() -> None:
         task = next(cell.handle.job_id for cell in ours._cells if cell.job == long)
         subprocess.run(["scancel", "--signal=USR2", task], check=True)  # as SLURM does before the time is up
-        wait_until(lambda: _state(task) in ("PENDING", "REQUEUED"))
-        subprocess.run(["scontrol", "update", f"JobId={task}", "StartTime=now"], check=True)  # not in two minutes
+        wait_until(lambda: _state(task) == "PENDING")
+        now = ["scontrol", "update", f"JobId={task}", "StartTime=now"]  # what SLURM requeues waits two minutes
+        wait_until(lambda: subprocess.run(now, capture_output=True) and _state(task) == "RUNNING")
 
-    thread = running(tmp_path, preempt, long)
+    thread = running(preempt, long)
     found = {outcome.job: outcome for outcome in ours.run([long, wrong])}
     thread.join()
     assert found[wrong].code == 2
@@ -94,24 +95,24 @@ def test_slurm_runs_an_array_and_a_preempted_run_loses_nothing(slurm, tmp_path):
     said = long.log.read_text()
     assert "stopped at step" in said
     assert "from step" in said
-    assert numbers(long.folder) == numbers(uninterrupted(tmp_path / "alone", 0, "steps=600"))
-    assert in_queue() == set()
+    assert numbers(long.folder) == numbers(alone)
+    wait_until(lambda: in_queue() == set())
 
 
 def test_a_stop_saves_what_runs_and_cancels_what_waits(slurm, tmp_path):
     jobs = [job(tmp_path, seed, "steps=100000") for seed in (0, 1)]
     ours = executor(array_parallelism="1")
-    thread = running(tmp_path, ours.stop, jobs[0])
+    thread = running(ours.stop, jobs[0])
     outcomes = list(ours.run(jobs))
     thread.join()
     assert [outcome.code for outcome in outcomes] == [130, 130]
     assert "stopped at step" in jobs[0].log.read_text()
     assert not jobs[1].folder.exists()
-    assert in_queue() == set()
+    wait_until(lambda: in_queue() == set())
 
 
 def test_a_bench_that_was_killed_finds_its_jobs_again(slurm, tmp_path):
-    long = job(tmp_path, 0, "steps=600")
+    long = job(tmp_path, 0, LONG)
     killed = executor()
     assert list(killed._fill(iter([_Cell(long)]))) == []  # submitted, and never heard of again
     wait_until(lambda: has_checkpoint(long))
@@ -125,10 +126,11 @@ def test_a_job_that_slurm_loses_is_recorded(slurm, tmp_path):
     ours = executor()
 
     def lose() -> None:
-        (cell,) = ours._cells
-        subprocess.run(["scancel", "--signal=KILL", "--full", cell.handle.job_id], check=True)
+        wait_until(lambda: bool(ours._cells) and _state(ours._cells[0].handle.job_id) == "RUNNING")
+        subprocess.run(["scancel", "--signal=KILL", "--full", ours._cells[0].handle.job_id], check=True)
 
-    thread = running(tmp_path, lose, long)
+    thread = threading.Thread(target=lose)
+    thread.start()
     (outcome,) = ours.run([long])
     thread.join()
     assert outcome.code == -9

@@ -105,14 +105,19 @@ class RayExecutor:
         job, gpu = cell.job, self.gpus > 0
         data, config_dir = self._bundle(job.data), self._bundle(job.config_dir)
         cell.copy = RunCopy(job)
-        messages = [ray.put(message) for message in cell.copy.read()]
+        try:
+            messages = [ray.put(message) for message in cell.copy.read()]
+        except UserError:
+            cell.copy.close()
+            raise
         worker = ray.remote(RayWorker).options(
             num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, max_task_retries=0, max_concurrency=2
         )
         cell.attempts += 1
         cell.worker = worker.remote()
         cell.running = False
-        self._cells[cell.worker.begin.remote(Shipment(job, data, config_dir, messages, self.scratch, gpu))] = cell
+        shipment = Shipment(job, data, config_dir, messages, self.scratch, gpu, code_facts())
+        self._cells[cell.worker.begin.remote(shipment)] = cell
 
     def _bundle(self, folder: Path | None) -> Bundle | None:
         """Put into the object store once, however many runs read it."""
@@ -158,6 +163,8 @@ class RayExecutor:
             if part is not None:
                 cell.copy.receive(part)
         except ray.exceptions.RayError as error:
+            if isinstance(cause := getattr(error, "cause", None), UserError):
+                return WRONG_INPUT, str(cause)
             return LOST, f"lost on its Ray node: {reason(error)}"
         except UserError as error:
             return WRONG_INPUT, str(error)

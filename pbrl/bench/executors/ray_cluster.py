@@ -27,23 +27,24 @@ class RayCluster:
     def __init__(self, address: str) -> None:
         self.address = address
         self._ours = False
-        self._nodes: tuple[float, list[dict[str, Any]]] = (-LOOK_S, [])
+        self._left = False
+        self._looked = -LOOK_S
+        self._nodes: list[dict[str, Any]] = []
 
     def slots(self, cpus: float, gpus: float) -> int:
         """How many runs with these resources the nodes have room for when they do nothing else."""
-        rooms = [_room(node["Resources"], cpus, gpus) for node in self.nodes()]
-        return sum(rooms)
+        nodes = self._nodes if self._left else self.nodes()  # nobody who asks what it was wants to start it again
+        return sum(_room(node["Resources"], cpus, gpus) for node in nodes)
 
     def nodes(self) -> list[dict[str, Any]]:
         """Those that are alive, as Ray describes them."""
         import ray
 
         self._join()
-        looked, nodes = self._nodes
-        if time.monotonic() - looked >= LOOK_S:
-            nodes = [node for node in ray.nodes() if node["Alive"]]
-            self._nodes = (time.monotonic(), nodes)
-        return nodes
+        if time.monotonic() - self._looked >= LOOK_S:
+            self._nodes = [node for node in ray.nodes() if node["Alive"]]
+            self._looked = time.monotonic()
+        return self._nodes
 
     def ask_nodes(self, question: Callable[[], dict[str, str]]) -> list[tuple[str, dict[str, str]]]:
         """Each node's name and its answer."""
@@ -71,11 +72,11 @@ class RayCluster:
 
         if self._ours:
             ray.shutdown()
-        self._ours = False
-        self._nodes = (-LOOK_S, [])
+        self._ours, self._left, self._looked = False, True, -LOOK_S
 
     def _join(self) -> None:
         ray = _import_ray()
+        self._left = False
         if ray.is_initialized():
             return
         local = self.address == "local"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import tempfile
 import time
@@ -17,9 +18,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pbrl.bench.executors.code_facts import code_facts
+from pbrl.bench.executors.code_facts import code_facts, differences
 from pbrl.bench.executors.mirror import Piece, Source, read_pieces, relocate, write_pieces
 from pbrl.bench.jobs import Job, attempt
+from pbrl.errors import UserError
 
 UNUSED_S = 7 * 24 * 3600  # after which a node's copy of a data set is removed
 
@@ -43,6 +45,7 @@ class Shipment:
     state: list[Any]  # of a run that has begun: references to lists of Piece
     scratch: str | None  # folder of the node for temporary files, its own choice if None
     gpu: bool
+    facts: dict[str, str]  # what the node must agree on
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,10 @@ class RayWorker:
         self._stopped = Event()
         self._code: Future[int] = Future()
 
-    def facts(self) -> dict[str, str]:
-        return code_facts()
-
     def begin(self, shipment: Shipment) -> None:
         """Unpacks and starts; a run that has begun goes on from its last checkpoint."""
+        if unlike := differences(shipment.facts, code_facts()):
+            raise UserError(f"Ray node {platform.node()} has {unlike}; install there what is here")
         home = shipment.job
         root = Path(shipment.scratch or tempfile.gettempdir(), f"pbrl-bench-{os.getuid()}")
         self._folder, self._lock = _own_folder(root)
@@ -158,7 +160,7 @@ def unpack(bundle: Bundle, cache: Path) -> Path:
 def _own_folder(root: Path) -> tuple[Path, FileLock]:
     """A new folder under a lock that ends with this process; those of processes that were killed are removed."""
     runs = root / "runs"
-    root.mkdir(mode=0o700, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     runs.mkdir(exist_ok=True)
     with FileLock(root / "lock"):
         for other in runs.iterdir():
