@@ -84,8 +84,9 @@ def test_slurm_runs_an_array_and_a_preempted_run_loses_nothing(slurm, alone, tmp
         task = next(cell.handle.job_id for cell in ours._cells if cell.job == long)
         subprocess.run(["scancel", "--signal=USR2", task], check=True)  # as SLURM does before the time is up
         wait_until(lambda: _state(task) == "PENDING")
-        now = ["scontrol", "update", f"JobId={task}", "StartTime=now"]  # what SLURM requeues waits two minutes
-        wait_until(lambda: subprocess.run(now, capture_output=True) and _state(task) == "RUNNING")
+        while _state(task) == "PENDING":  # what SLURM requeues waits two minutes
+            subprocess.run(["scontrol", "update", f"JobId={task}", "StartTime=now"], check=False)
+            time.sleep(4)  # another update would put off the start that this one has allowed
 
     thread = running(preempt, long)
     found = {outcome.job: outcome for outcome in ours.run([long, wrong])}
@@ -99,26 +100,25 @@ def test_slurm_runs_an_array_and_a_preempted_run_loses_nothing(slurm, alone, tmp
     wait_until(lambda: in_queue() == set())
 
 
-def test_a_stop_saves_what_runs_and_cancels_what_waits(slurm, tmp_path):
+def test_a_bench_finds_the_jobs_of_one_that_was_killed_and_a_stop_saves_them(slurm, tmp_path):
     jobs = [job(tmp_path, seed, "steps=100000") for seed in (0, 1)]
-    ours = executor(array_parallelism="1")
-    thread = running(ours.stop, jobs[0])
+    killed, ours = executor(array_parallelism="1"), executor(array_parallelism="1")
+    assert list(killed._fill(map(_Cell, jobs))) == []  # submitted, and never heard of again
+    known = {cell.handle.job_id for cell in killed._cells}
+
+    def stop() -> None:
+        assert {cell.handle.job_id for cell in ours._cells} == known
+        ours.stop()
+
+    thread = running(stop, jobs[0])
     outcomes = list(ours.run(jobs))
     thread.join()
     assert [outcome.code for outcome in outcomes] == [130, 130]
-    assert "stopped at step" in jobs[0].log.read_text()
-    assert not jobs[1].folder.exists()
+    said = jobs[0].log.read_text()
+    assert said.count("run: ") == 1
+    assert "stopped at step" in said
+    assert not jobs[1].folder.exists()  # it waited, and was cancelled
     wait_until(lambda: in_queue() == set())
-
-
-def test_a_bench_that_was_killed_finds_its_jobs_again(slurm, tmp_path):
-    long = job(tmp_path, 0, LONG)
-    killed = executor()
-    assert list(killed._fill(iter([_Cell(long)]))) == []  # submitted, and never heard of again
-    wait_until(lambda: has_checkpoint(long))
-    (outcome,) = executor().run([long])
-    assert outcome.code == 0, outcome.message
-    assert long.log.read_text().count("run: ") == 1
 
 
 def test_a_job_that_slurm_loses_is_recorded(slurm, tmp_path):

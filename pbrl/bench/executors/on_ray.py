@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -14,13 +13,13 @@ from threading import Event
 from typing import Any
 
 from pbrl.bench.executors.code_facts import code_facts, differences
-from pbrl.bench.executors.mirror import Source, adopt, all_files, read_pieces, write_pieces
+from pbrl.bench.executors.mirror import all_files, read_pieces
 from pbrl.bench.executors.options import check_names, number, share
 from pbrl.bench.executors.ray_cluster import RayCluster, reason
-from pbrl.bench.executors.ray_worker import Bundle, Part, RayWorker, Shipment
+from pbrl.bench.executors.ray_worker import Bundle, RayWorker, Shipment
+from pbrl.bench.executors.run_copy import RunCopy
 from pbrl.bench.jobs import WRONG_INPUT, Job, Outcome, last_line
 from pbrl.errors import UserError
-from pbrl.training.run_dir import RunDir
 
 OPTIONS = ("address", "cpus", "gpus", "sync_s", "scratch")
 POLL_S = 0.2
@@ -219,46 +218,6 @@ class RayExecutor:
             self._cells.clear()
             self._bundles.clear()
             self._cluster.leave()
-
-
-class RunCopy:
-    """The run directory where it belongs, locked while a node writes it."""
-
-    def __init__(self, job: Job) -> None:
-        self._job, self._run = job, RunDir(job.folder)
-        self._incoming = job.folder.with_name(f".{job.folder.name}.incoming")
-        shutil.rmtree(self._incoming, ignore_errors=True)
-        job.folder.parent.mkdir(parents=True, exist_ok=True)
-        if job.folder.exists() and not job.has_begun():
-            shutil.rmtree(job.folder)
-        job.folder.mkdir(exist_ok=True)
-        self._run.lock()
-        self.whole = True  # no part of a state is missing
-
-    def read(self) -> Iterator[list[Any]]:
-        """What the run goes on from."""
-        staging = self._job.folder.with_name(f".{self._job.folder.name}.outgoing")
-        if self._job.has_begun():
-            names, _ = Source(self._job.folder).stage(staging, ended=True)
-            yield from read_pieces(staging, names)
-            shutil.rmtree(staging)
-
-    def receive(self, part: Part) -> None:
-        """A state becomes part of the folder when its last part is there."""
-        if part.log:
-            with self._job.log.open("ab") as log:
-                log.write(part.log)
-        write_pieces(self._incoming, part.pieces)
-        self.whole = part.whole
-        if part.whole:
-            self._incoming.mkdir(exist_ok=True)
-            adopt(self._incoming, self._job.folder, part.removed)
-
-    def close(self) -> None:
-        self._run.unlock()
-        shutil.rmtree(self._incoming, ignore_errors=True)
-        if not self._job.has_begun():
-            shutil.rmtree(self._job.folder, ignore_errors=True)
 
 
 @dataclass(eq=False)
