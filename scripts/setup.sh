@@ -107,13 +107,14 @@ install() {
 }
 
 # MuJoCo draws without a display through EGL or OSMesa: only pictures and clips need it. The tests of the viewer's page
-# need a browser and Node.js; without them they skip.
+# need a browser and Node.js, those of benches on a cluster SLURM; without them they skip.
 add_system_packages() {
     local package missing=() wanted=(libegl1 libgl1-mesa-dri libosmesa6)
     if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then return; fi
     if [[ $1 != suites ]]; then
         if ! command -v chromium google-chrome >/dev/null; then wanted+=(chromium); fi
         if ! command -v node >/dev/null; then wanted+=(nodejs); fi
+        if ! PATH=$PATH:/usr/sbin command -v slurmctld >/dev/null; then wanted+=(slurm-wlm); fi
     fi
     for package in "${wanted[@]}"; do
         if [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then

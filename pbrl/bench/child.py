@@ -2,7 +2,8 @@
 
 It is forked from a server that has imported what a run needs, which takes seconds; the server begins with the first
 run. The parent holds the other end of a pipe. When that closes, by the parent's will or its death, the run gets what
-Ctrl-C would send; so a bench that is killed leaves no run behind that holds the lock of its folder.
+Ctrl-C would send; so a bench that is killed leaves no run behind that holds the lock of its folder. SIGTERM, with which
+clusters and their schedulers end what they run, does the same.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ IMPORTED = (  # once, before the first fork
     "pbrl.training.offline",
 )
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+_ended = threading.Lock()
 
 
 class Child:
@@ -70,6 +73,7 @@ class Child:
 
 
 def _run(arguments: list[str], log: str, lifeline: Connection) -> None:
+    _set_signals()
     from pbrl.cli import main
 
     os.setsid()  # Ctrl-C is the parent's, which passes it on once
@@ -84,4 +88,17 @@ def _run(arguments: list[str], log: str, lifeline: Connection) -> None:
 def _follow(lifeline: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv_bytes()
-    os.kill(os.getpid(), signal.SIGINT)
+    _end_run()
+
+
+def _set_signals() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray's processes have it blocked
+    signal.signal(signal.SIGTERM, _end_run)
+    for name in (signal.SIGUSR1, signal.SIGUSR2):  # SLURM sends them to all processes of a job; the parent acts on them
+        signal.signal(name, signal.SIG_IGN)
+
+
+def _end_run(*_: object) -> None:
+    if _ended.acquire(blocking=False):  # once: a second Ctrl-C would cut the saving short
+        os.kill(os.getpid(), signal.SIGINT)

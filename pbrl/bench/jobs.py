@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import Protocol
+
+from filelock import FileLock, Timeout
 
 from pbrl.bench.child import Child
 from pbrl.errors import UserError
 
+INTERRUPTED = 130  # exit code of a run that was stopped, and saved
 WRONG_INPUT = 2  # exit code of what another attempt cannot mend
 POLL_S = 0.05
 
@@ -39,9 +42,12 @@ class Job:
         except (OSError, ValueError, KeyError):
             return False
 
+    def has_begun(self) -> bool:
+        return (self.folder / "config.yaml").exists()
+
     def command(self) -> list[str]:
         """Arguments of `pbrl`: a run that has begun goes on from its last checkpoint."""
-        if (self.folder / "config.yaml").exists():
+        if self.has_begun():
             return ["train", f"resume={self.folder}"]
         data = [] if self.data is None else [f"data={self.data}"]
         own = [] if self.config_dir is None else ["--config-dir", str(self.config_dir)]
@@ -62,7 +68,10 @@ class Outcome:
 class Executor(Protocol):
     """Where jobs run."""
 
-    slots: int  # jobs at the same time
+    @property
+    def slots(self) -> int:
+        """Jobs at the same time."""
+        ...
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Outcomes in the order in which jobs end; their folders are whole by then."""
@@ -73,7 +82,17 @@ class Executor(Protocol):
         ...
 
 
-def run_job(job: Job, retries: int, stopped: Event) -> Outcome:
+class Stop(Protocol):
+    """Whether a run should save and end; a threading.Event is one."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float) -> bool:
+        """Until it is set, at most so many seconds; whether it is."""
+        ...
+
+
+def run_job(job: Job, retries: int, stopped: Stop) -> Outcome:
     """Runs a job to its end, again after an attempt that was killed or failed, up to `retries` times.
 
     A stop is no failure: the attempt saves and ends with code 130.
@@ -82,20 +101,38 @@ def run_job(job: Job, retries: int, stopped: Event) -> Outcome:
     attempts, code = 0, 0
     while not job.finished():
         attempts += 1
-        code = _attempt(job, stopped)
+        code = attempt(job, stopped)
         if code in (0, WRONG_INPUT) or stopped.is_set() or attempts > retries:
             break
     message = "" if code == 0 else last_line(job.log)
     return Outcome(job, code, time.monotonic() - begun, attempts, message)
 
 
-def _attempt(job: Job, stopped: Event) -> int:
+def attempt(job: Job, stopped: Stop) -> int:
+    """Starts the run, or goes on with it, in a process of its own; the exit code, negative if a signal killed it."""
     job.folder.parent.mkdir(parents=True, exist_ok=True)
+    settle(job, stopped)
+    if stopped.is_set():
+        return INTERRUPTED
     with Child(job.command(), job.log) as child:
         while (code := child.wait(POLL_S)) is None:
             if stopped.is_set():
                 child.stop()
-        return code
+    # One that was ended after its last line, or while Python was shutting down, has nothing left to do.
+    return 0 if job.finished() else code
+
+
+def settle(job: Job, stopped: Stop) -> None:
+    """Waits for a run whose bench has died to save and end, and clears a folder that did not become a run yet."""
+    lock = job.folder / ".lock"
+    while lock.exists() and not stopped.is_set():
+        try:
+            with FileLock(lock, timeout=POLL_S):
+                break
+        except Timeout:
+            continue
+    if job.folder.exists() and not job.has_begun():
+        shutil.rmtree(job.folder)  # `pbrl train` refuses a folder that is not empty
 
 
 def last_line(log: Path) -> str:

@@ -14,7 +14,6 @@ import numpy as np
 from omegaconf import DictConfig
 
 from pbrl.bench.jobs import Executor, Job, Outcome
-from pbrl.bench.leftovers import settle
 from pbrl.bench.tune_space import Space
 from pbrl.bench.tune_study import Study, Trial, best_of
 from pbrl.errors import UserError
@@ -93,7 +92,6 @@ class Tuning:
                 return  # another of its seeds has failed
             job = self.plan.job(self.folder, f"trials/{trial.number}", trial.values, seed)
             self._runs[job.folder] = (trial.number, seed)
-            settle(job, lambda: self.stopped, self.say)
             yield job
 
     def _hear(self, outcome: Outcome) -> None:
@@ -167,7 +165,6 @@ class Confirming:
                 for number, trial in self.trials.items():
                     job = self.plan.job(self.folder, f"confirm/{number}", trial.values, seed)
                     runs[job.folder] = (number, seed)
-                    settle(job, lambda: self.stopped, say)
                     yield job
 
         for outcome in self.executor.run(jobs()):

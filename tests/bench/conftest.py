@@ -1,4 +1,4 @@
-"""A grid of runs that take a second each."""
+"""A grid of runs that take a second each, and a run that nothing interrupted."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
+from cells import LONG, uninterrupted
 from tiny import COMMON, REWARD, SAC
 
 
@@ -33,3 +34,9 @@ def write(tmp_path):
         return str(path)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of seed 0 that nothing interrupted."""
+    return uninterrupted(tmp_path_factory.mktemp("alone") / "s0", 0, LONG)

@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from pbrl.bench.executors.local import LocalExecutor
 from pbrl.bench.grid import load_grid
-from pbrl.bench.jobs import Job, run_job
+from pbrl.bench.jobs import Job, run_job, settle
 from pbrl.bench.plan import make_plan
 from pbrl.cli import main
 
@@ -183,8 +184,6 @@ def test_a_folder_of_something_else_is_not_touched(whole, tmp_path, capsys):
 
 
 def test_two_benches_do_not_share_a_folder(whole, tmp_path, capsys):
-    from filelock import FileLock
-
     out = tmp_path / "out"
     out.mkdir()
     with FileLock(out / ".lock"):
@@ -231,3 +230,24 @@ def test_jobs_run_side_by_side_and_stop_saves_them(tmp_path):
     for name in outcomes:
         assert json.loads((tmp_path / name / "summary.json").read_text())["status"] == "interrupted"
     assert not Path(tmp_path / "2").exists()
+
+
+def test_a_job_waits_for_the_process_that_a_dead_bench_left(tmp_path):
+    job = Job("a/s0", tmp_path / "s0", ())
+    job.folder.mkdir()
+    (job.folder / "command.txt").touch()
+    settle(job, threading.Event())
+    assert not job.folder.exists()  # it never became a run, and `pbrl train` wants an empty folder
+
+    job.folder.mkdir()
+    (job.folder / "config.yaml").touch()
+    lock = FileLock(job.folder / ".lock", thread_local=False)
+    lock.acquire()
+    waiting = threading.Thread(target=settle, args=(job, threading.Event()))
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    lock.release()
+    waiting.join(5)
+    assert not waiting.is_alive()
+    assert (job.folder / "config.yaml").exists()

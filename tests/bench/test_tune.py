@@ -3,17 +3,12 @@
 import json
 import os
 import signal
-import threading
-import time
 
 import pytest
-from filelock import FileLock
 from optuna.storages.journal import JournalFileBackend
 from tuning import DEFAULTS, EPOCHS, RATE, Formula, hill, plan, study, tuned, value
 
 from pbrl.bench import tune_study
-from pbrl.bench.jobs import Job
-from pbrl.bench.leftovers import settle
 from pbrl.bench.tune import Confirming, Tuning, read_score
 from pbrl.bench.tune_confirm import describe_confirmation, difference_interval, mean_interval
 from pbrl.bench.tune_study import Trial, best_of
@@ -185,26 +180,3 @@ def test_confirming_runs_the_best_and_the_defaults_on_fresh_seeds(tmp_path):
     lines = describe_confirmation(plan(), found)
     assert lines[0].startswith("the defaults on fresh seeds: final_return -0.2977 [")
     assert lines[2].endswith("they differ")
-
-
-def test_what_a_killed_bench_left_is_settled(tmp_path):
-    job = Job("a/s100", tmp_path / "s100", ())
-    settle(job, lambda: False, print)  # nothing there
-    job.folder.mkdir()
-    (job.folder / "command.txt").touch()
-    settle(job, lambda: False, print)
-    assert not job.folder.exists()
-
-    job.folder.mkdir()
-    (job.folder / "config.yaml").touch()
-    lock, said = FileLock(job.folder / ".lock", thread_local=False), []
-    lock.acquire()
-    waiting = threading.Thread(target=settle, args=(job, lambda: False, said.append))
-    waiting.start()
-    time.sleep(0.3)
-    assert waiting.is_alive()
-    assert said == ["a/s100: waiting for the process that still trains it to save and end"]
-    lock.release()
-    waiting.join(5)
-    assert not waiting.is_alive()
-    assert (job.folder / "config.yaml").exists()

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Event
 
+from pbrl.bench.executors.options import check_names, whole
 from pbrl.bench.jobs import Job, Outcome, cores, run_job
-from pbrl.errors import UserError
 
 
 class LocalExecutor:
@@ -20,12 +20,8 @@ class LocalExecutor:
     @classmethod
     def from_options(cls, options: dict[str, str], retries: int) -> LocalExecutor:
         """options: `workers`, by default as many as there are cores."""
-        if unknown := options.keys() - {"workers"}:
-            raise UserError(f"unknown key {min(unknown)!r} for executor=local: valid is workers")
-        text = options.get("workers", str(cores()))
-        if not (text.isascii() and text.isdecimal()) or int(text) < 1:
-            raise UserError(f"workers={text}: expected a whole number of at least 1")
-        return cls(int(text), retries)
+        check_names("local", options, ("workers",))
+        return cls(whole(options, "workers", cores(), least=1), retries)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         waiting = iter(jobs)
