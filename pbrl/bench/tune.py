@@ -56,12 +56,11 @@ class Tuning:
         study: Study,
         folder: Path,
         executor: Executor,
-        say: Callable[[str], None],
         ended: Callable[[Trial], None],
     ) -> None:
-        """say: gets lines about what it waits for; ended: gets each trial as it finishes or fails."""
+        """ended: gets each trial as it finishes or fails."""
         self.plan, self.study, self.folder, self.executor = plan, study, folder, executor
-        self.say, self.ended = say, ended
+        self.ended = ended
         self.stopped = False
         self._runs: dict[Path, tuple[int, int]] = {}  # trial and seed of each run folder
         self._results: dict[int, dict[int, tuple[float, float]]] = {}  # score and seconds by trial and seed
@@ -156,7 +155,7 @@ class Confirming:
         self.stopped = True
         self.executor.stop()
 
-    def run(self, seeds: int, say: Callable[[str], None]) -> bool:
+    def run(self, seeds: int) -> bool:
         """So many runs of each, but those that an earlier time has finished; False if it was stopped before."""
         runs: dict[Path, tuple[int, int]] = {}
 

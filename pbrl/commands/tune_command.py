@@ -139,7 +139,7 @@ def tune(plan: Plan, study: Study, files: TuningFiles, executor: Executor, trial
             bar.advance(task)
             print(describe(plan, trial), flush=True)
 
-        tuning = Tuning(plan, study, files.folder, executor, _say, ended)
+        tuning = Tuning(plan, study, files.folder, executor, ended)
         with StopOnInterrupt(tuning.stop):
             complete = tuning.run(trials)
     files.write(study.trials())
@@ -189,7 +189,7 @@ def _confirm(plan: Plan, trials: Sequence[Trial], files: TuningFiles, executor: 
         print("confirm: there is nothing to compare the defaults with")
         return 0
     with StopOnInterrupt(found.stop):
-        complete = found.run(seeds, _say)
+        complete = found.run(seeds)
     files.write_confirmation(found)
     if not complete:
         return _stopped(files.folder)
@@ -207,7 +207,3 @@ def _executor(parsed: Arguments) -> Executor:
 def _stopped(out: Path) -> int:
     print(f"stopped; the same command goes on: see {out}")
     return 130
-
-
-def _say(message: str) -> None:
-    print(f"pbrl: {message}", file=sys.stderr, flush=True)

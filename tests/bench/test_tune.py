@@ -48,7 +48,7 @@ def test_proposals_depend_on_the_seed_and_on_the_scores(tmp_path):
     def values(name, seed, formula):
         (tmp_path / name).mkdir()
         made = study(tmp_path / name, seed)
-        Tuning(plan(), made, tmp_path / name, Formula(formula), print, lambda _: None).run(TRIALS)
+        Tuning(plan(), made, tmp_path / name, Formula(formula), lambda _: None).run(TRIALS)
         return [trial.values for trial in made.trials()]
 
     first = values("a", 0, hill)

@@ -74,5 +74,5 @@ def study(folder: Path, seed: int = 0) -> Study:
 def tuned(folder: Path, trials: int, formula: Callable[[Job], float] = hill) -> Study:
     made = study(folder)
     executor = Formula(formula, folder / "ran.txt")
-    assert Tuning(plan(), made, folder, executor, print, lambda _: None).run(trials)
+    assert Tuning(plan(), made, folder, executor, lambda _: None).run(trials)
     return made
