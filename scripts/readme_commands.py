@@ -40,6 +40,8 @@ SHORT: dict[str, Sequence[str]] = {
     "demo": TRAIN,
     "eval": ("episodes=1",),
     "collect": ("episodes=10", "segments=100", "comparisons=20", "heldout=5"),
+    "bench": ("probe_s=1",),  # smoke, as it is
+    "tune": (*TRAIN, "trials=1", "seeds=100"),
     "tabular": ("mdps=2", "sizes=3,10", "iterations=20"),
     "speed": ("parts=act,env,reward", "repeats=1", "seconds=0.02"),
     "scripts/run.sh": TRAIN,

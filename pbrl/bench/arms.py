@@ -117,6 +117,9 @@ class Runs:
         its tasks does not take the other half from everybody, and is still compared on the tasks it has.
         """
         tasks_of = {arm: tasks for arm in self.arms(setting) if (tasks := self.scaled_tasks(arm))}
+        if setting.budget:  # what learns without labels is compared where something learned from them
+            asked = frozenset[str]().union(*(tasks for arm, tasks in tasks_of.items() if arm.budget))
+            tasks_of = {arm: tasks & asked for arm, tasks in tasks_of.items() if tasks & asked}
         left, groups = set(tasks_of), list[Group]()
         while left:
             candidates = dict.fromkeys(tasks_of[arm] for arm in tasks_of if arm in left)

@@ -193,9 +193,10 @@ class _Reader:
         return MethodEntry(name, overrides, labels, facts.offline, facts.data, entry.get("about"))
 
     def _teacher(self, name: str, value: Any) -> tuple[str, ...]:
-        if name == OWN_TEACHER:
-            return ()
-        return self._overrides("teacher", name, self._entry("teachers", name, value, ("set", "about")))
+        entry = self._entry("teachers", name, value, ("set", "about"))
+        if name == OWN_TEACHER or entry.get("set") == []:
+            return ()  # each method's own, under a name for all of them
+        return self._overrides("teacher", name, entry)
 
     def _overrides(self, group: str, name: str, entry: dict[str, Any]) -> tuple[str, ...]:
         """What is set; an entry that names no YAML of its group is the YAML of its own name."""
