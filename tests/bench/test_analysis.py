@@ -52,6 +52,13 @@ def test_aggregates_are_best_first_and_by_hand(tmp_path: Path):
     assert group.improvement[group.aggregates[0].arm, worse.arm].value == 1
 
 
+def test_what_learns_without_labels_is_not_compared_where_nothing_learned_from_labels(tmp_path: Path):
+    bench = MadeBench("a", "b").add("true_reward", on(TOP, "a", "b")).add("pebble", on(FIVE, "a"))
+    (found,) = read(bench, tmp_path)[0].groups
+    assert found.group.tasks == ("a",)
+    assert {arm.method for arm in found.group.arms} == {"true_reward", "pebble"}
+
+
 def test_what_learns_without_labels_stands_beside_every_budget_and_teacher(tmp_path: Path):
     bench = MadeBench("a").add("true_reward", on(TOP, "a")).add("bc", on(FIVE, "a"))
     for budget, teacher in ((100, "oracle"), (100, "noisy"), (400, "oracle")):
