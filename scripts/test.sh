@@ -5,4 +5,4 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
 set_up test
 cd -- "$root"
-exec "$python" -m pytest "$@"
+exec "$python" -m pytest -n auto --dist loadfile "$@"  # files side by side, one process per core

@@ -130,7 +130,7 @@ def test_second_call_installs_nothing_and_is_quick(checkout):
         code, output = checkout.run("test.sh", "-k", "wheel")
         seconds.append(time.monotonic() - start)
         assert (code, output) == (0, "")
-        assert checkout.log() == [f"-m pytest -k wheel in {checkout.root}"]
+        assert checkout.log() == [f"-m pytest -n auto --dist loadfile -k wheel in {checkout.root}"]
     assert min(seconds) < 1
 
 

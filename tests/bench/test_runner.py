@@ -149,7 +149,7 @@ def test_killed_benches_go_on_and_come_to_the_same_tables(whole, tmp_path):
 
 
 def test_a_cell_killed_ten_times_at_random_ends_with_the_same_numbers(whole, tmp_path):
-    arguments = (*load_grid(str(whole[0])).cells[0].arguments, "steps=1280")
+    arguments = (*load_grid(str(whole[0])).cells[0].arguments, "steps=3840")
     jobs = [Job(name, tmp_path / name, arguments) for name in ("killed", "spared")]
     kills, over = [], threading.Event()
 

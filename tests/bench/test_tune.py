@@ -173,7 +173,7 @@ def test_confirming_runs_the_best_and_the_defaults_on_fresh_seeds(tmp_path):
     assert best != 0
     for _ in range(2):  # the second time runs nothing
         found = Confirming(plan(), trials, tmp_path, Formula(hill, tmp_path / "ran.txt"))
-        assert found.run(3, print)
+        assert found.run(3)
     ran = [line for line in (tmp_path / "ran.txt").read_text().split() if line.startswith("confirm")]
     assert ran == [f"confirm/{number}/s{seed}" for seed in (200, 201, 202) for number in (0, best)]
     assert found.scores[0] == pytest.approx({200: -0.30103, 201: -0.29103, 202: -0.30103})
