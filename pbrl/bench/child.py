@@ -29,6 +29,7 @@ IMPORTED = (  # once, before the first fork
     "pbrl.training.online",
     "pbrl.training.offline",
 )
+OF_SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _ended = threading.Lock()
@@ -47,7 +48,12 @@ class Child:
         ours, theirs = context.Pipe()
         self._lifeline: Connection = ours
         self.process: BaseProcess = context.Process(target=_run, args=(list(arguments), str(log), theirs))
-        self.process.start()
+        # The server inherits the mask: a scheduler that signals all processes of a job must not end it under its runs.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_SCHEDULERS)
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def __enter__(self) -> Child:

@@ -43,6 +43,7 @@ def estimate(
     """steps: of a cell's whole run. probe_s: how long to watch each run that is tried; 0 tries none."""
     seconds = finished_seconds(planned)
     if probe_s > 0 and todo:
+        shutil.rmtree(out / "probe", ignore_errors=True)  # of a bench that was killed: they would be gone on with
         tried = to_probe(todo, set(seconds))
         with ThreadPoolExecutor(cores()) as pool:
             found = pool.map(lambda p: _probe(p, out / "probe", steps(p), probe_s), tried)

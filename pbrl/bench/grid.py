@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pbrl.bench.method_facts import find_yaml, method_facts
-from pbrl.config import config_dir, options
+from pbrl.config import options
 from pbrl.errors import UserError, one_line
 
 KEYS = ("about", "seeds", "budgets", "common", "envs", "methods", "teachers", "grids", "published")
@@ -276,8 +276,3 @@ class _Reader:
 
     def _error(self, where: str, what: str) -> UserError:
         return UserError(f"{self.path}, {where}: {what}")
-
-
-def shipped() -> Path:
-    """The folder of the suites that come along."""
-    return config_dir() / "bench"

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pbrl.bench.jobs import Outcome
+from pbrl.bench.jobs import INTERRUPTED, Outcome
 from pbrl.bench.plan import Planned, describe
 
 if TYPE_CHECKING:
@@ -65,13 +65,12 @@ class LiveTable(Spoken):
 
         super().begin(planned, todo, expected, slots)
         self.console = Console(file=sys.stderr)
-        self.scores: dict[str, dict[str, Any]] = {}
         self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=2)
         self.live.start()
 
     def ended(self, planned: Planned, outcome: Outcome, row: dict[str, Any]) -> None:
         self.outcomes[outcome.job.name] = outcome
-        if outcome.code not in (0, 130):
+        if outcome.code not in (0, INTERRUPTED):
             self.live.console.print(f"pbrl: {ending(outcome, row)}", highlight=False)
 
     def close(self) -> None:
@@ -82,7 +81,7 @@ class LiveTable(Spoken):
         from rich.table import Table
 
         left = self.left_s()
-        ended, failed = len(self.outcomes), sum(o.code not in (0, 130) for o in self.outcomes.values())
+        ended, failed = len(self.outcomes), sum(o.code not in (0, INTERRUPTED) for o in self.outcomes.values())
         title = (
             f"{ended} of {len(self.todo)} ended, {failed} failed; {duration(time.monotonic() - self.started)} so far"
         )
@@ -116,7 +115,7 @@ def ending(outcome: Outcome, row: dict[str, Any]) -> str:
     if row["status"] == "finished":
         success = "" if row["success"] is None else f", success {row['success']:.0%}"
         return f"{name}: return {row['return']:.1f}{success} in {took}"
-    if outcome.code == 130:
+    if outcome.code == INTERRUPTED:
         return f"{name}: stopped, and saved"
     return f"{name}: failed with exit code {outcome.code}: {outcome.message}; see {outcome.job.log}"
 

@@ -50,9 +50,9 @@ class Planned:
         write_json(self.record_file, self.record() | fields)
 
 
-def make_plan(grid: Grid, cells: Sequence[Cell], out: Path, extra_dir: Path | None, any_code: bool) -> list[Planned]:
+def make_plan(grid: Grid, cells: Sequence[Cell], out: Path, composed: Composed, any_code: bool) -> list[Planned]:
     """any_code: what other code has made counts too."""
-    composed = Composed(extra_dir)
+    extra_dir = composed.extra_dir
     versions = {e.name: data_version(e, e.collect is not None or e.data is not None) for e in grid.envs.values()}
     planned = []
     for cell in cells:

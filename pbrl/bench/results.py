@@ -116,7 +116,7 @@ def _row(planned: Planned, last: Row) -> Row:
         "agent": summary.get("agent"),
         "budget": record.get("budget") if cell.budget is None else cell.budget,
         "seed": cell.seed,
-        "status": summary.get("status", unfinished),
+        "status": "finished" if summary.get("status") == "finished" else unfinished,
         "env_steps": None if "updates" in summary else summary.get("env_steps"),
         "updates": summary.get("updates"),
         "labels": summary.get("labels"),

@@ -18,7 +18,7 @@ from pbrl.bench.data_sets import make_data_sets
 from pbrl.bench.estimate import Estimate, estimate
 from pbrl.bench.grid import Cell, Grid
 from pbrl.bench.identity import code_version
-from pbrl.bench.jobs import Executor, Outcome
+from pbrl.bench.jobs import INTERRUPTED, Executor, Outcome
 from pbrl.bench.plan import Composed, Planned, make_plan
 from pbrl.bench.references import random_scores
 from pbrl.bench.results import Results
@@ -58,10 +58,10 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
     """Returns how many of the chosen cells have not finished."""
     out, grid = options.out, options.grid
     with _locked(out):
-        planned = make_plan(grid, grid.cells, out, options.extra_dir, options.any_code)
+        composed = Composed(options.extra_dir)
+        planned = make_plan(grid, grid.cells, out, composed, options.any_code)
         chosen = {cell.name for cell in options.cells}
         todo = [p for p in planned if p.state != "done" and p.cell.name in chosen]
-        composed = Composed(options.extra_dir)
         configs = {p.cell.name: composed.config(p.cell) for p in _one_per_env(planned, todo)}
         for p in todo:
             composed.config(p.cell)  # a mistake in any cell is told before the first hour is spent
@@ -116,7 +116,7 @@ def _record(planned: Planned, outcome: Outcome) -> None:
     record = planned.record()
     finished = planned.job.finished()
     planned.write_record(
-        status="finished" if finished else "started" if outcome.code == 130 else "failed",
+        status="finished" if finished else "started" if outcome.code == INTERRUPTED else "failed",
         exit_code=outcome.code,
         message="" if finished else outcome.message,
         attempts=record.get("attempts", 0) + outcome.attempts,

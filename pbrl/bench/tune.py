@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from pbrl.bench.jobs import Executor, Job, Outcome
+from pbrl.bench.jobs import INTERRUPTED, Executor, Job, Outcome
 from pbrl.bench.tune_space import Space
 from pbrl.bench.tune_study import Study, Trial, best_of
 from pbrl.errors import UserError
 from pbrl.training.log import read_table
 
-INTERRUPTED = 130  # exit code of a run that was asked to save and end
 REPORTED = range(100)  # seeds of every result: what chooses settings must not report them
 TUNING = range(100, 200)
 CONFIRMING = range(200, 300)

@@ -42,7 +42,7 @@ def main(args: list[str]) -> int:
     executor_name = parsed.values.get("executor", "local")
     own = {key: value for key, value in parsed.values.items() if key not in KEYS}
     from pbrl.bench.grid import load_grid
-    from pbrl.bench.plan import make_plan
+    from pbrl.bench.plan import Composed, describe, make_plan
 
     extra_dir = _folder(parsed.options.get("--config-dir"))
     grid = load_grid(required(parsed, "grid", "a suite, as grid=smoke, or a YAML file"), extra_dir)
@@ -51,9 +51,7 @@ def main(args: list[str]) -> int:
     chosen = grid.choose(only)
     any_code = yes_or_no(parsed, "any_code", False)
     if yes_or_no(parsed, "dry_run", False):
-        from pbrl.bench.plan import describe
-
-        planned = make_plan(grid, chosen, out, extra_dir, any_code)
+        planned = make_plan(grid, chosen, out, Composed(extra_dir), any_code)
         print("\n".join(f"{p.state:<6} {p.cell.name}" for p in planned))
         print(describe(planned))
         return 0

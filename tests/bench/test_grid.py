@@ -104,7 +104,7 @@ def test_a_thousand_cells_list_in_two_seconds(tree, write, tmp_path):
     grid = load_grid(write(tree | {"seeds": 100, "budgets": list(range(1, 10))}))
     assert len(grid.cells) == 1000
     begun = time.perf_counter()
-    planned = make_plan(grid, grid.cells, tmp_path / "out", None, any_code=False)
+    planned = make_plan(grid, grid.cells, tmp_path / "out", Composed(None), any_code=False)
     assert {p.state for p in planned} == {"new"}
     assert time.perf_counter() - begun < 2
 

@@ -18,7 +18,7 @@ from filelock import FileLock
 from pbrl.bench.executors.local import LocalExecutor
 from pbrl.bench.grid import load_grid
 from pbrl.bench.jobs import Job, run_job, settle
-from pbrl.bench.plan import make_plan
+from pbrl.bench.plan import Composed, make_plan
 from pbrl.cli import main
 
 TIMES = ("wall_s",)
@@ -89,7 +89,7 @@ def test_what_is_done_is_never_run_again(whole, capsys):
 
 def states(grid, out, any_code=False):
     grid = load_grid(str(grid))
-    return [p.state for p in make_plan(grid, grid.cells, out, None, any_code)]
+    return [p.state for p in make_plan(grid, grid.cells, out, Composed(None), any_code)]
 
 
 def test_another_config_or_other_code_makes_another_cell(whole, tmp_path, monkeypatch):

@@ -18,13 +18,12 @@ from pbrl.bench.executors.options import check_names, number, share
 from pbrl.bench.executors.ray_cluster import RayCluster, reason
 from pbrl.bench.executors.ray_worker import Bundle, RayWorker, Shipment
 from pbrl.bench.executors.run_copy import RunCopy
-from pbrl.bench.jobs import WRONG_INPUT, Job, Outcome, last_line
+from pbrl.bench.jobs import INTERRUPTED, WRONG_INPUT, Job, Outcome, last_line
 from pbrl.errors import UserError
 
 OPTIONS = ("address", "cpus", "gpus", "sync_s", "scratch")
 POLL_S = 0.2
 LOST = -9  # exit code of an attempt whose node or process is gone
-STOPPED = 130
 
 
 class RayExecutor:
@@ -188,7 +187,7 @@ class RayExecutor:
             else:
                 return None
         if code == LOST and self._stopped.is_set():
-            code = STOPPED
+            code = INTERRUPTED
         if code and not message:
             message = last_line(cell.job.log)
         return Outcome(cell.job, code, time.monotonic() - cell.begun, cell.attempts, message)

@@ -12,9 +12,9 @@ from threading import Event
 from typing import Any
 
 from pbrl.bench.executors.options import check_names, number, whole
-from pbrl.bench.executors.slurm_job import STOPPED, SlurmCell
+from pbrl.bench.executors.slurm_job import SlurmCell
 from pbrl.bench.executors.slurm_queue import cancel, in_queue
-from pbrl.bench.jobs import Job, Outcome
+from pbrl.bench.jobs import INTERRUPTED, Job, Outcome
 from pbrl.errors import UserError, one_line
 from pbrl.files import replacing
 
@@ -93,7 +93,7 @@ class SlurmExecutor:
             else:
                 new.append(cell)
         while self._stopped.is_set() and self._again:
-            yield self._outcome(self._again.pop(), STOPPED, "stopped")
+            yield self._outcome(self._again.pop(), INTERRUPTED, "stopped")
         if new:
             self._submit(new)
 
@@ -171,7 +171,7 @@ class SlurmExecutor:
     def _lost(self, cell: _Cell, why: str) -> list[Outcome]:
         """No outcome if it is tried again."""
         if self._stopped.is_set():
-            return [self._outcome(cell, STOPPED, "stopped")]
+            return [self._outcome(cell, INTERRUPTED, "stopped")]
         if cell.attempts <= self.retries:
             self._again.append(cell)
             return []

@@ -9,14 +9,13 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from pbrl.bench.jobs import Job, Outcome, run_job
+from pbrl.bench.jobs import INTERRUPTED, Job, Outcome, run_job
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 LOOK_S = 2.0  # between looks at the shared disk for the wish to stop
 GRACE_S = 120.0  # in which SLURM ends a job that it told to end
-STOPPED = 130
 
 
 class StopFile:
@@ -52,7 +51,7 @@ class SlurmCell:
             while not self._run.done():
                 wait_for([self._run], timeout=1.0)  # signals are heard between waits
         outcome = self._run.result()
-        if outcome.code == STOPPED and not self.stop_file.exists():
+        if outcome.code == INTERRUPTED and not self.stop_file.exists():
             time.sleep(
                 GRACE_S
             )  # SLURM's SIGTERM ended the run: if it means to requeue this job, a result would not let it
