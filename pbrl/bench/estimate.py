@@ -139,7 +139,7 @@ def _extrapolate(rows: list[tuple[float, float]], steps: int, wall_s: float) -> 
     """The later half of what was seen goes on to the end."""
     if not rows:
         return None
-    middle, (last_step, last_s) = rows[len(rows) // 2], rows[-1]
+    middle, (last_step, last_s) = rows[(len(rows) - 1) // 2], rows[-1]
     if last_step == middle[0]:
         middle = (0.0, 0.0)
     per_step = (last_s - middle[1]) / (last_step - middle[0])

@@ -25,6 +25,7 @@ def test_a_name_measured_nowhere_costs_what_the_others_cost():
 def test_the_later_half_of_what_was_seen_goes_on():
     rows = [(100.0, 0.1), (200.0, 0.2), (300.0, 1.2), (400.0, 2.2)]  # slow from step 200 on: learning has begun
     assert _extrapolate(rows, steps=1300, wall_s=5.0) == pytest.approx(5.0 + 900 / 100)
+    assert _extrapolate([(1.0, 50.0), (3.0, 51.0)], steps=13, wall_s=60.0) == pytest.approx(65.0)  # a start of 50 s
     assert _extrapolate([(100.0, 2.0)], steps=200, wall_s=3.0) == pytest.approx(5.0)
     assert _extrapolate([], steps=200, wall_s=3.0) is None
     assert math.isfinite(_extrapolate([(200.0, 1.0)], steps=200, wall_s=2.0))
