@@ -24,7 +24,7 @@ from pbrl.config import compose_config
 SEEDS = (0, 1, 2)
 TASKS = {  # steps, and the factor that is measured in units a thousand times smaller
     "pendulum": (20_000, "speed"),
-    "halfcheetah": (100_000, "effort"),
+    "halfcheetah": (50_000, "effort"),
     "tabletop_reach": (20_000, "effort"),
 }
 NAMES = {
@@ -37,6 +37,7 @@ NAMES = {
     "heron_x1000": "HERON, {} x 1000",
     "factor_sum_x1000": "sum of factors, {} x 1000",
 }
+SKIPPED = {"halfcheetah": ("by_sum", "heron_x1000", "factor_sum_x1000")}  # its runs take long
 FILE = Path(__file__).resolve().parent.parent / "results" / "heron" / "runs.csv"
 KEY = ("task", "arm", "seed")
 
@@ -48,7 +49,8 @@ def cells() -> dict[str, list[str]]:
         for task, (steps, _) in TASKS.items():
             size = [f"steps={steps}", f"evaluation.every={steps // 10}", f"seed={seed}", "report=false"]
             for arm, choice in _arms(task).items():
-                runs[f"{task}/{arm}/s{seed}"] = [f"env={task}", *choice, *size]
+                if arm not in SKIPPED.get(task, ()):
+                    runs[f"{task}/{arm}/s{seed}"] = [f"env={task}", *choice, *size]
     return runs
 
 
