@@ -4,8 +4,8 @@ python scripts/results_human.py LABEL_SET ...     folders made by `pbrl data imp
 
 Accuracy counts decided pairs, cross-entropy all of them (a tie is half). Segments overlap, so folds are made of groups:
 pairs that share a step, directly or through others, stay together. Each repeat shuffles the groups anew: three, but one
-of the Preference Transformer, which takes ten minutes. Figures are means over pairs of the means over repeats, with 95 %
-bootstrap intervals over groups.
+of the Preference Transformer, which takes ten minutes. Figures are means over pairs of the means over repeats, with
+95 % bootstrap intervals over groups.
 """
 
 from __future__ import annotations
