@@ -94,8 +94,11 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.rng)
-        return x * keep.div_(1 - self.p)
+        # Four draws of 16 bits from each of 64, several times faster than bernoulli_; p is rounded to 1 / 65,536.
+        kept = max(1, round((1 - self.p) * 2**16))
+        drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=self.rng)
+        keep = drawn.view(torch.int16)[: x.numel()].view(x.shape) < kept - 2**15
+        return x * keep.to(x.dtype).mul_(2**16 / kept)
 
 
 def linear(n_in: int, n_out: int, rng: torch.Generator) -> nn.Linear:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn.functional import leaky_relu
 
-from pbrl.networks import RunningNorm, StackedMLP
+from pbrl.networks import Dropout, RunningNorm, StackedMLP
 
 ACTIVATIONS = {"relu": torch.relu, "leaky_relu": leaky_relu, "tanh": torch.tanh}
 
@@ -87,3 +87,23 @@ def test_a_dimension_that_never_varied_stays_finite():
     norm.observe(torch.full((10, 1), 5.0))
     assert float(norm(torch.tensor([[5.0]]))) == 0
     assert torch.isfinite(norm(torch.tensor([[6.0]]))).all()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.25, 0.5])
+def test_dropout_drops_independent_units_and_keeps_the_mean(p):
+    n = 999 * 1001  # not a multiple of four
+    dropped = (Dropout(p, torch.Generator().manual_seed(0))(torch.ones(999, 1001)) == 0).flatten().double()
+    assert abs(dropped.mean() - p) < 5 * (p * (1 - p) / n) ** 0.5
+    for lag in (1, 2, 3, 4, 1001):
+        together = ((dropped[lag:] - p) * (dropped[:-lag] - p)).mean()
+        assert abs(together) < 5 * p * (1 - p) / n**0.5
+    kept = Dropout(p, torch.Generator().manual_seed(0))(torch.full((10_000,), 3.0)).unique()
+    assert kept.tolist() == pytest.approx([0, 3 / (1 - p)], rel=1e-4)
+
+
+def test_dropout_follows_its_generator_and_ends_with_training():
+    x = torch.randn(7, 5)
+    first, second = (Dropout(0.5, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first(x), second(x))
+    assert not torch.equal(first(x), x)
+    assert torch.equal(first.eval()(x), x)

@@ -49,7 +49,9 @@ class OfflineData:
     what was paid for.
     """
 
-    label: str  # what the labels follow: "return", "regret_mc", ...; "human", "mixed" or "unknown" in label sets
+    # What the labels follow: "return", "regret_mc", ...; "human", "mixed" or "unknown" in label sets; and behind it
+    # ", shuffled" where answers were given to other pairs.
+    label: str
     sha256: str  # of the files
     segments: Segments  # N
     episodes: list[Episode]

@@ -90,7 +90,7 @@ class PreferenceTransformer(nn.Module):
         if self.head == "mean":
             return self.mlp(x)[..., 0]
         query, key, reward = self.query_key_reward(x).split([self.width, self.width, 1], -1)
-        weight = query @ key.mT / math.sqrt(self.width)
+        weight = query / math.sqrt(self.width) @ key.mT
         weight = weight.masked_fill(mask[:, None, :] == 0, -math.inf).softmax(-1)
         return (weight @ reward)[..., 0]
 
@@ -138,7 +138,7 @@ class _Block(nn.Module):
         n, t, width = h.shape
         parts = self.query_key_value(self.norm_1(h)).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = parts.unbind(0)  # (N, heads, T, width / heads)
-        weight = (query @ key.mT / math.sqrt(query.shape[-1])).masked_fill(blocked[:, None], -math.inf).softmax(-1)
+        weight = (query / math.sqrt(query.shape[-1]) @ key.mT).masked_fill(blocked[:, None], -math.inf).softmax(-1)
         attended = (self.dropout(weight) @ value).transpose(1, 2).reshape(n, t, width)
         h = h + self.dropout(self.out(attended))
         return h + self.dropout(self.down(nn.functional.gelu(self.up(self.norm_2(h)))))

@@ -14,6 +14,8 @@ from pbrl.errors import UserError
 from pbrl.methods.learner import Learner
 from pbrl.training.check import check_ranges
 
+OF_OFFLINE = ("budget", "heldout", "label", "pairs", "shuffled")  # feedback.*
+
 
 def check(config: DictConfig) -> None:
     """Ranges that no constructor checks, and choices that would be silently ignored."""
@@ -25,10 +27,8 @@ def check(config: DictConfig) -> None:
         if "_target_" in (config[group] or {}):
             raise UserError(f"method={name} {why}: it learns from a data set; leave {group}= out")
     for key, value in config.feedback.items():
-        if value is not None and key not in ("budget", "heldout", "label", "pairs"):
-            raise UserError(
-                f"feedback.{key}={value}: method={name} asks nobody; it takes budget, heldout, label, pairs"
-            )
+        if value is not None and key not in OF_OFFLINE:
+            raise UserError(f"feedback.{key}={value}: method={name} asks nobody; it takes {', '.join(OF_OFFLINE)}")
     if config.device != "cpu":
         raise UserError(f"device={config.device}: valid is cpu so far")
     if config.data is None:
@@ -37,6 +37,8 @@ def check(config: DictConfig) -> None:
         )
     if config.feedback.pairs not in PAIRS:
         raise UserError(f"feedback.pairs={config.feedback.pairs}: valid are {', '.join(PAIRS)}")
+    if config.feedback.shuffled and not config.method.get("reads_labels", True):
+        raise UserError(f"feedback.shuffled=true: method={name} reads no labels; leave it out")
 
 
 def load_data(config: DictConfig, rng: torch.Generator) -> OfflineData:
@@ -48,6 +50,7 @@ def load_data(config: DictConfig, rng: torch.Generator) -> OfflineData:
         budget=c.budget,
         pairs=c.pairs,
         heldout=c.heldout,
+        shuffled=c.shuffled,
         rng=rng,
     )
 

@@ -69,8 +69,8 @@ def check(config: DictConfig) -> None:
     for key, valid in choices.items():
         if (value := OmegaConf.select(config, key)) not in valid:
             raise UserError(f"{key}={value}: valid are {', '.join(valid)}")
-    unread = ("feedback.label", "feedback.pairs", "evaluation.window", *(() if "video" in config.method else ("data",)))
-    for key in unread:
+    unread = ("feedback.label", "feedback.pairs", "feedback.shuffled", "evaluation.window")
+    for key in (*unread, *(() if "video" in config.method else ("data",))):
         if (value := OmegaConf.select(config, key)) is not None:
             raise UserError(f"{key}={value}: method={config.method.name} learns online; leave {key}= out")
     for group in ("agent", "teacher", *(() if "video" in config.method else ("queries",))):

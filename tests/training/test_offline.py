@@ -16,6 +16,8 @@ from tiny import LEARNERS, OFFLINE_EXPERIMENTS, collect, offline, train
 from pbrl.cli import main
 from pbrl.data.datasets import load_dataset
 from pbrl.data.label_sets import export_labels
+from pbrl.data.offline import OfflineData
+from pbrl.data.offline_sources import load_offline
 from pbrl.training.evaluate import best_window
 
 
@@ -208,6 +210,23 @@ def test_all_pairs_of_scored_segments(data, tmp_path):
     assert (result["labels"], result["pairs"], result["label"]) == (30, "dense", "return")
 
 
+@pytest.mark.parametrize("pairs", ["fixed", "dense"])
+def test_shuffled_labels_are_the_same_ones_elsewhere(data, pairs):
+    def load(shuffled: bool) -> OfflineData:
+        rng = torch.Generator().manual_seed(3)
+        return load_offline(
+            data, env="point_reach", label=None, budget=40, pairs=pairs, heldout=0.0, shuffled=shuffled, rng=rng
+        )
+
+    plain, mixed = load(False), load(True)
+    assert mixed.label == f"{plain.label}, shuffled"
+    before, after = ((d.scores if pairs == "dense" else d.pairs.prefers_right) for d in (plain, mixed))
+    assert not torch.equal(before, after)
+    assert torch.equal(before.sort().values, after.sort().values)
+    assert torch.equal(plain.pairs.left, mixed.pairs.left)
+    assert torch.equal(plain.test.prefers_right, mixed.test.prefers_right)  # judged by the truth
+
+
 def test_labels_of_an_online_run(finished, tmp_path):
     export_labels(finished(), tmp_path / "set")
     given = [*offline("piql", tmp_path / "set"), "feedback.heldout=0.2"]
@@ -257,6 +276,8 @@ def test_best_window_is_the_best_mean_of_neighbours():
         (["feedback.budget=61"], "has 60 comparisons"),
         (["feedback.label=human"], "valid are return, regret_mc"),
         (["feedback.pairs=all"], "valid are fixed, dense"),
+        (["feedback.shuffled=maybe"], "expected true or false"),
+        (["method=bc", "feedback.shuffled=true"], "reads no labels"),
         (["feedback.pairs=dense", "feedback.budget=1000"], "segments for training"),
         (["feedback.heldout=0.95"], "from 0 to 0.9"),
         (["steps=0"], "at least 1"),
