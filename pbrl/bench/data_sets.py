@@ -9,7 +9,7 @@ from pathlib import Path
 from pbrl.bench.child import Child
 from pbrl.bench.grid import EnvEntry, Grid
 from pbrl.bench.identity import data_version
-from pbrl.bench.jobs import POLL_S, cores, last_line
+from pbrl.bench.jobs import POLL_S, cores, last_words
 from pbrl.bench.plan import Planned
 from pbrl.errors import UserError
 
@@ -50,4 +50,4 @@ def _collect(env: EnvEntry, out: Path, extra_dir: Path | None) -> None:
         while (code := child.wait(POLL_S)) is None:
             pass
     if code:
-        raise UserError(f"envs.{env.name}.collect: {last_line(log)}; see {log}")
+        raise UserError(f"envs.{env.name}.collect: {last_words(code, log)}; see {log}")

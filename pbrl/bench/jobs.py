@@ -14,7 +14,7 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 
 from pbrl.bench.child import Child
-from pbrl.errors import UserError
+from pbrl.errors import UserError, one_line
 
 INTERRUPTED = 130  # exit code of a run that was stopped, and saved
 WRONG_INPUT = 2  # exit code of what another attempt cannot mend
@@ -62,7 +62,7 @@ class Outcome:
     code: int  # exit code of the last attempt; negative: killed by that signal
     wall_s: float  # of all attempts of this bench
     attempts: int
-    message: str = ""  # the last line it printed, where it failed
+    message: str = ""  # why it failed: the last line it printed, or the signal that killed it
 
 
 class Executor(Protocol):
@@ -98,13 +98,16 @@ def run_job(job: Job, retries: int, stopped: Stop) -> Outcome:
     A stop is no failure: the attempt saves and ends with code 130.
     """
     begun = time.monotonic()
-    attempts, code = 0, 0
+    attempts, code, message = 0, 0, ""
     while not job.finished():
         attempts += 1
-        code = attempt(job, stopped)
+        try:
+            code = attempt(job, stopped)
+            message = "" if code == 0 else last_words(code, job.log)
+        except Exception as error:  # no process, no disk: the other runs go on, and what they come to is kept
+            code, message = 1, f"{type(error).__name__}: {one_line(error)}"
         if code in (0, WRONG_INPUT) or stopped.is_set() or attempts > retries:
             break
-    message = "" if code == 0 else last_line(job.log)
     return Outcome(job, code, time.monotonic() - begun, attempts, message)
 
 
@@ -135,8 +138,14 @@ def settle(job: Job, stopped: Stop) -> None:
         shutil.rmtree(job.folder)  # `pbrl train` refuses a folder that is not empty
 
 
+def last_words(code: int, log: Path) -> str:
+    """Why a process failed; one that a signal killed had no time to say it."""
+    return f"killed by signal {-code}" if code < 0 else last_line(log)
+
+
 def last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    text = log.read_text(errors="replace") if log.exists() else ""  # a process may die before it opens its log
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
 
 

@@ -1,0 +1,46 @@
+"""Every job ends with an outcome that says why, whatever becomes of its process."""
+
+import os
+import signal
+import threading
+
+from pbrl.bench import jobs
+from pbrl.bench.executors.local import LocalExecutor
+from pbrl.bench.jobs import Job, last_words, run_job
+
+
+def test_a_job_that_cannot_be_started_is_a_failure_and_stops_no_other(tmp_path, monkeypatch):
+    class NoProcess:
+        def __init__(self, *_):
+            raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(jobs, "Child", NoProcess)
+    two = [Job(name, tmp_path / name, ()) for name in "ab"]
+    outcomes = list(LocalExecutor(slots=1, retries=1).run(two))
+    assert [(o.job.name, o.code, o.attempts) for o in outcomes] == [("a", 1, 2), ("b", 1, 2)]
+    assert {o.message for o in outcomes} == {"BlockingIOError: Resource temporarily unavailable"}
+
+
+def test_a_job_that_a_signal_killed_says_which(tmp_path):
+    job = Job("a", tmp_path / "a", ())
+    assert last_words(-signal.SIGKILL, job.log) == "killed by signal 9"
+    assert last_words(1, job.log) == "it printed nothing"  # it ended before it opened its log
+    job.log.write_text("run: a\npbrl: out of disk\n\n")
+    assert last_words(1, job.log) == "pbrl: out of disk"
+
+
+def test_a_stop_while_a_job_is_drawn_starts_nothing(tmp_path):
+    executor = LocalExecutor(slots=2, retries=0)
+
+    def draw():
+        executor.stop()
+        yield Job("a", tmp_path / "a", ())
+
+    assert list(executor.run(draw())) == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_job_that_is_stopped_before_it_has_printed_anything_is_interrupted(tmp_path):
+    stopped = threading.Event()
+    stopped.set()
+    assert run_job(Job("a", tmp_path / "a", ()), retries=0, stopped=stopped).code == jobs.INTERRUPTED
