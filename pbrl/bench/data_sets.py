@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from pbrl.bench.child import Child
 from pbrl.bench.grid import EnvEntry, Grid
 from pbrl.bench.identity import data_version
-from pbrl.bench.jobs import POLL_S, cores, last_words
+from pbrl.bench.jobs import POLL_S, Stop, last_words, side_by_side
 from pbrl.bench.plan import Planned
 from pbrl.errors import UserError
 
 
 def make_data_sets(
-    grid: Grid, todo: Sequence[Planned], out: Path, extra_dir: Path | None, say: Callable[[str], None]
+    grid: Grid, todo: Sequence[Planned], out: Path, extra_dir: Path | None, slots: int, say: Callable[[str], None]
 ) -> None:
-    """Those that cells still need and that are missing."""
+    """Those that cells still need and that are missing, `slots` at once."""
     names = dict.fromkeys(p.cell.env for p in todo if p.cell.reads_data)
     missing = [env for env in map(grid.envs.__getitem__, names) if env.collect is not None and not _there(env, out)]
     for env in missing:
         say(f"{env.name}: collecting its data set")
-    with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(lambda env: _collect(env, out, extra_dir), missing))
+    side_by_side(partial(_collect, out, extra_dir), missing, slots)
 
 
 def _there(env: EnvEntry, out: Path) -> bool:
@@ -39,7 +38,7 @@ def _there(env: EnvEntry, out: Path) -> bool:
     return True
 
 
-def _collect(env: EnvEntry, out: Path, extra_dir: Path | None) -> None:
+def _collect(out: Path, extra_dir: Path | None, env: EnvEntry, stopped: Stop) -> None:
     folder = out / "data" / env.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Written first: the data set itself appears whole, or not at all.
@@ -48,6 +47,7 @@ def _collect(env: EnvEntry, out: Path, extra_dir: Path | None) -> None:
     log = folder.parent / f"{env.name}.log"
     with Child(["collect", *env.collecting, f"out={folder}", *own], log) as child:
         while (code := child.wait(POLL_S)) is None:
-            pass
-    if code:
+            if stopped.is_set():
+                child.stop()
+    if code and not stopped.is_set():
         raise UserError(f"envs.{env.name}.collect: {last_words(code, log)}; see {log}")

@@ -6,16 +6,21 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from threading import Event
+from typing import Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
 from pbrl.bench.child import Child
 from pbrl.errors import UserError, one_line
+from pbrl.training.interrupt import StopOnInterrupt
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 INTERRUPTED = 130  # exit code of a run that was stopped, and saved
 WRONG_INPUT = 2  # exit code of what another attempt cannot mend
 POLL_S = 0.05
@@ -147,6 +152,22 @@ def last_line(log: Path) -> str:
     text = log.read_text(errors="replace") if log.exists() else ""  # a process may die before it opens its log
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
+
+
+def side_by_side(work: Callable[[Item, Stop], Result], items: Iterable[Item], slots: int) -> list[Result]:
+    """`work` on each item, `slots` at once in threads. The first Ctrl-C tells all of them to stop, then the caller."""
+    stopped = Event()
+
+    def work_on(item: Item) -> Result:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        return work(item, stopped)
+
+    with StopOnInterrupt(stopped.set), ThreadPoolExecutor(slots) as pool:
+        results = list(pool.map(work_on, items))
+    if stopped.is_set():
+        raise KeyboardInterrupt
+    return results
 
 
 def cores() -> int:

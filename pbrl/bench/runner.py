@@ -18,7 +18,7 @@ from pbrl.bench.data_sets import make_data_sets
 from pbrl.bench.estimate import Estimate, estimate
 from pbrl.bench.grid import Cell, Grid
 from pbrl.bench.identity import code_version
-from pbrl.bench.jobs import INTERRUPTED, Executor, Outcome
+from pbrl.bench.jobs import INTERRUPTED, Executor, Outcome, cores
 from pbrl.bench.plan import Composed, Planned, make_plan
 from pbrl.bench.references import random_scores
 from pbrl.bench.results import Results
@@ -65,10 +65,11 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         configs = {p.cell.name: composed.config(p.cell) for p in _one_per_env(planned, todo)}
         for p in todo:
             composed.config(p.cell)  # a mistake in any cell is told before the first hour is spent
-        make_data_sets(grid, todo, out, options.extra_dir, listener.say)
+        here = max(1, min(executor.slots, cores()))  # processes at once before the executor has any
+        make_data_sets(grid, todo, out, options.extra_dir, here, listener.say)
         by_env = {name.split("/")[0]: config for name, config in configs.items()}
         low = random_scores(out, by_env, grid.seeds, listener.say)
-        expected = estimate(planned, todo, out, lambda p: composed.config(p.cell).steps, options.probe_s)
+        expected = estimate(planned, todo, out, lambda p: composed.config(p.cell).steps, options.probe_s, here)
         results = Results(out, grid, planned, low)
         _describe(options, results)
         listener.begin(planned, todo, expected, executor.slots)

@@ -4,9 +4,13 @@ import os
 import signal
 import threading
 
+import pytest
+
 from pbrl.bench import jobs
+from pbrl.bench.data_sets import _collect
 from pbrl.bench.executors.local import LocalExecutor
-from pbrl.bench.jobs import Job, last_words, run_job
+from pbrl.bench.grid import EnvEntry
+from pbrl.bench.jobs import Job, last_words, run_job, side_by_side
 
 
 def test_a_job_that_cannot_be_started_is_a_failure_and_stops_no_other(tmp_path, monkeypatch):
@@ -44,3 +48,26 @@ def test_a_job_that_is_stopped_before_it_has_printed_anything_is_interrupted(tmp
     stopped = threading.Event()
     stopped.set()
     assert run_job(Job("a", tmp_path / "a", ()), retries=0, stopped=stopped).code == jobs.INTERRUPTED
+
+
+def test_ctrl_c_stops_all_that_runs_side_by_side(tmp_path):
+    both, ended = threading.Barrier(2), []
+
+    def work(item, stopped):
+        both.wait()
+        if item == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stopped.wait(10)
+        ended.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(work, range(5), slots=2)
+    assert sorted(ended) == [0, 1]
+
+
+def test_a_collection_that_is_stopped_is_no_mistake_of_the_user(tmp_path):
+    stopped = threading.Event()
+    stopped.set()
+    endless = EnvEntry("point", ("env=point_reach",), collect=("episodes=1000000",))
+    _collect(tmp_path, None, endless, stopped)
+    assert not (tmp_path / "data" / "point").exists()
