@@ -51,7 +51,7 @@ class Planned:
 
 
 def make_plan(grid: Grid, cells: Sequence[Cell], out: Path, composed: Composed, any_code: bool) -> list[Planned]:
-    """any_code: what other code has made counts too."""
+    """any_code: what other code has finished counts too."""
     extra_dir = composed.extra_dir
     versions = {e.name: data_version(e, e.collect is not None or e.data is not None) for e in grid.envs.values()}
     planned = []
@@ -112,7 +112,7 @@ def _state(new: Planned, composed: Composed, any_code: bool) -> str:
     record = new.record()
     if not record:
         return "stale" if new.job.folder.exists() else "new"
-    same_code = any_code or record.get("code") == code_version()
+    same_code = record.get("code") == code_version() or (any_code and new.job.finished())
     same = record.get("stamp") == new.stamp or record.get("config") == composed.version(new.cell, new.data)
     if not (same and same_code):
         return "stale"

@@ -106,7 +106,7 @@ def _begun(planned: Planned, composed: Composed, out: Path) -> Planned:
         arguments=list(planned.cell.arguments),
         stamp=planned.stamp,
         config=composed.version(planned.cell, planned.data),
-        code=planned.record().get("code", code_version()) if planned.state == "begun" else code_version(),
+        code=code_version(),
         budget=config.feedback.budget,
         status="started",
     )

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,15 @@ def test_another_config_or_other_code_makes_another_cell(whole, tmp_path, monkey
     monkeypatch.setattr("pbrl.bench.plan.code_version", lambda: "00000000")
     assert states(grid, out) == ["stale"] * 4
     assert states(grid, out, any_code=True) == ["done"] * 4
+
+
+def test_any_code_counts_what_other_code_has_finished_not_what_it_has_begun(whole, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(whole[1], out)
+    (out / "runs/point/pebble/own/6/s0/summary.json").unlink()
+    assert states(whole[0], out, any_code=True) == ["begun", "done", "done", "done"]
+    monkeypatch.setattr("pbrl.bench.plan.code_version", lambda: "00000000")
+    assert states(whole[0], out, any_code=True) == ["stale", "done", "done", "done"]
 
 
 def test_what_is_made_anew_leaves_the_old_aside(whole, tmp_path):
