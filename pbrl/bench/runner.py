@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
@@ -18,7 +19,7 @@ from pbrl.bench.data_sets import make_data_sets
 from pbrl.bench.estimate import Estimate, estimate
 from pbrl.bench.grid import Cell, Grid
 from pbrl.bench.identity import code_version
-from pbrl.bench.jobs import INTERRUPTED, Executor, Outcome, cores
+from pbrl.bench.jobs import INTERRUPTED, Executor, Job, Outcome, cores, settle
 from pbrl.bench.plan import Composed, Planned, make_plan
 from pbrl.bench.references import random_scores
 from pbrl.bench.results import Results
@@ -27,7 +28,7 @@ from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.run_dir import versions, write_json
 
 BENCH_FILE = "bench.json"
-EARLY = {".lock", "data", "random.json", "probe", "runs"}  # what a bench leaves that was killed before it wrote that
+EARLY = {"data", "random.json", "probe", "runs"}  # what a bench leaves that was killed before it wrote that
 WRITE_EVERY_S = 5.0  # between writings of the tables
 
 
@@ -74,8 +75,7 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         _describe(options, results)
         listener.begin(planned, todo, expected, executor.slots)
         try:
-            with StopOnInterrupt(executor.stop):
-                _run(todo, composed, executor, results, listener)
+            _run(todo, composed, executor, results, listener)
         finally:
             results.write()
             _describe(options, results)
@@ -86,14 +86,36 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
 def _run(todo: Sequence[Planned], composed: Composed, executor: Executor, results: Results, listener: Listener) -> None:
     by_name = {p.job.name: p for p in todo}
     written = 0.0
-    for outcome in executor.run(_begun(p, composed, results.out).job for p in todo):
-        p = replace(by_name[outcome.job.name], state="begun")
-        _record(p, outcome)
-        row = results.update(p)
-        listener.ended(p, outcome, row)
-        if time.monotonic() - written > WRITE_EVERY_S:
-            results.write()
-            written = time.monotonic()
+    jobs = _Jobs(todo, composed, results.out, executor)
+    with StopOnInterrupt(jobs.stop):
+        for outcome in executor.run(jobs):
+            p = replace(by_name[outcome.job.name], state="begun")
+            _record(p, outcome)
+            row = results.update(p)
+            listener.ended(p, outcome, row)
+            if time.monotonic() - written > WRITE_EVERY_S:
+                results.write()
+                written = time.monotonic()
+
+
+class _Jobs:
+    """Jobs that are made ready one by one, as an executor draws them; none after a stop."""
+
+    def __init__(self, todo: Sequence[Planned], composed: Composed, out: Path, executor: Executor) -> None:
+        self.todo, self.composed, self.out, self.executor = todo, composed, out, executor
+        self._stopped = Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.executor.stop()
+
+    def __iter__(self) -> Iterator[Job]:
+        for planned in self.todo:
+            if planned.state == "stale":
+                settle(planned.job, self._stopped)  # what a dead bench left may still be saving into the folder
+            if self._stopped.is_set():
+                return
+            yield _begun(planned, self.composed, self.out).job
 
 
 def _begun(planned: Planned, composed: Composed, out: Path) -> Planned:
@@ -175,7 +197,9 @@ def _describe(options: Options, results: Results) -> None:
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """One bench at a time in a folder that is a bench's, or empty."""
-    if out.exists() and not (out / BENCH_FILE).exists() and (not out.is_dir() or set(os.listdir(out)) - EARLY):
+    names = set(os.listdir(out)) if out.is_dir() else set()
+    other = {name for name in names - EARLY if not name.startswith(".")}  # hidden: a lock, files that are half written
+    if out.exists() and BENCH_FILE not in names and (other or not out.is_dir()):
         raise UserError(f"out={out} holds something else than a bench; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from pbrl.bench.executors.local import LocalExecutor
 from pbrl.bench.grid import load_grid
 from pbrl.bench.jobs import Job, run_job, settle
 from pbrl.bench.plan import Composed, make_plan
+from pbrl.bench.runner import _Jobs, _locked
 from pbrl.cli import main
 
 TIMES = ("wall_s",)
@@ -191,6 +192,32 @@ def test_a_folder_of_something_else_is_not_touched(whole, tmp_path, capsys):
     assert bench(whole[0], tmp_path) == 2
     assert "holds something else" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_bench_that_was_killed_at_its_first_writing_is_gone_on_with(tmp_path):
+    for name in (".lock", ".bench.partial.json", ".random.partial.json"):
+        (tmp_path / name).touch()
+    with _locked(tmp_path):
+        pass
+
+
+def test_a_stale_run_is_moved_once_nothing_writes_into_it_any_more(whole, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(whole[1], out)
+    monkeypatch.setattr("pbrl.bench.plan.code_version", lambda: "00000000")
+    grid, composed = load_grid(str(whole[0])), Composed(None)
+    (planned,) = make_plan(grid, grid.cells[:1], out, composed, any_code=False)
+    jobs = _Jobs([planned], composed, out, LocalExecutor(1, 0))
+    orphan = FileLock(planned.job.folder / ".lock", thread_local=False)
+    orphan.acquire()
+    drawing = threading.Thread(target=lambda: next(iter(jobs)))
+    drawing.start()
+    drawing.join(0.3)
+    assert planned.job.folder.exists()
+    orphan.release()
+    drawing.join(10)
+    assert not planned.job.folder.exists()
+    assert len(list((out / "old").rglob("summary.json"))) == 1
 
 
 def test_two_benches_do_not_share_a_folder(whole, tmp_path, capsys):
