@@ -21,7 +21,7 @@ from pbrl.bench.grid import Cell, Grid
 from pbrl.bench.identity import code_version
 from pbrl.bench.jobs import INTERRUPTED, Executor, Job, Outcome, cores, settle
 from pbrl.bench.plan import Composed, Planned, make_plan
-from pbrl.bench.references import random_scores
+from pbrl.bench.references import random_scores, task_of
 from pbrl.bench.results import Results
 from pbrl.errors import UserError
 from pbrl.training.interrupt import StopOnInterrupt
@@ -63,13 +63,13 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         planned = make_plan(grid, grid.cells, out, composed, options.any_code)
         chosen = {cell.name for cell in options.cells}
         todo = [p for p in planned if p.state != "done" and p.cell.name in chosen]
-        configs = {p.cell.name: composed.config(p.cell) for p in _one_per_env(planned, todo)}
-        for p in todo:
-            composed.config(p.cell)  # a mistake in any cell is told before the first hour is spent
+        first = _first_per_env(planned)
+        for p in todo:  # a mistake in any cell is told before the first hour is spent
+            _check_same_task(p, first[p.cell.env], composed)
         here = max(1, min(executor.slots, cores()))  # processes at once before the executor has any
         make_data_sets(grid, todo, out, options.extra_dir, here, listener.say)
-        by_env = {name.split("/")[0]: config for name, config in configs.items()}
-        low = random_scores(out, by_env, grid.seeds, listener.say)
+        configs = {env: composed.config(p.cell) for env, p in first.items()}
+        low = random_scores(out, configs, grid.seeds, listener.say)
         expected = estimate(planned, todo, out, lambda p: composed.config(p.cell).steps, options.probe_s, here)
         results = Results(out, grid, planned, low)
         _describe(options, results)
@@ -161,13 +161,17 @@ def _set_aside(planned: Planned, out: Path) -> None:
             shutil.move(path, folder / path.name)
 
 
-def _one_per_env(planned: Sequence[Planned], todo: Sequence[Planned]) -> Iterator[Planned]:
-    """A cell of each env, to measure random actions in."""
-    seen = set()
-    for p in (*todo, *planned):
-        if p.cell.env not in seen:
-            seen.add(p.cell.env)
-            yield p
+def _first_per_env(planned: Sequence[Planned]) -> dict[str, Planned]:
+    """The cell of each env in which random actions are measured: the first of the grid, however far that is."""
+    return {p.cell.env: p for p in reversed(planned)}
+
+
+def _check_same_task(planned: Planned, first: Planned, composed: Composed) -> None:
+    if task_of(composed.config(planned.cell)) != task_of(composed.config(first.cell)):
+        raise UserError(
+            f"{planned.cell.name} has other settings of env or evaluation.episodes than {first.cell.name}: "
+            f"scores of one env are compared; give it an entry of its own under envs"
+        )
 
 
 def _describe(options: Options, results: Results) -> None:

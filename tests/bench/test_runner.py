@@ -20,6 +20,7 @@ from pbrl.bench.executors.local import LocalExecutor
 from pbrl.bench.grid import load_grid
 from pbrl.bench.jobs import Job, run_job, settle
 from pbrl.bench.plan import Composed, make_plan
+from pbrl.bench.references import random_scores
 from pbrl.bench.runner import _Jobs, _locked
 from pbrl.cli import main
 
@@ -185,6 +186,29 @@ def test_a_cell_killed_ten_times_at_random_ends_with_the_same_numbers(whole, tmp
             for job in jobs
         )
         assert ours == theirs
+
+
+def test_what_counts_as_0_is_the_same_whatever_is_left_to_do(whole, tmp_path):
+    out = tmp_path / "out"
+    assert bench(whole[0], out, "only=point/true_reward/none/0/s1") == 0
+    assert json.loads((out / "random.json").read_text()) == json.loads((whole[1] / "random.json").read_text())
+
+
+def test_other_code_measures_random_actions_again(whole, tmp_path, monkeypatch):
+    grid = load_grid(str(whole[0]))
+    configs, said = {"point": Composed(None).config(grid.cells[0])}, []
+    random_scores(tmp_path, configs, grid.seeds, said.append)
+    random_scores(tmp_path, configs, grid.seeds, said.append)
+    assert len(said) == 1
+    monkeypatch.setattr("pbrl.bench.references.code_version", lambda: "00000000")
+    random_scores(tmp_path, configs, grid.seeds, said.append)
+    assert len(said) == 2
+
+
+def test_methods_of_one_env_are_evaluated_alike(tree, write, tmp_path, capsys):
+    tree["methods"]["true_reward"] = ["method=true_reward", "evaluation.episodes=3"]
+    assert bench(write(tree), tmp_path / "out") == 2
+    assert "point/true_reward/none/0/s0 has other settings of env or evaluation.episodes" in capsys.readouterr().err
 
 
 def test_a_folder_of_something_else_is_not_touched(whole, tmp_path, capsys):
