@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pbrl.bench.grid import Cell, Grid
-from pbrl.bench.identity import code_version, config_version, data_version, stamp
+from pbrl.bench.identity import config_version, data_version, stamp
 from pbrl.bench.jobs import Job
+from pbrl.bench.sources import code_version, module_version
 from pbrl.errors import UserError
 from pbrl.training.run_dir import write_json
 
@@ -113,7 +114,9 @@ def _state(new: Planned, composed: Composed, any_code: bool) -> str:
     if not record:
         return "stale" if new.job.folder.exists() else "new"
     same_code = record.get("code") == code_version() or (any_code and new.job.finished())
-    same = record.get("stamp") == new.stamp or record.get("config") == composed.version(new.cell, new.data)
+    own = record.get("own", {})
+    same = record.get("stamp") == new.stamp and own == {name: module_version(name) for name in own}
+    same = same or record.get("config") == composed.version(new.cell, new.data)
     if not (same and same_code):
         return "stale"
     if new.job.finished():

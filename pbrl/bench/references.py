@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from pbrl.bench.identity import code_version, digest
+from pbrl.bench.sources import code_version, digest, own_code
 from pbrl.config import build
 from pbrl.training.build import OFFLINE_STREAMS, STREAMS, seed_streams
 from pbrl.training.evaluate import Evaluator
@@ -34,7 +34,7 @@ def random_scores(
     file = out / "random.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     for name, config in configs.items():
-        key = digest([*task_of(config), seeds, code_version()])
+        key = digest([*task_of(config), seeds, code_version(), own_code(config.env)])
         if known.get(name, {}).get("key") != key:
             say(f"{name}: measuring random actions")
             known[name] = {"key": key, **_measure(config, seeds)}

@@ -18,11 +18,11 @@ from filelock import FileLock, Timeout
 from pbrl.bench.data_sets import make_data_sets
 from pbrl.bench.estimate import Estimate, estimate
 from pbrl.bench.grid import Cell, Grid
-from pbrl.bench.identity import code_version
 from pbrl.bench.jobs import INTERRUPTED, Executor, Job, Outcome, cores, settle
 from pbrl.bench.plan import Composed, Planned, make_plan
 from pbrl.bench.references import random_scores, task_of
 from pbrl.bench.results import Results
+from pbrl.bench.sources import code_version, own_code
 from pbrl.errors import UserError
 from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.run_dir import versions, write_json
@@ -129,6 +129,7 @@ def _begun(planned: Planned, composed: Composed, out: Path) -> Planned:
         stamp=planned.stamp,
         config=composed.version(planned.cell, planned.data),
         code=code_version(),
+        own=own_code(config),
         budget=config.feedback.budget,
         status="started",
     )
