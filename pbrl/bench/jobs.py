@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -152,6 +153,16 @@ def last_line(log: Path) -> str:
     text = log.read_text(errors="replace") if log.exists() else ""  # a process may die before it opens its log
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
+
+
+def set_aside(paths: Iterable[Path], folder: Path) -> None:
+    """Into a new folder of this name, or with a number after it, so that nothing is lost."""
+    names = (folder.name if n == 1 else f"{folder.name}_{n}" for n in itertools.count(1))
+    folder = next(free for name in names if not (free := folder.with_name(name)).exists())
+    folder.mkdir(parents=True)
+    for path in paths:
+        if path.exists():
+            shutil.move(path, folder / path.name)
 
 
 def side_by_side(work: Callable[[Item, Stop], Result], items: Iterable[Item], slots: int) -> list[Result]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pbrl.bench.data_sets import data_version
 from pbrl.bench.grid import Cell, Grid
-from pbrl.bench.identity import config_version, data_version, stamp
+from pbrl.bench.identity import config_version, stamp
 from pbrl.bench.jobs import Job
-from pbrl.bench.sources import code_version, module_version
+from pbrl.bench.sources import code_version, same_modules
 from pbrl.errors import UserError
 from pbrl.training.run_dir import write_json
 
@@ -54,7 +55,8 @@ class Planned:
 def make_plan(grid: Grid, cells: Sequence[Cell], out: Path, composed: Composed, any_code: bool) -> list[Planned]:
     """any_code: what other code has finished counts too."""
     extra_dir = composed.extra_dir
-    versions = {e.name: data_version(e, e.collect is not None or e.data is not None) for e in grid.envs.values()}
+    reading = dict.fromkeys(cell.env for cell in cells if cell.reads_data)
+    versions = {name: data_version(grid.envs[name], out, extra_dir) for name in reading}
     planned = []
     for cell in cells:
         data = versions[cell.env] if cell.reads_data else ""
@@ -114,8 +116,7 @@ def _state(new: Planned, composed: Composed, any_code: bool) -> str:
     if not record:
         return "stale" if new.job.folder.exists() else "new"
     same_code = record.get("code") == code_version() or (any_code and new.job.finished())
-    own = record.get("own", {})
-    same = record.get("stamp") == new.stamp and own == {name: module_version(name) for name in own}
+    same = record.get("stamp") == new.stamp and same_modules(record.get("own", {}))
     same = same or record.get("config") == composed.version(new.cell, new.data)
     if not (same and same_code):
         return "stale"

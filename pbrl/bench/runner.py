@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from filelock import FileLock, Timeout
 from pbrl.bench.data_sets import make_data_sets
 from pbrl.bench.estimate import Estimate, estimate
 from pbrl.bench.grid import Cell, Grid
-from pbrl.bench.jobs import INTERRUPTED, Executor, Job, Outcome, cores, settle
+from pbrl.bench.jobs import INTERRUPTED, Executor, Job, Outcome, cores, set_aside, settle
 from pbrl.bench.plan import Composed, Planned, make_plan
 from pbrl.bench.references import random_scores, task_of
 from pbrl.bench.results import Results
@@ -28,7 +27,7 @@ from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.run_dir import versions, write_json
 
 BENCH_FILE = "bench.json"
-EARLY = {"data", "random.json", "probe", "runs"}  # what a bench leaves that was killed before it wrote that
+EARLY = {"data", "old", "random.json", "probe", "runs"}  # what a bench leaves that was killed before it wrote that
 WRITE_EVERY_S = 5.0  # between writings of the tables
 
 
@@ -67,7 +66,7 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         for p in todo:  # a mistake in any cell is told before the first hour is spent
             _check_same_task(p, first[p.cell.env], composed)
         here = max(1, min(executor.slots, cores()))  # processes at once before the executor has any
-        make_data_sets(grid, todo, out, options.extra_dir, here, listener.say)
+        make_data_sets(grid, todo, out, options.extra_dir, options.any_code, here, listener.say)
         configs = {env: composed.config(p.cell) for env, p in first.items()}
         low = random_scores(out, configs, grid.seeds, listener.say)
         expected = estimate(planned, todo, out, lambda p: composed.config(p.cell).steps, options.probe_s, here)
@@ -121,7 +120,8 @@ class _Jobs:
 def _begun(planned: Planned, composed: Composed, out: Path) -> Planned:
     """Writes down what the cell is before its first step; what another config or code left there goes aside."""
     if planned.state == "stale":
-        _set_aside(planned, out)
+        old = out / "old" / f"{planned.cell.name}_{planned.record().get('code', 'unknown')}"
+        set_aside([planned.job.folder, planned.job.log, planned.record_file], old)
     config = composed.config(planned.cell)
     planned.write_record(
         name=planned.cell.name,
@@ -146,20 +146,6 @@ def _record(planned: Planned, outcome: Outcome) -> None:
         attempts=record.get("attempts", 0) + outcome.attempts,
         wall_s=round(record.get("wall_s", 0.0) + outcome.wall_s, 2),
     )
-
-
-def _set_aside(planned: Planned, out: Path) -> None:
-    """To OUT/old, so that nothing is lost."""
-    code = planned.record().get("code", "unknown")
-    folder = out / "old" / f"{planned.cell.name}_{code}"
-    number = 1
-    while folder.exists():
-        number += 1
-        folder = out / "old" / f"{planned.cell.name}_{code}_{number}"
-    folder.mkdir(parents=True)
-    for path in (planned.job.folder, planned.job.log, planned.record_file):
-        if path.exists():
-            shutil.move(path, folder / path.name)
 
 
 def _first_per_env(planned: Sequence[Planned]) -> dict[str, Planned]:

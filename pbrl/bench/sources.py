@@ -67,6 +67,11 @@ def own_code(config: DictConfig) -> dict[str, str]:
     return {name: module_version(name) for name in sorted(names - {*OURS, "hydra", *sys.stdlib_module_names})}
 
 
+def same_modules(versions: dict[str, str]) -> bool:
+    """Whether modules still have these versions."""
+    return all(module_version(name) == known for name, known in versions.items())
+
+
 def digest(content: Iterable[Any]) -> str:
     return hashlib.sha256(json.dumps(list(content), sort_keys=True, default=str).encode()).hexdigest()[:8]
 

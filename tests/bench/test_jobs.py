@@ -69,5 +69,5 @@ def test_a_collection_that_is_stopped_is_no_mistake_of_the_user(tmp_path):
     stopped = threading.Event()
     stopped.set()
     endless = EnvEntry("point", ("env=point_reach",), collect=("episodes=1000000",))
-    _collect(tmp_path, None, endless, stopped)
+    _collect(tmp_path, None, (endless, {}), stopped)
     assert not (tmp_path / "data" / "point").exists()
