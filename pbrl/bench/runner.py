@@ -71,6 +71,7 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         low = random_scores(out, configs, grid.seeds, listener.say)
         expected = estimate(planned, todo, out, lambda p: composed.config(p.cell).steps, options.probe_s, here)
         results = Results(out, grid, planned, low)
+        _keep_tables(out, results)
         _describe(options, results)
         listener.begin(planned, todo, expected, executor.slots)
         try:
@@ -161,17 +162,28 @@ def _check_same_task(planned: Planned, first: Planned, composed: Composed) -> No
         )
 
 
+def _keep_tables(out: Path, results: Results) -> None:
+    """Sets aside tables whose rows of stale cells are about to go: it may take long until all are made anew."""
+    before = _before(out)
+    if before.get("finished", 0) > results.finished():
+        set_aside([out / "results.csv", out / "curves.csv"], out / "old" / f"tables_{before['code']}")
+
+
+def _before(out: Path) -> dict[str, Any]:
+    """bench.json as it is; empty for a new bench."""
+    file = out / BENCH_FILE
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
 def _describe(options: Options, results: Results) -> None:
     """bench.json: what the tables are of."""
-    file = options.out / BENCH_FILE
-    before = json.loads(file.read_text()) if file.exists() else {}
     grid = options.grid
     write_json(
-        file,
+        options.out / BENCH_FILE,
         {
             "name": grid.name,
             "about": grid.about,
-            "commands": list(dict.fromkeys([*before.get("commands", []), options.command])),
+            "commands": list(dict.fromkeys([*_before(options.out).get("commands", []), options.command])),
             "code": code_version(),
             "versions": versions(threads=1),
             "seeds": list(grid.seeds),

@@ -125,6 +125,9 @@ def test_what_is_made_anew_leaves_the_old_aside(whole, tmp_path):
     grid.write_text(grid.read_text().replace("agent.batch_size=16", "agent.batch_size=8"))
     assert bench(grid, out, "only=point/true_reward/none/0/s0") == 0
     (old,) = (out / "old").rglob("summary.json")
+    (table,) = (out / "old").rglob("results.csv")
+    (row,) = [r for r in csv.DictReader(table.open()) if r["status"] == "finished"]
+    assert float(row["return"]) == pytest.approx(json.loads(old.read_text())["final_return"], rel=1e-4)
     new = out / "runs/point/true_reward/none/0/s0/summary.json"
     assert json.loads(old.read_text())["final_return"] != json.loads(new.read_text())["final_return"]
 
