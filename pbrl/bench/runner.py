@@ -17,11 +17,12 @@ from filelock import FileLock, Timeout
 from pbrl.bench.data_sets import make_data_sets
 from pbrl.bench.estimate import Estimate, estimate
 from pbrl.bench.grid import Cell, Grid
+from pbrl.bench.identity import yaml_folders
 from pbrl.bench.jobs import INTERRUPTED, Executor, Job, Outcome, cores, set_aside, settle
 from pbrl.bench.plan import Composed, Planned, make_plan
 from pbrl.bench.references import random_scores, task_of
 from pbrl.bench.results import Results
-from pbrl.bench.sources import code_version, own_code
+from pbrl.bench.sources import changed, code_version, own_code
 from pbrl.errors import UserError
 from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.run_dir import versions, write_json
@@ -65,6 +66,7 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         first = _first_per_env(planned)
         for p in todo:  # a mistake in any cell is told before the first hour is spent
             _check_same_task(p, first[p.cell.env], composed)
+            own_code(composed.config(p.cell))  # known as it is now
         here = max(1, min(executor.slots, cores()))  # processes at once before the executor has any
         make_data_sets(grid, todo, out, options.extra_dir, options.any_code, here, listener.say)
         configs = {env: composed.config(p.cell) for env, p in first.items()}
@@ -73,20 +75,22 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         results = Results(out, grid, planned, low)
         _keep_tables(out, results)
         _describe(options, results)
+        jobs = _Jobs(todo, composed, out, executor)
         listener.begin(planned, todo, expected, executor.slots)
         try:
-            _run(todo, composed, executor, results, listener)
+            _run(jobs, executor, results, listener)
         finally:
             results.write()
             _describe(options, results)
             listener.close()
+    if jobs.changed:
+        raise UserError("the code or the configs have changed since this bench began; all is saved, start it again")
     return sum(results.rows[name]["status"] != "finished" for name in chosen)
 
 
-def _run(todo: Sequence[Planned], composed: Composed, executor: Executor, results: Results, listener: Listener) -> None:
-    by_name = {p.job.name: p for p in todo}
+def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener) -> None:
+    by_name = {p.job.name: p for p in jobs.todo}
     written = 0.0
-    jobs = _Jobs(todo, composed, results.out, executor)
     with StopOnInterrupt(jobs.stop):
         for outcome in executor.run(jobs):
             p = replace(by_name[outcome.job.name], state="begun")
@@ -99,18 +103,23 @@ def _run(todo: Sequence[Planned], composed: Composed, executor: Executor, result
 
 
 class _Jobs:
-    """Jobs that are made ready one by one, as an executor draws them; none after a stop."""
+    """Jobs that are made ready one by one, as an executor draws them; none after a stop, or with other code."""
 
     def __init__(self, todo: Sequence[Planned], composed: Composed, out: Path, executor: Executor) -> None:
         self.todo, self.composed, self.out, self.executor = todo, composed, out, executor
         self._stopped = Event()
+        self.changed = False  # code or configs have, since the bench began
 
     def stop(self) -> None:
         self._stopped.set()
         self.executor.stop()
 
     def __iter__(self) -> Iterator[Job]:
+        folders = yaml_folders(self.composed.extra_dir)
         for planned in self.todo:
+            if changed(own_code(self.composed.config(planned.cell)), folders):
+                self.changed = True
+                self.stop()
             if planned.state == "stale":
                 settle(planned.job, self._stopped)  # what a dead bench left may still be saving into the folder
             if self._stopped.is_set():

@@ -247,6 +247,23 @@ def test_a_stale_run_is_moved_once_nothing_writes_into_it_any_more(whole, tmp_pa
     assert len(list((out / "old").rglob("summary.json"))) == 1
 
 
+def test_code_that_changes_under_a_bench_ends_it_with_all_saved(whole, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def changed(modules, folders):
+        asked.append(modules)
+        return len(asked) > 1  # when the second job is about to start
+
+    monkeypatch.setattr("pbrl.bench.runner.changed", changed)
+    out = tmp_path / "out"
+    assert bench(whole[0], out, "workers=1") == 2
+    assert "changed since this bench began" in capsys.readouterr().err.splitlines()[-1]
+    assert [r["status"] for r in tables(out)[0]].count("finished") == 1
+    monkeypatch.undo()
+    assert bench(whole[0], out) == 0
+    assert tables(out) == tables(whole[1])
+
+
 def test_two_benches_do_not_share_a_folder(whole, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
