@@ -36,6 +36,7 @@ class Job:
     arguments: tuple[str, ...]  # of `pbrl train`, all but run_dir and data
     data: Path | None = None  # data set or label set that it reads
     config_dir: Path | None = None  # YAMLs of the user's own
+    old: Path | None = None  # where a run goes that cannot be gone on with, and is begun anew; None: it fails
 
     @property
     def log(self) -> Path:
@@ -107,14 +108,36 @@ def run_job(job: Job, retries: int, stopped: Stop) -> Outcome:
     attempts, code, message = 0, 0, ""
     while not job.finished():
         attempts += 1
-        try:
-            code = attempt(job, stopped)
-            message = "" if code == 0 else last_words(code, job.log)
-        except Exception as error:  # no process, no disk: the other runs go on, and what they come to is kept
-            code, message = 1, f"{type(error).__name__}: {one_line(error)}"
+        went_on = job.has_begun()
+        code, message = _try(job, stopped)
+        if code == WRONG_INPUT and went_on and job.old is not None:
+            attempts += 1
+            code, message = _begin_anew(job, job.old, stopped)
         if code in (0, WRONG_INPUT) or stopped.is_set() or attempts > retries:
             break
     return Outcome(job, code, time.monotonic() - begun, attempts, message)
+
+
+def _try(job: Job, stopped: Stop) -> tuple[int, str]:
+    """An attempt: its exit code, and why it failed."""
+    try:
+        code = attempt(job, stopped)
+    except UserError as error:
+        return WRONG_INPUT, str(error)
+    except Exception as error:  # no process, no disk: the other runs go on, and what they come to is kept
+        return 1, f"{type(error).__name__}: {one_line(error)}"
+    return code, "" if code == 0 else last_words(code, job.log)
+
+
+def _begin_anew(job: Job, old: Path, stopped: Stop) -> tuple[int, str]:
+    """An attempt from the start of a run that cannot be gone on with. If it is refused too, the run is not to blame."""
+    aside = set_aside([job.folder], old)
+    code, message = _try(job, stopped)
+    if code == WRONG_INPUT:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        shutil.move(aside / job.folder.name, job.folder)
+        aside.rmdir()
+    return code, message
 
 
 def attempt(job: Job, stopped: Stop) -> int:
@@ -123,12 +146,24 @@ def attempt(job: Job, stopped: Stop) -> int:
     settle(job, stopped)
     if stopped.is_set():
         return INTERRUPTED
+    if job.has_begun() and job.data is not None:
+        _follow_data(job)
     with Child(job.command(), job.log) as child:
         while (code := child.wait(POLL_S)) is None:
             if stopped.is_set():
                 child.stop()
     # One that was ended after its last line, or while Python was shutting down, has nothing left to do.
     return 0 if job.finished() else code
+
+
+def _follow_data(job: Job) -> None:
+    """Makes a run go on with its data set where that lies now; a bench may have been moved, and its data with it."""
+    from pbrl.bench.executors.mirror import relocate
+    from pbrl.config import load_config
+
+    own = None if job.config_dir is None else str(job.config_dir)
+    if load_config(job.folder / "config.yaml").data != str(job.data):
+        relocate(job.folder, str(job.folder), str(job.data), own)
 
 
 def settle(job: Job, stopped: Stop) -> None:
@@ -155,7 +190,7 @@ def last_line(log: Path) -> str:
     return lines[-1] if lines else "it printed nothing"
 
 
-def set_aside(paths: Iterable[Path], folder: Path) -> None:
+def set_aside(paths: Iterable[Path], folder: Path) -> Path:
     """Into a new folder of this name, or with a number after it, so that nothing is lost."""
     names = (folder.name if n == 1 else f"{folder.name}_{n}" for n in itertools.count(1))
     folder = next(free for name in names if not (free := folder.with_name(name)).exists())
@@ -163,6 +198,7 @@ def set_aside(paths: Iterable[Path], folder: Path) -> None:
     for path in paths:
         if path.exists():
             shutil.move(path, folder / path.name)
+    return folder
 
 
 def side_by_side(work: Callable[[Item, Stop], Result], items: Iterable[Item], slots: int) -> list[Result]:

@@ -60,7 +60,8 @@ def make_plan(grid: Grid, cells: Sequence[Cell], out: Path, composed: Composed, 
     planned = []
     for cell in cells:
         data = versions[cell.env] if cell.reads_data else ""
-        job = Job(cell.name, out / "runs" / cell.name, cell.arguments, _folder(grid, cell, out), extra_dir)
+        folder, old = out / "runs" / cell.name, out / "old" / f"{cell.name}_refused"
+        job = Job(cell.name, folder, cell.arguments, _folder(grid, cell, out), extra_dir, old)
         new = Planned(cell, job, stamp(cell, data, extra_dir), data, "new")
         planned.append(replace(new, state=_state(new, composed, any_code)))
     return planned

@@ -3,8 +3,11 @@
 import os
 import signal
 import threading
+import time
+from dataclasses import replace
 
 import pytest
+from tiny import TINY, collect, offline
 
 from pbrl.bench import jobs
 from pbrl.bench.data_sets import _collect
@@ -71,3 +74,51 @@ def test_a_collection_that_is_stopped_is_no_mistake_of_the_user(tmp_path):
     endless = EnvEntry("point", ("env=point_reach",), collect=("episodes=1000000",))
     _collect(tmp_path, None, (endless, {}), stopped)
     assert not (tmp_path / "data" / "point").exists()
+
+
+def stop_at_first_checkpoint(job):
+    stopped = threading.Event()
+
+    def stop():
+        while not (job.folder / "checkpoints" / "last").exists():
+            time.sleep(0.02)
+        stopped.set()
+
+    threading.Thread(target=stop, daemon=True).start()
+    assert run_job(job, 0, stopped).code == jobs.INTERRUPTED
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A run that was stopped half way, and its only checkpoint lost its numbers."""
+    job = Job("s0", tmp_path / "s0", (*TINY["true_reward"], "steps=100000"), old=tmp_path / "old" / "s0")
+    stop_at_first_checkpoint(job)
+    (tensors,) = job.folder.glob("checkpoints/*/tensors.pt")
+    tensors.write_bytes(b"")
+    return job
+
+
+def test_a_run_with_a_damaged_checkpoint_is_begun_anew(damaged):
+    outcome = run_job(replace(damaged, arguments=tuple(TINY["true_reward"])), 0, threading.Event())
+    assert (outcome.code, outcome.attempts) == (0, 2)
+    assert (damaged.old / "s0" / "config.yaml").exists()
+
+
+def test_a_run_stays_where_it_is_if_a_new_one_is_refused_too(damaged):
+    before = sorted(damaged.folder.rglob("*"))
+    outcome = run_job(replace(damaged, arguments=("env=nowhere",)), 0, threading.Event())
+    assert (outcome.code, outcome.attempts) == (jobs.WRONG_INPUT, 2)
+    assert "env=nowhere: valid are" in outcome.message
+    assert sorted(damaged.folder.rglob("*")) == before
+    assert not damaged.old.exists()
+
+
+def test_a_run_goes_on_with_its_data_where_that_lies_now(tmp_path):
+    data = collect(tmp_path / "data")
+    rare = ("steps=2000", "evaluation.every=2000", "log_every=2000", "checkpoint.every=100")
+    job = Job("s0", tmp_path / "s0", (*offline("bc", data), *rare), data)
+    stop_at_first_checkpoint(job)
+    moved = replace(job, data=data.rename(tmp_path / "elsewhere"))
+    outcome = run_job(moved, 0, threading.Event())
+    assert (outcome.code, outcome.attempts) == (0, 1)
+    assert "from step 0" not in job.log.read_text()
