@@ -54,11 +54,14 @@ def yamls_version(folder: Path) -> str:
 
 def changed(modules: Iterable[str], folders: Iterable[Path]) -> bool:
     """Whether our sources, these modules or YAMLs are others by now than when this process first asked."""
-    return (
-        code_version() != code_version.__wrapped__()
-        or any(module_version(name) != module_version.__wrapped__(name) for name in modules)
-        or any(yamls_version(folder) != yamls_version.__wrapped__(folder) for folder in folders)
-    )
+    try:
+        return (
+            code_version() != code_version.__wrapped__()
+            or any(module_version(name) != module_version.__wrapped__(name) for name in modules)
+            or any(yamls_version(folder) != yamls_version.__wrapped__(folder) for folder in folders)
+        )
+    except FileNotFoundError:  # a file that went while they were read
+        return True
 
 
 def own_code(config: DictConfig) -> dict[str, str]:
