@@ -138,7 +138,7 @@ def _size(sets: Sequence[frozenset[str]], tasks: frozenset[str]) -> tuple[int, i
 
 
 def version_notes(results: Results) -> list[str]:
-    """Runs of one arm and task that differ in more than their seed, and code that differs between arms."""
+    """Runs of one arm and task that differ in more than their seed, and code and packages that differ at all."""
     found: dict[tuple[Arm, str], dict[str, set[str]]] = {}
     for cell in results.cells:
         if cell.counts:
@@ -158,4 +158,8 @@ def version_notes(results: Results) -> list[str]:
     codes = {c.described["code"] for c in results.cells if c.counts and not c.source} - {""}
     if len(codes) > 1:
         notes.append(f"Our runs were made by {len(codes)} versions of the code: {', '.join(sorted(codes))}.")
+    ours = [c.described["versions"] for c in results.cells if c.counts and not c.source]
+    packages = [set(text.split()) for text in ours if text]
+    if unlike := sorted({name for one in packages for name in one if any(name not in other for other in packages)}):
+        notes.append(f"Our runs were made with different packages: {', '.join(unlike)}.")
     return notes

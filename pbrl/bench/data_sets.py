@@ -1,53 +1,128 @@
-"""The data sets that a bench's offline cells learn from: made once by `pbrl collect`, side by side."""
+"""The data sets that a bench's offline cells learn from: made by `pbrl collect`, and again when they would differ."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
 
 from pbrl.bench.child import Child
 from pbrl.bench.grid import EnvEntry, Grid
-from pbrl.bench.identity import data_version
-from pbrl.bench.jobs import POLL_S, cores, last_line
-from pbrl.bench.plan import Planned
+from pbrl.bench.identity import yaml_folders
+from pbrl.bench.jobs import POLL_S, Stop, last_words, set_aside, side_by_side
+from pbrl.bench.sources import code_version, digest, module_version, own_code, same_modules, yamls_version
 from pbrl.errors import UserError
+from pbrl.training.run_dir import write_json
+
+if TYPE_CHECKING:
+    from pbrl.bench.plan import Planned
+
+COMMAND = "pbrl.commands.collect_command"  # has the defaults of what is not said
+
+
+def data_version(env: EnvEntry, out: Path, extra_dir: Path | None) -> str:
+    """Stands for a data set: how it is made, our code apart, or the sums of what lies there."""
+    if env.collect is not None:
+        return str(_recipe(env, out, extra_dir)["version"])
+    assert env.data is not None
+    try:
+        return hashlib.sha256((Path(env.data) / "meta.json").read_bytes()).hexdigest()[:8]
+    except OSError:
+        raise UserError(
+            f"envs.{env.name}.data: {env.data} is no data set: it has no meta.json; `pbrl collect` makes such"
+        ) from None
 
 
 def make_data_sets(
-    grid: Grid, todo: Sequence[Planned], out: Path, extra_dir: Path | None, say: Callable[[str], None]
+    grid: Grid,
+    todo: Sequence[Planned],
+    out: Path,
+    extra_dir: Path | None,
+    any_code: bool,
+    slots: int,
+    say: Callable[[str], None],
 ) -> None:
-    """Those that cells still need and that are missing."""
+    """Those that cells still need and that are missing or outdated, `slots` at once. any_code: as for cells."""
     names = dict.fromkeys(p.cell.env for p in todo if p.cell.reads_data)
-    missing = [env for env in map(grid.envs.__getitem__, names) if env.collect is not None and not _there(env, out)]
-    for env in missing:
+    collected = [env for env in map(grid.envs.__getitem__, names) if env.collect is not None]
+    recipes = [(env, _recipe(env, out, extra_dir)) for env in collected]
+    missing = [(env, recipe) for env, recipe in recipes if not _there(env, out, recipe, any_code)]
+    for env, _ in missing:
         say(f"{env.name}: collecting its data set")
-    with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(lambda env: _collect(env, out, extra_dir), missing))
+    side_by_side(partial(_collect, out, extra_dir), missing, slots)
 
 
-def _there(env: EnvEntry, out: Path) -> bool:
-    """Whether it is there, and made with today's arguments; data of others are never replaced."""
+def _recipe(env: EnvEntry, out: Path, extra_dir: Path | None) -> dict[str, Any]:
+    """What decides a data set. Equal stamps mean equal versions, which spares composing."""
+    made = _made(env, out)
+    stamp = digest([env.collecting, module_version(COMMAND), *map(yamls_version, yaml_folders(extra_dir))])
+    if made.get("stamp") == stamp and same_modules(made["own"]):
+        return made | {"code": code_version()}
+    try:
+        version, own = _resolved(tuple(_arguments(env, out, extra_dir)))
+    except UserError as error:
+        raise UserError(f"envs.{env.name}.collect: {error}") from error
+    return {"stamp": stamp, "version": version, "own": own, "code": code_version()}
+
+
+@cache
+def _resolved(arguments: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """Stands for what these arguments of `pbrl collect` come to; the user's own code that it names."""
+    from pbrl.commands.collect_command import parse, read
+
+    config, plan = read(parse(list(arguments)))
+    config = OmegaConf.masked_copy(config, ["env", "teacher"])
+    own = own_code(config)
+    return digest([OmegaConf.to_container(config, resolve=True), asdict(plan), own]), own
+
+
+def _made(env: EnvEntry, out: Path) -> dict[str, Any]:
+    """The recipe that its data set was made by; empty where none is known."""
+    try:
+        made = json.loads((out / "data" / f"{env.name}.made").read_text())
+    except (OSError, ValueError):
+        return {}
+    return made if isinstance(made, dict) else {}
+
+
+def _there(env: EnvEntry, out: Path, recipe: dict[str, Any], any_code: bool) -> bool:
+    """Whether it is there, made by this recipe; one that this bench has made by another goes aside."""
     folder = out / "data" / env.name
     if not folder.exists():
         return False
-    made = out / "data" / f"{env.name}.made"
-    if not made.exists() or made.read_text() != data_version(env, True):
-        raise UserError(
-            f"{folder} was made with other arguments than envs.{env.name} has now; take it away, or choose another out="
-        )
-    return True
+    files = [folder.with_name(f"{env.name}.made"), folder.with_name(f"{env.name}.log")]
+    if not files[0].exists():
+        raise UserError(f"{folder} was not made by this bench; take it away, or choose another out=")
+    made = _made(env, out)
+    counted = ("version",) if any_code else ("version", "code")
+    if all(made.get(key) == recipe[key] for key in counted):
+        return True
+    set_aside([folder, *files], out / "old" / "data" / f"{env.name}_{made.get('code', 'unknown')}")
+    return False
 
 
-def _collect(env: EnvEntry, out: Path, extra_dir: Path | None) -> None:
+def _collect(out: Path, extra_dir: Path | None, wanted: tuple[EnvEntry, dict[str, Any]], stopped: Stop) -> None:
+    env, recipe = wanted
     folder = out / "data" / env.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Written first: the data set itself appears whole, or not at all.
-    (folder.parent / f"{env.name}.made").write_text(data_version(env, True))
-    own = [] if extra_dir is None else ["--config-dir", str(extra_dir)]
-    log = folder.parent / f"{env.name}.log"
-    with Child(["collect", *env.collecting, f"out={folder}", *own], log) as child:
+    write_json(folder.with_name(f"{env.name}.made"), recipe)
+    log = folder.with_name(f"{env.name}.log")
+    with Child(["collect", *_arguments(env, out, extra_dir)], log) as child:
         while (code := child.wait(POLL_S)) is None:
-            pass
-    if code:
-        raise UserError(f"envs.{env.name}.collect: {last_line(log)}; see {log}")
+            if stopped.is_set():
+                child.stop()
+    if code and not stopped.is_set():
+        raise UserError(f"envs.{env.name}.collect: {last_words(code, log)}; see {log}")
+
+
+def _arguments(env: EnvEntry, out: Path, extra_dir: Path | None) -> list[str]:
+    """Of `pbrl collect`."""
+    own = [] if extra_dir is None else ["--config-dir", str(extra_dir)]
+    return [*env.collecting, f"out={out / 'data' / env.name}", *own]

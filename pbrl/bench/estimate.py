@@ -8,14 +8,14 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from pbrl.bench.child import Child
-from pbrl.bench.jobs import POLL_S, Job, cores
+from pbrl.bench.jobs import POLL_S, Job, Stop, side_by_side
 from pbrl.bench.plan import Planned
 
 Pair = tuple[str, str]  # env, method
@@ -38,18 +38,22 @@ class Estimate:
 
 
 def estimate(
-    planned: Sequence[Planned], todo: Sequence[Planned], out: Path, steps: Callable[[Planned], int], probe_s: float
+    planned: Sequence[Planned],
+    todo: Sequence[Planned],
+    out: Path,
+    steps: Callable[[Planned], int],
+    probe_s: float,
+    slots: int,
 ) -> Estimate:
-    """steps: of a cell's whole run. probe_s: how long to watch each run that is tried; 0 tries none."""
+    """steps: of a cell's whole run. probe_s: how long to watch each of `slots` runs at once; 0 tries none."""
     seconds = finished_seconds(planned)
     if probe_s > 0 and todo:
         shutil.rmtree(out / "probe", ignore_errors=True)  # of a bench that was killed: they would be gone on with
         tried = to_probe(todo, set(seconds))
-        with ThreadPoolExecutor(cores()) as pool:
-            found = pool.map(lambda p: _probe(p, out / "probe", steps(p), probe_s), tried)
-            for one, measured in zip(tried, found, strict=True):
-                if measured is not None:
-                    seconds[one.cell.env, one.cell.method] = measured
+        probe = partial(_probe, out / "probe", steps, probe_s)
+        for one, measured in zip(tried, side_by_side(probe, tried, slots), strict=True):
+            if measured is not None:
+                seconds[one.cell.env, one.cell.method] = measured
         shutil.rmtree(out / "probe", ignore_errors=True)
     return Estimate(spread(seconds, {(p.cell.env, p.cell.method) for p in todo}))
 
@@ -95,8 +99,11 @@ def spread(seconds: dict[Pair, float], wanted: set[Pair]) -> dict[Pair, float]:
     return filled | seconds
 
 
-def _probe(planned: Planned, folder: Path, steps: int, probe_s: float) -> float | None:
+def _probe(
+    folder: Path, steps_of: Callable[[Planned], int], probe_s: float, planned: Planned, stopped: Stop
+) -> float | None:
     """Seconds of a whole run, from its beginning and its speed a moment later; None if it came to nothing."""
+    steps = steps_of(planned)
     name = planned.cell.name.replace("/", "_")
     given = ("log_every=", "report=")
     arguments = [text for text in planned.job.arguments if not text.startswith(given)]
@@ -108,16 +115,16 @@ def _probe(planned: Planned, folder: Path, steps: int, probe_s: float) -> float 
     begun = time.monotonic()
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     with Child(job.command(), job.log) as child:
-        _watch(job, child, probe_s)
+        _watch(job, child, probe_s, stopped)
         wall_s = time.monotonic() - begun
         child.kill()  # there is nothing to save
     return wall_s if job.finished() else _extrapolate(_rows(job), steps, wall_s)
 
 
-def _watch(job: Job, child: Child, probe_s: float) -> None:
+def _watch(job: Job, child: Child, probe_s: float, stopped: Stop) -> None:
     """Returns when the run has gone on for probe_s after its first row, or is over, or does not get going."""
     begun, first = time.monotonic(), None
-    while child.wait(POLL_S) is None:
+    while child.wait(POLL_S) is None and not stopped.is_set():
         now = time.monotonic()
         if first is None and _rows(job):
             first = now

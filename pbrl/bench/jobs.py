@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from threading import Event
+from typing import Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
 from pbrl.bench.child import Child
-from pbrl.errors import UserError
+from pbrl.errors import UserError, one_line
+from pbrl.training.interrupt import StopOnInterrupt
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 INTERRUPTED = 130  # exit code of a run that was stopped, and saved
 WRONG_INPUT = 2  # exit code of what another attempt cannot mend
 POLL_S = 0.05
@@ -30,6 +36,7 @@ class Job:
     arguments: tuple[str, ...]  # of `pbrl train`, all but run_dir and data
     data: Path | None = None  # data set or label set that it reads
     config_dir: Path | None = None  # YAMLs of the user's own
+    old: Path | None = None  # where a run goes that cannot be gone on with, and is begun anew; None: it fails
 
     @property
     def log(self) -> Path:
@@ -62,7 +69,7 @@ class Outcome:
     code: int  # exit code of the last attempt; negative: killed by that signal
     wall_s: float  # of all attempts of this bench
     attempts: int
-    message: str = ""  # the last line it printed, where it failed
+    message: str = ""  # why it failed: the last line it printed, or the signal that killed it
 
 
 class Executor(Protocol):
@@ -98,14 +105,39 @@ def run_job(job: Job, retries: int, stopped: Stop) -> Outcome:
     A stop is no failure: the attempt saves and ends with code 130.
     """
     begun = time.monotonic()
-    attempts, code = 0, 0
+    attempts, code, message = 0, 0, ""
     while not job.finished():
         attempts += 1
-        code = attempt(job, stopped)
+        went_on = job.has_begun()
+        code, message = _try(job, stopped)
+        if code == WRONG_INPUT and went_on and job.old is not None:
+            attempts += 1
+            code, message = _begin_anew(job, job.old, stopped)
         if code in (0, WRONG_INPUT) or stopped.is_set() or attempts > retries:
             break
-    message = "" if code == 0 else last_line(job.log)
     return Outcome(job, code, time.monotonic() - begun, attempts, message)
+
+
+def _try(job: Job, stopped: Stop) -> tuple[int, str]:
+    """An attempt: its exit code, and why it failed."""
+    try:
+        code = attempt(job, stopped)
+    except UserError as error:
+        return WRONG_INPUT, str(error)
+    except Exception as error:  # no process, no disk: the other runs go on, and what they come to is kept
+        return 1, f"{type(error).__name__}: {one_line(error)}"
+    return code, "" if code == 0 else last_words(code, job.log)
+
+
+def _begin_anew(job: Job, old: Path, stopped: Stop) -> tuple[int, str]:
+    """An attempt from the start of a run that cannot be gone on with. If it is refused too, the run is not to blame."""
+    aside = set_aside([job.folder], old)
+    code, message = _try(job, stopped)
+    if code == WRONG_INPUT:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        shutil.move(aside / job.folder.name, job.folder)
+        aside.rmdir()
+    return code, message
 
 
 def attempt(job: Job, stopped: Stop) -> int:
@@ -114,12 +146,24 @@ def attempt(job: Job, stopped: Stop) -> int:
     settle(job, stopped)
     if stopped.is_set():
         return INTERRUPTED
+    if job.has_begun() and job.data is not None:
+        _follow_data(job)
     with Child(job.command(), job.log) as child:
         while (code := child.wait(POLL_S)) is None:
             if stopped.is_set():
                 child.stop()
     # One that was ended after its last line, or while Python was shutting down, has nothing left to do.
     return 0 if job.finished() else code
+
+
+def _follow_data(job: Job) -> None:
+    """Makes a run go on with its data set where that lies now; a bench may have been moved, and its data with it."""
+    from pbrl.bench.executors.mirror import relocate
+    from pbrl.config import load_config
+
+    own = None if job.config_dir is None else str(job.config_dir)
+    if load_config(job.folder / "config.yaml").data != str(job.data):
+        relocate(job.folder, str(job.folder), str(job.data), own)
 
 
 def settle(job: Job, stopped: Stop) -> None:
@@ -135,9 +179,42 @@ def settle(job: Job, stopped: Stop) -> None:
         shutil.rmtree(job.folder)  # `pbrl train` refuses a folder that is not empty
 
 
+def last_words(code: int, log: Path) -> str:
+    """Why a process failed; one that a signal killed had no time to say it."""
+    return f"killed by signal {-code}" if code < 0 else last_line(log)
+
+
 def last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    text = log.read_text(errors="replace") if log.exists() else ""  # a process may die before it opens its log
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
+
+
+def set_aside(paths: Iterable[Path], folder: Path) -> Path:
+    """Into a new folder of this name, or with a number after it, so that nothing is lost."""
+    names = (folder.name if n == 1 else f"{folder.name}_{n}" for n in itertools.count(1))
+    folder = next(free for name in names if not (free := folder.with_name(name)).exists())
+    folder.mkdir(parents=True)
+    for path in paths:
+        if path.exists():
+            shutil.move(path, folder / path.name)
+    return folder
+
+
+def side_by_side(work: Callable[[Item, Stop], Result], items: Iterable[Item], slots: int) -> list[Result]:
+    """`work` on each item, `slots` at once in threads. The first Ctrl-C tells all of them to stop, then the caller."""
+    stopped = Event()
+
+    def work_on(item: Item) -> Result:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        return work(item, stopped)
+
+    with StopOnInterrupt(stopped.set), ThreadPoolExecutor(slots) as pool:
+        results = list(pool.map(work_on, items))
+    if stopped.is_set():
+        raise KeyboardInterrupt
+    return results
 
 
 def cores() -> int:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pbrl.bench.data_sets import data_version
 from pbrl.bench.grid import Cell, Grid
-from pbrl.bench.identity import code_version, config_version, data_version, stamp
+from pbrl.bench.identity import config_version, stamp
 from pbrl.bench.jobs import Job
+from pbrl.bench.sources import code_version, same_modules
 from pbrl.errors import UserError
 from pbrl.training.run_dir import write_json
 
@@ -51,13 +53,15 @@ class Planned:
 
 
 def make_plan(grid: Grid, cells: Sequence[Cell], out: Path, composed: Composed, any_code: bool) -> list[Planned]:
-    """any_code: what other code has made counts too."""
+    """any_code: what other code has finished counts too."""
     extra_dir = composed.extra_dir
-    versions = {e.name: data_version(e, e.collect is not None or e.data is not None) for e in grid.envs.values()}
+    reading = dict.fromkeys(cell.env for cell in cells if cell.reads_data)
+    versions = {name: data_version(grid.envs[name], out, extra_dir) for name in reading}
     planned = []
     for cell in cells:
         data = versions[cell.env] if cell.reads_data else ""
-        job = Job(cell.name, out / "runs" / cell.name, cell.arguments, _folder(grid, cell, out), extra_dir)
+        folder, old = out / "runs" / cell.name, out / "old" / f"{cell.name}_refused"
+        job = Job(cell.name, folder, cell.arguments, _folder(grid, cell, out), extra_dir, old)
         new = Planned(cell, job, stamp(cell, data, extra_dir), data, "new")
         planned.append(replace(new, state=_state(new, composed, any_code)))
     return planned
@@ -112,8 +116,9 @@ def _state(new: Planned, composed: Composed, any_code: bool) -> str:
     record = new.record()
     if not record:
         return "stale" if new.job.folder.exists() else "new"
-    same_code = any_code or record.get("code") == code_version()
-    same = record.get("stamp") == new.stamp or record.get("config") == composed.version(new.cell, new.data)
+    same_code = record.get("code") == code_version() or (any_code and new.job.finished())
+    same = record.get("stamp") == new.stamp and same_modules(record.get("own", {}))
+    same = same or record.get("config") == composed.version(new.cell, new.data)
     if not (same and same_code):
         return "stale"
     if new.job.finished():

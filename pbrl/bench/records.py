@@ -14,7 +14,8 @@ from pbrl.errors import UserError
 KEY = ("env", "method", "teacher", "budget", "seed")
 SCORES = ("score", "return", "success", "normalised")
 MEASURED = ("env_steps", "updates", "labels", *SCORES, "success_at_end", "reward_accuracy", "reward_updates", "wall_s")
-DESCRIBED = ("agent", "status", "label_kind", "config", "code")
+NEEDED = ("agent", "status", "label_kind", "config", "code")
+DESCRIBED = (*NEEDED, "versions")
 STATUSES = ("finished", "failed", "interrupted", "missing")
 CURVES = ("env_steps", "updates", "labels", "return", "success", "score", "normalised", "wall_s")
 
@@ -51,7 +52,7 @@ class Results:
 def read_bench(folder: Path, imports: Sequence[Path]) -> Results:
     """Of a bench folder and CSVs with the columns of results.csv. UserError for what cannot be read."""
     bench = read_bench_file(folder / "bench.json")
-    cells = [_cell(row, bench, "", "finished") for row in _rows(folder / "results.csv", (*KEY, *DESCRIBED, *MEASURED))]
+    cells = [_cell(row, bench, "", "finished") for row in _rows(folder / "results.csv", (*KEY, *NEEDED, *MEASURED))]
     results = Results(bench, cells, [])
     if (folder / "curves.csv").is_file():
         rows = _rows(folder / "curves.csv", (*KEY, *CURVES), unique=False)

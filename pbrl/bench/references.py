@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from pbrl.bench.identity import digest
+from pbrl.bench.sources import code_version, digest, own_code
 from pbrl.config import build
 from pbrl.training.build import OFFLINE_STREAMS, STREAMS, seed_streams
 from pbrl.training.evaluate import Evaluator
@@ -21,6 +22,11 @@ Scores = dict[str, float | None]
 """Mean return and success."""
 
 
+def task_of(config: DictConfig) -> list[Any]:
+    """What the runs of an env share, since their scores are compared: the environment and how it is evaluated."""
+    return [OmegaConf.to_container(config.env, resolve=True), config.evaluation.episodes]
+
+
 def random_scores(
     out: Path, configs: dict[str, DictConfig], seeds: Sequence[int], say: Callable[[str], None]
 ) -> dict[str, Scores]:
@@ -28,7 +34,7 @@ def random_scores(
     file = out / "random.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     for name, config in configs.items():
-        key = digest([OmegaConf.to_container(config.env, resolve=True), config.evaluation.episodes, seeds])
+        key = digest([*task_of(config), seeds, code_version(), own_code(config.env)])
         if known.get(name, {}).get("key") != key:
             say(f"{name}: measuring random actions")
             known[name] = {"key": key, **_measure(config, seeds)}

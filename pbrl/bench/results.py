@@ -17,7 +17,7 @@ ARM = ("env", "method", "teacher")
 RESULTS = (
     *(*ARM, "agent", "budget", "seed", "status", "env_steps", "updates", "labels", "label_kind"),
     *("return", "success", "success_at_end", "score", "normalised", "reward_accuracy", "reward_updates"),
-    *("wall_s", "config", "code", "source"),
+    *("wall_s", "config", "code", "versions", "source"),
 )
 CURVES = (
     *(*ARM, "budget", "seed", "env_steps", "updates", "labels", "return", "success", "score", "normalised"),
@@ -129,6 +129,7 @@ def _row(planned: Planned, last: Row) -> Row:
         "wall_s": summary.get("wall_s"),
         "config": record.get("config"),
         "code": record.get("code"),
+        "versions": " ".join(f"{name}={v}" for name, v in summary.get("versions", {}).get("packages", {}).items()),
         "source": None,
     }
 

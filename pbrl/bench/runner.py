@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
@@ -17,17 +17,18 @@ from filelock import FileLock, Timeout
 from pbrl.bench.data_sets import make_data_sets
 from pbrl.bench.estimate import Estimate, estimate
 from pbrl.bench.grid import Cell, Grid
-from pbrl.bench.identity import code_version
-from pbrl.bench.jobs import INTERRUPTED, Executor, Outcome
+from pbrl.bench.identity import yaml_folders
+from pbrl.bench.jobs import INTERRUPTED, Executor, Job, Outcome, cores, set_aside, settle
 from pbrl.bench.plan import Composed, Planned, make_plan
-from pbrl.bench.references import random_scores
+from pbrl.bench.references import random_scores, task_of
 from pbrl.bench.results import Results
+from pbrl.bench.sources import changed, code_version, own_code
 from pbrl.errors import UserError
 from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.run_dir import versions, write_json
 
 BENCH_FILE = "bench.json"
-EARLY = {".lock", "data", "random.json", "probe", "runs"}  # what a bench leaves that was killed before it wrote that
+EARLY = {"data", "old", "random.json", "probe", "runs"}  # what a bench leaves that was killed before it wrote that
 WRITE_EVERY_S = 5.0  # between writings of the tables
 
 
@@ -62,50 +63,83 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         planned = make_plan(grid, grid.cells, out, composed, options.any_code)
         chosen = {cell.name for cell in options.cells}
         todo = [p for p in planned if p.state != "done" and p.cell.name in chosen]
-        configs = {p.cell.name: composed.config(p.cell) for p in _one_per_env(planned, todo)}
-        for p in todo:
-            composed.config(p.cell)  # a mistake in any cell is told before the first hour is spent
-        make_data_sets(grid, todo, out, options.extra_dir, listener.say)
-        by_env = {name.split("/")[0]: config for name, config in configs.items()}
-        low = random_scores(out, by_env, grid.seeds, listener.say)
-        expected = estimate(planned, todo, out, lambda p: composed.config(p.cell).steps, options.probe_s)
+        first = _first_per_env(planned)
+        for p in todo:  # a mistake in any cell is told before the first hour is spent
+            _check_same_task(p, first[p.cell.env], composed)
+            own_code(composed.config(p.cell))  # known as it is now
+        here = max(1, min(executor.slots, cores()))  # processes at once before the executor has any
+        make_data_sets(grid, todo, out, options.extra_dir, options.any_code, here, listener.say)
+        configs = {env: composed.config(p.cell) for env, p in first.items()}
+        low = random_scores(out, configs, grid.seeds, listener.say)
+        expected = estimate(planned, todo, out, lambda p: composed.config(p.cell).steps, options.probe_s, here)
         results = Results(out, grid, planned, low)
+        _keep_tables(out, results)
         _describe(options, results)
+        jobs = _Jobs(todo, composed, out, executor)
         listener.begin(planned, todo, expected, executor.slots)
         try:
-            with StopOnInterrupt(executor.stop):
-                _run(todo, composed, executor, results, listener)
+            _run(jobs, executor, results, listener)
         finally:
             results.write()
             _describe(options, results)
             listener.close()
+    if jobs.changed:
+        raise UserError("the code or the configs have changed since this bench began; all is saved, start it again")
     return sum(results.rows[name]["status"] != "finished" for name in chosen)
 
 
-def _run(todo: Sequence[Planned], composed: Composed, executor: Executor, results: Results, listener: Listener) -> None:
-    by_name = {p.job.name: p for p in todo}
+def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener) -> None:
+    by_name = {p.job.name: p for p in jobs.todo}
     written = 0.0
-    for outcome in executor.run(_begun(p, composed, results.out).job for p in todo):
-        p = replace(by_name[outcome.job.name], state="begun")
-        _record(p, outcome)
-        row = results.update(p)
-        listener.ended(p, outcome, row)
-        if time.monotonic() - written > WRITE_EVERY_S:
-            results.write()
-            written = time.monotonic()
+    with StopOnInterrupt(jobs.stop):
+        for outcome in executor.run(jobs):
+            p = replace(by_name[outcome.job.name], state="begun")
+            _record(p, outcome)
+            row = results.update(p)
+            listener.ended(p, outcome, row)
+            if time.monotonic() - written > WRITE_EVERY_S:
+                results.write()
+                written = time.monotonic()
+
+
+class _Jobs:
+    """Jobs that are made ready one by one, as an executor draws them; none after a stop, or with other code."""
+
+    def __init__(self, todo: Sequence[Planned], composed: Composed, out: Path, executor: Executor) -> None:
+        self.todo, self.composed, self.out, self.executor = todo, composed, out, executor
+        self._stopped = Event()
+        self.changed = False  # code or configs have, since the bench began
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.executor.stop()
+
+    def __iter__(self) -> Iterator[Job]:
+        folders = yaml_folders(self.composed.extra_dir)
+        for planned in self.todo:
+            if changed(own_code(self.composed.config(planned.cell)), folders):
+                self.changed = True
+                self.stop()
+            if planned.state == "stale":
+                settle(planned.job, self._stopped)  # what a dead bench left may still be saving into the folder
+            if self._stopped.is_set():
+                return
+            yield _begun(planned, self.composed, self.out).job
 
 
 def _begun(planned: Planned, composed: Composed, out: Path) -> Planned:
     """Writes down what the cell is before its first step; what another config or code left there goes aside."""
     if planned.state == "stale":
-        _set_aside(planned, out)
+        old = out / "old" / f"{planned.cell.name}_{planned.record().get('code', 'unknown')}"
+        set_aside([planned.job.folder, planned.job.log, planned.record_file], old)
     config = composed.config(planned.cell)
     planned.write_record(
         name=planned.cell.name,
         arguments=list(planned.cell.arguments),
         stamp=planned.stamp,
         config=composed.version(planned.cell, planned.data),
-        code=planned.record().get("code", code_version()) if planned.state == "begun" else code_version(),
+        code=code_version(),
+        own=own_code(config),
         budget=config.feedback.budget,
         status="started",
     )
@@ -124,40 +158,41 @@ def _record(planned: Planned, outcome: Outcome) -> None:
     )
 
 
-def _set_aside(planned: Planned, out: Path) -> None:
-    """To OUT/old, so that nothing is lost."""
-    code = planned.record().get("code", "unknown")
-    folder = out / "old" / f"{planned.cell.name}_{code}"
-    number = 1
-    while folder.exists():
-        number += 1
-        folder = out / "old" / f"{planned.cell.name}_{code}_{number}"
-    folder.mkdir(parents=True)
-    for path in (planned.job.folder, planned.job.log, planned.record_file):
-        if path.exists():
-            shutil.move(path, folder / path.name)
+def _first_per_env(planned: Sequence[Planned]) -> dict[str, Planned]:
+    """The cell of each env in which random actions are measured: the first of the grid, however far that is."""
+    return {p.cell.env: p for p in reversed(planned)}
 
 
-def _one_per_env(planned: Sequence[Planned], todo: Sequence[Planned]) -> Iterator[Planned]:
-    """A cell of each env, to measure random actions in."""
-    seen = set()
-    for p in (*todo, *planned):
-        if p.cell.env not in seen:
-            seen.add(p.cell.env)
-            yield p
+def _check_same_task(planned: Planned, first: Planned, composed: Composed) -> None:
+    if task_of(composed.config(planned.cell)) != task_of(composed.config(first.cell)):
+        raise UserError(
+            f"{planned.cell.name} has other settings of env or evaluation.episodes than {first.cell.name}: "
+            f"scores of one env are compared; give it an entry of its own under envs"
+        )
+
+
+def _keep_tables(out: Path, results: Results) -> None:
+    """Sets aside tables whose rows of stale cells are about to go: it may take long until all are made anew."""
+    before = _before(out)
+    if before.get("finished", 0) > results.finished():
+        set_aside([out / "results.csv", out / "curves.csv"], out / "old" / f"tables_{before['code']}")
+
+
+def _before(out: Path) -> dict[str, Any]:
+    """bench.json as it is; empty for a new bench."""
+    file = out / BENCH_FILE
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def _describe(options: Options, results: Results) -> None:
     """bench.json: what the tables are of."""
-    file = options.out / BENCH_FILE
-    before = json.loads(file.read_text()) if file.exists() else {}
     grid = options.grid
     write_json(
-        file,
+        options.out / BENCH_FILE,
         {
             "name": grid.name,
             "about": grid.about,
-            "commands": list(dict.fromkeys([*before.get("commands", []), options.command])),
+            "commands": list(dict.fromkeys([*_before(options.out).get("commands", []), options.command])),
             "code": code_version(),
             "versions": versions(threads=1),
             "seeds": list(grid.seeds),
@@ -174,7 +209,9 @@ def _describe(options: Options, results: Results) -> None:
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """One bench at a time in a folder that is a bench's, or empty."""
-    if out.exists() and not (out / BENCH_FILE).exists() and (not out.is_dir() or set(os.listdir(out)) - EARLY):
+    names = set(os.listdir(out)) if out.is_dir() else set()
+    other = {name for name in names - EARLY if not name.startswith(".")}  # hidden: a lock, files that are half written
+    if out.exists() and BENCH_FILE not in names and (other or not out.is_dir()):
         raise UserError(f"out={out} holds something else than a bench; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)

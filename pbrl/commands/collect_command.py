@@ -45,18 +45,15 @@ KEYS = ("out", "episodes", "policies", "noise", "other_goal", "stop_after_succes
 
 
 def main(args: list[str]) -> int:
-    parsed = Arguments(args, HELP, options=("--config-dir",))
+    parsed = parse(args)
     if parsed.help:
         print(HELP)
         return 0
-    check_keys(parsed, KEYS)
-    required(parsed, "env", "an environment, as env=point_reach; `pbrl list envs` shows all")
-    out = Path(required(parsed, "out", "a new folder, as out=data/point_reach"))
-    plan = _plan(parsed)
+    config, plan = read(parsed)
+    out = Path(parsed.values["out"])
 
     from pbrl.collection.collect import collect
 
-    config = compose(parsed)
     command = shlex.join(["pbrl", "collect", *(a for a in args if not a.startswith("out="))])
     try:
         meta = collect(config, plan, out, command, say)
@@ -64,6 +61,19 @@ def main(args: list[str]) -> int:
         raise UserError(f"{error.filename or out}: {error.strerror}") from error
     print(f"{describe_counts(meta)}; see: pbrl data info {out}")
     return 0
+
+
+def parse(args: list[str]) -> Arguments:
+    return Arguments(args, HELP, options=("--config-dir",))
+
+
+def read(parsed: Arguments) -> tuple[Any, Plan]:
+    """The config, of which a data set takes env and teacher, and how to collect; defaults filled in."""
+    check_keys(parsed, KEYS)
+    required(parsed, "env", "an environment, as env=point_reach; `pbrl list envs` shows all")
+    required(parsed, "out", "a new folder, as out=data/point_reach")
+    plan = _plan(parsed)
+    return compose(parsed), plan
 
 
 def check_keys(parsed: Arguments, own: tuple[str, ...]) -> None:

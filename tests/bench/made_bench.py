@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = """env,method,teacher,agent,budget,seed,status,env_steps,updates,labels,label_kind,return,success,\
-success_at_end,score,normalised,reward_accuracy,reward_updates,wall_s,config,code,source"""
+success_at_end,score,normalised,reward_accuracy,reward_updates,wall_s,config,code,versions,source"""
 CURVES = "env,method,teacher,budget,seed,env_steps,updates,labels,return,success,score,normalised,wall_s,source"
 LOW, HIGH = 100.0, 300.0  # so that a normalised score of 0.5 is a return of 200
 FREE = ("true_reward", "bc")

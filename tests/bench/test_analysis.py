@@ -170,10 +170,12 @@ def test_without_a_scale_there_are_no_aggregates_but_separations(tmp_path: Path)
 def test_versions_that_mix_are_noted(tmp_path: Path):
     bench = MadeBench("a", "b").add("pebble", on(FIVE, "a", "b")).add("cpl", on(FIVE, "a"))
     bench.rows[0]["code"] = bench.rows[1]["config"] = "99999999"
-    first, second, third = version_notes(read_bench(bench.write(tmp_path / "bench"), []))
+    bench.rows[0]["versions"], bench.rows[1]["versions"] = "numpy=2.1 torch=2.5.0", "numpy=2.1 torch=2.6.0"
+    first, second, third, fourth = version_notes(read_bench(bench.write(tmp_path / "bench"), []))
     assert first == "pebble: runs of the same task and budget differ in config (99999999, c0ffee00), on a."
     assert second == "pebble: runs of the same task and budget differ in code (1a2b3c4d, 99999999), on a."
     assert third == "Our runs were made by 2 versions of the code: 1a2b3c4d, 99999999."
+    assert fourth == "Our runs were made with different packages: torch=2.5.0, torch=2.6.0."
 
 
 def courses(bench: MadeBench, tmp_path: Path) -> Courses:

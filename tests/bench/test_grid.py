@@ -6,6 +6,7 @@ import pytest
 
 from pbrl.bench.grid import load_grid
 from pbrl.bench.plan import Composed, make_plan
+from pbrl.bench.sources import _of_file, code_version
 from pbrl.config import options
 from pbrl.errors import UserError
 
@@ -103,7 +104,10 @@ def test_a_mistake_in_an_override_names_its_cell(tree, write, tmp_path):
 def test_a_thousand_cells_list_in_two_seconds(tree, write, tmp_path):
     grid = load_grid(write(tree | {"seeds": 100, "budgets": list(range(1, 10))}))
     assert len(grid.cells) == 1000
+    code_version.cache_clear()
+    _of_file.cache_clear()
     begun = time.perf_counter()
+    code_version()
     planned = make_plan(grid, grid.cells, tmp_path / "out", Composed(None), any_code=False)
     assert {p.state for p in planned} == {"new"}
     assert time.perf_counter() - begun < 2

@@ -68,7 +68,7 @@ def test_a_half_done_bench_has_cells_that_do_not_count(bench: Path):
         ("results.csv", "reach,pebble", "walk,pebble", "line 2: env is 'walk'; valid are those of bench.json, reach"),
         ("results.csv", "reach,pebble", "reach,", "line 2: method is empty"),
         ("results.csv", "finished", "done", "line 2: status is 'done'; valid are finished, failed"),
-        ("results.csv", "reach,pebble", "reach,x,pebble", "line 2: 23 values; valid are 22"),
+        ("results.csv", "reach,pebble", "reach,x,pebble", "line 2: 24 values; valid are 23"),
         ("curves.csv", "labels", "label", "curves.csv, line 1: no column 'labels'"),
         ("curves.csv", "oracle,100,0,0", "oracle,100,0,x", "line 2: env_steps is 'x'"),
         ("bench.json", '"seeds"', '"sods"', "has no 'seeds'"),

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from pbrl.bench.executors.local import LocalExecutor
 from pbrl.bench.grid import load_grid
 from pbrl.bench.jobs import Job, run_job, settle
 from pbrl.bench.plan import Composed, make_plan
+from pbrl.bench.references import random_scores
+from pbrl.bench.runner import _Jobs, _locked
 from pbrl.cli import main
 
 TIMES = ("wall_s",)
@@ -105,6 +108,15 @@ def test_another_config_or_other_code_makes_another_cell(whole, tmp_path, monkey
     assert states(grid, out, any_code=True) == ["done"] * 4
 
 
+def test_any_code_counts_what_other_code_has_finished_not_what_it_has_begun(whole, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(whole[1], out)
+    (out / "runs/point/pebble/own/6/s0/summary.json").unlink()
+    assert states(whole[0], out, any_code=True) == ["begun", "done", "done", "done"]
+    monkeypatch.setattr("pbrl.bench.plan.code_version", lambda: "00000000")
+    assert states(whole[0], out, any_code=True) == ["stale", "done", "done", "done"]
+
+
 def test_what_is_made_anew_leaves_the_old_aside(whole, tmp_path):
     grid = tmp_path / "tiny.yaml"
     grid.write_text(whole[0].read_text())
@@ -113,6 +125,9 @@ def test_what_is_made_anew_leaves_the_old_aside(whole, tmp_path):
     grid.write_text(grid.read_text().replace("agent.batch_size=16", "agent.batch_size=8"))
     assert bench(grid, out, "only=point/true_reward/none/0/s0") == 0
     (old,) = (out / "old").rglob("summary.json")
+    (table,) = (out / "old").rglob("results.csv")
+    (row,) = [r for r in csv.DictReader(table.open()) if r["status"] == "finished"]
+    assert float(row["return"]) == pytest.approx(json.loads(old.read_text())["final_return"], rel=1e-4)
     new = out / "runs/point/true_reward/none/0/s0/summary.json"
     assert json.loads(old.read_text())["final_return"] != json.loads(new.read_text())["final_return"]
 
@@ -176,11 +191,77 @@ def test_a_cell_killed_ten_times_at_random_ends_with_the_same_numbers(whole, tmp
         assert ours == theirs
 
 
+def test_what_counts_as_0_is_the_same_whatever_is_left_to_do(whole, tmp_path):
+    out = tmp_path / "out"
+    assert bench(whole[0], out, "only=point/true_reward/none/0/s1") == 0
+    assert json.loads((out / "random.json").read_text()) == json.loads((whole[1] / "random.json").read_text())
+
+
+def test_other_code_measures_random_actions_again(whole, tmp_path, monkeypatch):
+    grid = load_grid(str(whole[0]))
+    configs, said = {"point": Composed(None).config(grid.cells[0])}, []
+    random_scores(tmp_path, configs, grid.seeds, said.append)
+    random_scores(tmp_path, configs, grid.seeds, said.append)
+    assert len(said) == 1
+    monkeypatch.setattr("pbrl.bench.references.code_version", lambda: "00000000")
+    random_scores(tmp_path, configs, grid.seeds, said.append)
+    assert len(said) == 2
+
+
+def test_methods_of_one_env_are_evaluated_alike(tree, write, tmp_path, capsys):
+    tree["methods"]["true_reward"] = ["method=true_reward", "evaluation.episodes=3"]
+    assert bench(write(tree), tmp_path / "out") == 2
+    assert "point/true_reward/none/0/s0 has other settings of env or evaluation.episodes" in capsys.readouterr().err
+
+
 def test_a_folder_of_something_else_is_not_touched(whole, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert bench(whole[0], tmp_path) == 2
     assert "holds something else" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_bench_that_was_killed_at_its_first_writing_is_gone_on_with(tmp_path):
+    for name in (".lock", ".bench.partial.json", ".random.partial.json"):
+        (tmp_path / name).touch()
+    with _locked(tmp_path):
+        pass
+
+
+def test_a_stale_run_is_moved_once_nothing_writes_into_it_any_more(whole, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(whole[1], out)
+    monkeypatch.setattr("pbrl.bench.plan.code_version", lambda: "00000000")
+    grid, composed = load_grid(str(whole[0])), Composed(None)
+    (planned,) = make_plan(grid, grid.cells[:1], out, composed, any_code=False)
+    jobs = _Jobs([planned], composed, out, LocalExecutor(1, 0))
+    orphan = FileLock(planned.job.folder / ".lock", thread_local=False)
+    orphan.acquire()
+    drawing = threading.Thread(target=lambda: next(iter(jobs)))
+    drawing.start()
+    drawing.join(0.3)
+    assert planned.job.folder.exists()
+    orphan.release()
+    drawing.join(10)
+    assert not planned.job.folder.exists()
+    assert len(list((out / "old").rglob("summary.json"))) == 1
+
+
+def test_code_that_changes_under_a_bench_ends_it_with_all_saved(whole, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def changed(modules, folders):
+        asked.append(modules)
+        return len(asked) > 1  # when the second job is about to start
+
+    monkeypatch.setattr("pbrl.bench.runner.changed", changed)
+    out = tmp_path / "out"
+    assert bench(whole[0], out, "workers=1") == 2
+    assert "changed since this bench began" in capsys.readouterr().err.splitlines()[-1]
+    assert [r["status"] for r in tables(out)[0]].count("finished") == 1
+    monkeypatch.undo()
+    assert bench(whole[0], out) == 0
+    assert tables(out) == tables(whole[1])
 
 
 def test_two_benches_do_not_share_a_folder(whole, tmp_path, capsys):

@@ -30,8 +30,8 @@ class LocalExecutor:
             try:
                 while True:
                     while len(running) < self.slots and not self._stopped.is_set():
-                        if (job := next(waiting, None)) is None:
-                            break
+                        if (job := next(waiting, None)) is None or self._stopped.is_set():
+                            break  # drawing a job takes a moment, in which a stop may come
                         running.add(pool.submit(run_job, job, self.retries, self._stopped))
                     if not running:
                         return

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pbrl.errors import UserError
-from pbrl.files import sync
+from pbrl.files import replacing, sync
 
 PIECE_BYTES = 32 << 20  # of a message: a checkpoint with its replay buffer can have gigabytes
 # Named here once more: the modules that own them import torch, which a process that only copies has no need of.
@@ -174,7 +174,8 @@ def relocate(folder: Path, run_dir: str, data: str | None, config_dir: str | Non
         config.run_dir = run_dir
         if data is not None:
             config.data = data
-        OmegaConf.save(config, path)
+        with replacing(path) as partial:
+            OmegaConf.save(config, partial)
     if (path := folder / COMMAND).exists():
         words = shlex.split(path.read_text())
         named = {"run_dir": run_dir, "data": data}

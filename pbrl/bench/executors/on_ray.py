@@ -18,7 +18,7 @@ from pbrl.bench.executors.options import check_names, number, share
 from pbrl.bench.executors.ray_cluster import RayCluster, reason
 from pbrl.bench.executors.ray_worker import Bundle, RayWorker, Shipment
 from pbrl.bench.executors.run_copy import RunCopy
-from pbrl.bench.jobs import INTERRUPTED, WRONG_INPUT, Job, Outcome, last_line
+from pbrl.bench.jobs import INTERRUPTED, WRONG_INPUT, Job, Outcome, last_words
 from pbrl.errors import UserError
 
 OPTIONS = ("address", "cpus", "gpus", "sync_s", "scratch")
@@ -189,7 +189,7 @@ class RayExecutor:
         if code == LOST and self._stopped.is_set():
             code = INTERRUPTED
         if code and not message:
-            message = last_line(cell.job.log)
+            message = last_words(code, cell.job.log)
         return Outcome(cell.job, code, time.monotonic() - cell.begun, cell.attempts, message)
 
     def _tell(self) -> None:

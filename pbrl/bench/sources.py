@@ -1,0 +1,119 @@
+"""The code and the YAMLs that decide numbers, each as 8 hex digits. Comments, docstrings and layout do not count."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+OURS = ("pbrl", "pbrl_envs")
+# Of pbrl, what decides no number of a run: what other commands do, and what draws or shows.
+APART = {
+    *("bench", "viewer", "commands", "tabular", "speed", "cli.py"),
+    *("data/dataset_report.py", "data/label_report_text.py"),
+    *(f"training/{name}.py" for name in ("figures", "label_figures", "label_page", "progress", "report", "video")),
+}
+NO_RUN = ("bench", "tune")  # groups of YAMLs that no run reads
+NAMING = {  # keys of a config that name code, and how
+    "_target_": re.compile(r"(\w+)\."),
+    "path": re.compile(r"(\w+)\.[\w.]+$"),  # of hydra.utils.get_class
+    "id": re.compile(r"(\w+)[\w.]*:"),
+}
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@cache
+def code_version() -> str:
+    """Of our sources, as they are when this process first asks."""
+    return digest(_sources(name) for name in OURS)
+
+
+@cache
+def module_version(name: str) -> str:
+    """Of a module or package of the user's own, as it is when this process first asks."""
+    return digest(_sources(name))
+
+
+@cache
+def yamls_version(folder: Path) -> str:
+    """Of the configs that a run may read, as they are when this process first asks."""
+    files = sorted((file.relative_to(folder), file) for file in folder.rglob("*.yaml"))
+    return digest([name.as_posix(), file.read_text()] for name, file in files if name.parts[0] not in NO_RUN)
+
+
+def changed(modules: Iterable[str], folders: Iterable[Path]) -> bool:
+    """Whether our sources, these modules or YAMLs are others by now than when this process first asked."""
+    try:
+        return (
+            code_version() != code_version.__wrapped__()
+            or any(module_version(name) != module_version.__wrapped__(name) for name in modules)
+            or any(yamls_version(folder) != yamls_version.__wrapped__(folder) for folder in folders)
+        )
+    except FileNotFoundError:  # a file that went while they were read
+        return True
+
+
+def own_code(config: DictConfig) -> dict[str, str]:
+    """Versions of the modules besides ours that a config names: in `_target_`, or as `module:Env-v0`."""
+    names = set(_named(OmegaConf.to_container(config, resolve=True), ""))
+    return {name: module_version(name) for name in sorted(names - {*OURS, "hydra", *sys.stdlib_module_names})}
+
+
+def same_modules(versions: dict[str, str]) -> bool:
+    """Whether modules still have these versions."""
+    return all(module_version(name) == known for name, known in versions.items())
+
+
+def digest(content: Iterable[Any]) -> str:
+    return hashlib.sha256(json.dumps(list(content), sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _named(node: Any, key: str) -> Iterator[str]:
+    """Top-level modules that a config names."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from _named(value, name)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _named(value, key)
+    elif key in NAMING and isinstance(node, str) and (match := NAMING[key].match(node)):
+        yield match[1]
+
+
+def _sources(name: str) -> list[list[str]]:
+    """The files of a module or package, each with a digest; what is installed goes by its version."""
+    if (spec := importlib.util.find_spec(name)) is None:
+        return []  # whoever builds what the config names says so
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    place = folders[0] if folders else Path(str(spec.origin))
+    site = any(Path(sysconfig.get_path(kind)) in place.parents for kind in ("purelib", "platlib"))
+    if name not in OURS and site and (found := packages_distributions().get(name)):
+        return [[package, version(package)] for package in found]
+    files = {f.relative_to(folder).as_posix(): f for folder in folders for f in folder.rglob("*.py")} or {name: place}
+    kept = [n for n in sorted(files) if name != "pbrl" or not {n, n.split("/")[0]} & APART]
+    return [[n, _of_file(files[n], files[n].stat().st_mtime_ns, files[n].stat().st_size)] for n in kept]
+
+
+@cache
+def _of_file(file: Path, changed_ns: int, size: int) -> str:
+    """changed_ns, size: a file that keeps both is not read again."""
+    content = file.read_bytes()
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):  # half written, or no Python
+        return hashlib.sha256(content).hexdigest()
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

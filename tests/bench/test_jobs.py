@@ -1,0 +1,124 @@
+"""Every job ends with an outcome that says why, whatever becomes of its process."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from tiny import TINY, collect, offline
+
+from pbrl.bench import jobs
+from pbrl.bench.data_sets import _collect
+from pbrl.bench.executors.local import LocalExecutor
+from pbrl.bench.grid import EnvEntry
+from pbrl.bench.jobs import Job, last_words, run_job, side_by_side
+
+
+def test_a_job_that_cannot_be_started_is_a_failure_and_stops_no_other(tmp_path, monkeypatch):
+    class NoProcess:
+        def __init__(self, *_):
+            raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(jobs, "Child", NoProcess)
+    two = [Job(name, tmp_path / name, ()) for name in "ab"]
+    outcomes = list(LocalExecutor(slots=1, retries=1).run(two))
+    assert [(o.job.name, o.code, o.attempts) for o in outcomes] == [("a", 1, 2), ("b", 1, 2)]
+    assert {o.message for o in outcomes} == {"BlockingIOError: Resource temporarily unavailable"}
+
+
+def test_a_job_that_a_signal_killed_says_which(tmp_path):
+    job = Job("a", tmp_path / "a", ())
+    assert last_words(-signal.SIGKILL, job.log) == "killed by signal 9"
+    assert last_words(1, job.log) == "it printed nothing"  # it ended before it opened its log
+    job.log.write_text("run: a\npbrl: out of disk\n\n")
+    assert last_words(1, job.log) == "pbrl: out of disk"
+
+
+def test_a_stop_while_a_job_is_drawn_starts_nothing(tmp_path):
+    executor = LocalExecutor(slots=2, retries=0)
+
+    def draw():
+        executor.stop()
+        yield Job("a", tmp_path / "a", ())
+
+    assert list(executor.run(draw())) == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_job_that_is_stopped_before_it_has_printed_anything_is_interrupted(tmp_path):
+    stopped = threading.Event()
+    stopped.set()
+    assert run_job(Job("a", tmp_path / "a", ()), retries=0, stopped=stopped).code == jobs.INTERRUPTED
+
+
+def test_ctrl_c_stops_all_that_runs_side_by_side(tmp_path):
+    both, ended = threading.Barrier(2), []
+
+    def work(item, stopped):
+        both.wait()
+        if item == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stopped.wait(10)
+        ended.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(work, range(5), slots=2)
+    assert sorted(ended) == [0, 1]
+
+
+def test_a_collection_that_is_stopped_is_no_mistake_of_the_user(tmp_path):
+    stopped = threading.Event()
+    stopped.set()
+    endless = EnvEntry("point", ("env=point_reach",), collect=("episodes=1000000",))
+    _collect(tmp_path, None, (endless, {}), stopped)
+    assert not (tmp_path / "data" / "point").exists()
+
+
+def stop_at_first_checkpoint(job):
+    stopped = threading.Event()
+
+    def stop():
+        while not (job.folder / "checkpoints" / "last").exists():
+            time.sleep(0.02)
+        stopped.set()
+
+    threading.Thread(target=stop, daemon=True).start()
+    assert run_job(job, 0, stopped).code == jobs.INTERRUPTED
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A run that was stopped half way, and its only checkpoint lost its numbers."""
+    job = Job("s0", tmp_path / "s0", (*TINY["true_reward"], "steps=100000"), old=tmp_path / "old" / "s0")
+    stop_at_first_checkpoint(job)
+    (tensors,) = job.folder.glob("checkpoints/*/tensors.pt")
+    tensors.write_bytes(b"")
+    return job
+
+
+def test_a_run_with_a_damaged_checkpoint_is_begun_anew(damaged):
+    outcome = run_job(replace(damaged, arguments=tuple(TINY["true_reward"])), 0, threading.Event())
+    assert (outcome.code, outcome.attempts) == (0, 2)
+    assert (damaged.old / "s0" / "config.yaml").exists()
+
+
+def test_a_run_stays_where_it_is_if_a_new_one_is_refused_too(damaged):
+    before = sorted(damaged.folder.rglob("*"))
+    outcome = run_job(replace(damaged, arguments=("env=nowhere",)), 0, threading.Event())
+    assert (outcome.code, outcome.attempts) == (jobs.WRONG_INPUT, 2)
+    assert "env=nowhere: valid are" in outcome.message
+    assert sorted(damaged.folder.rglob("*")) == before
+    assert not damaged.old.exists()
+
+
+def test_a_run_goes_on_with_its_data_where_that_lies_now(tmp_path):
+    data = collect(tmp_path / "data")
+    rare = ("steps=2000", "evaluation.every=2000", "log_every=2000", "checkpoint.every=100")
+    job = Job("s0", tmp_path / "s0", (*offline("bc", data), *rare), data)
+    stop_at_first_checkpoint(job)
+    moved = replace(job, data=data.rename(tmp_path / "elsewhere"))
+    outcome = run_job(moved, 0, threading.Event())
+    assert (outcome.code, outcome.attempts) == (0, 1)
+    assert "from step 0" not in job.log.read_text()
