@@ -102,9 +102,19 @@ def read_bench_file(file: Path) -> Bench:
         name: _Object(f"{file}, method {name}", method).of("labels", bool) for name, method in plain["methods"].items()
     }
     plain["published"] = [
-        _published(_Object(f"{file}, published number {i + 1}", one)) for i, one in enumerate(plain["published"])
+        read_published(f"{file}, published number {i + 1}", one) for i, one in enumerate(plain["published"])
     ]
     return Bench(**plain, about=str(top.get("about") or ""))
+
+
+def read_published(where: str, one: Any) -> Published:
+    found = _Object(where, one)
+    value = found.number("value")
+    if value is None:
+        raise UserError(f"{found.where}: value is null; valid is a number")
+    env, method, measure, source, sure = (found.of(k, str) for k in ("env", "method", "measure", "source", "sure"))
+    labels, steps, low, high = (found.number(key) for key in ("labels", "steps", "low", "high"))
+    return Published(env, method, labels, steps, value, low, high, measure, source, sure)
 
 
 class _Object:
@@ -141,12 +151,3 @@ class _Object:
 def _env(found: _Object) -> Env:
     low, high = found.number("low"), found.number("high")
     return Env(found.choice("score"), found.choice("unit"), low, high, found.of("high_method", str))
-
-
-def _published(found: _Object) -> Published:
-    value = found.number("value")
-    if value is None:
-        raise UserError(f"{found.where}: value is null; valid is a number")
-    env, method, measure, source, sure = (found.of(k, str) for k in ("env", "method", "measure", "source", "sure"))
-    labels, steps, low, high = (found.number(key) for key in ("labels", "steps", "low", "high"))
-    return Published(env, method, labels, steps, value, low, high, measure, source, sure)

@@ -6,12 +6,13 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from pbrl.bench.bench_file import Published, read_published
 from pbrl.bench.method_facts import find_yaml, method_facts
 from pbrl.config import options
 from pbrl.errors import UserError, one_line
@@ -78,7 +79,7 @@ class Grid:
     envs: dict[str, EnvEntry]
     methods: dict[str, MethodEntry]
     cells: tuple[Cell, ...]  # seeds outermost: a bench that is cut short has seen every arm
-    published: tuple[dict[str, Any], ...] = field(default=())
+    published: tuple[Published, ...] = ()
 
     def choose(self, beginnings: Sequence[str]) -> tuple[Cell, ...]:
         """Cells whose names begin so; all for none."""
@@ -244,16 +245,16 @@ class _Reader:
             raise self._error("seeds", "expected at least one")
         return tuple(seeds)
 
-    def _published(self, value: Any) -> Iterable[dict[str, Any]]:
+    def _published(self, value: Any) -> Iterable[Published]:
         need = ("env", "method", "value", "measure", "source")
-        more = ("labels", "steps", "low", "high", "sure")
+        more = dict.fromkeys(("labels", "steps", "low", "high")) | {"sure": ""}
         if not isinstance(value, list):
             raise self._error("published", f"expected a list of mappings with {', '.join(need)}")
         for number, row in enumerate(value):
             row = self._mapping(row, f"published[{number}]", (*need, *more))
             if missing := [key for key in need if key not in row]:
                 raise self._error(f"published[{number}]", f"lacks {missing[0]}")
-            yield dict.fromkeys((*need, *more)) | row
+            yield read_published(f"{self.path}, published[{number}]", more | row)
 
     def _numbers(self, value: Any, where: str, low: int) -> list[int]:
         whole = isinstance(value, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in value)

@@ -114,7 +114,7 @@ def _row(planned: Planned, last: Row) -> Row:
         "teacher": cell.teacher,
         "own_teacher": summary.get("teacher"),
         "agent": summary.get("agent"),
-        "budget": record.get("budget") if cell.budget is None else cell.budget,
+        "budget": _budget(cell.budget, record.get("budget"), last.get("labels")),
         "seed": cell.seed,
         "status": "finished" if summary.get("status") == "finished" else unfinished,
         "env_steps": None if "updates" in summary else summary.get("env_steps"),
@@ -131,6 +131,11 @@ def _row(planned: Planned, last: Row) -> Row:
         "code": record.get("code"),
         "source": None,
     }
+
+
+def _budget(asked: int | None, config: int | None, labels: int | None) -> int | None:
+    """Of a cell that leaves it to its YAML; where that asks for all labels of a data set, as many as were read."""
+    return next((known for known in (asked, config, labels) if known is not None), None)
 
 
 def _curve(planned: Planned) -> list[Row]:

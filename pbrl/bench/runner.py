@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -166,7 +166,7 @@ def _describe(options: Options, results: Results) -> None:
             "failed": results.failed(),
             "envs": results.scales(),
             "methods": {m.name: {"labels": m.labels, "about": m.about} for m in grid.methods.values()},
-            "published": list(grid.published),
+            "published": [asdict(one) for one in grid.published],
         },
     )
 

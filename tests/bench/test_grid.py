@@ -9,6 +9,8 @@ from pbrl.bench.plan import Composed, make_plan
 from pbrl.config import options
 from pbrl.errors import UserError
 
+PUBLISHED = {"env": "x", "method": "y", "value": 1.0, "measure": "return", "source": "a paper"}
+
 
 def test_a_grid_is_the_product_of_its_parts(tree, write):
     grid = load_grid(write(tree))
@@ -84,6 +86,8 @@ def test_methods_that_build_on_others_inherit_what_they_are(write):
         ({"envs": {"a/b": ["env=pendulum"]}}, "names are of letters"),
         ({"envs": {"pendulum": {"high": "sac"}}}, "'sac' is not among the methods"),
         ({"published": [{"env": "x"}]}, "lacks method"),
+        ({"published": [PUBLISHED | {"value": "high"}]}, r"published\[0\]: value is 'high'; valid is a number"),
+        ({"published": [PUBLISHED | {"sure": 1}]}, "sure is 1; valid is a text"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(tree, write, change, message):
