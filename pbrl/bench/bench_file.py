@@ -30,7 +30,7 @@ JSON_NAMES: dict[type, str] = {
     int: "a whole number",
     bool: "true or false",
 }
-CHOICES = {"score": ("return", "success"), "unit": ("env_steps", "updates")}
+SCORES = ("return", "success")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class Env:
     """A task, and the two scores between which it is normalised."""
 
     score: str  # return | success
-    unit: str  # env_steps | updates
     low: float | None  # of uniformly random actions
     high: float | None  # of the finished seeds of high_method; None while there are none
     high_method: str
@@ -142,12 +141,11 @@ class _Object:
             raise UserError(f"{self.where}: {key} is {value!r:.40}; valid is a number or null")
         return None if value is None else float(value)
 
-    def choice(self, key: str) -> str:
-        if self.get(key) not in CHOICES[key]:
-            raise UserError(f"{self.where}: {key} is {self.get(key)!r:.40}; valid are {', '.join(CHOICES[key])}")
-        return str(self.get(key))
+    def score(self) -> str:
+        if self.get("score") not in SCORES:
+            raise UserError(f"{self.where}: score is {self.get('score')!r:.40}; valid are {', '.join(SCORES)}")
+        return str(self.get("score"))
 
 
 def _env(found: _Object) -> Env:
-    low, high = found.number("low"), found.number("high")
-    return Env(found.choice("score"), found.choice("unit"), low, high, found.of("high_method", str))
+    return Env(found.score(), found.number("low"), found.number("high"), found.of("high_method", str))

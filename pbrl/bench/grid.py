@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pbrl.bench.bench_file import Published, read_published
+from pbrl.bench.bench_file import SCORES, Published, read_published
 from pbrl.bench.method_facts import find_yaml, method_facts
 from pbrl.config import options
 from pbrl.errors import UserError, one_line
@@ -21,7 +21,6 @@ KEYS = ("about", "seeds", "budgets", "common", "envs", "methods", "teachers", "g
 OWN_TEACHER = "own"  # the one that the method's YAML chooses
 DATA = "data"  # in place of a teacher: the labels of a data set
 NO_TEACHER = "none"
-SCORES = ("return", "success")
 
 
 @dataclass(frozen=True)

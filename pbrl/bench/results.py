@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pbrl.bench.bench_file import Env
 from pbrl.bench.grid import OWN_TEACHER, Grid
 from pbrl.bench.plan import Planned
 from pbrl.files import replacing
@@ -61,8 +62,8 @@ class Results:
             with replacing(self.out / f"{name}.csv") as partial:
                 write_csv(partial, columns, content)
 
-    def scales(self) -> dict[str, Row]:
-        """By env: the score, and the scores that count as 0 and as 1; high is None while its method has no run."""
+    def scales(self) -> dict[str, Env]:
+        """By env; high is None while its method has no run."""
         scales = {}
         for env in self.grid.envs.values():
             high = [
@@ -71,19 +72,12 @@ class Results:
                 if (row["env"], row["method"], row["status"]) == (env.name, env.high, "finished")
             ]
             known = [value for value in high if value is not None]
-            unit = (
-                "updates"
-                if any(row["env"] == env.name and row["updates"] for row in self.rows.values())
-                else "env_steps"
+            scales[env.name] = Env(
+                score=env.score,
+                low=self.low.get(env.name, {}).get(env.score),
+                high=sum(known) / len(known) if known else None,
+                high_method=env.high,
             )
-            scales[env.name] = {
-                "score": env.score,
-                "low": self.low.get(env.name, {}).get(env.score),
-                "high_method": env.high,
-                "high": sum(known) / len(known) if known else None,
-                "unit": unit,
-                "about": env.about,
-            }
         return scales
 
     def finished(self) -> int:
@@ -159,11 +153,10 @@ def _curve(planned: Planned) -> list[Row]:
     ]
 
 
-def _scored(row: Row, scales: dict[str, Row]) -> Row:
-    scale = scales[row["env"]]
-    score, low, high = row[scale["score"]], scale["low"], scale["high"]
-    known = None not in (score, low, high) and high != low
-    return row | {"score": score, "normalised": (score - low) / (high - low) if known else None}
+def _scored(row: Row, scales: dict[str, Env]) -> Row:
+    env = scales[row["env"]]
+    score = row[env.score]
+    return row | {"score": score, "normalised": None if score is None else env.normalised(score)}
 
 
 def _number(text: str) -> float | None:

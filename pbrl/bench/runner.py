@@ -164,7 +164,7 @@ def _describe(options: Options, results: Results) -> None:
             "cells": len(grid.cells),
             "finished": results.finished(),
             "failed": results.failed(),
-            "envs": results.scales(),
+            "envs": {name: asdict(env) | {"about": grid.envs[name].about} for name, env in results.scales().items()},
             "methods": {m.name: {"labels": m.labels, "about": m.about} for m in grid.methods.values()},
             "published": [asdict(one) for one in grid.published],
         },

@@ -77,3 +77,13 @@ def test_budgets_of_the_yamls_are_known_once_a_run_has_begun_and_a_report_reads_
     read = read_bench(bench.out, [])
     assert [(c.method, c.budget) for c in read.cells if c.counts] == [("pebble", 500), ("cpl", 90)]
     assert [one.sure for one in read.bench.published] == [""]
+
+
+def test_where_the_high_method_is_not_above_random_actions_nothing_is_normalised(made):
+    bench = made()
+    bench.add("point/true_reward/none/0/s0", 10.0)
+    bench.add("point/pebble/own/default/s0", 15.0, config_budget=500)
+    assert bench.tables(low=0.0)["pebble", "0"]["normalised"] == "1.5"
+    for low in (10.0, 20.0):
+        rows = bench.tables(low)
+        assert (rows["pebble", "0"]["score"], rows["pebble", "0"]["normalised"]) == ("15", "")
