@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,10 @@ def _row(planned: Planned, last: Row) -> Row:
         "updates": summary.get("updates"),
         "labels": summary.get("labels"),
         "label_kind": None if kind == "none read" else kind,
-        "return": summary.get("final_return"),
+        "return": _finite(summary.get("final_return")),
         "success": summary.get("final_success"),
         "success_at_end": last.get("success_at_end"),
-        "reward_accuracy": summary.get("reward_accuracy"),
+        "reward_accuracy": _finite(summary.get("reward_accuracy")),
         "reward_updates": summary.get("reward_updates"),
         "wall_s": summary.get("wall_s"),
         "config": record.get("config"),
@@ -160,7 +161,12 @@ def _scored(row: Row, scales: dict[str, Env]) -> Row:
 
 
 def _number(text: str) -> float | None:
-    return float(text) if text else None
+    return _finite(float(text)) if text else None
+
+
+def _finite(value: float | None) -> float | None:
+    """What is not a number counts as missing: one such run would take the scale from all others."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _plain(value: Any) -> Any:

@@ -87,3 +87,14 @@ def test_where_the_high_method_is_not_above_random_actions_nothing_is_normalised
     for low in (10.0, 20.0):
         rows = bench.tables(low)
         assert (rows["pebble", "0"]["score"], rows["pebble", "0"]["normalised"]) == ("15", "")
+
+
+def test_a_number_that_is_none_is_missing_and_leaves_the_scale_to_the_others(made):
+    bench = made()
+    bench.add("point/true_reward/none/0/s0", 10.0)
+    bench.add("point/true_reward/none/0/s1", float("nan"))
+    rows = bench.tables()
+    assert [rows["true_reward", seed]["score"] for seed in "01"] == ["10", ""]
+    read = read_bench(bench.out, [])
+    assert read.bench.envs["point"].high == 10
+    assert [c.counts for c in read.cells[:2]] == [True, False]
