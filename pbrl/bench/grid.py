@@ -82,11 +82,11 @@ class Grid:
 
     def choose(self, beginnings: Sequence[str]) -> tuple[Cell, ...]:
         """Cells whose names begin so; all for none."""
-        chosen = tuple(c for c in self.cells if not beginnings or c.name.startswith(tuple(beginnings)))
-        if not chosen:
-            names = ", ".join(f"{env}/" for env in self.envs)
-            raise UserError(f"only={','.join(beginnings)} chooses no cell; names begin with {names}")
-        return chosen
+        for beginning in beginnings:
+            if not any(c.name.startswith(beginning) for c in self.cells):
+                names = ", ".join(f"{env}/" for env in self.envs)
+                raise UserError(f"only={beginning} chooses no cell; names begin with {names}")
+        return tuple(c for c in self.cells if not beginnings or c.name.startswith(tuple(beginnings)))
 
 
 def load_grid(name: str, extra_dir: Path | None = None) -> Grid:
@@ -133,7 +133,7 @@ class _Reader:
             self._check_high(self.envs[env])
         return Grid(
             name=self.path.stem,
-            about=str(tree.get("about", "")),
+            about=self._text(tree, "about", "the file") or "",
             seeds=tuple(sorted({c.seed for c in order})),
             envs={k: v for k, v in self.envs.items() if any(c.env == k for c in order)},
             methods={k: v for k, v in self.methods.items() if any(c.method == k for c in order)},
@@ -179,8 +179,8 @@ class _Reader:
             score=score,
             high=str(entry.get("high", "true_reward")),
             collect=None if collect is None else self._words(collect, f"envs.{name}.collect"),
-            data=entry.get("data"),
-            about=entry.get("about"),
+            data=self._text(entry, "data", f"envs.{name}"),
+            about=self._text(entry, "about", f"envs.{name}"),
         )
 
     def _method(self, name: str, value: Any) -> MethodEntry:
@@ -190,10 +190,14 @@ class _Reader:
         labels = entry.get("labels", facts.labels)
         if not isinstance(labels, bool):
             raise self._error(f"methods.{name}.labels", f"{labels!r}: expected true or false")
-        return MethodEntry(name, overrides, labels, facts.offline, facts.data, entry.get("about"))
+        about = self._text(entry, "about", f"methods.{name}")
+        return MethodEntry(name, overrides, labels, facts.offline, facts.data, about)
 
     def _teacher(self, name: str, value: Any) -> tuple[str, ...]:
         entry = self._entry("teachers", name, value, ("set", "about"))
+        self._text(entry, "about", f"teachers.{name}")
+        if name == OWN_TEACHER and entry.get("set"):
+            raise self._error(f"teachers.{name}", "is each method's own and takes no settings; choose another name")
         if name == OWN_TEACHER or entry.get("set") == []:
             return ()  # each method's own, under a name for all of them
         return self._overrides("teacher", name, entry)
@@ -260,6 +264,11 @@ class _Reader:
         if not whole or any(n < low for n in value) or len(set(value)) < len(value):
             raise self._error(where, f"{value!r}: expected different whole numbers of at least {low}, as a list")
         return value
+
+    def _text(self, entry: dict[str, Any], key: str, where: str) -> str | None:
+        if not isinstance(text := entry.get(key), str | None):
+            raise self._error(where, f"{key} is {text!r}: expected a text")
+        return text
 
     def _words(self, value: Any, where: str) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):

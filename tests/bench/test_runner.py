@@ -191,6 +191,7 @@ def test_two_benches_do_not_share_a_folder(whole, tmp_path, capsys):
     assert "another bench is at work" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["dry_run=true"]])
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -198,15 +199,16 @@ def test_two_benches_do_not_share_a_folder(whole, tmp_path, capsys):
         (["out=x"], "grid= is missing"),
         (["grid=smok", "out=x"], "grid=smok: valid are"),
         (["grid=smoke", "out=x", "only=nowhere"], "chooses no cell"),
+        (["grid=smoke", "out=x", "only=pendulum/,nowhere"], "only=nowhere chooses no cell"),
         (["grid=smoke", "out=x", "executor=cloud"], "valid are local, ray, slurm"),
         (["grid=smoke", "out=x", "worker=2"], "unknown key 'worker'"),
         (["grid=smoke", "out=x", "workers=0"], "at least 1"),
         (["grid=smoke", "out=x", "retries=-1"], "retries=-1"),
     ],
 )
-def test_wrong_words_are_told_in_one_line_and_make_nothing(tmp_path, monkeypatch, capsys, words, message):
+def test_wrong_words_are_told_in_one_line_and_make_nothing(tmp_path, monkeypatch, capsys, words, message, more):
     monkeypatch.chdir(tmp_path)
-    assert main(["bench", *words]) == 2
+    assert main(["bench", *words, *more]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
