@@ -10,6 +10,7 @@ from typing import Any
 
 from pbrl.errors import UserError
 
+BENCH_FILE = "bench.json"
 WANTED: dict[str, type] = {
     "name": str,
     "commands": list,
@@ -104,6 +105,13 @@ def read_bench_file(file: Path) -> Bench:
         read_published(f"{file}, published number {i + 1}", one) for i, one in enumerate(plain["published"])
     ]
     return Bench(**plain, about=str(top.get("about") or ""))
+
+
+def check_name(out: Path, name: str) -> None:
+    """A folder is of one grid: the tables of another would replace its own."""
+    file = out / BENCH_FILE
+    if file.exists() and (found := json.loads(file.read_text())["name"]) != name:
+        raise UserError(f"out={out} is the bench of grid {found}, not of {name}; choose another folder")
 
 
 def read_published(where: str, one: Any) -> Published:

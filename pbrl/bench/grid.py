@@ -128,6 +128,10 @@ class _Reader:
         cells = {c.name: c for c in chosen}  # a cell that two blocks ask for is one
         if different := [c.name for c in chosen if cells[c.name] != c]:
             raise self._error("grids", f"{different[0]} is asked for twice, with different settings")
+        arms = {c.name.rsplit("/", 2)[0] for c in chosen if c.budget is None}
+        if mixed := [c.name for c in chosen if c.budget and c.name.rsplit("/", 2)[0] in arms]:
+            # They may be the same run, which only its YAML or its data set could tell.
+            raise self._error("grids", f"{mixed[0]} is asked for without a budget too; give all its blocks budgets")
         order = sorted(cells.values(), key=lambda c: c.seed)  # stable: blocks keep their order within a seed
         for env in {c.env for c in order}:
             self._check_high(self.envs[env])

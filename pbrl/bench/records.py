@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pbrl.bench.bench_file import Bench, Env, read_bench_file
+from pbrl.bench.bench_file import BENCH_FILE, Bench, Env, read_bench_file
 from pbrl.errors import UserError
 
 KEY = ("env", "method", "teacher", "budget", "seed")
@@ -50,7 +50,7 @@ class Results:
 
 def read_bench(folder: Path, imports: Sequence[Path]) -> Results:
     """Of a bench folder and CSVs with the columns of results.csv. UserError for what cannot be read."""
-    bench = read_bench_file(folder / "bench.json")
+    bench = read_bench_file(folder / BENCH_FILE)
     cells = [_cell(row, bench, "", "finished") for row in _rows(folder / "results.csv", (*KEY, *DESCRIBED, *MEASURED))]
     results = Results(bench, cells, [])
     if (folder / "curves.csv").is_file():

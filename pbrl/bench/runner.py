@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from pbrl.bench.bench_file import BENCH_FILE, check_name
 from pbrl.bench.data_sets import make_data_sets
 from pbrl.bench.estimate import Estimate, estimate
 from pbrl.bench.grid import Cell, Grid
@@ -26,7 +27,6 @@ from pbrl.errors import UserError
 from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.run_dir import versions, write_json
 
-BENCH_FILE = "bench.json"
 EARLY = {".lock", "data", "random.json", "probe", "runs"}  # what a bench leaves that was killed before it wrote that
 WRITE_EVERY_S = 5.0  # between writings of the tables
 
@@ -58,6 +58,7 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
     """Returns how many of the chosen cells have not finished."""
     out, grid = options.out, options.grid
     with _locked(out):
+        check_name(out, grid.name)
         composed = Composed(options.extra_dir)
         planned = make_plan(grid, grid.cells, out, composed, options.any_code)
         chosen = {cell.name for cell in options.cells}

@@ -39,6 +39,7 @@ def main(args: list[str]) -> int:
         return 0
     if parsed.words:
         raise UserError(f"unknown word {parsed.words[0]!r}: expected key=value")
+    from pbrl.bench.bench_file import check_name
     from pbrl.bench.grid import load_grid
     from pbrl.bench.jobs import make_executor
     from pbrl.bench.plan import Composed, describe, make_plan
@@ -53,6 +54,7 @@ def main(args: list[str]) -> int:
     own = {key: value for key, value in parsed.values.items() if key not in KEYS}
     executor = make_executor(parsed.values.get("executor", "local"), own, retries)
     if yes_or_no(parsed, "dry_run", False):
+        check_name(out, grid.name)
         planned = make_plan(grid, chosen, out, Composed(extra_dir), any_code)
         print("\n".join(f"{p.state:<6} {p.cell.name}" for p in planned))
         print(describe(planned))

@@ -80,6 +80,7 @@ def test_methods_that_build_on_others_inherit_what_they_are(write):
         ({"budgets": [0]}, "at least 1"),
         ({"common": "steps=3"}, "expected a list of words"),
         ({"grids": [{"methods": ["sft"]}]}, "'sft' is not among the methods: pebble, true_reward"),
+        ({"grids": [{}, {"budgets": []}]}, "point/pebble/own/6/s0 is asked for without a budget too"),
         ({"grids": []}, "expected a list of blocks"),
         ({"methods": ["cpl"]}, "learns from a data set"),
         ({"envs": {"pendulum": {"score": "speed"}}}, "valid are return, success"),

@@ -183,6 +183,16 @@ def test_a_folder_of_something_else_is_not_touched(whole, tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.parametrize("more", [[], ["dry_run=true"]])
+def test_another_grid_does_not_replace_the_tables(whole, tmp_path, capsys, more):
+    before = (whole[1] / "results.csv").read_text()
+    other = tmp_path / "other.yaml"
+    other.write_text(whole[0].read_text())
+    assert bench(other, whole[1], *more) == 2
+    assert "is the bench of grid tiny, not of other; choose another folder" in capsys.readouterr().err
+    assert (whole[1] / "results.csv").read_text() == before
+
+
 def test_two_benches_do_not_share_a_folder(whole, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
