@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pbrl.bench.jobs import INTERRUPTED, Outcome
-from pbrl.bench.plan import Planned, describe
+from pbrl.bench.plan import Planned
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,10 +24,9 @@ class Spoken:
     def say(self, message: str) -> None:
         print(f"pbrl: {message}", file=sys.stderr, flush=True)
 
-    def begin(self, planned: Sequence[Planned], todo: Sequence[Planned], expected: Estimate, slots: int) -> None:
+    def begin(self, todo: Sequence[Planned], expected: Estimate, slots: int) -> None:
         self.todo, self.expected, self.slots = list(todo), expected, slots
         self.started, self.outcomes = time.monotonic(), dict[str, Outcome]()
-        self.say(describe(planned))
         if todo:
             hours = expected.hours(todo, slots)
             said = "an unknown time" if hours is None else f"about {duration(hours * 3600)}"
@@ -59,11 +58,11 @@ class Spoken:
 class LiveTable(Spoken):
     """A table of what runs now and what has ended, drawn anew twice a second."""
 
-    def begin(self, planned: Sequence[Planned], todo: Sequence[Planned], expected: Estimate, slots: int) -> None:
+    def begin(self, todo: Sequence[Planned], expected: Estimate, slots: int) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        super().begin(planned, todo, expected, slots)
+        super().begin(todo, expected, slots)
         self.console = Console(file=sys.stderr)
         self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=2)
         self.live.start()

@@ -20,8 +20,8 @@ from pbrl.bench.estimate import Estimate, estimate
 from pbrl.bench.grid import Cell, Grid
 from pbrl.bench.identity import code_version
 from pbrl.bench.jobs import INTERRUPTED, Executor, Outcome
-from pbrl.bench.plan import Composed, Planned, make_plan
-from pbrl.bench.references import random_scores
+from pbrl.bench.plan import Composed, Planned, describe, make_plan
+from pbrl.bench.references import Scores, random_scores
 from pbrl.bench.results import Results
 from pbrl.errors import UserError
 from pbrl.training.interrupt import StopOnInterrupt
@@ -47,7 +47,7 @@ class Listener(Protocol):
 
     def say(self, message: str) -> None: ...
 
-    def begin(self, planned: Sequence[Planned], todo: Sequence[Planned], expected: Estimate, slots: int) -> None: ...
+    def begin(self, todo: Sequence[Planned], expected: Estimate, slots: int) -> None: ...
 
     def ended(self, planned: Planned, outcome: Outcome, row: dict[str, Any]) -> None: ...
 
@@ -60,19 +60,23 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
     with _locked(out):
         check_name(out, grid.name)
         composed = Composed(options.extra_dir)
-        planned = make_plan(grid, grid.cells, out, composed, options.any_code)
+        planned = make_plan(grid, options.cells, out, composed, options.any_code)
         chosen = {cell.name for cell in options.cells}
+        for line in describe(grid, [p for p in planned if p.cell.name in chosen]):
+            listener.say(line)
         todo = [p for p in planned if p.state != "done" and p.cell.name in chosen]
-        configs = {p.cell.name: composed.config(p.cell) for p in _one_per_env(planned, todo)}
+        known = [p for p in planned if p.state == "done" or p.cell.name in chosen]
+        configs = {p.cell.name: composed.config(p.cell) for p in _one_per_env(known, todo)}
         for p in todo:
             composed.config(p.cell)  # a mistake in any cell is told before the first hour is spent
-        make_data_sets(grid, todo, out, options.extra_dir, listener.say)
         by_env = {name.split("/")[0]: config for name, config in configs.items()}
         low = random_scores(out, by_env, grid.seeds, listener.say)
+        _check_scores(grid, low)
+        make_data_sets(grid, todo, out, options.extra_dir, listener.say)
         expected = estimate(planned, todo, out, lambda p: composed.config(p.cell).steps, options.probe_s)
         results = Results(out, grid, planned, low)
         _describe(options, results)
-        listener.begin(planned, todo, expected, executor.slots)
+        listener.begin(todo, expected, executor.slots)
         try:
             with StopOnInterrupt(executor.stop):
                 _run(todo, composed, executor, results, listener)
@@ -81,6 +85,12 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
             _describe(options, results)
             listener.close()
     return sum(results.rows[name]["status"] != "finished" for name in chosen)
+
+
+def _check_scores(grid: Grid, low: dict[str, Scores]) -> None:
+    for name, known in low.items():
+        if known[grid.envs[name].score] is None:
+            raise UserError(f"envs.{name}.score: this task reports no {grid.envs[name].score}; valid is return")
 
 
 def _run(todo: Sequence[Planned], composed: Composed, executor: Executor, results: Results, listener: Listener) -> None:

@@ -55,9 +55,9 @@ def main(args: list[str]) -> int:
     executor = make_executor(parsed.values.get("executor", "local"), own, retries)
     if yes_or_no(parsed, "dry_run", False):
         check_name(out, grid.name)
-        planned = make_plan(grid, chosen, out, Composed(extra_dir), any_code)
-        print("\n".join(f"{p.state:<6} {p.cell.name}" for p in planned))
-        print(describe(planned))
+        names = {cell.name for cell in chosen}
+        planned = [p for p in make_plan(grid, chosen, out, Composed(extra_dir), any_code) if p.cell.name in names]
+        print(*(f"{p.state:<6} {p.cell.name}" for p in planned), *describe(grid, planned), sep="\n")
         return 0
     from pbrl.bench.live import LiveTable, Spoken
     from pbrl.bench.runner import Options, run_bench

@@ -79,6 +79,19 @@ def test_budgets_of_the_yamls_are_known_once_a_run_has_begun_and_a_report_reads_
     assert [one.sure for one in read.bench.published] == [""]
 
 
+def test_random_actions_score_0_and_the_true_reward_1_on_average(made):
+    bench = made()
+    for name, value in (
+        ("true_reward/none/0/s0", 10.0),
+        ("true_reward/none/0/s1", 20.0),
+        ("pebble/own/default/s0", 5.0),
+    ):
+        bench.add(f"point/{name}", value)
+    rows = bench.tables(low=5.0)
+    found = [rows[key]["normalised"] for key in (("true_reward", "0"), ("true_reward", "1"), ("pebble", "0"))]
+    assert found == ["0.5", "1.5", "0"]
+
+
 def test_where_the_high_method_is_not_above_random_actions_nothing_is_normalised(made):
     bench = made()
     bench.add("point/true_reward/none/0/s0", 10.0)

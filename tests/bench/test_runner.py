@@ -69,15 +69,12 @@ def test_tables_hold_a_row_per_cell_and_per_evaluation(whole):
         assert (last["return"], last["normalised"]) == (row["return"], row["normalised"])
 
 
-def test_random_actions_score_0_and_the_true_reward_1_on_average(whole):
+def test_a_scale_goes_from_random_actions_to_the_mean_of_the_true_reward(whole):
     rows, _ = tables(whole[1])
     about = json.loads((whole[1] / "bench.json").read_text())["envs"]["point"]
     true = [float(r["return"]) for r in rows if r["method"] == "true_reward"]
     assert about["high"] == pytest.approx(sum(true) / 2, rel=1e-5)
-    assert sum(float(r["normalised"]) for r in rows if r["method"] == "true_reward") / 2 == pytest.approx(1)
-    for r in rows:
-        expected = (float(r["return"]) - about["low"]) / (about["high"] - about["low"])
-        assert float(r["normalised"]) == pytest.approx(expected, rel=1e-4)
+    assert about["low"] == json.loads((whole[1] / "random.json").read_text())["point"]["return"]
 
 
 def test_what_is_done_is_never_run_again(whole, capsys):
@@ -103,6 +100,30 @@ def test_another_config_or_other_code_makes_another_cell(whole, tmp_path, monkey
     monkeypatch.setattr("pbrl.bench.plan.code_version", lambda: "00000000")
     assert states(grid, out) == ["stale"] * 4
     assert states(grid, out, any_code=True) == ["done"] * 4
+
+
+def test_the_plan_is_told_first_and_other_envs_may_lack_their_data(tree, write, tmp_path, capsys):
+    envs = {"point": tree["envs"]["point"], "later": {"set": ["env=point_reach"], "data": "nowhere"}}
+    blocks = [{"envs": ["point"], "methods": ["true_reward"]}, {"envs": ["later"], "methods": ["bc"]}]
+    grid, out = write(tree | {"envs": envs, "methods": ["true_reward", "bc"], "grids": blocks}), tmp_path / "out"
+    assert bench(grid, out, "only=later/") == 2
+    assert "envs.later.data: nowhere is no data set" in capsys.readouterr().err
+    assert bench(grid, out, "only=point/true_reward/none/0/s0") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == [
+        "pbrl: 1 cells: 1 new",
+        "pbrl: later: no normalised scores, since true_reward, its high, has no cell there",
+        "pbrl: point: measuring random actions",
+    ]
+    assert not any("later: measuring" in line for line in lines)
+    assert [r["status"] for r in tables(out)[0]] == ["finished", *["missing"] * 3]
+
+
+def test_a_score_that_the_task_does_not_report_is_refused_before_anything_runs(tree, write, tmp_path, capsys):
+    tree["envs"] = {"pendulum": {"score": "success"}}
+    assert bench(write(tree), tmp_path / "out") == 2
+    assert "envs.pendulum.score: this task reports no success; valid is return" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "runs").exists()
 
 
 def test_what_is_made_anew_leaves_the_old_aside(whole, tmp_path):
