@@ -28,7 +28,7 @@ class EnvEntry:
     """A task, with what all its runs are given."""
 
     name: str
-    overrides: tuple[str, ...]
+    overrides: tuple[str, ...]  # those of `common` that are of the environment come first
     score: str = "return"  # what is compared, of SCORES
     high: str = "true_reward"  # the method that stands for 1; random actions stand for 0
     collect: tuple[str, ...] | None = None  # makes the data set of its offline runs: arguments of `pbrl collect`
@@ -38,8 +38,7 @@ class EnvEntry:
     @property
     def collecting(self) -> tuple[str, ...]:
         """Arguments of `pbrl collect`, but out: of a run's overrides a data set takes those of its environment."""
-        of_env = tuple(text for text in self.overrides if text.lstrip("+").startswith(("env=", "env.")))
-        return (*of_env, *(self.collect or ()))
+        return (*_of_env(self.overrides), *(self.collect or ()))
 
 
 @dataclass(frozen=True)
@@ -166,9 +165,8 @@ class _Reader:
     def _cell(self, env: EnvEntry, method: MethodEntry, teacher: str, budget: int | None, seed: int) -> Cell:
         asked = self.teachers.get(teacher, ())
         money = [f"feedback.budget={budget}"] if budget else []
-        given = [*self.common, *env.overrides, *method.overrides, *asked, *money, f"seed={seed}"]
-        last = {text.split("=", 1)[0]: text for text in given}  # of two values of a key the later counts
-        return Cell(env.name, method.name, teacher, budget, seed, tuple(last.values()), method.data)
+        given = _last(*self.common, *env.overrides, *method.overrides, *asked, *money, f"seed={seed}")
+        return Cell(env.name, method.name, teacher, budget, seed, given, method.data)
 
     def _env(self, name: str, value: Any) -> EnvEntry:
         entry = self._entry("envs", name, value, ("set", "score", "high", "collect", "data", "about"))
@@ -179,7 +177,7 @@ class _Reader:
             raise self._error(f"envs.{name}", "has both collect and data; one of them says what to learn from")
         return EnvEntry(
             name=name,
-            overrides=self._overrides("env", name, entry),
+            overrides=_last(*_of_env(self.common), *self._overrides("env", name, entry)),
             score=score,
             high=str(entry.get("high", "true_reward")),
             collect=None if collect is None else self._words(collect, f"envs.{name}.collect"),
@@ -194,6 +192,10 @@ class _Reader:
         labels = entry.get("labels", facts.labels)
         if not isinstance(labels, bool):
             raise self._error(f"methods.{name}.labels", f"{labels!r}: expected true or false")
+        if facts.data and (of_env := _of_env(overrides)):
+            raise self._error(
+                f"methods.{name}", f"{of_env[0]}: its data are made without that; set it in envs or common"
+            )
         about = self._text(entry, "about", f"methods.{name}")
         return MethodEntry(name, overrides, labels, facts.offline, facts.data, about)
 
@@ -289,3 +291,12 @@ class _Reader:
 
     def _error(self, where: str, what: str) -> UserError:
         return UserError(f"{self.path}, {where}: {what}")
+
+
+def _of_env(overrides: Sequence[str]) -> tuple[str, ...]:
+    return tuple(text for text in overrides if text.lstrip("+").startswith(("env=", "env.")))
+
+
+def _last(*overrides: str) -> tuple[str, ...]:
+    """Of two values of a key the later counts."""
+    return tuple({text.split("=", 1)[0]: text for text in overrides}.values())

@@ -52,6 +52,17 @@ def test_offline_methods_learn_from_the_data_set_and_have_no_teacher(write):
     assert [name for name, c in cells.items() if c.reads_data] == ["point_reach/cpl/data/10", "point_reach/bc/none/0"]
 
 
+def test_a_data_set_is_made_in_the_environment_of_its_runs(write):
+    tree = {
+        "common": ["env.keep=common", "env.both=common", "steps=9"],
+        "envs": {"reach": {"set": ["env=point_reach", "env.both=own", "agent.lr=1"], "collect": ["episodes=5"]}},
+        "methods": ["bc"],
+    }
+    grid = load_grid(write(tree))
+    assert grid.envs["reach"].collecting == ("env.keep=common", "env.both=own", "env=point_reach", "episodes=5")
+    assert {"env.keep=common", "env.both=own", "env=point_reach", "steps=9"} < set(grid.cells[0].arguments)
+
+
 def test_a_teacher_that_sets_nothing_is_a_name_for_the_methods_own(write):
     tree = {"envs": ["pendulum"], "methods": ["heron"], "teachers": {"scripted": []}, "budgets": [9]}
     (cell,) = load_grid(write(tree)).cells
@@ -83,6 +94,10 @@ def test_methods_that_build_on_others_inherit_what_they_are(write):
         ({"grids": [{}, {"budgets": []}]}, "point/pebble/own/6/s0 is asked for without a budget too"),
         ({"grids": []}, "expected a list of blocks"),
         ({"methods": ["cpl"]}, "learns from a data set"),
+        (
+            {"methods": {"bc": ["env.max_episode_steps=9"]}},
+            "methods.bc: env.max_episode_steps=9: its data are made with",
+        ),
         ({"envs": {"pendulum": {"score": "speed"}}}, "valid are return, success"),
         ({"envs": {"a/b": ["env=pendulum"]}}, "names are of letters"),
         ({"envs": {"pendulum": {"high": "sac"}}}, "'sac' is not among the methods"),
