@@ -7,7 +7,7 @@ import itertools
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,22 +31,27 @@ class Estimate:
     def of(self, planned: Planned) -> float | None:
         return self.seconds.get((planned.cell.env, planned.cell.method))
 
-    def hours(self, planned: Sequence[Planned], slots: int) -> float | None:
-        """Of cells that are not done; None where nothing is known of any of them."""
+    def left_s(
+        self, planned: Sequence[Planned], slots: int, share: Callable[[Planned], float] = lambda _: 1.0
+    ) -> float | None:
+        """Of cells that are not done, of each the share that is left; None where nothing is known of any of them."""
         known = [s for p in planned if (s := self.of(p)) is not None]
-        return sum(known) / len(known) * len(planned) / min(slots, len(planned)) / 3600 if known else None
+        if not known:
+            return None
+        left = [(self.of(p) or sum(known) / len(known)) * share(p) for p in planned]
+        return max(sum(left) / max(slots, 1), *left)  # the longest runs in one slot, however many there are
 
 
 def estimate(
-    planned: Sequence[Planned], todo: Sequence[Planned], out: Path, steps: Callable[[Planned], int], probe_s: float
+    planned: Sequence[Planned], todo: Sequence[Planned], out: Path, steps: Mapping[str, int], probe_s: float
 ) -> Estimate:
-    """steps: of a cell's whole run. probe_s: how long to watch each run that is tried; 0 tries none."""
+    """steps: of each cell's whole run, by name. probe_s: how long to watch each run that is tried; 0 tries none."""
     seconds = finished_seconds(planned)
     if probe_s > 0 and todo:
         shutil.rmtree(out / "probe", ignore_errors=True)  # of a bench that was killed: they would be gone on with
         tried = to_probe(todo, set(seconds))
         with ThreadPoolExecutor(cores()) as pool:
-            found = pool.map(lambda p: _probe(p, out / "probe", steps(p), probe_s), tried)
+            found = pool.map(lambda p: _probe(p, out / "probe", steps[p.cell.name], probe_s), tried)
             for one, measured in zip(tried, found, strict=True):
                 if measured is not None:
                     seconds[one.cell.env, one.cell.method] = measured

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from pbrl.bench.data_sets import make_data_sets
 from pbrl.bench.estimate import Estimate, estimate
 from pbrl.bench.grid import Cell, Grid
 from pbrl.bench.identity import code_version
-from pbrl.bench.jobs import INTERRUPTED, Executor, Outcome
+from pbrl.bench.jobs import INTERRUPTED, Executor, Job, Outcome
 from pbrl.bench.plan import Composed, Planned, describe, make_plan
 from pbrl.bench.references import Scores, random_scores
 from pbrl.bench.results import Results
@@ -47,7 +47,9 @@ class Listener(Protocol):
 
     def say(self, message: str) -> None: ...
 
-    def begin(self, todo: Sequence[Planned], expected: Estimate, slots: int) -> None: ...
+    def begin(self, todo: Sequence[Planned], steps: Mapping[str, int], expected: Estimate, slots: int) -> None: ...
+
+    def started(self, planned: Planned) -> None: ...
 
     def ended(self, planned: Planned, outcome: Outcome, row: dict[str, Any]) -> None: ...
 
@@ -67,16 +69,16 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         todo = [p for p in planned if p.state != "done" and p.cell.name in chosen]
         known = [p for p in planned if p.state == "done" or p.cell.name in chosen]
         configs = {p.cell.name: composed.config(p.cell) for p in _one_per_env(known, todo)}
-        for p in todo:
-            composed.config(p.cell)  # a mistake in any cell is told before the first hour is spent
+        # All are composed: a mistake in any cell is told before the first hour is spent.
+        steps = {p.cell.name: int(composed.config(p.cell).steps) for p in todo}
         by_env = {name.split("/")[0]: config for name, config in configs.items()}
         low = random_scores(out, by_env, grid.seeds, listener.say)
         _check_scores(grid, low)
         make_data_sets(grid, todo, out, options.extra_dir, listener.say)
-        expected = estimate(planned, todo, out, lambda p: composed.config(p.cell).steps, options.probe_s)
+        expected = estimate(planned, todo, out, steps, options.probe_s)
         results = Results(out, grid, planned, low)
         _describe(options, results)
-        listener.begin(todo, expected, executor.slots)
+        listener.begin(todo, steps, expected, executor.slots)
         try:
             with StopOnInterrupt(executor.stop):
                 _run(todo, composed, executor, results, listener)
@@ -96,7 +98,14 @@ def _check_scores(grid: Grid, low: dict[str, Scores]) -> None:
 def _run(todo: Sequence[Planned], composed: Composed, executor: Executor, results: Results, listener: Listener) -> None:
     by_name = {p.job.name: p for p in todo}
     written = 0.0
-    for outcome in executor.run(_begun(p, composed, results.out).job for p in todo):
+
+    def jobs() -> Iterator[Job]:
+        for p in todo:
+            _begun(p, composed, results.out)
+            listener.started(p)
+            yield p.job
+
+    for outcome in executor.run(jobs()):
         p = replace(by_name[outcome.job.name], state="begun")
         _record(p, outcome)
         row = results.update(p)
@@ -106,7 +115,7 @@ def _run(todo: Sequence[Planned], composed: Composed, executor: Executor, result
             written = time.monotonic()
 
 
-def _begun(planned: Planned, composed: Composed, out: Path) -> Planned:
+def _begun(planned: Planned, composed: Composed, out: Path) -> None:
     """Writes down what the cell is before its first step; what another config or code left there goes aside."""
     if planned.state == "stale":
         _set_aside(planned, out)
@@ -120,7 +129,6 @@ def _begun(planned: Planned, composed: Composed, out: Path) -> Planned:
         budget=config.feedback.budget,
         status="started",
     )
-    return planned
 
 
 def _record(planned: Planned, outcome: Outcome) -> None:
