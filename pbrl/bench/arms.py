@@ -88,6 +88,10 @@ class Runs:
         """What is known of a number that not every run has."""
         return np.array([c.numbers[name] for c in self.cells[arm].get(task, []) if name in c.numbers])
 
+    def unit(self, arm: Arm, task: str) -> str:
+        """In which its steps are counted: an offline method makes none in the environment."""
+        return "updates" if len(self.known(arm, task, "updates")) else "env_steps"
+
     def few(self, arm: Arm, tasks: Sequence[str]) -> bool:
         return fewest(self.scores(arm, tasks, "score")) < ENOUGH_SEEDS
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pbrl.errors import UserError
 
+BENCH_FILE = "bench.json"
 WANTED: dict[str, type] = {
     "name": str,
     "commands": list,
@@ -30,7 +31,7 @@ JSON_NAMES: dict[type, str] = {
     int: "a whole number",
     bool: "true or false",
 }
-CHOICES = {"score": ("return", "success"), "unit": ("env_steps", "updates")}
+SCORES = ("return", "success")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ class Env:
     """A task, and the two scores between which it is normalised."""
 
     score: str  # return | success
-    unit: str  # env_steps | updates
     low: float | None  # of uniformly random actions
     high: float | None  # of the finished seeds of high_method; None while there are none
     high_method: str
@@ -102,9 +102,26 @@ def read_bench_file(file: Path) -> Bench:
         name: _Object(f"{file}, method {name}", method).of("labels", bool) for name, method in plain["methods"].items()
     }
     plain["published"] = [
-        _published(_Object(f"{file}, published number {i + 1}", one)) for i, one in enumerate(plain["published"])
+        read_published(f"{file}, published number {i + 1}", one) for i, one in enumerate(plain["published"])
     ]
     return Bench(**plain, about=str(top.get("about") or ""))
+
+
+def check_name(out: Path, name: str) -> None:
+    """A folder is of one grid: the tables of another would replace its own."""
+    file = out / BENCH_FILE
+    if file.exists() and (found := json.loads(file.read_text())["name"]) != name:
+        raise UserError(f"out={out} is the bench of grid {found}, not of {name}; choose another folder")
+
+
+def read_published(where: str, one: Any) -> Published:
+    found = _Object(where, one)
+    value = found.number("value")
+    if value is None:
+        raise UserError(f"{found.where}: value is null; valid is a number")
+    env, method, measure, source, sure = (found.of(k, str) for k in ("env", "method", "measure", "source", "sure"))
+    labels, steps, low, high = (found.number(key) for key in ("labels", "steps", "low", "high"))
+    return Published(env, method, labels, steps, value, low, high, measure, source, sure)
 
 
 class _Object:
@@ -132,21 +149,11 @@ class _Object:
             raise UserError(f"{self.where}: {key} is {value!r:.40}; valid is a number or null")
         return None if value is None else float(value)
 
-    def choice(self, key: str) -> str:
-        if self.get(key) not in CHOICES[key]:
-            raise UserError(f"{self.where}: {key} is {self.get(key)!r:.40}; valid are {', '.join(CHOICES[key])}")
-        return str(self.get(key))
+    def score(self) -> str:
+        if self.get("score") not in SCORES:
+            raise UserError(f"{self.where}: score is {self.get('score')!r:.40}; valid are {', '.join(SCORES)}")
+        return str(self.get("score"))
 
 
 def _env(found: _Object) -> Env:
-    low, high = found.number("low"), found.number("high")
-    return Env(found.choice("score"), found.choice("unit"), low, high, found.of("high_method", str))
-
-
-def _published(found: _Object) -> Published:
-    value = found.number("value")
-    if value is None:
-        raise UserError(f"{found.where}: value is null; valid is a number")
-    env, method, measure, source, sure = (found.of(k, str) for k in ("env", "method", "measure", "source", "sure"))
-    labels, steps, low, high = (found.number(key) for key in ("labels", "steps", "low", "high"))
-    return Published(env, method, labels, steps, value, low, high, measure, source, sure)
+    return Env(found.score(), found.number("low"), found.number("high"), found.of("high_method", str))

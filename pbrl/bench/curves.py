@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,6 @@ import numpy as np
 from pbrl.bench import statistics
 from pbrl.bench.analysis import CURVE_DRAWS, generator
 from pbrl.bench.arms import Arm, Runs
-from pbrl.bench.bench_file import Env
 from pbrl.bench.records import Cell
 from pbrl.bench.statistics import Interval
 
@@ -42,7 +42,7 @@ class Courses:
     """The evaluations of finished runs, by arm and task."""
 
     def __init__(self, evaluations: Sequence[Cell], runs: Runs) -> None:
-        self.envs: Mapping[str, Env] = runs.envs
+        self.runs = runs
         finished = {
             (a, t, cell.seed) for a, tasks in runs.cells.items() for t, cells in tasks.items() for cell in cells
         }
@@ -53,8 +53,8 @@ class Courses:
                 self._rows.setdefault((arm, row.env), {}).setdefault(row.seed, []).append(row)
 
     def of(self, arm: Arm, task: str, x: str, y: str) -> list[Course]:
-        """One for each run that has both numbers; x is `labels`, or `steps` in the unit of the task."""
-        name, courses = self.envs[task].unit if x == "steps" else x, []
+        """One for each run that has both numbers; x is `labels`, or `steps` in the unit of the arm."""
+        name, courses = self.runs.unit(arm, task) if x == "steps" else x, []
         for rows in self._rows.get((arm, task), {}).values():
             points = [(r.numbers[name], r.numbers[y]) for r in rows if name in r.numbers and y in r.numbers]
             if points:
@@ -62,21 +62,26 @@ class Courses:
                 courses.append(Course(xs, ys))
         return courses
 
-    def total(self, task: str, arms: Sequence[Arm]) -> float:
-        """Steps of the longest run."""
-        ends = [course.x[-1] for arm in arms for course in self.of(arm, task, "steps", "score")]
-        return float(max(ends, default=0.0))
+    def totals(self, tasks: Sequence[str], arms: Sequence[Arm]) -> dict[tuple[str, str], float]:
+        """Steps of the longest run, by task and unit."""
+        totals: dict[tuple[str, str], float] = {}
+        for task, arm in itertools.product(tasks, arms):
+            for course in self.of(arm, task, "steps", "score"):
+                key = task, self.runs.unit(arm, task)
+                totals[key] = max(totals.get(key, 0.0), float(course.x[-1]))
+        return totals
 
-    def step_axis(self, tasks: Sequence[str], arms: Sequence[Arm]) -> tuple[dict[str, float], str]:
-        """By how much steps are divided on each task, and what the axis is called.
+    def step_axis(self, tasks: Sequence[str], arms: Sequence[Arm]) -> tuple[dict[Arm, dict[str, float]], str]:
+        """By how much steps of each arm are divided on each task, and what the axis is called.
 
         Tasks that go on for equally long share an axis of steps; others one of the share of their training.
         """
-        totals = {task: self.total(task, arms) or 1.0 for task in tasks}
-        units = {self.envs[task].unit for task in tasks}
+        totals = self.totals(tasks, arms)
+        units = {unit for _, unit in totals}
         if len(set(totals.values())) == 1 and len(units) == 1:
-            return dict.fromkeys(tasks, 1.0), UNITS[units.pop()]
-        return totals, "share of the task's steps"
+            return {arm: dict.fromkeys(tasks, 1.0) for arm in arms}, UNITS[units.pop()]
+        scale = {arm: {task: totals.get((task, self.runs.unit(arm, task))) or 1.0 for task in tasks} for arm in arms}
+        return scale, "share of the task's steps"
 
     def aggregate(self, arm: Arm, tasks: Sequence[str], x: str, scale: Mapping[str, float]) -> Curve | None:
         """IQM of normalised scores over tasks and runs; None where a task has no evaluations, or x never changes."""

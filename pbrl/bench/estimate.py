@@ -7,7 +7,7 @@ import itertools
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,21 +31,26 @@ class Estimate:
     def of(self, planned: Planned) -> float | None:
         return self.seconds.get((planned.cell.env, planned.cell.method))
 
-    def hours(self, planned: Sequence[Planned], slots: int) -> float | None:
-        """Of cells that are not done; None where nothing is known of any of them."""
+    def left_s(
+        self, planned: Sequence[Planned], slots: int, share: Callable[[Planned], float] = lambda _: 1.0
+    ) -> float | None:
+        """Of cells that are not done, of each the share that is left; None where nothing is known of any of them."""
         known = [s for p in planned if (s := self.of(p)) is not None]
-        return sum(known) / len(known) * len(planned) / min(slots, len(planned)) / 3600 if known else None
+        if not known:
+            return None
+        left = [(self.of(p) or sum(known) / len(known)) * share(p) for p in planned]
+        return max(sum(left) / max(slots, 1), *left)  # the longest runs in one slot, however many there are
 
 
 def estimate(
     planned: Sequence[Planned],
     todo: Sequence[Planned],
     out: Path,
-    steps: Callable[[Planned], int],
+    steps: Mapping[str, int],
     probe_s: float,
     slots: int,
 ) -> Estimate:
-    """steps: of a cell's whole run. probe_s: how long to watch each of `slots` runs at once; 0 tries none."""
+    """steps: of each cell's whole run, by name. probe_s: how long to watch each of `slots` runs at once; 0: none."""
     seconds = finished_seconds(planned)
     if probe_s > 0 and todo:
         shutil.rmtree(out / "probe", ignore_errors=True)  # of a bench that was killed: they would be gone on with
@@ -99,11 +104,9 @@ def spread(seconds: dict[Pair, float], wanted: set[Pair]) -> dict[Pair, float]:
     return filled | seconds
 
 
-def _probe(
-    folder: Path, steps_of: Callable[[Planned], int], probe_s: float, planned: Planned, stopped: Stop
-) -> float | None:
+def _probe(folder: Path, steps_of: Mapping[str, int], probe_s: float, planned: Planned, stopped: Stop) -> float | None:
     """Seconds of a whole run, from its beginning and its speed a moment later; None if it came to nothing."""
-    steps = steps_of(planned)
+    steps = steps_of[planned.cell.name]
     name = planned.cell.name.replace("/", "_")
     given = ("log_every=", "report=")
     arguments = [text for text in planned.job.arguments if not text.startswith(given)]

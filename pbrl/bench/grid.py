@@ -6,12 +6,13 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from pbrl.bench.bench_file import SCORES, Published, read_published
 from pbrl.bench.method_facts import find_yaml, method_facts
 from pbrl.config import options
 from pbrl.errors import UserError, one_line
@@ -20,7 +21,6 @@ KEYS = ("about", "seeds", "budgets", "common", "envs", "methods", "teachers", "g
 OWN_TEACHER = "own"  # the one that the method's YAML chooses
 DATA = "data"  # in place of a teacher: the labels of a data set
 NO_TEACHER = "none"
-SCORES = ("return", "success")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class EnvEntry:
     """A task, with what all its runs are given."""
 
     name: str
-    overrides: tuple[str, ...]
+    overrides: tuple[str, ...]  # those of `common` that are of the environment come first
     score: str = "return"  # what is compared, of SCORES
     high: str = "true_reward"  # the method that stands for 1; random actions stand for 0
     collect: tuple[str, ...] | None = None  # makes the data set of its offline runs: arguments of `pbrl collect`
@@ -38,8 +38,7 @@ class EnvEntry:
     @property
     def collecting(self) -> tuple[str, ...]:
         """Arguments of `pbrl collect`, but out: of a run's overrides a data set takes those of its environment."""
-        of_env = tuple(text for text in self.overrides if text.lstrip("+").startswith(("env=", "env.")))
-        return (*of_env, *(self.collect or ()))
+        return (*_of_env(self.overrides), *(self.collect or ()))
 
 
 @dataclass(frozen=True)
@@ -78,15 +77,15 @@ class Grid:
     envs: dict[str, EnvEntry]
     methods: dict[str, MethodEntry]
     cells: tuple[Cell, ...]  # seeds outermost: a bench that is cut short has seen every arm
-    published: tuple[dict[str, Any], ...] = field(default=())
+    published: tuple[Published, ...] = ()
 
     def choose(self, beginnings: Sequence[str]) -> tuple[Cell, ...]:
         """Cells whose names begin so; all for none."""
-        chosen = tuple(c for c in self.cells if not beginnings or c.name.startswith(tuple(beginnings)))
-        if not chosen:
-            names = ", ".join(f"{env}/" for env in self.envs)
-            raise UserError(f"only={','.join(beginnings)} chooses no cell; names begin with {names}")
-        return chosen
+        for beginning in beginnings:
+            if not any(c.name.startswith(beginning) for c in self.cells):
+                names = ", ".join(f"{env}/" for env in self.envs)
+                raise UserError(f"only={beginning} chooses no cell; names begin with {names}")
+        return tuple(c for c in self.cells if not beginnings or c.name.startswith(tuple(beginnings)))
 
 
 def load_grid(name: str, extra_dir: Path | None = None) -> Grid:
@@ -128,12 +127,16 @@ class _Reader:
         cells = {c.name: c for c in chosen}  # a cell that two blocks ask for is one
         if different := [c.name for c in chosen if cells[c.name] != c]:
             raise self._error("grids", f"{different[0]} is asked for twice, with different settings")
+        arms = {c.name.rsplit("/", 2)[0] for c in chosen if c.budget is None}
+        if mixed := [c.name for c in chosen if c.budget and c.name.rsplit("/", 2)[0] in arms]:
+            # They may be the same run, which only its YAML or its data set could tell.
+            raise self._error("grids", f"{mixed[0]} is asked for without a budget too; give all its blocks budgets")
         order = sorted(cells.values(), key=lambda c: c.seed)  # stable: blocks keep their order within a seed
         for env in {c.env for c in order}:
             self._check_high(self.envs[env])
         return Grid(
             name=self.path.stem,
-            about=str(tree.get("about", "")),
+            about=self._text(tree, "about", "the file") or "",
             seeds=tuple(sorted({c.seed for c in order})),
             envs={k: v for k, v in self.envs.items() if any(c.env == k for c in order)},
             methods={k: v for k, v in self.methods.items() if any(c.method == k for c in order)},
@@ -162,9 +165,8 @@ class _Reader:
     def _cell(self, env: EnvEntry, method: MethodEntry, teacher: str, budget: int | None, seed: int) -> Cell:
         asked = self.teachers.get(teacher, ())
         money = [f"feedback.budget={budget}"] if budget else []
-        given = [*self.common, *env.overrides, *method.overrides, *asked, *money, f"seed={seed}"]
-        last = {text.split("=", 1)[0]: text for text in given}  # of two values of a key the later counts
-        return Cell(env.name, method.name, teacher, budget, seed, tuple(last.values()), method.data)
+        given = _last(*self.common, *env.overrides, *method.overrides, *asked, *money, f"seed={seed}")
+        return Cell(env.name, method.name, teacher, budget, seed, given, method.data)
 
     def _env(self, name: str, value: Any) -> EnvEntry:
         entry = self._entry("envs", name, value, ("set", "score", "high", "collect", "data", "about"))
@@ -175,12 +177,12 @@ class _Reader:
             raise self._error(f"envs.{name}", "has both collect and data; one of them says what to learn from")
         return EnvEntry(
             name=name,
-            overrides=self._overrides("env", name, entry),
+            overrides=_last(*_of_env(self.common), *self._overrides("env", name, entry)),
             score=score,
             high=str(entry.get("high", "true_reward")),
             collect=None if collect is None else self._words(collect, f"envs.{name}.collect"),
-            data=entry.get("data"),
-            about=entry.get("about"),
+            data=self._text(entry, "data", f"envs.{name}"),
+            about=self._text(entry, "about", f"envs.{name}"),
         )
 
     def _method(self, name: str, value: Any) -> MethodEntry:
@@ -190,10 +192,18 @@ class _Reader:
         labels = entry.get("labels", facts.labels)
         if not isinstance(labels, bool):
             raise self._error(f"methods.{name}.labels", f"{labels!r}: expected true or false")
-        return MethodEntry(name, overrides, labels, facts.offline, facts.data, entry.get("about"))
+        if facts.data and (of_env := _of_env(overrides)):
+            raise self._error(
+                f"methods.{name}", f"{of_env[0]}: its data are made without that; set it in envs or common"
+            )
+        about = self._text(entry, "about", f"methods.{name}")
+        return MethodEntry(name, overrides, labels, facts.offline, facts.data, about)
 
     def _teacher(self, name: str, value: Any) -> tuple[str, ...]:
         entry = self._entry("teachers", name, value, ("set", "about"))
+        self._text(entry, "about", f"teachers.{name}")
+        if name == OWN_TEACHER and entry.get("set"):
+            raise self._error(f"teachers.{name}", "is each method's own and takes no settings; choose another name")
         if name == OWN_TEACHER or entry.get("set") == []:
             return ()  # each method's own, under a name for all of them
         return self._overrides("teacher", name, entry)
@@ -244,22 +254,27 @@ class _Reader:
             raise self._error("seeds", "expected at least one")
         return tuple(seeds)
 
-    def _published(self, value: Any) -> Iterable[dict[str, Any]]:
+    def _published(self, value: Any) -> Iterable[Published]:
         need = ("env", "method", "value", "measure", "source")
-        more = ("labels", "steps", "low", "high", "sure")
+        more = dict.fromkeys(("labels", "steps", "low", "high")) | {"sure": ""}
         if not isinstance(value, list):
             raise self._error("published", f"expected a list of mappings with {', '.join(need)}")
         for number, row in enumerate(value):
             row = self._mapping(row, f"published[{number}]", (*need, *more))
             if missing := [key for key in need if key not in row]:
                 raise self._error(f"published[{number}]", f"lacks {missing[0]}")
-            yield dict.fromkeys((*need, *more)) | row
+            yield read_published(f"{self.path}, published[{number}]", more | row)
 
     def _numbers(self, value: Any, where: str, low: int) -> list[int]:
         whole = isinstance(value, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
         if not whole or any(n < low for n in value) or len(set(value)) < len(value):
             raise self._error(where, f"{value!r}: expected different whole numbers of at least {low}, as a list")
         return value
+
+    def _text(self, entry: dict[str, Any], key: str, where: str) -> str | None:
+        if not isinstance(text := entry.get(key), str | None):
+            raise self._error(where, f"{key} is {text!r}: expected a text")
+        return text
 
     def _words(self, value: Any, where: str) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
@@ -276,3 +291,12 @@ class _Reader:
 
     def _error(self, where: str, what: str) -> UserError:
         return UserError(f"{self.path}, {where}: {what}")
+
+
+def _of_env(overrides: Sequence[str]) -> tuple[str, ...]:
+    return tuple(text for text in overrides if text.lstrip("+").startswith(("env=", "env.")))
+
+
+def _last(*overrides: str) -> tuple[str, ...]:
+    """Of two values of a key the later counts."""
+    return tuple({text.split("=", 1)[0]: text for text in overrides}.values())

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,26 +53,34 @@ class Planned:
         write_json(self.record_file, self.record() | fields)
 
 
-def make_plan(grid: Grid, cells: Sequence[Cell], out: Path, composed: Composed, any_code: bool) -> list[Planned]:
-    """any_code: what other code has finished counts too."""
-    extra_dir = composed.extra_dir
-    reading = dict.fromkeys(cell.env for cell in cells if cell.reads_data)
-    versions = {name: data_version(grid.envs[name], out, extra_dir) for name in reading}
+def make_plan(grid: Grid, chosen: Sequence[Cell], out: Path, composed: Composed, any_code: bool) -> list[Planned]:
+    """Of all cells. any_code: what other code has finished counts too."""
+    extra_dir, names = composed.extra_dir, {cell.name for cell in chosen}
+    version = cache(lambda env: data_version(grid.envs[env], out, extra_dir))
     planned = []
-    for cell in cells:
-        data = versions[cell.env] if cell.reads_data else ""
+    for cell in grid.cells:
         folder, old = out / "runs" / cell.name, out / "old" / f"{cell.name}_refused"
         job = Job(cell.name, folder, cell.arguments, _folder(grid, cell, out), extra_dir, old)
-        new = Planned(cell, job, stamp(cell, data, extra_dir), data, "new")
+        new = Planned(cell, job, "", "", "new")
+        if cell.name in names or new.record():  # others may lack their data
+            data = version(cell.env) if cell.reads_data else ""
+            new = replace(new, stamp=stamp(cell, data, extra_dir), data=data)
         planned.append(replace(new, state=_state(new, composed, any_code)))
     return planned
 
 
-def describe(planned: Sequence[Planned]) -> str:
-    """How many cells are in which state."""
-    counts = Counter(p.state for p in planned)
+def describe(grid: Grid, planned: Sequence[Planned]) -> list[str]:
+    """How many cells are in which state, and where the tables will lack a column."""
+    counts, ends = Counter(p.state for p in planned), {(c.env, c.method) for c in grid.cells}
     parts = [f"{counts[state]} {text}" for state, text in STATES.items() if counts[state]]
-    return f"{len(planned)} cells: {'; '.join(parts)}"
+    return [
+        f"{len(planned)} cells: {'; '.join(parts)}",
+        *(
+            f"{env.name}: no normalised scores, since {env.high}, its high, has no cell there"
+            for env in grid.envs.values()
+            if (env.name, env.high) not in ends
+        ),
+    ]
 
 
 class Composed:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pbrl.bench.bench_file import Bench, Env, read_bench_file
+from pbrl.bench.bench_file import BENCH_FILE, Bench, Env, read_bench_file
 from pbrl.errors import UserError
 
 KEY = ("env", "method", "teacher", "budget", "seed")
@@ -51,7 +51,7 @@ class Results:
 
 def read_bench(folder: Path, imports: Sequence[Path]) -> Results:
     """Of a bench folder and CSVs with the columns of results.csv. UserError for what cannot be read."""
-    bench = read_bench_file(folder / "bench.json")
+    bench = read_bench_file(folder / BENCH_FILE)
     cells = [_cell(row, bench, "", "finished") for row in _rows(folder / "results.csv", (*KEY, *NEEDED, *MEASURED))]
     results = Results(bench, cells, [])
     if (folder / "curves.csv").is_file():
@@ -146,7 +146,9 @@ def _cell(row: _Row, bench: Bench, source: str, status: str) -> Cell:
     names = MEASURED if status else CURVES
     numbers = {name: value for name in names if (value := row.number(name)) is not None}
     _score(numbers, bench.envs[env])
-    budget = row.whole("budget")
+    # What is not finished may not know yet how many labels its YAML or its data set has.
+    unknown = described.get("status") not in (None, "finished") and not row.values["budget"]
+    budget = 0 if unknown else row.whole("budget")
     teacher = row.name("teacher") if budget else "none"  # without labels nobody answers
     return Cell(env, row.name("method"), teacher, budget, row.whole("seed"), source, described, numbers)
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pbrl.bench.sources import code_version, digest, own_code
 from pbrl.config import build
-from pbrl.training.build import OFFLINE_STREAMS, STREAMS, seed_streams
+from pbrl.training.build import STREAMS, seed_streams
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.rollout import random_policy
 from pbrl.training.run_dir import write_json
@@ -43,10 +43,9 @@ def random_scores(
 
 
 def _measure(config: DictConfig, seeds: Sequence[int]) -> Scores:
-    streams = OFFLINE_STREAMS if "learner" in config.method else STREAMS
     returns, successes = [], []
     for seed in seeds:
-        start = seed_streams(seed, len(streams))[streams.index("evaluation")]
+        start = seed_streams(seed, len(STREAMS))[STREAMS.index("evaluation")]  # the same in offline runs
         evaluator = Evaluator(partial(build, config.env.make), config.evaluation.episodes, start)
         action_size = evaluator.envs[0].action_space.shape[0]  # type: ignore[index]
         evaluation = evaluator(random_policy(action_size, seed))

@@ -26,8 +26,9 @@ def efficiency_pictures(found: GroupAnalysis, places: Places, courses: Courses) 
     group, pictures = found.group, []
     drawn = places.lines([a.arm for a in found.aggregates])
     scale, label = courses.step_axis(group.tasks, group.arms)
-    for x, scaled, x_label in (("labels", dict.fromkeys(group.tasks, 1.0), "labels"), ("steps", scale, label)):
-        curves = {line.arm: courses.aggregate(line.arm, group.tasks, x, scaled) for line in drawn}
+    whole = dict.fromkeys(group.arms, dict.fromkeys(group.tasks, 1.0))
+    for x, scaled, x_label in (("labels", whole, "labels"), ("steps", scale, label)):
+        curves = {line.arm: courses.aggregate(line.arm, group.tasks, x, scaled[line.arm]) for line in drawn}
         if not any(curve is not None for arm, curve in curves.items() if arm.budget or x == "steps"):
             continue
         note = HOW
@@ -73,13 +74,13 @@ def task_pictures(
         curves = {line.arm: curve for line in drawn if (curve := courses.mean(line.arm, task)) is not None}
         if not curves:
             continue
-        env = runs.envs[task]
+        score, label = runs.envs[task].score, " or ".join(dict.fromkeys(UNITS[runs.unit(arm, task)] for arm in curves))
         pictures.append(
             Picture(
                 f"task_{task}_{setting.slug}",
                 f"{task}, {setting}",
-                f"Mean {env.score} over seeds; the band is the 95 % t interval, of at least {BAND_SEEDS} seeds.",
-                partial(_learning, [line for line in drawn if line.arm in curves], curves, UNITS[env.unit], env.score),
+                f"Mean {score} over seeds; the band is the 95 % t interval, of at least {BAND_SEEDS} seeds.",
+                partial(_learning, [line for line in drawn if line.arm in curves], curves, label, score),
             )
         )
     return pictures

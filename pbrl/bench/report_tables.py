@@ -165,7 +165,7 @@ def published_table(bench: Bench, runs: Runs) -> Table:
         ours = [arm for arm in runs.cells if arm.method == p.method and not arm.source and p.env in runs.cells[arm]]
         for arm in ours:
             values = runs.known(arm, p.env, p.measure)
-            steps = runs.known(arm, p.env, runs.envs[p.env].unit)
+            steps = runs.known(arm, p.env, runs.unit(arm, p.env))
             labels = median(runs.known(arm, p.env, "labels"))
             row = [
                 with_interval(mean_estimate(values, p.measure)),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pbrl.bench.bench_file import Env
 from pbrl.bench.grid import OWN_TEACHER, Grid
 from pbrl.bench.plan import Planned
 from pbrl.files import replacing
@@ -61,8 +63,8 @@ class Results:
             with replacing(self.out / f"{name}.csv") as partial:
                 write_csv(partial, columns, content)
 
-    def scales(self) -> dict[str, Row]:
-        """By env: the score, and the scores that count as 0 and as 1; high is None while its method has no run."""
+    def scales(self) -> dict[str, Env]:
+        """By env; high is None while its method has no run."""
         scales = {}
         for env in self.grid.envs.values():
             high = [
@@ -71,19 +73,12 @@ class Results:
                 if (row["env"], row["method"], row["status"]) == (env.name, env.high, "finished")
             ]
             known = [value for value in high if value is not None]
-            unit = (
-                "updates"
-                if any(row["env"] == env.name and row["updates"] for row in self.rows.values())
-                else "env_steps"
+            scales[env.name] = Env(
+                score=env.score,
+                low=self.low.get(env.name, {}).get(env.score),
+                high=sum(known) / len(known) if known else None,
+                high_method=env.high,
             )
-            scales[env.name] = {
-                "score": env.score,
-                "low": self.low.get(env.name, {}).get(env.score),
-                "high_method": env.high,
-                "high": sum(known) / len(known) if known else None,
-                "unit": unit,
-                "about": env.about,
-            }
         return scales
 
     def finished(self) -> int:
@@ -114,17 +109,17 @@ def _row(planned: Planned, last: Row) -> Row:
         "teacher": cell.teacher,
         "own_teacher": summary.get("teacher"),
         "agent": summary.get("agent"),
-        "budget": record.get("budget") if cell.budget is None else cell.budget,
+        "budget": _budget(cell.budget, record.get("budget"), last.get("labels")),
         "seed": cell.seed,
         "status": "finished" if summary.get("status") == "finished" else unfinished,
         "env_steps": None if "updates" in summary else summary.get("env_steps"),
         "updates": summary.get("updates"),
         "labels": summary.get("labels"),
         "label_kind": None if kind == "none read" else kind,
-        "return": summary.get("final_return"),
+        "return": _finite(summary.get("final_return")),
         "success": summary.get("final_success"),
         "success_at_end": last.get("success_at_end"),
-        "reward_accuracy": summary.get("reward_accuracy"),
+        "reward_accuracy": _finite(summary.get("reward_accuracy")),
         "reward_updates": summary.get("reward_updates"),
         "wall_s": summary.get("wall_s"),
         "config": record.get("config"),
@@ -132,6 +127,11 @@ def _row(planned: Planned, last: Row) -> Row:
         "versions": " ".join(f"{name}={v}" for name, v in summary.get("versions", {}).get("packages", {}).items()),
         "source": None,
     }
+
+
+def _budget(asked: int | None, config: int | None, labels: int | None) -> int | None:
+    """Of a cell that leaves it to its YAML; where that asks for all labels of a data set, as many as were read."""
+    return next((known for known in (asked, config, labels) if known is not None), None)
 
 
 def _curve(planned: Planned) -> list[Row]:
@@ -155,15 +155,19 @@ def _curve(planned: Planned) -> list[Row]:
     ]
 
 
-def _scored(row: Row, scales: dict[str, Row]) -> Row:
-    scale = scales[row["env"]]
-    score, low, high = row[scale["score"]], scale["low"], scale["high"]
-    known = None not in (score, low, high) and high != low
-    return row | {"score": score, "normalised": (score - low) / (high - low) if known else None}
+def _scored(row: Row, scales: dict[str, Env]) -> Row:
+    env = scales[row["env"]]
+    score = row[env.score]
+    return row | {"score": score, "normalised": None if score is None else env.normalised(score)}
 
 
 def _number(text: str) -> float | None:
-    return float(text) if text else None
+    return _finite(float(text)) if text else None
+
+
+def _finite(value: float | None) -> float | None:
+    """What is not a number counts as missing: one such run would take the scale from all others."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _plain(value: Any) -> Any:

@@ -5,29 +5,29 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from pbrl.bench.bench_file import BENCH_FILE, check_name
 from pbrl.bench.data_sets import make_data_sets
 from pbrl.bench.estimate import Estimate, estimate
 from pbrl.bench.grid import Cell, Grid
 from pbrl.bench.identity import yaml_folders
 from pbrl.bench.jobs import INTERRUPTED, Executor, Job, Outcome, cores, set_aside, settle
-from pbrl.bench.plan import Composed, Planned, make_plan
-from pbrl.bench.references import random_scores, task_of
+from pbrl.bench.plan import Composed, Planned, describe, make_plan
+from pbrl.bench.references import Scores, random_scores, task_of
 from pbrl.bench.results import Results
 from pbrl.bench.sources import changed, code_version, own_code
 from pbrl.errors import UserError
 from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.run_dir import versions, write_json
 
-BENCH_FILE = "bench.json"
 EARLY = {"data", "old", "random.json", "probe", "runs"}  # what a bench leaves that was killed before it wrote that
 WRITE_EVERY_S = 5.0  # between writings of the tables
 
@@ -48,7 +48,9 @@ class Listener(Protocol):
 
     def say(self, message: str) -> None: ...
 
-    def begin(self, planned: Sequence[Planned], todo: Sequence[Planned], expected: Estimate, slots: int) -> None: ...
+    def begin(self, todo: Sequence[Planned], steps: Mapping[str, int], expected: Estimate, slots: int) -> None: ...
+
+    def started(self, planned: Planned) -> None: ...
 
     def ended(self, planned: Planned, outcome: Outcome, row: dict[str, Any]) -> None: ...
 
@@ -59,24 +61,29 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
     """Returns how many of the chosen cells have not finished."""
     out, grid = options.out, options.grid
     with _locked(out):
+        check_name(out, grid.name)
         composed = Composed(options.extra_dir)
-        planned = make_plan(grid, grid.cells, out, composed, options.any_code)
+        planned = make_plan(grid, options.cells, out, composed, options.any_code)
         chosen = {cell.name for cell in options.cells}
+        for line in describe(grid, [p for p in planned if p.cell.name in chosen]):
+            listener.say(line)
         todo = [p for p in planned if p.state != "done" and p.cell.name in chosen]
         first = _first_per_env(planned)
         for p in todo:  # a mistake in any cell is told before the first hour is spent
             _check_same_task(p, first[p.cell.env], composed)
             own_code(composed.config(p.cell))  # known as it is now
+        steps = {p.cell.name: int(composed.config(p.cell).steps) for p in todo}
+        known = dict.fromkeys(p.cell.env for p in planned if p.state == "done" or p.cell.name in chosen)
+        low = random_scores(out, {env: composed.config(first[env].cell) for env in known}, grid.seeds, listener.say)
+        _check_scores(grid, low)
         here = max(1, min(executor.slots, cores()))  # processes at once before the executor has any
         make_data_sets(grid, todo, out, options.extra_dir, options.any_code, here, listener.say)
-        configs = {env: composed.config(p.cell) for env, p in first.items()}
-        low = random_scores(out, configs, grid.seeds, listener.say)
-        expected = estimate(planned, todo, out, lambda p: composed.config(p.cell).steps, options.probe_s, here)
+        expected = estimate(planned, todo, out, steps, options.probe_s, here)
         results = Results(out, grid, planned, low)
         _keep_tables(out, results)
         _describe(options, results)
-        jobs = _Jobs(todo, composed, out, executor)
-        listener.begin(planned, todo, expected, executor.slots)
+        jobs = _Jobs(todo, composed, out, executor, listener)
+        listener.begin(todo, steps, expected, executor.slots)
         try:
             _run(jobs, executor, results, listener)
         finally:
@@ -86,6 +93,12 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
     if jobs.changed:
         raise UserError("the code or the configs have changed since this bench began; all is saved, start it again")
     return sum(results.rows[name]["status"] != "finished" for name in chosen)
+
+
+def _check_scores(grid: Grid, low: dict[str, Scores]) -> None:
+    for name, known in low.items():
+        if known[grid.envs[name].score] is None:
+            raise UserError(f"envs.{name}.score: this task reports no {grid.envs[name].score}; valid is return")
 
 
 def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener) -> None:
@@ -105,8 +118,10 @@ def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener) 
 class _Jobs:
     """Jobs that are made ready one by one, as an executor draws them; none after a stop, or with other code."""
 
-    def __init__(self, todo: Sequence[Planned], composed: Composed, out: Path, executor: Executor) -> None:
-        self.todo, self.composed, self.out, self.executor = todo, composed, out, executor
+    def __init__(
+        self, todo: Sequence[Planned], composed: Composed, out: Path, executor: Executor, listener: Listener
+    ) -> None:
+        self.todo, self.composed, self.out, self.executor, self.listener = todo, composed, out, executor, listener
         self._stopped = Event()
         self.changed = False  # code or configs have, since the bench began
 
@@ -124,10 +139,12 @@ class _Jobs:
                 settle(planned.job, self._stopped)  # what a dead bench left may still be saving into the folder
             if self._stopped.is_set():
                 return
-            yield _begun(planned, self.composed, self.out).job
+            _begun(planned, self.composed, self.out)
+            self.listener.started(planned)
+            yield planned.job
 
 
-def _begun(planned: Planned, composed: Composed, out: Path) -> Planned:
+def _begun(planned: Planned, composed: Composed, out: Path) -> None:
     """Writes down what the cell is before its first step; what another config or code left there goes aside."""
     if planned.state == "stale":
         old = out / "old" / f"{planned.cell.name}_{planned.record().get('code', 'unknown')}"
@@ -143,7 +160,6 @@ def _begun(planned: Planned, composed: Composed, out: Path) -> Planned:
         budget=config.feedback.budget,
         status="started",
     )
-    return planned
 
 
 def _record(planned: Planned, outcome: Outcome) -> None:
@@ -199,9 +215,9 @@ def _describe(options: Options, results: Results) -> None:
             "cells": len(grid.cells),
             "finished": results.finished(),
             "failed": results.failed(),
-            "envs": results.scales(),
+            "envs": {name: asdict(env) | {"about": grid.envs[name].about} for name, env in results.scales().items()},
             "methods": {m.name: {"labels": m.labels, "about": m.about} for m in grid.methods.values()},
-            "published": list(grid.published),
+            "published": [asdict(one) for one in grid.published],
         },
     )
 

@@ -39,9 +39,9 @@ def main(args: list[str]) -> int:
         return 0
     if parsed.words:
         raise UserError(f"unknown word {parsed.words[0]!r}: expected key=value")
-    executor_name = parsed.values.get("executor", "local")
-    own = {key: value for key, value in parsed.values.items() if key not in KEYS}
+    from pbrl.bench.bench_file import check_name
     from pbrl.bench.grid import load_grid
+    from pbrl.bench.jobs import make_executor
     from pbrl.bench.plan import Composed, describe, make_plan
 
     extra_dir = _folder(parsed.options.get("--config-dir"))
@@ -50,14 +50,15 @@ def main(args: list[str]) -> int:
     only = tuple(text for text in parsed.values.get("only", "").split(",") if text)
     chosen = grid.choose(only)
     any_code = yes_or_no(parsed, "any_code", False)
-    if yes_or_no(parsed, "dry_run", False):
-        planned = make_plan(grid, chosen, out, Composed(extra_dir), any_code)
-        print("\n".join(f"{p.state:<6} {p.cell.name}" for p in planned))
-        print(describe(planned))
-        return 0
     probe_s, retries = number(parsed, "probe_s", 4, 0, 600), whole_number(parsed, "retries", 2, 0)
-
-    from pbrl.bench.jobs import make_executor
+    own = {key: value for key, value in parsed.values.items() if key not in KEYS}
+    executor = make_executor(parsed.values.get("executor", "local"), own, retries)
+    if yes_or_no(parsed, "dry_run", False):
+        check_name(out, grid.name)
+        names = {cell.name for cell in chosen}
+        planned = [p for p in make_plan(grid, chosen, out, Composed(extra_dir), any_code) if p.cell.name in names]
+        print(*(f"{p.state:<6} {p.cell.name}" for p in planned), *describe(grid, planned), sep="\n")
+        return 0
     from pbrl.bench.live import LiveTable, Spoken
     from pbrl.bench.runner import Options, run_bench
 
@@ -70,7 +71,6 @@ def main(args: list[str]) -> int:
         probe_s=probe_s,
         command=shlex.join(["pbrl", "bench", *args]),
     )
-    executor = make_executor(executor_name, own, retries)
     missing = run_bench(options, executor, LiveTable() if sys.stderr.isatty() else Spoken())
     print(f"{len(chosen) - missing} of {len(chosen)} cells finished; see {out / 'results.csv'}, and: pbrl report {out}")
     return 0 if missing == 0 else 1

@@ -57,9 +57,9 @@ def speak(run: OnlineRun) -> None:
     """One line for each evaluation: progress where there is no terminal for a bar."""
     evaluator = run.parts.evaluator
 
-    def spoken(act: Any) -> Any:
-        found = evaluator(act)
-        step, mean = run.parts.agent.env_steps, found.returns.mean()
+    def spoken(act: Any, step: int) -> Any:
+        found = evaluator(act, step)
+        mean = found.returns.mean()
         print(f"  step {step:>6}  labels {run.labels:>4}  return {mean:8.1f}", flush=True)
         return found
 

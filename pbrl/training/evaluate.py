@@ -45,11 +45,19 @@ class Evaluator:
         self.episodes, self.seed = episodes, seed
         self.factor_names = factor_names(self.envs[0])
 
-    def __call__(self, act: Callable[[np.ndarray], np.ndarray]) -> Evaluation:
-        """act: observations (M, O) -> actions (M, A)."""
+    def __call__(self, act: Callable[[np.ndarray], np.ndarray], step: int = 0) -> Evaluation:
+        """act: observations (M, O) -> actions (M, A). step: of the run; UserError if it has diverged by then.
+
+        Some environments clip actions that are not numbers to finite rewards, so that the return does not tell.
+        """
         blocks = [range(i, min(i + len(self.envs), self.episodes)) for i in range(0, self.episodes, len(self.envs))]
-        parts = [self._block(act, numbers) for numbers in blocks]
+
+        def checked(obs: np.ndarray) -> np.ndarray:
+            return _finite(act(obs), "an action of the policy", step)
+
+        parts = [self._block(checked, numbers) for numbers in blocks]
         returns, lengths, success, last, factors = (np.concatenate(column) for column in zip(*parts, strict=True))
+        _finite(returns, "the return of an episode", step)
         return Evaluation(
             returns,
             lengths,
@@ -96,6 +104,12 @@ class Evaluator:
     def close(self) -> None:
         for env in self.envs:
             env.close()
+
+
+def _finite(values: np.ndarray, what: str, step: int) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise UserError(f"{what} is not a finite number at step {step}: the run has diverged; a lower lr may help")
+    return values
 
 
 def mean_factors(names: Sequence[str], sums: np.ndarray, steps: int) -> dict[str, float]:

@@ -158,7 +158,7 @@ class OfflineRun:
         row = {
             "env_steps": 0,
             "labels": self.labels,
-            **self.evaluator(self.learner.act).row(),
+            **self.evaluator(self.learner.act, self.step).row(),
             "wall_s": round(self.wall_s, 1),
             "updates": self.learner.updates,
         }

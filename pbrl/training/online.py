@@ -183,14 +183,15 @@ class OnlineRun:
         self.log.write(agent.env_steps, {k: v for k, v in metrics.items() if not math.isnan(v)})
 
     def _evaluate(self) -> None:
-        evaluation = self.parts.evaluator(lambda obs: self.parts.agent.act(obs, deterministic=True))
+        agent = self.parts.agent
+        evaluation = self.parts.evaluator(lambda obs: agent.act(obs, deterministic=True), agent.env_steps)
         self.last_evaluation = {
-            "env_steps": self.parts.agent.env_steps,
+            "env_steps": agent.env_steps,
             "labels": self.labels,
             **evaluation.row(),
             "wall_s": round(self.wall_s, 1),
         }
-        self.log.write_evaluation(self.last_evaluation, self.parts.agent.env_steps)
+        self.log.write_evaluation(self.last_evaluation, agent.env_steps)
 
     def finish(self, status: str) -> None:
         """Writes the policy, the reward and the summary."""

@@ -16,7 +16,7 @@ class MadeBench:
     """Rows are added by normalised score; `write` makes the folder."""
 
     def __init__(self, *tasks: str, high: float | None = HIGH) -> None:
-        env = {"score": "return", "low": LOW, "high": high, "high_method": "true_reward", "unit": "env_steps"}
+        env = {"score": "return", "low": LOW, "high": high, "high_method": "true_reward"}
         self.rows: list[dict[str, Any]] = []
         self.curves: list[dict[str, Any]] = []
         self.failed: list[str] = []

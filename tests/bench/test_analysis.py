@@ -211,10 +211,22 @@ def test_tasks_of_unequal_length_share_an_axis_of_shares(tmp_path: Path):
     for row in bench.curves:
         row["env_steps"] *= 10 if row["env"] == "b" else 1
     arm, found = Arm("pebble", "oracle", 100, ""), courses(bench, tmp_path)
-    assert found.step_axis(["a"], [arm]) == ({"a": 1.0}, "environment steps")
+    assert found.step_axis(["a"], [arm]) == ({arm: {"a": 1.0}}, "environment steps")
     scale, name = found.step_axis(["a", "b"], [arm])
-    assert (scale, name) == ({"a": 1000, "b": 10000}, "share of the task's steps")
-    np.testing.assert_allclose(found.aggregate(arm, ["a", "b"], "steps", scale).x, [0, 0.5, 1])
+    assert (scale, name) == ({arm: {"a": 1000, "b": 10000}}, "share of the task's steps")
+    np.testing.assert_allclose(found.aggregate(arm, ["a", "b"], "steps", scale[arm]).x, [0, 0.5, 1])
+
+
+def test_online_and_offline_methods_of_a_task_each_have_a_curve_over_their_own_steps(tmp_path: Path):
+    bench = MadeBench("a").add("pebble", on(FIVE, "a")).add("cpl", on(FIVE, "a"))
+    for row in (row for row in (*bench.rows, *bench.curves) if row["method"] == "cpl"):
+        row["updates"] = row.pop("env_steps") * 20
+    arms, found = [Arm(name, "oracle", 100, "") for name in ("pebble", "cpl")], courses(bench, tmp_path)
+    scale, name = found.step_axis(["a"], arms)
+    assert name == "share of the task's steps"
+    for arm in arms:
+        np.testing.assert_allclose(found.aggregate(arm, ["a"], "steps", scale[arm]).x, [0, 0.5, 1])
+    assert [found.mean(arm, "a").x[-1] for arm in arms] == [1000, 20000]
 
 
 def test_no_curve_over_labels_that_never_change(tmp_path: Path):

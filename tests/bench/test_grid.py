@@ -10,6 +10,8 @@ from pbrl.bench.sources import _of_file, code_version
 from pbrl.config import options
 from pbrl.errors import UserError
 
+PUBLISHED = {"env": "x", "method": "y", "value": 1.0, "measure": "return", "source": "a paper"}
+
 
 def test_a_grid_is_the_product_of_its_parts(tree, write):
     grid = load_grid(write(tree))
@@ -51,6 +53,17 @@ def test_offline_methods_learn_from_the_data_set_and_have_no_teacher(write):
     assert [name for name, c in cells.items() if c.reads_data] == ["point_reach/cpl/data/10", "point_reach/bc/none/0"]
 
 
+def test_a_data_set_is_made_in_the_environment_of_its_runs(write):
+    tree = {
+        "common": ["env.keep=common", "env.both=common", "steps=9"],
+        "envs": {"reach": {"set": ["env=point_reach", "env.both=own", "agent.lr=1"], "collect": ["episodes=5"]}},
+        "methods": ["bc"],
+    }
+    grid = load_grid(write(tree))
+    assert grid.envs["reach"].collecting == ("env.keep=common", "env.both=own", "env=point_reach", "episodes=5")
+    assert {"env.keep=common", "env.both=own", "env=point_reach", "steps=9"} < set(grid.cells[0].arguments)
+
+
 def test_a_teacher_that_sets_nothing_is_a_name_for_the_methods_own(write):
     tree = {"envs": ["pendulum"], "methods": ["heron"], "teachers": {"scripted": []}, "budgets": [9]}
     (cell,) = load_grid(write(tree)).cells
@@ -79,12 +92,23 @@ def test_methods_that_build_on_others_inherit_what_they_are(write):
         ({"budgets": [0]}, "at least 1"),
         ({"common": "steps=3"}, "expected a list of words"),
         ({"grids": [{"methods": ["sft"]}]}, "'sft' is not among the methods: pebble, true_reward"),
+        ({"grids": [{}, {"budgets": []}]}, "point/pebble/own/6/s0 is asked for without a budget too"),
         ({"grids": []}, "expected a list of blocks"),
         ({"methods": ["cpl"]}, "learns from a data set"),
+        (
+            {"methods": {"bc": ["env.max_episode_steps=9"]}},
+            "methods.bc: env.max_episode_steps=9: its data are made with",
+        ),
         ({"envs": {"pendulum": {"score": "speed"}}}, "valid are return, success"),
         ({"envs": {"a/b": ["env=pendulum"]}}, "names are of letters"),
         ({"envs": {"pendulum": {"high": "sac"}}}, "'sac' is not among the methods"),
+        ({"about": 3}, "about is 3: expected a text"),
+        ({"envs": {"pendulum": {"data": 3}}}, "envs.pendulum: data is 3: expected a text"),
+        ({"methods": {"pebble": {"about": []}}}, r"methods.pebble: about is \[\]: expected a text"),
+        ({"teachers": {"own": ["teacher=mistake"]}}, "teachers.own: is each method's own and takes no settings"),
         ({"published": [{"env": "x"}]}, "lacks method"),
+        ({"published": [PUBLISHED | {"value": "high"}]}, r"published\[0\]: value is 'high'; valid is a number"),
+        ({"published": [PUBLISHED | {"sure": 1}]}, "sure is 1; valid is a text"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(tree, write, change, message):

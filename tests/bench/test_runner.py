@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from filelock import FileLock
@@ -72,15 +73,12 @@ def test_tables_hold_a_row_per_cell_and_per_evaluation(whole):
         assert (last["return"], last["normalised"]) == (row["return"], row["normalised"])
 
 
-def test_random_actions_score_0_and_the_true_reward_1_on_average(whole):
+def test_a_scale_goes_from_random_actions_to_the_mean_of_the_true_reward(whole):
     rows, _ = tables(whole[1])
     about = json.loads((whole[1] / "bench.json").read_text())["envs"]["point"]
     true = [float(r["return"]) for r in rows if r["method"] == "true_reward"]
     assert about["high"] == pytest.approx(sum(true) / 2, rel=1e-5)
-    assert sum(float(r["normalised"]) for r in rows if r["method"] == "true_reward") / 2 == pytest.approx(1)
-    for r in rows:
-        expected = (float(r["return"]) - about["low"]) / (about["high"] - about["low"])
-        assert float(r["normalised"]) == pytest.approx(expected, rel=1e-4)
+    assert about["low"] == json.loads((whole[1] / "random.json").read_text())["point"]["return"]
 
 
 def test_what_is_done_is_never_run_again(whole, capsys):
@@ -115,6 +113,30 @@ def test_any_code_counts_what_other_code_has_finished_not_what_it_has_begun(whol
     assert states(whole[0], out, any_code=True) == ["begun", "done", "done", "done"]
     monkeypatch.setattr("pbrl.bench.plan.code_version", lambda: "00000000")
     assert states(whole[0], out, any_code=True) == ["stale", "done", "done", "done"]
+
+
+def test_the_plan_is_told_first_and_other_envs_may_lack_their_data(tree, write, tmp_path, capsys):
+    envs = {"point": tree["envs"]["point"], "later": {"set": ["env=point_reach"], "data": "nowhere"}}
+    blocks = [{"envs": ["point"], "methods": ["true_reward"]}, {"envs": ["later"], "methods": ["bc"]}]
+    grid, out = write(tree | {"envs": envs, "methods": ["true_reward", "bc"], "grids": blocks}), tmp_path / "out"
+    assert bench(grid, out, "only=later/") == 2
+    assert "envs.later.data: nowhere is no data set" in capsys.readouterr().err
+    assert bench(grid, out, "only=point/true_reward/none/0/s0") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == [
+        "pbrl: 1 cells: 1 new",
+        "pbrl: later: no normalised scores, since true_reward, its high, has no cell there",
+        "pbrl: point: measuring random actions",
+    ]
+    assert not any("later: measuring" in line for line in lines)
+    assert [r["status"] for r in tables(out)[0]] == ["finished", *["missing"] * 3]
+
+
+def test_a_score_that_the_task_does_not_report_is_refused_before_anything_runs(tree, write, tmp_path, capsys):
+    tree["envs"] = {"pendulum": {"score": "success"}}
+    assert bench(write(tree), tmp_path / "out") == 2
+    assert "envs.pendulum.score: this task reports no success; valid is return" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "runs").exists()
 
 
 def test_what_is_made_anew_leaves_the_old_aside(whole, tmp_path):
@@ -233,8 +255,8 @@ def test_a_stale_run_is_moved_once_nothing_writes_into_it_any_more(whole, tmp_pa
     shutil.copytree(whole[1], out)
     monkeypatch.setattr("pbrl.bench.plan.code_version", lambda: "00000000")
     grid, composed = load_grid(str(whole[0])), Composed(None)
-    (planned,) = make_plan(grid, grid.cells[:1], out, composed, any_code=False)
-    jobs = _Jobs([planned], composed, out, LocalExecutor(1, 0))
+    planned = make_plan(grid, grid.cells[:1], out, composed, any_code=False)[0]
+    jobs = _Jobs([planned], composed, out, LocalExecutor(1, 0), Mock())
     orphan = FileLock(planned.job.folder / ".lock", thread_local=False)
     orphan.acquire()
     drawing = threading.Thread(target=lambda: next(iter(jobs)))
@@ -264,6 +286,16 @@ def test_code_that_changes_under_a_bench_ends_it_with_all_saved(whole, tmp_path,
     assert tables(out) == tables(whole[1])
 
 
+@pytest.mark.parametrize("more", [[], ["dry_run=true"]])
+def test_another_grid_does_not_replace_the_tables(whole, tmp_path, capsys, more):
+    before = (whole[1] / "results.csv").read_text()
+    other = tmp_path / "other.yaml"
+    other.write_text(whole[0].read_text())
+    assert bench(other, whole[1], *more) == 2
+    assert "is the bench of grid tiny, not of other; choose another folder" in capsys.readouterr().err
+    assert (whole[1] / "results.csv").read_text() == before
+
+
 def test_two_benches_do_not_share_a_folder(whole, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
@@ -272,6 +304,7 @@ def test_two_benches_do_not_share_a_folder(whole, tmp_path, capsys):
     assert "another bench is at work" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["dry_run=true"]])
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -279,15 +312,16 @@ def test_two_benches_do_not_share_a_folder(whole, tmp_path, capsys):
         (["out=x"], "grid= is missing"),
         (["grid=smok", "out=x"], "grid=smok: valid are"),
         (["grid=smoke", "out=x", "only=nowhere"], "chooses no cell"),
+        (["grid=smoke", "out=x", "only=pendulum/,nowhere"], "only=nowhere chooses no cell"),
         (["grid=smoke", "out=x", "executor=cloud"], "valid are local, ray, slurm"),
         (["grid=smoke", "out=x", "worker=2"], "unknown key 'worker'"),
         (["grid=smoke", "out=x", "workers=0"], "at least 1"),
         (["grid=smoke", "out=x", "retries=-1"], "retries=-1"),
     ],
 )
-def test_wrong_words_are_told_in_one_line_and_make_nothing(tmp_path, monkeypatch, capsys, words, message):
+def test_wrong_words_are_told_in_one_line_and_make_nothing(tmp_path, monkeypatch, capsys, words, message, more):
     monkeypatch.chdir(tmp_path)
-    assert main(["bench", *words]) == 2
+    assert main(["bench", *words, *more]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -1,6 +1,8 @@
 import gymnasium as gym
 import numpy as np
+import pytest
 
+from pbrl.errors import UserError
 from pbrl.training.evaluate import Evaluator
 
 
@@ -57,3 +59,15 @@ def test_every_evaluation_runs_the_same_episodes_and_other_seeds_others():
     first, again, other = one(full_speed), one(full_speed), evaluator(seed=1)(full_speed)
     np.testing.assert_array_equal(first.lengths, again.lengths)
     assert not np.array_equal(first.lengths, other.lengths)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_policy_that_has_diverged_is_told_with_its_step(value):
+    with pytest.raises(UserError, match="action of the policy is not a finite number at step 7: the run has diverged"):
+        evaluator()(lambda obs: np.where(obs[:, :1] == 2, value, 0), step=7)
+
+
+def test_a_return_that_is_no_number_is_told(monkeypatch):
+    monkeypatch.setattr(Countdown, "step", lambda *_: (np.zeros(2, np.float32), np.nan, True, False, {}))
+    with pytest.raises(UserError, match="the return of an episode is not a finite number at step 0"):
+        evaluator()(full_speed)

@@ -196,6 +196,12 @@ def test_what_cannot_be_drawn(data, gl_backend, capsys, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_diverged_run_fails_in_one_line(data, tmp_path):
+    code, _, err = train(tmp_path / "run", *offline("bc", data), "method.learner.lr=1e30", method=None)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "action of the policy is not a finite number at step 10: the run has diverged" in err
+
+
 def test_the_budget_is_what_is_paid(data, tmp_path):
     code, out, _ = train(tmp_path / "run", *offline("paws", data), "feedback.budget=20", method=None)
     assert code == 0

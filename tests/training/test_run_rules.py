@@ -54,6 +54,15 @@ def test_no_session_at_the_last_step(tmp_path):
     assert run.parts.feedback.sessions == 1  # at 120; at 180 there is nobody left to learn
 
 
+def test_a_diverged_run_ends_at_its_next_evaluation(tmp_path):
+    run = make_run(tmp_path / "run")
+    act = run.parts.agent.act
+    run.parts.agent.act = lambda *args, **more: act(*args, **more) * (np.nan if run.step >= 200 else 1)
+    with pytest.raises(UserError, match="at step 220: the run has diverged"):
+        run.train()
+    assert not run.run.summary.exists()
+
+
 def test_an_environment_without_an_end_is_told_to_have_one(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "LONGEST_EPISODE", 20)
     code, _, err = train(tmp_path / "run", "feedback.budget=24")
