@@ -145,7 +145,8 @@ def ending(outcome: Outcome, row: dict[str, Any]) -> str:
         return f"{name}: return {row['return']:.1f}{success} in {took}"
     if outcome.code == INTERRUPTED:
         return f"{name}: stopped, and saved"
-    return f"{name}: failed with exit code {outcome.code}: {outcome.message}; see {outcome.job.log}"
+    code = "" if outcome.code < 0 else f" with exit code {outcome.code}"  # a signal is named by the message
+    return f"{name}: failed{code}: {outcome.message}; see {outcome.job.log}"
 
 
 def duration(seconds: float) -> str:
