@@ -20,6 +20,7 @@ from typing import NamedTuple
 from pbrl.errors import UserError
 from pbrl.files import replacing, sync
 
+INDEX_HEAD = 48  # bytes
 PIECE_BYTES = 32 << 20  # of a message: a checkpoint with its replay buffer can have gigabytes
 # Named here once more: the modules that own them import torch, which a process that only copies has no need of.
 CHECKPOINTS, POINTER, MANIFEST = "checkpoints", "last", "manifest.json"
@@ -107,9 +108,15 @@ class Source:
         for name in names:
             with suppress(FileNotFoundError):
                 stats = [(self.folder / name).stat()]
+                counted = b""
                 if name == LABELS and (log := self.folder / f"{LABELS}-wal").exists():
                     stats.append(log.stat())
-                signatures[name] = tuple(n for stat in stats for n in (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+                    # SQLite writes its log over from the start, so that an answer may change neither its size nor its
+                    # coarse time; the head of the index to it counts transactions (sqlite.org/walformat.html).
+                    with suppress(FileNotFoundError), (self.folder / f"{LABELS}-shm").open("rb") as index:
+                        counted = index.read(INDEX_HEAD)
+                told = (n for stat in stats for n in (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+                signatures[name] = (*told, *counted)
         return signatures
 
     def _stage_changed(self, names: list[str], staging: Path) -> None:
