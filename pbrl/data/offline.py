@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +73,21 @@ class OfflineData:
     def observations(self) -> np.ndarray:
         """All training observations (M, O), for input statistics."""
         return np.concatenate([e.obs[:-1] for e in self.episodes])
+
+    def shuffled(self, rng: torch.Generator) -> OfflineData:
+        """What was paid for, answers or scores, given to other pairs or segments; the test stays as it is."""
+
+        def dealt(told: Tensor) -> Tensor:
+            return told[torch.randperm(len(told), generator=rng)]
+
+        validation = self.validation
+        return replace(
+            self,
+            label=f"{self.label}, shuffled",
+            pairs=replace(self.pairs, prefers_right=dealt(self.pairs.prefers_right)),
+            validation=validation and replace(validation, prefers_right=dealt(validation.prefers_right)),
+            scores=None if self.scores is None else dealt(self.scores),
+        )
 
     def sample_pairs(self, n: int, rng: torch.Generator) -> Comparisons:
         """n labelled comparisons with replacement; of scored segments, n random pairs."""

@@ -26,15 +26,7 @@ PREFERRED = ("regret_mc", "regret_critic", "return")  # which labels are taken w
 
 
 def load_offline(
-    path: Path,
-    *,
-    env: str,
-    label: str | None,
-    budget: int | None,
-    pairs: str,
-    heldout: float,
-    shuffled: bool,
-    rng: torch.Generator,
+    path: Path, *, env: str, label: str | None, budget: int | None, pairs: str, heldout: float, rng: torch.Generator
 ) -> OfflineData:
     """Reads a data set (`pbrl collect`) or a label set (`pbrl labels export`).
 
@@ -45,8 +37,6 @@ def load_offline(
             scored segments.
         pairs: "fixed": the listed comparisons; "dense": all pairs of scored segments.
         heldout: share of the comparisons put aside for validation, drawn by `rng`.
-        shuffled: whether `rng` deals what was paid for, answers or scores, to other pairs or segments. The test split
-            stays as it is.
     """
     path = Path(path)
     if not path.is_dir():
@@ -58,24 +48,18 @@ def load_offline(
             raise UserError(
                 f"feedback.heldout={heldout}: comparisons are put aside, and pairs=dense lists none; expected 0"
             )
-        return _from_dataset(dataset, label, budget, pairs, heldout, shuffled, rng)
+        return _from_dataset(dataset, label, budget, pairs, heldout, rng)
     labels = load_label_set(path)
     _check_env(path, labels.meta, env)
     if pairs != "fixed":
         raise UserError(f"feedback.pairs={pairs} needs scored segments, and {path} is a label set; valid is fixed")
     if label is not None:
         raise UserError(f"feedback.label={label}: {path} is a label set, which has one kind of label; leave it out")
-    return _from_label_set(path, labels, budget, heldout, shuffled, rng)
+    return _from_label_set(path, labels, budget, heldout, rng)
 
 
 def _from_dataset(
-    dataset: Dataset,
-    label: str | None,
-    budget: int | None,
-    pairs: str,
-    heldout: float,
-    shuffled: bool,
-    rng: torch.Generator,
+    dataset: Dataset, label: str | None, budget: int | None, pairs: str, heldout: float, rng: torch.Generator
 ) -> OfflineData:
     label = label or _preferred(dataset)
     train = np.flatnonzero(dataset.split == SPLITS.index("train"))
@@ -85,7 +69,7 @@ def _from_dataset(
     scores = None
     kept, validation = _no_pairs(), None
     if pairs == "dense":
-        scores = _dealt(_scores(dataset, label, train, budget), shuffled, rng)
+        scores = _scores(dataset, label, train, budget)
     else:
         place = np.full(len(dataset.split), -1)
         place[train] = np.arange(len(train))
@@ -93,12 +77,12 @@ def _from_dataset(
         rows = rows[c.answered[rows]]
         _some(len(rows), dataset.path)
         left, right = (torch.from_numpy(place[side[rows]]) for side in (c.left, c.right))
-        paid = Pairs(left, right, _dealt(torch.from_numpy(c.prefers_right[rows]).float(), shuffled, rng))
+        paid = Pairs(left, right, torch.from_numpy(c.prefers_right[rows]).float())
         kept, validation = _held_out(paid, segments, heldout, rng)
     in_training = dataset.episode_split == SPLITS.index("train")
     test, ceiling = _test(dataset, label)
     return OfflineData(
-        label=_named(label, shuffled),
+        label=label,
         sha256=_sha256(dataset.meta),
         segments=segments,
         episodes=[e for e, there in zip(dataset.episodes, in_training, strict=True) if there],
@@ -112,7 +96,7 @@ def _from_dataset(
 
 
 def _from_label_set(
-    path: Path, labels: LabelSet, budget: int | None, heldout: float, shuffled: bool, rng: torch.Generator
+    path: Path, labels: LabelSet, budget: int | None, heldout: float, rng: torch.Generator
 ) -> OfflineData:
     rows = np.flatnonzero(labels.answered)
     if budget is not None and budget > len(labels):
@@ -125,10 +109,10 @@ def _from_label_set(
     _, first, place = np.unique([*left_hashes, *right_hashes], return_index=True, return_inverse=True)
     segments = both[torch.from_numpy(first)]  # a segment that was shown twice is one segment
     left, right = torch.from_numpy(place).chunk(2)
-    paid = Pairs(left, right, _dealt(torch.from_numpy(labels.prefers_right[rows]).float(), shuffled, rng))
+    paid = Pairs(left, right, torch.from_numpy(labels.prefers_right[rows]).float())
     kept, validation = _held_out(paid, segments, heldout, rng)
     return OfflineData(
-        label=_named(_who(labels.meta), shuffled),
+        label=_who(labels.meta),
         sha256=_sha256(labels.meta),
         segments=segments,
         episodes=[_episode(segments, i) for i in range(len(segments))],
@@ -182,15 +166,6 @@ def _held_out(paid: Pairs, segments: Segments, share: float, rng: torch.Generato
         raise UserError(f"feedback.heldout={share} leaves none of {len(paid)} comparisons for training")
     order = torch.randperm(len(paid), generator=rng)
     return paid[order[n:].sort().values], paid[order[:n]].comparisons(segments)
-
-
-def _dealt(told: Tensor, shuffled: bool, rng: torch.Generator) -> Tensor:
-    """(N,) as it is, or in random order."""
-    return told[torch.randperm(len(told), generator=rng)] if shuffled else told
-
-
-def _named(label: str, shuffled: bool) -> str:
-    return f"{label}, shuffled" if shuffled else label
 
 
 def _episode(segments: Segments, row: int) -> Episode:

@@ -43,16 +43,16 @@ def check(config: DictConfig) -> None:
 
 def load_data(config: DictConfig, rng: torch.Generator) -> OfflineData:
     c = config.feedback
-    return load_offline(
+    data = load_offline(
         Path(config.data),
         env=config.env.name,
         label=c.label,
         budget=c.budget,
         pairs=c.pairs,
         heldout=c.heldout,
-        shuffled=c.shuffled,
         rng=rng,
     )
+    return data.shuffled(rng) if c.shuffled else data
 
 
 def check_spaces(env: Any, learner: Learner) -> None:

@@ -16,7 +16,6 @@ from tiny import LEARNERS, OFFLINE_EXPERIMENTS, collect, offline, train
 from pbrl.cli import main
 from pbrl.data.datasets import load_dataset
 from pbrl.data.label_sets import export_labels
-from pbrl.data.offline import OfflineData
 from pbrl.data.offline_sources import load_offline
 from pbrl.training.evaluate import best_window
 
@@ -218,19 +217,23 @@ def test_all_pairs_of_scored_segments(data, tmp_path):
 
 @pytest.mark.parametrize("pairs", ["fixed", "dense"])
 def test_shuffled_labels_are_the_same_ones_elsewhere(data, pairs):
-    def load(shuffled: bool) -> OfflineData:
-        rng = torch.Generator().manual_seed(3)
-        return load_offline(
-            data, env="point_reach", label=None, budget=40, pairs=pairs, heldout=0.0, shuffled=shuffled, rng=rng
-        )
-
-    plain, mixed = load(False), load(True)
+    rng = torch.Generator().manual_seed(3)
+    heldout = 0.25 if pairs == "fixed" else 0.0
+    plain = load_offline(data, env="point_reach", label=None, budget=40, pairs=pairs, heldout=heldout, rng=rng)
+    mixed = plain.shuffled(rng)
     assert mixed.label == f"{plain.label}, shuffled"
     before, after = ((d.scores if pairs == "dense" else d.pairs.prefers_right) for d in (plain, mixed))
     assert not torch.equal(before, after)
     assert torch.equal(before.sort().values, after.sort().values)
     assert torch.equal(plain.pairs.left, mixed.pairs.left)
+    if pairs == "fixed":
+        assert not torch.equal(plain.validation.prefers_right, mixed.validation.prefers_right)
     assert torch.equal(plain.test.prefers_right, mixed.test.prefers_right)  # judged by the truth
+
+
+def test_a_run_on_shuffled_labels_says_so(data, tmp_path):
+    assert train(tmp_path / "run", *offline("cpl", data), "feedback.shuffled=true", method=None)[0] == 0
+    assert summary(tmp_path / "run")["label"] == "regret_mc, shuffled"
 
 
 def test_labels_of_an_online_run(finished, tmp_path):
