@@ -40,9 +40,9 @@ def main(args: list[str]) -> int:
     if parsed.words:
         raise UserError(f"unknown word {parsed.words[0]!r}: expected key=value")
     from pbrl.bench.bench_file import check_name
-    from pbrl.bench.grid import load_grid
     from pbrl.bench.jobs import make_executor
     from pbrl.bench.plan import Composed, describe, make_plan
+    from pbrl.bench.read_grid import load_grid
 
     extra_dir = _folder(parsed.options.get("--config-dir"))
     grid = load_grid(required(parsed, "grid", "a suite, as grid=smoke, or a YAML file"), extra_dir)

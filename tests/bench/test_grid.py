@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from pbrl.bench.grid import load_grid
 from pbrl.bench.plan import Composed, make_plan
+from pbrl.bench.read_grid import load_grid
 from pbrl.bench.sources import _of_file, code_version
 from pbrl.config import options
 from pbrl.errors import UserError

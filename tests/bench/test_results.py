@@ -6,8 +6,8 @@ import json
 import pytest
 import yaml
 
-from pbrl.bench.grid import load_grid
 from pbrl.bench.plan import Composed, make_plan
+from pbrl.bench.read_grid import load_grid
 from pbrl.bench.records import read_bench
 from pbrl.bench.results import Results
 from pbrl.bench.runner import Options, _describe

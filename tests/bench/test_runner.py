@@ -18,9 +18,9 @@ import pytest
 from filelock import FileLock
 
 from pbrl.bench.executors.local import LocalExecutor
-from pbrl.bench.grid import load_grid
 from pbrl.bench.jobs import Job, run_job, settle
 from pbrl.bench.plan import Composed, make_plan
+from pbrl.bench.read_grid import load_grid
 from pbrl.bench.references import random_scores
 from pbrl.bench.runner import _Jobs, _locked
 from pbrl.cli import main

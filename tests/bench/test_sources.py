@@ -7,8 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 import pbrl
-from pbrl.bench.grid import load_grid
 from pbrl.bench.plan import Composed, make_plan
+from pbrl.bench.read_grid import load_grid
 from pbrl.bench.sources import APART, changed, code_version, module_version, own_code, yamls_version
 
 CODE = '''"""What it is."""
