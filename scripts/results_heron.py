@@ -23,9 +23,9 @@ from pbrl.config import compose_config
 
 SEEDS = (0, 1, 2)
 TASKS = {  # steps, and the factor that is measured in units a thousand times smaller
-    "pendulum": (20_000, "speed"),
+    "pendulum": (10_000, "speed"),
     "halfcheetah": (50_000, "effort"),
-    "tabletop_reach": (20_000, "effort"),
+    "tabletop_reach": (12_000, "effort"),
 }
 NAMES = {
     "true_reward": "SAC on the true reward",

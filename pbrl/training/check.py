@@ -14,7 +14,6 @@ AT_LEAST = {  # whole numbers
     "steps": 1,
     "seed": 0,
     "threads": 1,
-    "feedback.budget": 0,
     "feedback.per_session": 1,
     "feedback.first": 1,
     "feedback.every": 1,
@@ -28,6 +27,7 @@ AT_LEAST = {  # whole numbers
     "checkpoint.keep": 1,
 }
 AT_LEAST_IF_GIVEN = {  # whole numbers of some agents and methods; null switches some of them off
+    "feedback.budget": 0,
     "agent.n_envs": 1,
     "agent.n_steps": 2,
     "agent.n_epochs": 1,
@@ -135,7 +135,7 @@ def check_ranges(
 def _check_labels(config: DictConfig) -> None:
     """What cannot go together in a run that learns from answers."""
     c, fit = config.feedback, config.method.fit
-    if c.budget and c.first >= config.steps:
+    if c.budget != 0 and c.first >= config.steps:
         raise UserError(f"feedback.first={c.first} is not before the end of the run; valid are 1 to {config.steps - 1}")
     if fit.patience is not None and c.heldout == 0:
         raise UserError(f"method.fit.patience={fit.patience} watches held-out answers; set feedback.heldout, as to 0.1")
@@ -145,8 +145,8 @@ def _check_labels(config: DictConfig) -> None:
 
 
 def questions_in_time(config: DictConfig) -> int:
-    """How much of the budget a run of this length comes to ask."""
+    """How much of the budget a run of this length comes to ask; of a budget of null, all that there is time for."""
     c, asked = config.feedback, 0
     for step in range(c.first, config.steps, c.every):
         asked += session_size(c.schedule, c.per_session, step, config.steps)
-    return min(asked, c.budget)
+    return asked if c.budget is None else min(asked, c.budget)

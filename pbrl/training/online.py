@@ -271,6 +271,8 @@ class OnlineRun:
 def start(config: DictConfig, command: list[str]) -> OnlineRun:
     """A run in a folder of its own; a config that cannot be built leaves no folder behind."""
     check(config)
+    if config.feedback.budget is None:
+        config.feedback.budget = questions_in_time(config)
     folder = RunDir.create(config, command)
     folder.lock()
     try:
