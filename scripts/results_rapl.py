@@ -2,7 +2,7 @@
 
 python scripts/results_rapl.py collect OUT             the data sets, in OUT/data
 python scripts/results_rapl.py rewards OUT [NAME ...]  learns and measures rewards without an agent, in OUT/rewards
-python scripts/results_rapl.py agents OUT [NAME ...]   SAC on each of them and on the true one, in OUT/agents
+python scripts/results_rapl.py agents OUT [NAME ...]   then SAC on each of them and on the true one, in OUT/agents
 python scripts/results_rapl.py table OUT               writes rewards.csv and agents.csv, prints the tables
 python scripts/results_rapl.py figure OUT FILE.png     frames of held-out videos with the learned rewards under them
 
@@ -89,7 +89,11 @@ def reward_cells(out: Path) -> dict[str, list[str]]:
 
 def agent_cells(out: Path) -> dict[str, list[str]]:
     """Name of each run, TASK/METHOD/sSEED, and the arguments of its `pbrl train`."""
-    learned = {name: own for name, own in reward_cells(out).items() if name.split("/")[0] in TASKS}
+    rewards = {name: own for name, own in reward_cells(out).items() if name.split("/")[0] in TASKS}
+    learned = {
+        name: [*(word for word in own if not word.startswith("data=")), f"method.video.learned={out / 'rewards' / name}"]
+        for name, own in rewards.items()
+    }
     true = {
         f"{task}/true_reward/s{seed}": [f"env={task}", f"seed={seed}", "method=true_reward"]
         for seed in SEEDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from pbrl.config import build
 from pbrl.data.datasets import Dataset, is_dataset, load_dataset
 from pbrl.data.episodes import Episode
 from pbrl.data.videos import Triplets, VideoPairs, Videos
-from pbrl.errors import UserError
+from pbrl.errors import UserError, one_line
 from pbrl.files import replacing
 from pbrl.methods.rapl import RAPL
 from pbrl.queries.triplets import uniform_pairs, uniform_triplets
@@ -79,15 +80,15 @@ class VideoFit:
 
 
 def learn_video_reward(config: DictConfig, run: RunDir, seed: int) -> LearnedVideoReward:
-    """Asks, learns, measures and saves; of a run that has done so, only reads what it saved."""
-    from safetensors.torch import load_file, save_file
+    """Asks, learns, measures and saves; of a run that has done so, or of `learned`, only reads what it saved."""
+    from safetensors.torch import save_file
 
     video, saved = config.method.video, run.path / FACTS_FILE
     camera = Camera(partial(build, config.env.make), config.env.name, video.size)
+    if video.learned is not None and not saved.is_file():
+        _take_over(config, Path(video.learned), run)
     if saved.is_file():
-        model = _make_model(config, torch.Generator().manual_seed(seed))
-        model.load_state_dict(load_file(str(run.reward)))
-        facts = json.loads(saved.read_text())
+        model, facts = _load_reward(config, run.path)
     else:
         fit = fit_video_reward(config, seed)
         model, facts = fit.model, fit.facts
@@ -137,6 +138,32 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
         "wall_s": round(time.monotonic() - started, 1),
     }
     return VideoFit(model, answers, heldout, seen, facts)
+
+
+def _take_over(config: DictConfig, learned: Path, run: RunDir) -> None:
+    """Copies what another run has learned, what is known of it last: then the reward is there."""
+    if config.data is not None:
+        raise UserError(f"method.video.learned={learned} needs no data; leave data={config.data} out")
+    _load_reward(config, learned)
+    for name in (ANSWERS_FILE, run.reward.name, FACTS_FILE):
+        if (learned / name).is_file():
+            with replacing(run.path / name) as partial_file:
+                shutil.copyfile(learned / name, partial_file)
+
+
+def _load_reward(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """What a run has learned, and its reward.json."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    model = _make_model(config, torch.Generator())
+    try:
+        facts = json.loads((folder / FACTS_FILE).read_text())
+        model.load_state_dict(load_file(str(RunDir(folder).reward)))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        which = f"{folder} holds no reward of method={config.method.name} with these settings"
+        raise UserError(f"method.video.learned: {which}: {one_line(error)}") from error
+    return model, facts
 
 
 def _make_model(config: DictConfig, rng: torch.Generator) -> Any:

@@ -132,6 +132,37 @@ def test_the_true_reward_reaches_neither_agent_nor_critic(method, whole, data, t
     assert all(torch.equal(known[name], unknown[name]) for name in known)
 
 
+def test_a_learned_reward_is_taken_as_it_is_and_gives_the_same_agent(whole, data, tmp_path):
+    learned = whole("rapl")
+    given = [
+        *(word for word in from_videos("rapl", data) if not word.startswith("data=")),
+        f"method.video.learned={learned}",
+    ]
+    code, _, err = train(tmp_path / "run", *given, method=None)
+    assert code == 0, err
+    one, other = weights(learned), weights(tmp_path / "run")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert table(learned / "evaluations.csv") == table(tmp_path / "run" / "evaluations.csv")
+    assert (learned / "reward.json").read_text() == (tmp_path / "run" / "reward.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["method.video.model.dim=7"], "method.video.learned: .* holds no reward of method=rapl with these settings"),
+        (["data=somewhere"], "method.video.learned=.* needs no data; leave data=somewhere out"),
+        (["method.video.learned=nowhere"], "method.video.learned: nowhere holds no reward"),
+    ],
+)
+def test_what_is_no_learned_reward_is_said_in_a_line(wrong, message, whole, data, tmp_path):
+    given = [word for word in from_videos("rapl", data) if not word.startswith("data=")]
+    code, _, err = train(tmp_path / "run", *given, f"method.video.learned={whole('rapl')}", *wrong, method=None)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert re.search(message, err)
+    assert not (tmp_path / "run").exists()
+
+
 STEP = "pbrl.data.recorder:EpisodeRecorder.step"
 MOMENTS = {
     "before the reward is saved": Kill("safetensors.torch:save_file", 1),
