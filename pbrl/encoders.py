@@ -9,28 +9,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CHANNELS = 32
-STRIDES = (2, 1, 1, 1)
+STRIDES = (2, 1, 1, 1)  # DrQ-v2's
+GREY = 127.5  # what becomes 0
 
 
 class ImageEncoder(nn.Module):
-    """DrQ-v2's encoder (Yarats et al. 2021): four 3x3 convolutions, then 50 features through LayerNorm and tanh.
+    """DrQ-v2's encoder (Yarats et al. 2021): 3x3 convolutions, then 50 features through LayerNorm and tanh.
 
-    (M, H, W, C) of 0 to 255, whole numbers or not -> (M, 50).
+    (M, H, W, C) of 0 to 255, whole numbers or not -> (M, 50). strides: of each convolution; its time falls with them.
     """
 
     features = 50
 
-    def __init__(self, shape: Sequence[int], rng: torch.Generator) -> None:
+    def __init__(self, shape: Sequence[int], rng: torch.Generator, strides: Sequence[int] = STRIDES) -> None:
         super().__init__()
         height, width, channels = shape
-        sizes = [channels, *[CHANNELS] * len(STRIDES)]
+        sizes = [channels, *[CHANNELS] * len(strides)]
         self.convolutions = nn.ModuleList(
-            nn.utils.skip_init(nn.Conv2d, sizes[i], sizes[i + 1], 3, stride) for i, stride in enumerate(STRIDES)
+            nn.utils.skip_init(nn.Conv2d, sizes[i], sizes[i + 1], 3, stride) for i, stride in enumerate(strides)
         )
-        for stride in STRIDES:
+        for stride in strides:
             height, width = ((side - 3) // stride + 1 for side in (height, width))
         if height < 1 or width < 1:
-            raise ValueError(f"images of {tuple(shape)} are too small for the encoder, expected at least 15 x 15")
+            least = smallest(strides)
+            raise ValueError(
+                f"images of {tuple(shape)} are too small for the encoder, expected at least {least} x {least}"
+            )
         self.trunk = nn.utils.skip_init(nn.Linear, CHANNELS * height * width, self.features)
         self.layer_norm = nn.LayerNorm(self.features)
         for layer in (*self.convolutions, self.trunk):
@@ -38,10 +42,18 @@ class ImageEncoder(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        h = images.movedim(-1, 1).float() / 255 - 0.5
+        h = (images.movedim(-1, 1).float() - GREY) / 255
         for convolution in self.convolutions:
             h = convolution(h).relu_()
         return self.layer_norm(self.trunk(h.flatten(1))).tanh()
+
+
+def smallest(strides: Sequence[int]) -> int:
+    """The side of which 3x3 convolutions with these strides leave one pixel."""
+    side = 1
+    for stride in reversed(strides):
+        side = (side - 1) * stride + 3
+    return side
 
 
 def random_shift(images: Tensor, pad: int, rng: torch.Generator) -> Tensor:

@@ -91,7 +91,7 @@ def agent_cells(out: Path) -> dict[str, list[str]]:
     """Name of each run, TASK/METHOD/sSEED, and the arguments of its `pbrl train`."""
     rewards = {name: own for name, own in reward_cells(out).items() if name.split("/")[0] in TASKS}
     learned = {
-        name: [*(word for word in own if not word.startswith("data=")), f"method.video.learned={out / 'rewards' / name}"]
+        name: [*(word for word in own if not word.startswith("data=")), f"method.video.learned={out}/rewards/{name}"]
         for name, own in rewards.items()
     }
     true = {

@@ -15,6 +15,9 @@ def test_too_small_a_picture():
     with pytest.raises(ValueError, match="too small"):
         ImageEncoder((14, 64, 3), torch.Generator())
     ImageEncoder((15, 15, 3), torch.Generator())
+    with pytest.raises(ValueError, match="at least 31 x 31"):
+        ImageEncoder((30, 64, 3), torch.Generator(), (2, 2, 2, 1))
+    assert ImageEncoder((31, 31, 3), torch.Generator(), (2, 2, 2, 1)).trunk.in_features == 32  # one pixel is left
 
 
 def test_a_shift_moves_all_frames_of_a_clip_alike():

@@ -13,6 +13,7 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 TINY = [
     *("method.video.size=16", "method.video.frames=4"),
     *("method.video.model.epochs=1", "method.video.model.frames_per_video=3"),
+    "method.video.model.encoder.strides=[2,1,1,1]",
 ]
 
 

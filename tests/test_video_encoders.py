@@ -72,6 +72,15 @@ def test_the_same_seed_makes_the_same_encoder():
     assert not torch.equal(outputs[0], outputs[2])
 
 
+def test_the_small_encoder_sees_what_differs_from_the_mean_of_what_it_observed():
+    frames, added = pictures(6, 16, 16), torch.randint(0, 100, (16, 16, 3))
+    encoders = [SmallCNN(shape=(16, 16, 3), dim=5, rng=rng()) for _ in range(2)]
+    encoders[0].observe(frames.float().view(2, 3, 16, 16, 3))
+    encoders[1].observe(frames.float() + added)
+    torch.testing.assert_close(encoders[0](frames.float()), encoders[1](frames.float() + added))
+    assert "mean" in encoders[0].state_dict()  # a saved reward goes on with it
+
+
 def test_without_a_linear_layer_it_gives_the_features():
     encoder = SmallCNN(shape=(16, 16, 3), dim=None, rng=rng())
     assert encoder.dim == 50

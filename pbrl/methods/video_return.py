@@ -60,6 +60,7 @@ class VideoReturn(nn.Module):
     def fit(self, videos: Videos, answers: VideoPairs) -> dict[str, float]:
         """Learns what is preferred; returns the metrics of `fit_best_epoch`. Only the frames are read."""
         frames = thin_out(videos.frames, self.frames_per_video).to(self.scale.device)
+        self.encoder.observe(frames)
         prepared = prepare_videos(self.encoder, frames)
 
         def scores(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ AT_LEAST_IF_GIVEN = {  # whole numbers of some agents and methods; null switches
     "method.explore.reference": 1,
     "method.critic_updates": 0,
 }
-OF_VIDEOS = {"feedback.budget": 1, "method.video.size": 15, "method.video.frames": 2, "method.video.stride": 1}
+OF_VIDEOS = {"feedback.budget": 1, "method.video.size": 1, "method.video.frames": 2, "method.video.stride": 1}
 WITHIN = {  # numbers, ends included
     "feedback.heldout": (0, 0.9),
     "method.video.heldout": (0.01, 0.9),
