@@ -10,19 +10,21 @@ from torch import Tensor, nn
 
 CHANNELS = 32
 STRIDES = (2, 1, 1, 1)  # DrQ-v2's
-GREY = 127.5  # what becomes 0
+GREY = 127.5
 
 
 class ImageEncoder(nn.Module):
     """DrQ-v2's encoder (Yarats et al. 2021): 3x3 convolutions, then 50 features through LayerNorm and tanh.
 
-    (M, H, W, C) of 0 to 255, whole numbers or not -> (M, 50). strides: of each convolution; its time falls with them.
+    (M, H, W, C) of 0 to 255, whole numbers or not -> (M, 50). strides: of each convolution.
     """
 
     features = 50
 
     def __init__(self, shape: Sequence[int], rng: torch.Generator, strides: Sequence[int] = STRIDES) -> None:
         super().__init__()
+        if not strides or not all(isinstance(stride, int) and stride >= 1 for stride in strides):
+            raise ValueError(f"strides={list(strides)}: expected whole numbers of at least 1, one for each convolution")
         height, width, channels = shape
         sizes = [channels, *[CHANNELS] * len(strides)]
         self.convolutions = nn.ModuleList(
@@ -41,8 +43,9 @@ class ImageEncoder(nn.Module):
             nn.init.orthogonal_(layer.weight, nn.init.calculate_gain("relu"), generator=rng)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, images: Tensor) -> Tensor:
-        h = (images.movedim(-1, 1).float() - GREY) / 255
+    def forward(self, images: Tensor, background: Tensor | float = GREY) -> Tensor:
+        """background: what becomes 0, such as (H, W, C) that all images share."""
+        h = ((images.float() - background) / 255).movedim(-1, 1)
         for convolution in self.convolutions:
             h = convolution(h).relu_()
         return self.layer_norm(self.trunk(h.flatten(1))).tanh()

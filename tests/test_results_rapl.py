@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pbrl.config import compose_config
+from pbrl.training.check import check
+
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 TINY = [
     *("method.video.size=16", "method.video.frames=4"),
     *("method.video.model.epochs=1", "method.video.model.frames_per_video=3"),
-    "method.video.model.encoder.strides=[2,1,1,1]",
+    "+method.video.model.encoder.strides=[2,1,1,1]",
 ]
 
 
@@ -95,6 +98,11 @@ def test_from_videos_to_tables_and_figure(script, monkeypatch, tmp_path, gl_back
     for name, own in script.reward_cells(tmp_path).items():
         assert not script.learn(tmp_path / "rewards" / name, own)
     assert script.rewards(tmp_path, ["sweep_avoiding"]) == 0  # nothing is left to do
+    for name, own in script.agent_cells(tmp_path).items():
+        config = compose_config(own)
+        check(config)
+        if not name.startswith("sweep_avoiding/true_reward"):
+            assert (Path(config.method.video.learned) / "reward.json").is_file()
     assert script.table(tmp_path) == 0
     assert len((tmp_path / "results" / "videos.csv").read_text().splitlines()) == 1 + 7 * 6
     assert script.figure(tmp_path, tmp_path / "figure.png") == 0

@@ -6,6 +6,10 @@ from pbrl.self_supervised import cycle_back_loss, pretrain
 from pbrl.video_encoders import SmallCNN
 
 
+def make_encoder(dim):
+    return SmallCNN(shape=(16, 16, 1), dim=dim, rng=rng(), strides=(2, 1, 1, 1))
+
+
 def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -51,7 +55,7 @@ def test_pairs_do_not_mix():
 
 def test_training_aligns_videos_it_has_not_seen():
     videos, others = bars(24, 8, rng(1)), bars(6, 8, rng(2))
-    encoder = SmallCNN(shape=(16, 16, 1), dim=8, rng=rng())
+    encoder = make_encoder(dim=8)
 
     @torch.no_grad()
     def mistimed():
@@ -68,7 +72,7 @@ def test_training_aligns_videos_it_has_not_seen():
 
 def test_the_same_seed_trains_the_same():
     videos = bars(4, 6, rng(1))
-    encoders = [SmallCNN(shape=(16, 16, 1), dim=4, rng=rng()) for _ in range(2)]
+    encoders = [make_encoder(dim=4) for _ in range(2)]
     first, second = (fit(encoder, videos, updates=3) for encoder in encoders)
     assert first == second
     assert torch.equal(encoders[0](videos[0]), encoders[1](videos[0]))
@@ -76,4 +80,4 @@ def test_the_same_seed_trains_the_same():
 
 def test_one_video_has_nothing_to_go_to():
     with pytest.raises(UserError, match="of 1 videos"):
-        fit(SmallCNN(shape=(16, 16, 1), dim=4, rng=rng()), bars(1, 6, rng()))
+        fit(make_encoder(dim=4), bars(1, 6, rng()))

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from pbrl.config import build, compose_config
 from pbrl.errors import UserError
 from pbrl.video_encoders import IMAGENET_MEAN, IMAGENET_STD, Pretrained, SmallCNN, load_backbone
 
@@ -57,8 +58,12 @@ def make_pretrained(folder, size=SIZE, dim=None, shape=(SIZE, SIZE, 3), seed=0):
     return Pretrained(folder=folder, size=size, shape=shape, dim=dim, rng=rng(seed))
 
 
+def make_small(shape=(16, 16, 3), dim=5, seed=0):
+    return SmallCNN(shape=shape, dim=dim, rng=rng(seed), strides=(2, 1, 1, 1))
+
+
 def test_the_small_encoder_gives_d_numbers_and_all_of_it_learns():
-    encoder = SmallCNN(shape=(20, 16, 3), dim=7, rng=rng())
+    encoder = make_small(shape=(20, 16, 3), dim=7)
     embeddings = encoder(pictures(2, 20, 16))
     assert embeddings.shape == (2, 7)
     embeddings.sum().backward()
@@ -67,22 +72,38 @@ def test_the_small_encoder_gives_d_numbers_and_all_of_it_learns():
 
 
 def test_the_same_seed_makes_the_same_encoder():
-    outputs = [SmallCNN(shape=(16, 16, 3), dim=5, rng=rng(seed))(pictures(2, 16, 16)) for seed in (1, 1, 2)]
+    outputs = [make_small(seed=seed)(pictures(2, 16, 16)) for seed in (1, 1, 2)]
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
 
 
 def test_the_small_encoder_sees_what_differs_from_the_mean_of_what_it_observed():
     frames, added = pictures(6, 16, 16), torch.randint(0, 100, (16, 16, 3))
-    encoders = [SmallCNN(shape=(16, 16, 3), dim=5, rng=rng()) for _ in range(2)]
+    encoders = [make_small() for _ in range(2)]
     encoders[0].observe(frames.float().view(2, 3, 16, 16, 3))
     encoders[1].observe(frames.float() + added)
     torch.testing.assert_close(encoders[0](frames.float()), encoders[1](frames.float() + added))
     assert "mean" in encoders[0].state_dict()  # a saved reward goes on with it
 
 
+@pytest.mark.parametrize("strides", [[], [0, 1], [-1, 2], [2.5], ["a"]])
+def test_strides_that_make_no_sense(strides):
+    with pytest.raises(ValueError, match="expected whole numbers of at least 1, one for each convolution"):
+        SmallCNN(shape=(16, 16, 3), dim=5, rng=rng(), strides=strides)
+
+
+def test_a_pretrained_encoder_is_chosen_on_the_command_line(resnet_folder):
+    encoder = "method.video.model.encoder"
+    chosen = [f"{encoder}._target_=pbrl.video_encoders.Pretrained", f"+{encoder}.folder={resnet_folder}"]
+    config = compose_config(
+        ["method=rapl", *chosen, f"+{encoder}.size=112", "method.video.model.frames_per_video=null"]
+    )
+    model = build(config.method.video.model, frame_shape=(64, 64, 3), rng=rng())
+    assert isinstance(model.encoder, Pretrained)
+
+
 def test_without_a_linear_layer_it_gives_the_features():
-    encoder = SmallCNN(shape=(16, 16, 3), dim=None, rng=rng())
+    encoder = make_small(dim=None)
     assert encoder.dim == 50
     torch.testing.assert_close(encoder(pictures(2, 16, 16)), encoder.backbone(pictures(2, 16, 16)))
 

@@ -14,6 +14,7 @@ AT_LEAST = {  # whole numbers
     "steps": 1,
     "seed": 0,
     "threads": 1,
+    "feedback.budget": 0,
     "feedback.per_session": 1,
     "feedback.first": 1,
     "feedback.every": 1,
@@ -27,7 +28,6 @@ AT_LEAST = {  # whole numbers
     "checkpoint.keep": 1,
 }
 AT_LEAST_IF_GIVEN = {  # whole numbers of some agents and methods; null switches some of them off
-    "feedback.budget": 0,
     "agent.n_envs": 1,
     "agent.n_steps": 2,
     "agent.n_epochs": 1,
@@ -99,6 +99,11 @@ def _check_parts(config: DictConfig) -> None:
 def _check_video(config: DictConfig) -> None:
     """Before anything is drawn, which takes a while."""
     video = config.method.video
+    if video.learned is not None:
+        if not isinstance(video.learned, str):
+            raise UserError(f"method.video.learned={video.learned}: expected the folder of a run")
+        if config.data is not None:
+            raise UserError(f"method.video.learned={video.learned} needs no data; leave data={config.data} out")
     check_ranges(config, OF_VIDEOS | ({"method.video.demos": 1} if "demos" in video else {}), {}, {})
     if video.features is not None and not isinstance(video.features, ListConfig):
         raise UserError(
@@ -135,7 +140,7 @@ def check_ranges(
 def _check_labels(config: DictConfig) -> None:
     """What cannot go together in a run that learns from answers."""
     c, fit = config.feedback, config.method.fit
-    if c.budget != 0 and c.first >= config.steps:
+    if c.budget and c.first >= config.steps:
         raise UserError(f"feedback.first={c.first} is not before the end of the run; valid are 1 to {config.steps - 1}")
     if fit.patience is not None and c.heldout == 0:
         raise UserError(f"method.fit.patience={fit.patience} watches held-out answers; set feedback.heldout, as to 0.1")
@@ -145,8 +150,8 @@ def _check_labels(config: DictConfig) -> None:
 
 
 def questions_in_time(config: DictConfig) -> int:
-    """How much of the budget a run of this length comes to ask; of a budget of null, all that there is time for."""
+    """How much of the budget a run of this length comes to ask."""
     c, asked = config.feedback, 0
     for step in range(c.first, config.steps, c.every):
         asked += session_size(c.schedule, c.per_session, step, config.steps)
-    return asked if c.budget is None else min(asked, c.budget)
+    return min(asked, c.budget)

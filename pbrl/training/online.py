@@ -271,8 +271,10 @@ class OnlineRun:
 def start(config: DictConfig, command: list[str]) -> OnlineRun:
     """A run in a folder of its own; a config that cannot be built leaves no folder behind."""
     check(config)
-    if config.feedback.budget is None:
-        config.feedback.budget = questions_in_time(config)
+    if "video" in config.method:  # a run is resumed from anywhere
+        for section, key in ((config, "data"), (config.method.video, "learned")):
+            if section[key] is not None:
+                section[key] = str(Path(section[key]).resolve())
     folder = RunDir.create(config, command)
     folder.lock()
     try:

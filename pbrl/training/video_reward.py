@@ -10,11 +10,11 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from scipy import stats
 
 from pbrl.collection.collect import make_teacher
@@ -83,12 +83,12 @@ def learn_video_reward(config: DictConfig, run: RunDir, seed: int) -> LearnedVid
     """Asks, learns, measures and saves; of a run that has done so, or of `learned`, only reads what it saved."""
     from safetensors.torch import save_file
 
-    video, saved = config.method.video, run.path / FACTS_FILE
+    video = config.method.video
     camera = Camera(partial(build, config.env.make), config.env.name, video.size)
-    if video.learned is not None and not saved.is_file():
-        _take_over(config, Path(video.learned), run)
-    if saved.is_file():
+    if (run.path / FACTS_FILE).is_file():
         model, facts = _load_reward(config, run.path)
+    elif video.get("learned") is not None:  # a run of older code has no such key
+        model, facts = _take_over(config, Path(video.learned), run)
     else:
         fit = fit_video_reward(config, seed)
         model, facts = fit.model, fit.facts
@@ -96,7 +96,7 @@ def learn_video_reward(config: DictConfig, run: RunDir, seed: int) -> LearnedVid
             np.savez(file, **{k: v.numpy() for k, v in vars(fit.answers).items()})
         with replacing(run.reward) as partial_file:
             save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(partial_file))
-        write_json(saved, facts)
+        write_json(run.path / FACTS_FILE, facts)
     return LearnedVideoReward(EpisodeReward(model, camera, video.stride, video.scale), facts)
 
 
@@ -107,9 +107,7 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
     """
     video, started, rng = config.method.video, time.monotonic(), torch.Generator().manual_seed(seed)
     teacher = make_teacher(config.teacher, rng)
-    if not isinstance(teacher, TripletTeacher):
-        why = f"method={config.method.name} asks about whole videos"
-        raise UserError(f"teacher={config.teacher.name}: {why}; valid is teacher=triplet")
+    _check_teacher(config, teacher)
     data = _load(config.data, config)
     model = _make_model(config, rng)
     train, heldout = _split(len(data.episodes), video.heldout, seed)
@@ -134,21 +132,25 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
         "videos": videos,
         **metrics,
         **_agreement(model, seen),
+        "settings": _settings(config),
         "data": {"path": str(data.path), "sha256": data.meta["sha256"]},
         "wall_s": round(time.monotonic() - started, 1),
     }
     return VideoFit(model, answers, heldout, seen, facts)
 
 
-def _take_over(config: DictConfig, learned: Path, run: RunDir) -> None:
+def _take_over(config: DictConfig, learned: Path, run: RunDir) -> tuple[Any, dict[str, Any]]:
     """Copies what another run has learned, what is known of it last: then the reward is there."""
-    if config.data is not None:
-        raise UserError(f"method.video.learned={learned} needs no data; leave data={config.data} out")
-    _load_reward(config, learned)
+    _check_teacher(config, make_teacher(config.teacher, torch.Generator()))
+    try:
+        model, facts = _load_reward(config, learned)
+    except UserError as error:
+        raise UserError(f"method.video.learned: {error}") from error
     for name in (ANSWERS_FILE, run.reward.name, FACTS_FILE):
         if (learned / name).is_file():
             with replacing(run.path / name) as partial_file:
                 shutil.copyfile(learned / name, partial_file)
+    return model, facts
 
 
 def _load_reward(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -158,12 +160,30 @@ def _load_reward(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any]]
 
     model = _make_model(config, torch.Generator())
     try:
-        facts = json.loads((folder / FACTS_FILE).read_text())
+        facts: dict[str, Any] = json.loads((folder / FACTS_FILE).read_text())
+        theirs: dict[str, Any] = facts["settings"]
+        ours = _settings(config)
+        for key in {**theirs, **ours}:
+            if theirs.get(key) != ours.get(key):
+                raise UserError(f"{folder} learned with {key}={theirs.get(key)}, and this run has {ours.get(key)}")
         model.load_state_dict(load_file(str(RunDir(folder).reward)))
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        which = f"{folder} holds no reward of method={config.method.name} with these settings"
-        raise UserError(f"method.video.learned: {which}: {one_line(error)}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder} holds no learned reward that can be read: {one_line(error)}") from error
     return model, facts
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """What a learned reward is bound to, by key."""
+    video = config.method.video
+    model = cast("dict[str, Any]", OmegaConf.to_container(video.model, resolve=True))
+    own = {f"method.video.model.{key}": value for key, value in model.items()}
+    return {"env": config.env.name, "method": config.method.name, "method.video.size": video.size, **own}
+
+
+def _check_teacher(config: DictConfig, teacher: Any) -> None:
+    if not isinstance(teacher, TripletTeacher):
+        why = f"method={config.method.name} asks about whole videos"
+        raise UserError(f"teacher={config.teacher.name}: {why}; valid is teacher=triplet")
 
 
 def _make_model(config: DictConfig, rng: torch.Generator) -> Any:

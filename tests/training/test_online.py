@@ -8,7 +8,7 @@ import torch
 from outcome import answers, table, weights
 from tiny import LEARNERS, TINY, VIDEOS, train
 
-from pbrl.config import compose_config, load_config, options
+from pbrl.config import compose_config, options
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.queries import samplers
 from pbrl.teachers.scripted import ScriptedTeacher
@@ -133,7 +133,7 @@ def sessions(folder):
 
 
 def test_a_wanted_spread_of_the_reward_is_what_the_agent_gets(tmp_path):
-    run = make_run(tmp_path / "run", "method.reward_std=3.0", "feedback.budget=24", method="heron")
+    run = make_run(tmp_path / "run", "method.reward_std=3.0", method="heron")
     assert run.train()
     feedback, buffer = run.parts.feedback, run.parts.agent.buffer
     obs, actions, _ = run.parts.episodes.recent_steps(5000)
@@ -148,12 +148,6 @@ def test_sessions_come_when_due_until_the_budget_is_spent(finished, tmp_path):
     assert sessions(finished()) == {120: 6, 180: 6, 240: 6, 300: 6}
     assert train(tmp_path / "run", "feedback.budget=16")[0] == 0
     assert sessions(tmp_path / "run") == {120: 6, 180: 6, 240: 4}
-
-
-def test_without_a_budget_questions_are_asked_to_the_end(tmp_path):
-    assert train(tmp_path / "run", "feedback.budget=null")[0] == 0
-    assert sessions(tmp_path / "run") == {120: 6, 180: 6, 240: 6, 300: 6}
-    assert load_config(tmp_path / "run" / "config.yaml").feedback.budget == 24
 
 
 def test_a_session_waits_for_the_first_episode(tmp_path):

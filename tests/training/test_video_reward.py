@@ -146,12 +146,26 @@ def test_a_learned_reward_is_taken_as_it_is_and_gives_the_same_agent(whole, data
     assert (learned / "reward.json").read_text() == (tmp_path / "run" / "reward.json").read_text()
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", "{", '{"settings": []}'])
+def test_what_is_known_of_a_learned_reward_may_be_broken(content, whole, data, tmp_path):
+    learned = tmp_path / "learned"
+    learned.mkdir()
+    (learned / "reward.json").write_text(content)
+    given = [word for word in from_videos("rapl", data) if not word.startswith("data=")]
+    code, _, err = train(tmp_path / "run", *given, f"method.video.learned={learned}", method=None)
+    assert code == 2
+    assert re.fullmatch(r".*method.video.learned: .*learned holds no learned reward that can be read: .*\n", err)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["method.video.model.dim=7"], "method.video.learned: .* holds no reward of method=rapl with these settings"),
+        (["method.video.model.epsilon=1.0"], "learned with method.video.model.epsilon=0.1, and this run has 1.0"),
+        (["env=point_maze"], "learned with env=point_reach, and this run has point_maze"),
         (["data=somewhere"], "method.video.learned=.* needs no data; leave data=somewhere out"),
-        (["method.video.learned=nowhere"], "method.video.learned: nowhere holds no reward"),
+        (["method.video.learned=nowhere"], "method.video.learned: .*nowhere holds no learned reward that can be read"),
+        (["method.video.learned=5"], "method.video.learned=5: expected the folder of a run"),
+        (["teacher=oracle"], "teacher=oracle: method=rapl asks about whole videos"),
     ],
 )
 def test_what_is_no_learned_reward_is_said_in_a_line(wrong, message, whole, data, tmp_path):
@@ -190,7 +204,7 @@ def test_it_goes_on_as_if_never_killed(moment, run, whole, data, tmp_path):
     ("wrong", "message"),
     [
         (["data=null"], "method=rapl learns from videos; give data=FOLDER"),
-        (["data=nowhere"], "data=nowhere is not a data set"),
+        (["data=nowhere"], "data=.*nowhere is not a data set"),
         (["env=point_maze"], "is of env=point_reach, this run of env=point_maze"),
         (["teacher=oracle"], "teacher=oracle: method=rapl asks about whole videos; valid is teacher=triplet"),
         (["teacher=human"], "teacher=human: method=rapl asks about whole videos"),

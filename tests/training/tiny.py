@@ -82,7 +82,7 @@ VIDEOS = {  # what makes each method that learns from videos small
     name: [
         *("method.video.size=16", "method.video.frames=4", "method.video.stride=7", "feedback.budget=8"),
         *("method.video.model.epochs=2", "method.video.model.frames_per_video=3"),
-        "method.video.model.encoder.strides=[2,1,1,1]",  # pictures of 16 pixels
+        "+method.video.model.encoder.strides=[2,1,1,1]",  # pictures of 16 pixels
     ]
     for name in ("rapl", "video_return")
 }
