@@ -38,6 +38,7 @@ def cluster(tmp_path_factory) -> Iterator[Any]:
     elsewhere, home = tmp_path_factory.mktemp("nodes"), os.getcwd()
     os.chdir(elsewhere)
     settings = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    settings["worker_niceness"] = 0  # or tests beside these would starve the runs
     own = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={**own, "_system_config": settings})
     try:
