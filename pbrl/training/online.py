@@ -229,6 +229,7 @@ class OnlineRun:
                 "labels": self.labels,
                 "final_return": self.last_evaluation["return_mean"],
                 "final_success": self.last_evaluation["success_rate"],
+                "final_success_at_end": self.last_evaluation["success_at_end"],
                 "reward_accuracy": None if accuracy is None or math.isnan(accuracy) else accuracy,
                 "reward_updates": feedback.updates if feedback is not None else 0,
                 "wall_s": round(self.wall_s, 1),

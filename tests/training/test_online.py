@@ -97,6 +97,7 @@ def test_a_run_has_its_files_and_says_what_came_out(finished):
     last = numbers(folder, "evaluations")[-1]
     facts = {"env": "point_reach", "method": "pebble", "agent": "SACAgent", "teacher": "oracle", "seed": 0}
     facts |= {"status": "finished", "env_steps": 320, "labels": 24, "final_return": last["return_mean"]}
+    facts |= {"final_success": last["success_rate"], "final_success_at_end": last["success_at_end"]}
     assert summary.items() >= facts.items()
     assert summary["reward_updates"] == max(n for n in column(folder, "reward/updates") if n is not None) > 0
 
