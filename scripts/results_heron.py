@@ -121,7 +121,7 @@ def _interval(values: Sequence[float]) -> str:
     if len(values) < 2:
         return f"{values[0]:.3g}"
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{np.mean(values):.4g} ± {half:.2g}"
+    return f"{np.mean(values):.4g} ± {half:{'.0f' if half >= 10 else '.2g'}}"
 
 
 def _known() -> list[dict[str, str]]:
