@@ -209,9 +209,10 @@ class _Reader:
         return text
 
     def _words(self, value: Any, where: str) -> tuple[str, ...]:
-        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        """A list; lists in it, such as a YAML anchor stands for, are read as their words."""
+        if not isinstance(value, list) or not all(isinstance(text, str | list) for text in value):
             raise self._error(where, f"{value!r}: expected a list of words, such as [steps=1000, report=false]")
-        return tuple(value)
+        return tuple(word for text in value for word in ([text] if isinstance(text, str) else self._words(text, where)))
 
     def _mapping(self, value: Any, where: str, valid: Sequence[str]) -> dict[str, Any]:
         if not isinstance(value, dict):
