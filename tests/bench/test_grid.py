@@ -36,6 +36,23 @@ def test_of_two_values_of_a_key_the_later_counts(tree, write):
     assert [text for text in arguments if text.startswith("steps=")] == ["steps=64"]
 
 
+def test_words_that_methods_share_are_written_once(tree, write, tmp_path):
+    file = tmp_path / "shared.yaml"
+    file.write_text(
+        "envs: [pendulum]\n"
+        "methods:\n"
+        "  pebble: [method=pebble, &short [steps=64, log_every=8]]\n"
+        "  prefppo: [method=prefppo, *short, log_every=4]\n"
+    )
+    assert [c.arguments[1:4] for c in load_grid(str(file)).cells] == [
+        ("method=pebble", "steps=64", "log_every=8"),
+        ("method=prefppo", "steps=64", "log_every=4"),
+    ]
+    tree["common"] = ["steps=64", [["log_every=8"], 5]]
+    with pytest.raises(UserError, match=r"common: .*5.*: expected a list of words"):
+        load_grid(write(tree))
+
+
 def test_offline_methods_learn_from_the_data_set_and_have_no_teacher(write):
     tree = {
         "envs": {"point_reach": {"collect": ["episodes=5"]}},
