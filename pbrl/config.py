@@ -118,6 +118,8 @@ def _check_types(config: DictConfig, defaults: DictConfig, overrides: Sequence[s
     for text in overrides:
         key = OverridesParser.create().parse_override(text).key_or_group
         default, value = OmegaConf.select(defaults, key), OmegaConf.select(config, key)
+        if key in FOLDERS and not isinstance(value, str | None):
+            raise UserError(f"{key}={value}: expected a folder; one of that name is {key}=./{value}")
         if default is None or value is None or isinstance(default, DictConfig):
             continue
         kind = _kind(default)
@@ -128,6 +130,7 @@ def _check_types(config: DictConfig, defaults: DictConfig, overrides: Sequence[s
 
 
 NUMBERS = ("a whole number", "a number")
+FOLDERS = ("data", "method.video.learned", "method.video.demos_data")  # that are read; by default none
 
 
 def _kind(value: Any) -> str:

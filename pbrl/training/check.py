@@ -99,11 +99,8 @@ def _check_parts(config: DictConfig) -> None:
 def _check_video(config: DictConfig) -> None:
     """Before anything is drawn, which takes a while."""
     video = config.method.video
-    if video.learned is not None:
-        if not isinstance(video.learned, str):
-            raise UserError(f"method.video.learned={video.learned}: expected the folder of a run")
-        if config.data is not None:
-            raise UserError(f"method.video.learned={video.learned} needs no data; leave data={config.data} out")
+    if video.learned is not None and config.data is not None:
+        raise UserError(f"method.video.learned={video.learned} needs no data; leave data={config.data} out")
     check_ranges(config, OF_VIDEOS | ({"method.video.demos": 1} if "demos" in video else {}), {}, {})
     if video.features is not None and not isinstance(video.features, ListConfig):
         raise UserError(
