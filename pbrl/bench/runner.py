@@ -81,14 +81,13 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         expected = estimate(planned, todo, out, steps, options.probe_s, here)
         results = Results(out, grid, planned, low)
         _keep_tables(out, results)
-        _describe(options, results)
+        _describe(options, results)  # the tables of an earlier bench stand until the first cell ends
         jobs = _Jobs(todo, composed, out, executor, listener)
         listener.begin(todo, steps, expected, executor.slots)
         try:
-            _run(jobs, executor, results, listener)
+            _run(jobs, executor, results, listener, options)
         finally:
-            results.write()
-            _describe(options, results)
+            _write(options, results)
             listener.close()
     if jobs.changed:
         raise UserError("the code or the configs have changed since this bench began; all is saved, start it again")
@@ -101,7 +100,7 @@ def _check_scores(grid: Grid, low: dict[str, Scores]) -> None:
             raise UserError(f"envs.{name}.score: this task reports no {grid.envs[name].score}; valid is return")
 
 
-def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener) -> None:
+def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener, options: Options) -> None:
     by_name = {p.job.name: p for p in jobs.todo}
     written = 0.0
     with StopOnInterrupt(jobs.stop):
@@ -111,7 +110,7 @@ def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener) 
             row = results.update(p)
             listener.ended(p, outcome, row)
             if time.monotonic() - written > WRITE_EVERY_S:
-                results.write()
+                _write(options, results)
                 written = time.monotonic()
 
 
@@ -185,6 +184,12 @@ def _check_same_task(planned: Planned, first: Planned, composed: Composed) -> No
             f"{planned.cell.name} has other settings of env or evaluation.episodes than {first.cell.name}: "
             f"scores of one env are compared; give it an entry of its own under envs"
         )
+
+
+def _write(options: Options, results: Results) -> None:
+    """The tables and what they are of, together: a report of a bench that still runs, or was killed, needs both."""
+    results.write()
+    _describe(options, results)
 
 
 def _keep_tables(out: Path, results: Results) -> None:

@@ -131,6 +131,16 @@ def test_figures_are_there_as_files_too(report: Path):
     assert {"budgets_oracle.png", "task_reach_oracle_100.svg"} <= names
 
 
+def test_a_task_is_drawn_where_something_learns_from_labels_on_it_and_else_once(tmp_path, monkeypatch):
+    bench = MadeBench("reach", "walk", "maze")
+    bench.add("true_reward", {"reach": TOP, "walk": TOP, "maze": TOP})
+    bench.add("pebble", {"reach": FIVE}, 100).add("cpl", {"walk": FIVE}, 400)
+    page = quick(bench.write(tmp_path / "bench"), tmp_path / "report", monkeypatch)
+    for task, shown in (("reach", 100), ("walk", 400), ("maze", 100)):
+        drawn = [budget for budget in (100, 400) if f"{task}, {budget} labels by oracle" in page.text]
+        assert drawn == [shown]
+
+
 def test_page_says_what_was_run(page: Page):
     assert "64 of 65 cells finished, 1 failed" in page.text
     assert "reach/few/oracle/100/s2" in page.text

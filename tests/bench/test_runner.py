@@ -17,6 +17,7 @@ from unittest.mock import Mock
 import pytest
 from filelock import FileLock
 
+from pbrl.bench import runner
 from pbrl.bench.executors.local import LocalExecutor
 from pbrl.bench.jobs import Job, run_job, settle
 from pbrl.bench.plan import Composed, make_plan
@@ -71,6 +72,22 @@ def test_tables_hold_a_row_per_cell_and_per_evaluation(whole):
     for row in rows:
         last = [c for c in curves if all(c[k] == row[k] for k in ("method", "seed"))][-1]
         assert (last["return"], last["normalised"]) == (row["return"], row["normalised"])
+
+
+def test_tables_and_what_they_are_of_agree_while_a_bench_runs(whole, tmp_path, monkeypatch):
+    seen = []
+
+    def record(planned, outcome, real=runner._record):
+        if (tmp_path / "out/results.csv").exists():
+            finished = [r for r in tables(tmp_path / "out")[0] if r["status"] == "finished"]
+            described = json.loads((tmp_path / "out/bench.json").read_text())
+            seen.append((len(finished), described["finished"], described["envs"]["point"]["high"] is not None))
+        real(planned, outcome)
+
+    monkeypatch.setattr(runner, "_record", record)
+    monkeypatch.setattr(runner, "WRITE_EVERY_S", -1.0)
+    assert bench(whole[0], tmp_path / "out", "only=point/true_reward", "workers=1") == 0
+    assert seen == [(1, 1, True)]  # as the second of two runs ends
 
 
 def test_a_scale_goes_from_random_actions_to_the_mean_of_the_true_reward(whole):
