@@ -114,12 +114,13 @@ def _chosen(overrides: Sequence[str], env: bool = False) -> list[str]:
 
 
 def _check_types(config: DictConfig, defaults: DictConfig, overrides: Sequence[str]) -> None:
-    """A value must be of the kind of its default: number for number, list for list."""
+    """A value must be of the kind of its default: number for number, list for list; where that is none, a folder."""
+    for key in FOLDERS:
+        if not isinstance(value := OmegaConf.select(config, key), str | None):
+            raise UserError(f"{key}={value}: expected a folder; one whose name is a number is given as ./NAME")
     for text in overrides:
         key = OverridesParser.create().parse_override(text).key_or_group
         default, value = OmegaConf.select(defaults, key), OmegaConf.select(config, key)
-        if key in FOLDERS and not isinstance(value, str | None):
-            raise UserError(f"{key}={value}: expected a folder; one of that name is {key}=./{value}")
         if default is None or value is None or isinstance(default, DictConfig):
             continue
         kind = _kind(default)

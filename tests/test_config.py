@@ -33,7 +33,7 @@ MISTAKES = {
     "agent.hidden=256": r"agent.hidden=256: expected a list, such as \[256, 256\]",
     "method.reset_critic=2": "expected true or false",
     "method.fit.max_updates=some": "method.fit.max_updates=some: expected a whole number of at least 1",
-    "data=5": "data=5: expected a folder; one of that name is data=./5",
+    "data=2024_01_02": r"expected a folder; .* is given as \./NAME",
     "seed=1,2": "Ambiguous value for argument 'seed=1,2'",
     "seed=${zzz}": "zzz",
     "seed": "'seed': expected key=value",
