@@ -1,4 +1,7 @@
-"""SB3 agents behind the `Agent` interface: whoever acts learns from whatever reward it is given."""
+"""SB3 agents behind the `Agent` interface: whoever acts learns from whatever reward it is given.
+
+One file, although long: SAC and PPO share their base and the functions below them that save and restore its state.
+"""
 
 from __future__ import annotations
 

@@ -68,10 +68,9 @@ def task_pictures(
     task: str, rankings: dict[Setting, list[Arm]], runs: Runs, places: Places, courses: Courses
 ) -> list[Picture]:
     """Learning curves of a task, a figure for each setting in which something learns from labels, if there is any."""
-    asked = {s: [arm for arm in ranked if arm.budget and task in runs.cells[arm]] for s, ranked in rankings.items()}
-    shown = [setting for setting, arms in asked.items() if arms] or list(rankings)[:1]
+    asked = [s for s, ranked in rankings.items() if any(arm.budget and task in runs.cells[arm] for arm in ranked)]
     pictures = []
-    for setting in shown:
+    for setting in asked or list(rankings)[:1]:
         drawn = places.lines([arm for arm in rankings[setting] if task in runs.cells[arm]])
         curves = {line.arm: curve for line in drawn if (curve := courses.mean(line.arm, task)) is not None}
         if not curves:

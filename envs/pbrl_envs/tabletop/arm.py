@@ -107,6 +107,7 @@ def world_xml(name: str, timestep: float, gripper: bool, bodies: str) -> str:
     """The model: table, arm, cameras `top` and `front`, and the task's own bodies.
 
     Where the fingers move (`gripper`) they are coupled; each on its own would give way with the block between them.
+    Long because it is one document; cut up, it could not be read as XML.
     """
     return f"""
 <mujoco model="{name}">
