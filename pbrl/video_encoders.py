@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pbrl.encoders import GREY, ImageEncoder
+from pbrl.encoders import GREY, ImageEncoder, random_shift
 from pbrl.errors import UserError, one_line
 from pbrl.networks import linear
 
@@ -60,6 +60,10 @@ class FrameEncoder(nn.Module):
         """(M, ...) -> (M, d)."""
         raise NotImplementedError
 
+    def augment(self, clips: Tensor) -> Tensor:
+        """(N, F, ...) -> the same: what `prepare` gave of clips, as training should see it; unchanged by default."""
+        return clips
+
     def _prepare(self, frames: Tensor) -> Tensor:
         return frames
 
@@ -76,21 +80,37 @@ class SmallCNN(FrameEncoder):
     from cosines that are all near 1 it may never learn.
 
     Args:
-        shape, dim, rng: see `FrameEncoder`.
+        shape, dim: see `FrameEncoder`.
+        rng: initial weights, and shifts.
         strides: of each convolution. With DrQ-v2's, (2, 1, 1, 1), it takes several times as long.
+        shift: pixels by which clips are moved at most while it learns, as in DrQ; without, it soon knows some hundred
+            videos by heart.
     """
 
     mean: Tensor
 
     def __init__(
-        self, *, shape: Sequence[int], dim: int | None, rng: torch.Generator, strides: Sequence[int] = (2, 2, 2, 1)
+        self,
+        *,
+        shape: Sequence[int],
+        dim: int | None,
+        rng: torch.Generator,
+        strides: Sequence[int] = (2, 2, 2, 1),
+        shift: int = 4,
     ) -> None:
+        if not isinstance(shift, int) or shift < 0:
+            raise UserError(f"encoder.shift={shift}: expected a whole number of pixels, 0 for none")
         super().__init__(shape, ImageEncoder.features, dim, rng)
+        self.shift, self.rng = shift, rng
         self.backbone = ImageEncoder(shape, rng, strides)
         self.register_buffer("mean", torch.full(self.shape, GREY))
 
     def observe(self, frames: Tensor) -> None:
         self.mean.copy_(frames.flatten(0, -4).mean(0, dtype=torch.float32))
+
+    def augment(self, clips: Tensor) -> Tensor:
+        """Moves what differs from the mean frame, and not the background that does not."""
+        return random_shift(clips - self.mean, self.shift, self.rng) + self.mean
 
     def embed(self, prepared: Tensor) -> Tensor:
         return self.head(self.backbone(prepared, self.mean))

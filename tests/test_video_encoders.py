@@ -92,6 +92,34 @@ def test_strides_that_make_no_sense(strides):
         SmallCNN(shape=(16, 16, 3), dim=5, rng=rng(), strides=strides)
 
 
+def test_a_shift_moves_all_frames_of_a_clip_alike_over_a_background_that_stays():
+    background = torch.randint(50, 200, (12, 12, 1), generator=rng())
+    clips = background.repeat(8, 2, 1, 1, 1)
+    clips[:, 0, 6, 6], clips[:, 1, 5, 7] = 0, 255
+    encoder = SmallCNN(shape=(12, 12, 1), dim=None, rng=rng(), strides=(2,), shift=3)
+    encoder.mean.copy_(background)
+    differs = encoder.augment(clips) - background
+    found = [[frame.nonzero() for frame in clip] for clip in differs]
+    assert all(len(pixels) == 1 for clip in found for pixels in clip)
+    moves = torch.stack([torch.stack([a[0, :2] - 6, b[0, :2] - torch.tensor([5, 7])]) for a, b in found])
+    assert torch.equal(moves[:, 0], moves[:, 1])
+    assert moves.abs().max() <= 3
+    assert len(moves[:, 0].unique(dim=0)) > 4  # of eight clips
+
+
+def test_no_shift_leaves_clips_as_they_are():
+    clips = pictures(6, 16, 16).view(2, 3, 16, 16, 3)
+    encoder = SmallCNN(shape=(16, 16, 3), dim=None, rng=rng(), strides=(2,), shift=0)
+    encoder.observe(clips)
+    torch.testing.assert_close(encoder.augment(clips), clips.float())
+
+
+@pytest.mark.parametrize("shift", [-1, 0.5, "a"])
+def test_shifts_that_make_no_sense(shift):
+    with pytest.raises(UserError, match=f"shift={shift}: expected a whole number of pixels, 0 for none"):
+        SmallCNN(shape=(16, 16, 3), dim=5, rng=rng(), shift=shift)
+
+
 def test_a_pretrained_encoder_is_chosen_on_the_command_line(resnet_folder):
     encoder = "method.video.model.encoder"
     chosen = [f"{encoder}._target_=pbrl.video_encoders.Pretrained", f"+{encoder}.folder={resnet_folder}"]

@@ -76,7 +76,7 @@ class RAPL(nn.Module):
             )
         if not temperature > 0:
             raise UserError(f"method.model.temperature={temperature}: expected a number above 0")
-        self.encoder = encoder(shape=frame_shape, dim=dim, rng=rng)
+        self.encoder = encoder(shape=frame_shape, dim=dim, rng=rng).eval()
         if not self.encoder.trained and (align or start is not None):
             raise UserError(
                 "method.video.model.dim=null with a frozen encoder leaves nothing to train; give a number, or "

@@ -58,10 +58,12 @@ def fit_best_epoch(
     optimizer = torch.optim.Adam(encoder.trained.values(), lr=lr)
     best_loss, best_epoch, best = float("inf"), epochs, copy_of(encoder)
     for epoch in range(epochs + 1):
+        encoder.eval()
         if len(heldout) and (loss := measure(scores, rows[heldout], answers[heldout])["loss"]) < best_loss:
             best_loss, best_epoch, best = loss, epoch, copy_of(encoder)
         if epoch == epochs:
             break
+        encoder.train()
         for batch in train[torch.randperm(len(train), generator=rng)].split(batch_size):
             left, right = scores(rows[batch])
             descend(optimizer, bradley_terry_loss(left[None], right[None], answers[batch]))
@@ -116,9 +118,12 @@ def prepare_videos(encoder: FrameEncoder, frames: Tensor) -> Tensor:
 
 
 def embed_videos(encoder: FrameEncoder, prepared: Tensor, rows: Tensor) -> Tensor:
-    """Embeddings (b, k, F, d) of the videos in rows (b, k), each computed once. prepared: (N, F, ...)."""
+    """Embeddings (b, k, F, d) of the videos in rows (b, k), each computed once, and augmented in training mode.
+
+    prepared: (N, F, ...).
+    """
     unique, where = rows.unique(return_inverse=True)
-    clips = prepared[unique]
+    clips = encoder.augment(prepared[unique]) if encoder.training else prepared[unique]
     return encoder.embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])[where]
 
 

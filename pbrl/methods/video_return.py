@@ -50,7 +50,7 @@ class VideoReturn(nn.Module):
             frames_per_video=frames_per_video, lr=lr, batch_size=batch_size, epochs=epochs, validation=validation
         )
         self.frames_per_video = frames_per_video
-        self.encoder = encoder(shape=frame_shape, dim=1, rng=rng)
+        self.encoder = encoder(shape=frame_shape, dim=1, rng=rng).eval()
         self._optimise = partial(
             fit_best_epoch, lr=lr, batch_size=batch_size, epochs=epochs, validation=validation, rng=rng
         )

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pbrl.errors import UserError
-from pbrl.methods.video_fit import check_fit_settings, fit_best_epoch, split_by_video, thin_out
+from pbrl.methods.video_fit import check_fit_settings, embed_videos, fit_best_epoch, measure, split_by_video, thin_out
 from pbrl.video_encoders import FrameEncoder
 
 
@@ -75,6 +75,32 @@ def test_it_fits_the_odds_of_divided_answers():
     fit(encoder, rows, answers, epochs=200)
     gain = (encoder.values[1] - encoder.values[0]).detach()
     assert float(gain) == pytest.approx(float(torch.tensor(0.7 / 0.3).log()), abs=0.01)
+
+
+class Watched(Utilities):
+    """Counts the clips that were altered."""
+
+    altered = 0
+
+    def augment(self, clips):
+        self.altered += len(clips)
+        return clips
+
+    def embed(self, prepared):
+        return prepared * self.values[0]
+
+    def scores(self, rows):
+        return embed_videos(self, torch.rand(40, 3, 1, generator=rng()), rows).sum((2, 3)).unbind(1)
+
+
+def test_clips_are_augmented_for_training_and_never_for_measuring():
+    rows = torch.arange(40).view(20, 2)
+    encoder = Watched([1.0])
+    fit(encoder, rows, torch.ones(20), validation=0.2, epochs=3)
+    trained_on = len(split_by_video(rows, 0.2, rng())[0])
+    assert encoder.altered == 3 * 2 * trained_on
+    measure(encoder.scores, rows, torch.ones(20))
+    assert encoder.altered == 3 * 2 * trained_on
 
 
 def test_where_learning_only_hurts_heldout_answers_the_start_is_kept():
