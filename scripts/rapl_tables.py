@@ -74,25 +74,30 @@ def agents(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = _merge(
         "agents.csv", (*CELL, *TRAINED), [_cell(n) | {k: _text(s[k]) for k in TRAINED} for n, s in found.items()]
     )
-    success = {c: {r["seed"]: float(r[TRAINED[1]]) for r in own} for c, own in _grouped(rows, CELL[:2]).items()}
+    grouped = _grouped(rows, CELL[:2])
     lines = [
-        "Share of successes at the end of an episode of the last policy, mean over seeds; 95 % bootstrap intervals: "
-        "seeds are drawn anew.",
+        "Share of successes at the end of an episode and true return of the last policy, means over seeds; 95 % "
+        "bootstrap intervals: seeds are drawn anew.",
         "",
-        "| task | reward | seeds | success | RAPL minus it | return | min per run |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| task | reward | seeds | success | RAPL minus it | return | RAPL minus it | min per run |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for (task, method), own in _ordered(_grouped(rows, CELL[:2])):
-        ours = success.get((task, "rapl"), {})
-        seeds = sorted(ours.keys() & success[task, method].keys())
-        paired = [ours[s] - success[task, method][s] for s in seeds] if method != "rapl" else []
+    for (task, method), own in _ordered(grouped):
         minutes = statistics.median(float(row["wall_s"]) for row in own) / 60
-        reached = _mean(list(success[task, method].values()))
-        lines.append(
-            f"| {task} | {NAMES[method]} | {len(own)} | {reached} | {_mean(paired)} "
-            f"| {np.mean([float(row['final_return']) for row in own]):.1f} | {minutes:.1f} |"
-        )
+        figures = [
+            text
+            for column, digits in (("final_success_at_end", 2), ("final_return", 1))
+            for text in _beside(grouped.get((task, "rapl"), []), own, column, digits)
+        ]
+        lines.append(f"| {task} | {NAMES[method]} | {len(own)} | {' | '.join(figures)} | {minutes:.1f} |")
     return lines
+
+
+def _beside(ours: Sequence[Row], own: Sequence[Row], column: str, digits: int) -> tuple[str, str]:
+    """Mean of a column, and what ours has more of it in the same seeds; nothing where they are the same rows."""
+    our_values, values = ({row["seed"]: float(row[column]) for row in rows} for rows in (ours, own))
+    paired = [] if ours == own else [our_values[seed] - values[seed] for seed in sorted(our_values.keys() & values)]
+    return _mean(list(values.values()), digits), _mean(paired, digits)
 
 
 def bootstrap(seeds: Mapping[str, np.ndarray]) -> tuple[float, np.ndarray]:
@@ -126,16 +131,16 @@ def _gain(returns: Returns, task: str, method: str) -> str:
     return _with_interval(one - other, one_drawn - other_drawn)
 
 
-def _mean(values: Sequence[float]) -> str:
+def _mean(values: Sequence[float], digits: int) -> str:
     if not values:
         return ""
     drawn = np.random.default_rng(0).choice(values, (DRAWS, len(values))).mean(1)
-    return _with_interval(float(np.mean(values)), drawn)
+    return _with_interval(float(np.mean(values)), drawn, digits)
 
 
-def _with_interval(value: float, drawn: np.ndarray) -> str:
+def _with_interval(value: float, drawn: np.ndarray, digits: int = 2) -> str:
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def _cell(name: str) -> Row:

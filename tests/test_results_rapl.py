@@ -77,9 +77,10 @@ def test_agents_are_compared_by_seed(script):
         for method, values in ends.items()
         for seed in (0, 1)
     }
+    found["t/video_return-150/s1"]["final_return"] = 50.0
     lines = script.rapl_tables.agents(found)
-    assert "| 0.80 (0.70 to 0.90) |" in lines[-2]
-    assert "| 0.30 (0.20 to 0.40) | 0.50 (0.50 to 0.50) |" in lines[-1]
+    assert "| 0.80 (0.70 to 0.90) |  | 60.0 (60.0 to 60.0) |  |" in lines[-2]
+    assert "| 0.30 (0.20 to 0.40) | 0.50 (0.50 to 0.50) | 55.0 (50.0 to 60.0) | 5.0 (0.0 to 10.0) |" in lines[-1]
 
 
 def test_from_videos_to_tables_and_figure(script, monkeypatch, tmp_path, gl_backend):
