@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from pbrl.config import compose_config
@@ -81,6 +82,16 @@ def test_agents_are_compared_by_seed(script):
     lines = script.rapl_tables.agents(found)
     assert "| 0.80 (0.70 to 0.90) |  | 60.0 (60.0 to 60.0) |  |" in lines[-2]
     assert "| 0.30 (0.20 to 0.40) | 0.50 (0.50 to 0.50) | 55.0 (50.0 to 60.0) | 5.0 (0.0 to 10.0) |" in lines[-1]
+
+
+def test_the_ceiling_is_likeness_to_the_nearest_demonstration_in_any_order_of_moments(script):
+    likeness = importlib.import_module("rapl_ceiling")._likeness
+    solver = {"epsilon": 0.02, "iterations": 5000, "tolerance": 1e-6}
+    near = torch.tensor([[0.0, 1.0], [2.0, 3.0], [5.0, 4.0]])
+    demos = torch.stack([near + 5, near])
+    assert likeness(near.flip(0), demos, **solver) == pytest.approx(0, abs=1e-5)
+    assert likeness(near + 1, demos, **solver) == pytest.approx(-1, abs=1e-3)  # each feature is 1 off
+    assert likeness(near + 3, demos, **solver) == pytest.approx(-4, abs=1e-3)  # 2 off the other one
 
 
 def test_from_videos_to_tables_and_figure(script, monkeypatch, tmp_path, gl_backend):
