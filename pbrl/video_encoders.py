@@ -83,8 +83,8 @@ class SmallCNN(FrameEncoder):
         shape, dim: see `FrameEncoder`.
         rng: initial weights, and shifts.
         strides: of each convolution. With DrQ-v2's, (2, 1, 1, 1), it takes several times as long.
-        shift: pixels by which clips are moved at most while it learns, as in DrQ; without, it soon knows some hundred
-            videos by heart.
+        shift: pixels by which clips are moved at most while it learns from answers, as in DrQ; without, it soon knows
+            some hundred videos by heart. Less than a side of the frame.
     """
 
     mean: Tensor
@@ -98,8 +98,11 @@ class SmallCNN(FrameEncoder):
         strides: Sequence[int] = (2, 2, 2, 1),
         shift: int = 4,
     ) -> None:
-        if not isinstance(shift, int) or shift < 0:
-            raise UserError(f"encoder.shift={shift}: expected a whole number of pixels, 0 for none")
+        if not isinstance(shift, int) or not 0 <= shift < min(shape[:2]):
+            raise UserError(
+                f"method.video.model.encoder.shift={shift}: expected a whole number of pixels below the "
+                f"{min(shape[:2])} of a frame, 0 for none"
+            )
         super().__init__(shape, ImageEncoder.features, dim, rng)
         self.shift, self.rng = shift, rng
         self.backbone = ImageEncoder(shape, rng, strides)

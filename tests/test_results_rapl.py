@@ -1,6 +1,7 @@
 """scripts/results_rapl.py and what belongs to it, on tiny data."""
 
 import importlib
+import json
 import math
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from scipy import stats
 
 from pbrl.config import compose_config
+from pbrl.data.datasets import load_dataset
 from pbrl.training.check import check
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -24,7 +26,7 @@ TINY = [
 @pytest.fixture
 def script(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    for name in ("results_rapl", "rapl_tables", "rapl_figure", "run_many"):
+    for name in ("results_rapl", "rapl_tables", "rapl_figure", "rapl_true_features", "run_many"):
         sys.modules.pop(name, None)
     module = importlib.import_module("results_rapl")
     monkeypatch.setattr(module.rapl_tables, "RESULTS", tmp_path / "results")
@@ -78,20 +80,44 @@ def test_agents_are_compared_by_seed(script):
         for method, values in ends.items()
         for seed in (0, 1)
     }
-    found["t/video_return-150/s1"]["final_return"] = 50.0
+    for method, seed, value in (("rapl", 0, 62.0), ("video_return-150", 1, 50.0)):
+        found[f"t/{method}/s{seed}"]["final_return"] = value
     lines = script.rapl_tables.agents(found)
-    assert "| 0.80 (0.70 to 0.90) |  | 60.0 (60.0 to 60.0) |  |" in lines[-2]
-    assert "| 0.30 (0.20 to 0.40) | 0.50 (0.50 to 0.50) | 55.0 (50.0 to 60.0) | 5.0 (0.0 to 10.0) |" in lines[-1]
+    assert "| 0.90, 0.70 | 0.80 (-0.47 to 2.07) | 61.0 (48.3 to 73.7) |  |" in lines[-2]  # t(0.975, 1) = 12.706
+    assert "| 0.40, 0.20 | 0.30 (-0.97 to 1.57) | 55.0 (-8.5 to 118.5) | 6.0 (-44.8 to 56.8) |" in lines[-1]
+    one = script.rapl_tables.agents({"u/true_reward/s0": found["t/rapl/s0"]})[-1]
+    assert "| 0.90 | 0.90 | 62.0 |  |" in one  # nothing is known of the spread of one seed
 
 
-def test_the_ceiling_is_likeness_to_the_nearest_demonstration_in_any_order_of_moments(script):
-    likeness = importlib.import_module("rapl_ceiling")._likeness
+def test_features_are_like_those_of_the_nearest_demonstration_in_any_order_of_moments(script):
+    likeness = importlib.import_module("rapl_true_features")._likeness
     solver = {"epsilon": 0.02, "iterations": 5000, "tolerance": 1e-6}
     near = torch.tensor([[0.0, 1.0], [2.0, 3.0], [5.0, 4.0]])
     demos = torch.stack([near + 5, near])
     assert likeness(near.flip(0), demos, **solver) == pytest.approx(0, abs=1e-5)
     assert likeness(near + 1, demos, **solver) == pytest.approx(-1, abs=1e-3)  # each feature is 1 off
     assert likeness(near + 3, demos, **solver) == pytest.approx(-4, abs=1e-3)  # 2 off the other one
+
+
+def check_true_features(out, monkeypatch):
+    """A likeness that is the true return of the episode correlates perfectly with it; demonstrations are the best."""
+    reference = importlib.import_module("rapl_true_features")
+    facts = json.loads((out / "rewards" / "sweep_avoiding" / "rapl" / "s100" / "reward.json").read_text())
+    true, given = iter(facts["true_returns"]), []
+
+    def likeness(episode, demos, **solver):
+        given.append((episode, demos))
+        return next(true)
+
+    monkeypatch.setattr(reference, "_likeness", likeness)
+    assert reference.correlation(facts) == pytest.approx(1)
+    assert next(true, None) is None
+    episodes = load_dataset(out / "data" / "sweep_avoiding").episodes
+    known = sorted(set(range(24)) - set(facts["episodes"]))
+    best = episodes[max(known, key=lambda k: episodes[k].true_reward.sum())]
+    distance = best.factors[:, best.factor_names.index("distance")]
+    first = given[0][1][0][:, 0].numpy()  # moments of the best episode, `distance` being the first feature
+    assert first * distance[0] == pytest.approx(distance[[0, 50, 99, 149]] * first[0], rel=1e-4)
 
 
 def test_from_videos_to_tables_and_figure(script, monkeypatch, tmp_path, gl_backend):
@@ -117,5 +143,6 @@ def test_from_videos_to_tables_and_figure(script, monkeypatch, tmp_path, gl_back
             assert (Path(config.method.video.learned) / "reward.json").is_file()
     assert script.table(tmp_path) == 0
     assert len((tmp_path / "results" / "videos.csv").read_text().splitlines()) == 1 + 7 * 6
+    check_true_features(tmp_path, monkeypatch)
     assert script.figure(tmp_path, tmp_path / "figure.png") == 0
     assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"

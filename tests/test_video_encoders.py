@@ -114,9 +114,9 @@ def test_no_shift_leaves_clips_as_they_are():
     torch.testing.assert_close(encoder.augment(clips), clips.float())
 
 
-@pytest.mark.parametrize("shift", [-1, 0.5, "a"])
+@pytest.mark.parametrize("shift", [-1, 0.5, "a", 16])
 def test_shifts_that_make_no_sense(shift):
-    with pytest.raises(UserError, match=f"shift={shift}: expected a whole number of pixels, 0 for none"):
+    with pytest.raises(UserError, match=f"shift={shift}: expected a whole number of pixels below the 16 of a frame"):
         SmallCNN(shape=(16, 16, 3), dim=5, rng=rng(), shift=shift)
 
 

@@ -38,7 +38,7 @@ class RAPL(nn.Module):
         epochs: passes over the training triplets, of which the one with the least held-out loss is kept.
         frames_per_video: frames at even distances that `fit` reads of each video, which its time grows with; None: all.
         validation: share of the triplets that is held out, by video.
-        rng: weights, the split and batches.
+        rng: weights, the split, batches and what `augment` draws.
     """
 
     demos: Tensor

@@ -27,7 +27,7 @@ class VideoReturn(nn.Module):
         epochs: passes over the training pairs, of which the one with the least held-out loss is kept.
         frames_per_video: frames at even distances that `fit` reads of each video, which its time grows with; None: all.
         validation: share of the pairs that is held out, by video.
-        rng: weights, the split and batches.
+        rng: weights, the split, batches and what `augment` draws.
     """
 
     offset: Tensor

@@ -47,7 +47,7 @@ class TripletTeacher:
         rows: (B, 2) of left and right.
         """
         left, right = rows.unbind(1)
-        returns = videos.true_return / _spread(videos.true_return)
+        returns = videos.true_return / spread(videos.true_return)
         return VideoPairs(left, right, self._decide(returns[right] - returns[left]))
 
     def rank(self, videos: Videos) -> Tensor:
@@ -63,11 +63,11 @@ class TripletTeacher:
 
 def feature_distance(videos: Videos, rows: Tensor, others: Tensor) -> Tensor:
     """(B,), (B,) -> (B,): mean over frames of the distance in features, in standard deviations of each feature."""
-    features = videos.features / _spread(videos.features.flatten(0, 1))
+    features = videos.features / spread(videos.features.flatten(0, 1))
     return (features[rows] - features[others]).norm(dim=-1).mean(-1)
 
 
-def _spread(values: Tensor) -> Tensor:
+def spread(values: Tensor) -> Tensor:
     """Standard deviation over the first dimension; 1 where all values are equal, whose differences are 0 anyway."""
-    spread = values.std(0, unbiased=False)
-    return torch.where(spread > 0, spread, 1.0)
+    deviation = values.std(0, unbiased=False)
+    return torch.where(deviation > 0, deviation, 1.0)
