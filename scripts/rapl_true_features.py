@@ -22,22 +22,32 @@ from torch import Tensor
 
 from pbrl.config import compose_config
 from pbrl.data.datasets import load_dataset
+from pbrl.data.videos import Videos
 from pbrl.optimal_transport import sinkhorn
-from pbrl.teachers.triplet import spread
+from pbrl.queries.triplets import uniform_triplets
+from pbrl.teachers.triplet import TripletTeacher, spread
 from pbrl.training.video_reward import FACTS_FILE
+
+TRIPLETS = 600
 
 
 def main(out: Path) -> int:
-    print("| task | correlation by seed | mean |\n| --- | --- | --- |")
+    print("| task | correlation by seed | mean | triplets answered as the teacher does |")
+    print("| --- | --- | --- | --- |")
     for task in TASKS:
         found = [out / "rewards" / task / "rapl" / f"s{seed}" / FACTS_FILE for seed in SEEDS]
-        values = [correlation(json.loads(file.read_text())) for file in found]
-        print(f"| {task} | {', '.join(f'{value:.2f}' for value in values)} | {np.mean(values):.2f} |")
+        values, shares = zip(*(agreement(json.loads(file.read_text())) for file in found), strict=True)
+        each = ", ".join(f"{value:.2f}" for value in values)
+        print(f"| {task} | {each} | {np.mean(values):.2f} | {np.mean(shares):.2f} |")
     return 0
 
 
-def correlation(facts: dict[str, Any]) -> float:
-    """Spearman's, over the episodes that a learned reward was measured on. facts: of its reward.json."""
+def agreement(facts: dict[str, Any]) -> tuple[float, float]:
+    """Over the episodes that a learned reward was measured on: Spearman's correlation with the true return, and the
+    share of triplets of them that are answered as the teacher does.
+
+    facts: of its reward.json.
+    """
     config = compose_config(facts["arguments"])
     video, episodes = config.method.video, load_dataset(Path(config.data)).episodes
     solver = {key: facts["settings"][f"method.video.model.{key}"] for key in ("epsilon", "iterations", "tolerance")}
@@ -49,14 +59,26 @@ def correlation(facts: dict[str, Any]) -> float:
     features = features / spread(features[known].flatten(0, 1))
     returns = np.array([e.true_reward.sum() for e in episodes])
     demos = features[known[np.argsort(-returns[known], kind="stable")[: video.demos]]]
-    likeness = [_likeness(features[k], demos, **solver) for k in seen]
-    return float(stats.spearmanr(likeness, returns[seen]).statistic)
+    likeness = [-float(_cost(features[k].expand_as(demos), demos, **solver).min()) for k in seen]
+    return float(stats.spearmanr(likeness, returns[seen]).statistic), _triplets_answered(features[seen], **solver)
 
 
-def _likeness(episode: Tensor, demos: Tensor, **solver: Any) -> float:
-    """(F, K), (D, F, K) -> minus the cost of transport to the nearest demonstration."""
-    cost = torch.cdist(episode.expand(len(demos), -1, -1), demos).square() / episode.shape[-1]
-    return -float((sinkhorn(cost, **solver) * cost).sum((1, 2)).min())
+def _triplets_answered(features: Tensor, **solver: Any) -> float:
+    """(N, F, K) -> share of TRIPLETS in which the closer one is that of `TripletTeacher`; a tie of one is half."""
+    rng = torch.Generator().manual_seed(0)
+    n, f = features.shape[:2]
+    videos = Videos(torch.zeros(n, f, 1, 1, 1, dtype=torch.uint8), features, torch.zeros(n))
+    asked = uniform_triplets(len(videos), TRIPLETS, rng)
+    answers = TripletTeacher(beta=None, mistake=0.0, equal=0.0, rng=rng).answer(videos, asked)
+    anchor, first, second = features[asked].unbind(1)
+    gain = _cost(anchor, first, **solver) - _cost(anchor, second, **solver)
+    return float(1 - (answers.closer_second - (gain.sign() + 1) / 2).abs().mean())
+
+
+def _cost(x: Tensor, y: Tensor, **solver: Any) -> Tensor:
+    """(B, F, K), (B, F, K) -> (B,): of transport from each x to its y."""
+    cost = torch.cdist(x, y).square() / x.shape[-1]
+    return (sinkhorn(cost, **solver) * cost).sum((1, 2))
 
 
 if __name__ == "__main__":

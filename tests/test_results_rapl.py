@@ -89,14 +89,19 @@ def test_agents_are_compared_by_seed(script):
     assert "| 0.90 | 0.90 | 62.0 |  |" in one  # nothing is known of the spread of one seed
 
 
-def test_features_are_like_those_of_the_nearest_demonstration_in_any_order_of_moments(script):
-    likeness = importlib.import_module("rapl_true_features")._likeness
+def test_transport_of_features_costs_their_shift_in_any_order_of_moments(script):
+    reference = importlib.import_module("rapl_true_features")
     solver = {"epsilon": 0.02, "iterations": 5000, "tolerance": 1e-6}
-    near = torch.tensor([[0.0, 1.0], [2.0, 3.0], [5.0, 4.0]])
-    demos = torch.stack([near + 5, near])
-    assert likeness(near.flip(0), demos, **solver) == pytest.approx(0, abs=1e-5)
-    assert likeness(near + 1, demos, **solver) == pytest.approx(-1, abs=1e-3)  # each feature is 1 off
-    assert likeness(near + 3, demos, **solver) == pytest.approx(-4, abs=1e-3)  # 2 off the other one
+    x = torch.tensor([[0.0, 1.0], [2.0, 3.0], [5.0, 4.0]])
+    costs = reference._cost(torch.stack([x] * 3), torch.stack([x.flip(0), x + 1, x - 2]), **solver)
+    assert costs.tolist() == pytest.approx([0, 1, 4], abs=1e-3)
+
+
+def test_features_that_stay_as_they_are_answer_every_triplet_as_the_teacher(script, monkeypatch):
+    reference = importlib.import_module("rapl_true_features")
+    monkeypatch.setattr(reference, "TRIPLETS", 100)
+    still = torch.rand(12, 1, 1, generator=torch.Generator().manual_seed(0)).expand(12, 4, 1)
+    assert reference._triplets_answered(still, epsilon=0.1, iterations=50, tolerance=1e-3) == 1
 
 
 def check_true_features(out, monkeypatch):
@@ -105,18 +110,19 @@ def check_true_features(out, monkeypatch):
     facts = json.loads((out / "rewards" / "sweep_avoiding" / "rapl" / "s100" / "reward.json").read_text())
     true, given = iter(facts["true_returns"]), []
 
-    def likeness(episode, demos, **solver):
-        given.append((episode, demos))
-        return next(true)
+    def cost(episode, demos, **solver):
+        given.append(demos)
+        return -torch.tensor([next(true)])
 
-    monkeypatch.setattr(reference, "_likeness", likeness)
-    assert reference.correlation(facts) == pytest.approx(1)
+    monkeypatch.setattr(reference, "_cost", cost)
+    monkeypatch.setattr(reference, "_triplets_answered", lambda features, **solver: float(len(features)))
+    assert reference.agreement(facts) == (pytest.approx(1), 6)
     assert next(true, None) is None
     episodes = load_dataset(out / "data" / "sweep_avoiding").episodes
     known = sorted(set(range(24)) - set(facts["episodes"]))
     best = episodes[max(known, key=lambda k: episodes[k].true_reward.sum())]
     distance = best.factors[:, best.factor_names.index("distance")]
-    first = given[0][1][0][:, 0].numpy()  # moments of the best episode, `distance` being the first feature
+    first = given[0][0][:, 0].numpy()  # moments of the best episode, `distance` being the first feature
     assert first * distance[0] == pytest.approx(distance[[0, 50, 99, 149]] * first[0], rel=1e-4)
 
 
