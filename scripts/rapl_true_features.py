@@ -20,6 +20,7 @@ from results_rapl import SEEDS, TASKS
 from scipy import stats
 from torch import Tensor
 
+from pbrl.collection.videos import shown_steps
 from pbrl.config import compose_config
 from pbrl.data.datasets import load_dataset
 from pbrl.data.videos import Videos
@@ -54,8 +55,7 @@ def agreement(facts: dict[str, Any]) -> tuple[float, float]:
     seen = np.array(facts["episodes"])
     known = np.setdiff1d(np.arange(len(episodes)), seen)
     columns = [episodes[0].factor_names.index(name) for name in video.features]
-    moments = [np.linspace(0, len(e) - 1, video.frames).round().astype(int) for e in episodes]
-    features = torch.tensor(np.stack([e.factors[m][:, columns] for e, m in zip(episodes, moments, strict=True)]))
+    features = torch.tensor(np.stack([e.factors[shown_steps(e, video.frames)][:, columns] for e in episodes]))
     features = features / spread(features[known].flatten(0, 1))
     returns = np.array([e.true_reward.sum() for e in episodes])
     demos = features[known[np.argsort(-returns[known], kind="stable")[: video.demos]]]

@@ -50,13 +50,18 @@ def draw_videos(
     columns = _columns(data, chosen, features)
     drawn, seen = [], []
     for episode in chosen:
-        steps = np.linspace(0, len(episode) - 1, frames).round().astype(int)
+        steps = shown_steps(episode, frames)
         assert episode.states is not None
         assert episode.factors is not None
         drawn.append(camera(episode.states[1:][steps]))
         seen.append(episode.factors[steps][:, columns])
     returns = [float(e.true_reward.sum(dtype=np.float64)) for e in chosen]
     return Videos(torch.stack(drawn), torch.from_numpy(np.stack(seen)), torch.tensor(returns))
+
+
+def shown_steps(episode: Episode, frames: int) -> np.ndarray:
+    """(frames,): the steps after which the episode is shown, at even distances with the first and the last."""
+    return np.linspace(0, len(episode) - 1, frames).round().astype(int)
 
 
 def _columns(data: Dataset, episodes: Sequence[Episode], features: Sequence[str] | None) -> list[int]:
