@@ -110,16 +110,22 @@ class PreferenceTransformer(nn.Module):
 
     @torch.no_grad()
     def episode_reward(self, episode: Episode) -> np.ndarray:
-        """(L,): each step's value as the last of the window of training length that ends with it, padded in front."""
-        t, length = int(self.window), len(episode)
-        obs = np.concatenate([np.zeros((t - 1, *episode.obs.shape[1:]), np.float32), episode.obs[:-1]])
-        actions = np.concatenate([np.zeros((t - 1, episode.actions.shape[1]), np.float32), episode.actions])
-        rows = np.arange(length)[:, None] + np.arange(t)
-        mask = (rows >= t - 1).astype(np.float32)
-        parts = [
-            self(*(torch.from_numpy(a[rows[i : i + BLOCK]]) for a in (obs, actions)), torch.from_numpy(m))[:, -1]
-            for i, m in ((i, mask[i : i + BLOCK]) for i in range(0, length, BLOCK))
-        ]
+        """(L,): each step's value as the last real step of the window of training length that ends with it.
+
+        The windows of an episode's first steps begin with the episode, so that its step k has the k-th position, as
+        in training and in the released code, and are padded behind.
+        """
+        window, length = int(self.window), len(episode)
+        ends = np.arange(length)
+        rows = np.maximum(ends - window + 1, 0)[:, None] + np.arange(window)
+        mask = torch.from_numpy((rows <= ends[:, None]).astype(np.float32))
+        last = torch.from_numpy(np.minimum(ends, window - 1))
+        rows = np.minimum(rows, length - 1)  # past the end of a short episode: any step, since it is masked
+        parts = []
+        for i in range(0, length, BLOCK):
+            block = slice(i, i + BLOCK)
+            obs, actions = (torch.from_numpy(a[rows[block]]) for a in (episode.obs, episode.actions))
+            parts.append(self(obs, actions, mask[block]).gather(1, last[block, None])[:, 0])
         return torch.cat(parts).numpy()
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from offline_data import make_data
@@ -73,17 +75,43 @@ def test_rewards_of_an_episode_are_those_of_the_windows_that_end_there():
     assert reward[8] == pytest.approx(float(window.detach()), abs=1e-5)
 
 
-def test_early_rewards_do_not_depend_on_the_padding_in_front():
+@pytest.mark.parametrize("head", ["attention", "mean"])
+def test_early_rewards_are_those_of_windows_that_begin_with_the_episode(head):
+    """Step k of an episode has the k-th position, as it had in training, and reads nothing but the steps before it."""
+    data, model = make_data(), make(head)
+    model.update(data.sample_pairs(8, torch.Generator().manual_seed(0)))  # segments of 4 steps
+    model.eval()
+    episode = data.episodes[3]
+    reward = model.episode_reward(episode)
+    obs, actions = (torch.from_numpy(x) for x in (episode.obs, episode.actions))
+    for k in range(1, 5):
+        window = model(obs[None, :k], actions[None, :k], torch.ones(1, k))[0, -1]
+        assert reward[k - 1] == pytest.approx(float(window.detach()), abs=1e-5)
+
+
+def test_early_rewards_use_no_position_that_training_did_not_show_there():
+    """What only the last position adds changes no reward of a step before a window is full."""
     data, model = make_data(), make("mean")
     model.update(data.sample_pairs(8, torch.Generator().manual_seed(0)))
     model.eval()
+    before = model.episode_reward(data.episodes[3])
+    with torch.no_grad():
+        model.embed_step[3] += 9.0
+    after = model.episode_reward(data.episodes[3])
+    assert (after[:3] == before[:3]).all()
+    assert (after[3:] != before[3:]).all()
+
+
+@pytest.mark.parametrize("head", ["attention", "mean"])
+def test_rewards_of_an_episode_that_is_shorter_than_a_window(head):
+    data, model = make_data(), make(head)
+    model.update(data.sample_pairs(8, torch.Generator().manual_seed(0)))
+    model.eval()
     episode = data.episodes[3]
-    mask, zeros = torch.tensor([[0.0, 0, 1, 1]]), torch.zeros(2, 2)
-    obs, actions = (torch.from_numpy(x) for x in (episode.obs, episode.actions))
-    window = model(torch.cat([zeros, obs[:2]])[None], torch.cat([zeros, actions[:2]])[None], mask)[0, -1]
-    other = model(torch.cat([zeros + 7, obs[:2]])[None], torch.cat([zeros - 7, actions[:2]])[None], mask)[0, -1]
-    torch.testing.assert_close(window, other)
-    assert model.episode_reward(episode)[1] == pytest.approx(float(window.detach()), abs=1e-5)
+    short = dataclasses.replace(
+        episode, obs=episode.obs[:3], actions=episode.actions[:2], true_reward=episode.true_reward[:2]
+    )
+    assert model.episode_reward(short) == pytest.approx(model.episode_reward(episode)[:2], abs=1e-5)
 
 
 def test_longer_segments_than_it_was_made_for():
