@@ -53,8 +53,12 @@ class GridWorld:
     @cached_property
     def start_states(self) -> np.ndarray:
         """States that are neither houses nor absorbing, in rising order."""
-        kind = self.codes.ravel() % BRICK
-        return np.flatnonzero((kind != Cell.HOUSE) & (kind != Cell.GOAL) & (kind != Cell.SHEEP))
+        return np.flatnonzero((self.codes.ravel() % BRICK != Cell.HOUSE) & ~self.absorbing)
+
+    @cached_property
+    def absorbing(self) -> np.ndarray:
+        """(S,) bool: goal or sheep, where a segment has ended and no move matters."""
+        return np.isin(self.codes.ravel() % BRICK, (Cell.GOAL, Cell.SHEEP))
 
     @cached_property
     def v_star(self) -> np.ndarray:
@@ -74,22 +78,27 @@ class GridWorld:
     def walk(self, starts: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """States (n, L+1) and indices of MOVES (n, L), of starts (n, 2) as (row, column) and unit moves (n, L, 2).
 
-        ValueError: wrong shapes, a start outside the board or in a house, a move that is not of length 1.
+        [0, 0] is a move after goal or sheep too, with which segments of people are padded; its index is 0.
+
+        ValueError: wrong shapes, a start outside the board or in a house, a move that is not of length 1, [0, 0]
+        before the end.
         """
         starts, moves = _whole_pairs(starts, "starts", 2), _whole_pairs(moves, "moves", 3)
         if len(starts) != len(moves):
             raise ValueError(f"starts has {len(starts)} rows and moves {len(moves)}, expected the same")
         self._check_starts(starts)
         same = (moves[..., None, :] == MOVES).all(-1)  # (n, L, A)
-        if (wrong := ~same.any(-1)).any():
-            segment, step = (int(i) for i in np.argwhere(wrong)[0])
-            said, valid = moves[segment, step].tolist(), ", ".join(str(m) for m in MOVES.tolist())
-            raise ValueError(f"moves[{segment}, {step}] is {said}, expected one of {valid}")
         actions = same.argmax(-1)
         states = np.empty((len(starts), actions.shape[1] + 1), np.int64)
         states[:, 0] = starts[:, 0] * self.codes.shape[1] + starts[:, 1]
         for step in range(actions.shape[1]):
             states[:, step + 1] = self.next_state[states[:, step], actions[:, step]]
+        padding = (moves == 0).all(-1) & self.absorbing[states[:, :-1]]
+        if (wrong := ~same.any(-1) & ~padding).any():
+            segment, step = (int(i) for i in np.argwhere(wrong)[0])
+            said, valid = moves[segment, step].tolist(), ", ".join(str(m) for m in MOVES.tolist())
+            after = "after goal or sheep also [0, 0]"
+            raise ValueError(f"moves[{segment}, {step}] is {said}, expected one of {valid}; {after}")
         return states, actions
 
     def segment_statistics(self, starts: np.ndarray, moves: np.ndarray) -> dict[str, np.ndarray]:
@@ -120,8 +129,12 @@ class GridWorld:
         }
 
     def with_weight_per_move(self) -> GridWorld:
-        """The same world with one feature per state and move, as for learning a table of A* instead of a reward."""
+        """The same world with one feature per state and move, as for learning a table of A* instead of a reward.
+
+        After goal or sheep every move collects the mean of the four, since there they are all the same.
+        """
         features = np.eye(self.reward.size).reshape(*self.reward.shape, -1)
+        features[self.absorbing] = features[self.absorbing].mean(1, keepdims=True)
         return replace(self, features=features, weights=self.reward.ravel(), libraries={})
 
     def _check_starts(self, starts: np.ndarray) -> None:

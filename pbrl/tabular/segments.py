@@ -16,7 +16,7 @@ class GridSegments:
     """n segments of L moves; one that comes to a goal or a sheep goes on there, with reward and value 0."""
 
     starts: np.ndarray  # (n, 2) cells as (row, column)
-    moves: np.ndarray  # (n, L, 2) unit moves as (row, column)
+    moves: np.ndarray  # (n, L, 2) unit moves as (row, column), also [0, 0] after goal or sheep
 
     def __post_init__(self) -> None:
         for name in ("starts", "moves"):  # lists are as good
@@ -73,6 +73,6 @@ def _ends_early(world: GridWorld, starts: np.ndarray, actions: np.ndarray) -> np
     """(n,) whether a move is made from a goal or a sheep."""
     ended, states = np.zeros(len(starts), bool), starts
     for step in range(actions.shape[1]):
-        ended |= ~np.isin(states, world.start_states)
+        ended |= world.absorbing[states]
         states = world.next_state[states, actions[:, step]]
     return ended

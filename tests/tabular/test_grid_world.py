@@ -119,12 +119,40 @@ def test_whole_numbers_may_be_floats(street):
         ([[0, 4]], [[RIGHT]], r"starts\[0\] is \[0, 4\], a house"),
         ([[0, 1]], [[RIGHT, [1, 1]]], r"moves\[0, 1\] is \[1, 1\], expected one of \[-1, 0\], \[1, 0\]"),
         ([[0, 1]], [[[0, 0]]], r"moves\[0, 0\] is \[0, 0\]"),
+        (
+            [[2, 5], [2, 4]],
+            [[[0, 0], UP], [RIGHT, [0, 2]]],
+            r"moves\[1, 1\] is \[0, 2\].*after goal or sheep also \[0, 0\]",
+        ),
+        ([[2, 3]], [[RIGHT, [0, 0], RIGHT]], r"moves\[0, 1\] is \[0, 0\]"),
         ([[0.5, 1]], [[RIGHT]], "starts has values that are not whole numbers"),
     ],
 )
 def test_what_is_not_a_segment(everything, starts, moves, said):
     with pytest.raises(ValueError, match=said):
         everything.segment_statistics(np.array(starts), np.array(moves))
+
+
+STAY = [0, 0]
+
+
+@pytest.mark.parametrize("end", [1, 3, 7, 9])  # goal and sheep, on road and on brick
+def test_segments_that_are_padded_after_goal_or_sheep(end):
+    world = delivery_world(np.array([[0, 0, end, 1]]))
+    padded = statistics(world, (0, 1), RIGHT, STAY, STAY)
+    assert padded == statistics(world, (0, 1), RIGHT, UP, LEFT) == statistics(world, (0, 1), RIGHT)
+    assert padded["partial_return"] == (50 if end in (1, 7) else -50)
+    assert statistics(world, (0, 2), STAY)["regret"] == 0  # one that begins at the end
+
+
+def test_a_table_of_moves_learns_the_same_from_padded_segments(street):
+    table = street.with_weight_per_move()
+    starts, moves = np.array([[0, 1], [0, 2]]), np.array([[RIGHT, RIGHT, UP], [RIGHT, LEFT, DOWN]])
+    padded = np.array([[RIGHT, RIGHT, STAY], [RIGHT, STAY, STAY]])
+    collected = [
+        table.features[table.walk(starts, m)[0][:, :-1], table.walk(starts, m)[1]].sum(1) for m in (moves, padded)
+    ]
+    np.testing.assert_array_equal(*collected)
 
 
 def test_a_cell_without_a_way_out_is_named():
