@@ -30,10 +30,12 @@ def wrap(
     frame_size: (height, width) of rendered frames where the environment itself cannot be told.
     factors: expressions for `info["factors"]`, see `Factors`.
     """
+    spaces_of_task = env.observation_space, env.action_space
     env = _flat_observations(env, name)
     env = _unit_actions(env, name)
     env = Success(env)
     env = SimState(env, name, model_fields=model_fields, attributes=attributes, frame_size=frame_size)
+    env.set_wrapper_attr("task_spaces", spaces_of_task)  # a policy that leaves pbrl has these again
     return Factors(env, factors) if factors else env
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import torch
@@ -18,14 +20,18 @@ class NormalisedObservations(BaseFeaturesExtractor):
     new policy must see the same inputs, or PPO's probability ratio is wrong.
     """
 
-    def __init__(self, observation_space: gym.spaces.Box) -> None:
-        size = int(np.prod(observation_space.shape))
+    def __init__(self, observation_space: gym.Space) -> None:
+        size = gym.spaces.flatdim(observation_space)
         super().__init__(observation_space, size)
+        # Of a saved policy, which plain SB3 gives observations as its task has them.
+        self.keys = list(observation_space) if isinstance(observation_space, gym.spaces.Dict) else None
         self.norm = RunningNorm(size)
 
     def observe(self, obs: np.ndarray) -> None:
         """obs: (..., O)."""
         self.norm.observe(torch.from_numpy(obs.reshape(-1, self.features_dim)))
 
-    def forward(self, obs: Tensor) -> Tensor:
-        return self.norm(torch.flatten(obs, 1))
+    def forward(self, obs: Any) -> Tensor:
+        if self.keys is None:
+            return self.norm(torch.flatten(obs, 1))
+        return self.norm(torch.cat([torch.flatten(obs[key], 1) for key in self.keys], dim=1))

@@ -15,11 +15,11 @@ import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pbrl.agents.buffers import LearnedRewardBuffer, LearnedRewardRollout
 from pbrl.agents.normalise import NormalisedObservations
+from pbrl.agents.portable import load_portable, save_portable
 from pbrl.data.episodes import Episode
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.errors import UserError
@@ -31,7 +31,9 @@ ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "leaky_relu": torch
 class SB3Agent:
     """What SAC and PPO share: environments, episodes, state and the file of the policy."""
 
-    def __init__(self, model: BaseAlgorithm, recorders: Sequence[EpisodeRecorder]) -> None:
+    model: SAC | PPO
+
+    def __init__(self, model: SAC | PPO, recorders: Sequence[EpisodeRecorder]) -> None:
         self.model = model
         self.recorders = recorders
         self.model.set_logger(Logger(folder=None, output_formats=[]))  # the training loop alone writes logs
@@ -79,13 +81,12 @@ class SB3Agent:
         return values
 
     def save(self, path: str) -> None:
-        """A zip that SB3's `load` opens."""
-        self.model.save(path)
+        """A zip that SB3's `load` opens where there is no pbrl, in the units of the task; see `portable`."""
+        save_portable(self.model, path, self.recorders[0])
 
     def load_policy(self, path: str) -> None:
         """Weights from a zip, without unpickling anything in it."""
-        _, params, variables = load_from_zip_file(path, load_data=False, device=self.model.device)
-        self.set_policy(params, variables or {})
+        self.set_policy(*load_portable(path, self.model.device))
 
     def set_policy(self, parameters: dict[str, Any], variables: dict[str, Any]) -> None:
         """Weights and optimisers, and the tensors that SB3 saves beside them, as in `state_dict`."""
@@ -298,6 +299,7 @@ class PPOAgent(SB3Agent):
             device=device,
         )
         super().__init__(model, recorders)
+        self.clip_range = clip_range
         if anneal_clip:
             # SB3's own progress restarts with each call of learn(); the run's does not.
             model.clip_range = lambda _: clip_range * max(0.0, 1 - model.num_timesteps / steps)
@@ -319,7 +321,7 @@ class PPOAgent(SB3Agent):
         return episodes
 
     def save(self, path: str) -> None:
-        self.model.save(path, exclude=["clip_range"])  # the closure over a run means nothing outside it
+        save_portable(self.model, path, self.recorders[0], clip_range=self.clip_range)
 
 
 def _vec_env(recorders: Sequence[EpisodeRecorder]) -> DummyVecEnv:

@@ -48,18 +48,17 @@ def learned_reward(obs, actions):
 
 @pytest.fixture
 def make_sac():
-    def make(plain=False, ends=False, limit=7, **numbers):
-        return SACAgent(
-            lambda: TimeLimit(Drift(ends), limit), algorithm=SAC if plain else FastSAC, **SAC_NUMBERS | numbers
-        )
+    def make(plain=False, ends=False, limit=7, make_env=None, **numbers):
+        make_env = make_env or (lambda: TimeLimit(Drift(ends), limit))
+        return SACAgent(make_env, algorithm=SAC if plain else FastSAC, **SAC_NUMBERS | numbers)
 
     return make
 
 
 @pytest.fixture
 def make_ppo():
-    def make(ends=False, limit=7, **numbers):
-        return PPOAgent(lambda: TimeLimit(Drift(ends), limit), **PPO_NUMBERS | numbers)
+    def make(ends=False, limit=7, make_env=None, **numbers):
+        return PPOAgent(make_env or (lambda: TimeLimit(Drift(ends), limit)), **PPO_NUMBERS | numbers)
 
     return make
 

@@ -1,0 +1,121 @@
+"""`policy.zip`: a policy as plain Stable-Baselines3 opens it, where pbrl is not installed.
+
+Inside pbrl every task has flat observations and actions in [-1, 1]. The file has the spaces of the task itself, so that
+`predict` reads its observations and answers in its own units, and `set_env(gym.make(id))` takes it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cloudpickle
+import gymnasium as gym
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.save_util import load_from_zip_file, save_to_zip_file
+from torch import Tensor
+
+from pbrl import networks
+from pbrl.agents import normalise
+
+OF_THIS_RUN = ("env", "seed", "device", "replay_buffer_class", "rollout_buffer_class", "clip_range")
+UNIT_ACTIONS = "unit_actions.safetensors"  # a member of the zip that SB3 passes over
+State = dict[str, Any]
+
+
+def save_portable(model: SAC | PPO, path: str, env: gym.Env, **settings: Any) -> None:
+    """Writes the policy with SB3's own classes alone, one environment, and the spaces of the task.
+
+    model: with observations and actions as `env` has them. settings: of the algorithm, in place of the model's.
+    """
+    obs_space, action_space = task_spaces(env)
+    obs_space = obs_space if _reads(obs_space) else env.observation_space
+    algorithm = PPO if isinstance(model, PPO) else SAC
+    numbers = inspect.signature(algorithm).parameters.keys() - OF_THIS_RUN
+    data = {name: value for name, value in vars(model).items() if name in numbers} | settings
+    data |= {"num_timesteps": model.num_timesteps, "n_envs": 1} | _for_one_environment(model)
+    data |= {"observation_space": obs_space, "action_space": action_space, "policy_class": _policy(algorithm, obs_space)}
+    params, unit = model.get_parameters(), {}
+    if isinstance(model, PPO) and action_space != model.action_space:
+        unit = _to_own_units(params, action_space)
+    variables = {name: getattr(model, name) for name in model._get_torch_save_params()[1]}
+    with _code_inside(normalise, networks):
+        save_to_zip_file(path, data=data, params=params, pytorch_variables=variables)
+    if unit:
+        from safetensors.torch import save
+
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(UNIT_ACTIONS, save(unit))
+
+
+def load_portable(path: str, device: torch.device) -> tuple[State, State]:
+    """Parameters for actions in [-1, 1], and the other tensors, of a file written by this or an older pbrl."""
+    from safetensors.torch import load
+
+    _, params, variables = load_from_zip_file(path, load_data=False, device=device)
+    with zipfile.ZipFile(path) as archive:
+        if UNIT_ACTIONS in archive.namelist():
+            params["policy"] |= load(archive.read(UNIT_ACTIONS))
+    return params, variables or {}
+
+
+def task_spaces(env: gym.Env) -> tuple[gym.Space, gym.Space]:
+    """Of observations and actions as the task has them, before pbrl flattens and rescales them."""
+    known = env.has_wrapper_attr("task_spaces")
+    return env.get_wrapper_attr("task_spaces") if known else (env.observation_space, env.action_space)
+
+
+def _reads(space: gym.Space) -> bool:
+    """Whether SB3 makes the same vector of it as pbrl does."""
+    if isinstance(space, spaces.Dict):
+        return all(not isinstance(part, (spaces.Dict, spaces.Tuple)) and _reads(part) for part in space.values())
+    numbers = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+    return isinstance(space, numbers) or (isinstance(space, spaces.Box) and not is_image_space(space))
+
+
+def _policy(algorithm: type[BaseAlgorithm], obs_space: gym.Space) -> Any:
+    return algorithm.policy_aliases["MultiInputPolicy" if isinstance(obs_space, spaces.Dict) else "MlpPolicy"]
+
+
+def _for_one_environment(model: SAC | PPO) -> dict[str, int]:
+    """As many updates for each step, or as many steps for each update, as with all of them."""
+    if isinstance(model, PPO):
+        return {"n_steps": model.n_steps * model.n_envs}
+    return {"gradient_steps": model.gradient_steps // model.n_envs}
+
+
+def _to_own_units(params: State, space: gym.Space) -> dict[str, Tensor]:
+    """Rescales the Gaussian of PPO, which unlike SAC's has no bounds to scale to; returns what it replaced."""
+    assert isinstance(space, spaces.Box)
+    low, high = (torch.from_numpy(bound).double() for bound in (space.low, space.high))
+    half, middle = (high - low) / 2, (high + low) / 2
+    policy = params["policy"]
+    unit = {name: policy[name].clone() for name in ("action_net.weight", "action_net.bias", "log_std")}
+    spread = torch.where(half > 0, half, 1.0).log()  # a component that cannot move may have any spread
+    scaled = {
+        "action_net.weight": unit["action_net.weight"] * half[:, None],
+        "action_net.bias": unit["action_net.bias"] * half + middle,
+        "log_std": unit["log_std"] + spread,  # (A,), or (H, A) where exploration hangs on the state
+    }
+    params["policy"] = policy | {name: value.to(unit[name].dtype) for name, value in scaled.items()}
+    params["policy.optimizer"]["state"] = {}  # its moments were in the other units
+    return unit
+
+
+@contextmanager
+def _code_inside(*modules: Any) -> Iterator[None]:
+    """Classes of these modules are saved with their code, not by a name that only pbrl can find."""
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
