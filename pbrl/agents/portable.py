@@ -41,7 +41,8 @@ def save_portable(model: SAC | PPO, path: str, env: gym.Env, **settings: Any) ->
     numbers = inspect.signature(algorithm).parameters.keys() - OF_THIS_RUN
     data = {name: value for name, value in vars(model).items() if name in numbers} | settings
     data |= {"num_timesteps": model.num_timesteps, "n_envs": 1} | _for_one_environment(model)
-    data |= {"observation_space": obs_space, "action_space": action_space, "policy_class": _policy(algorithm, obs_space)}
+    data |= {"policy_class": _policy(algorithm, obs_space)}
+    data |= {"observation_space": obs_space, "action_space": action_space}
     params, unit = model.get_parameters(), {}
     if isinstance(model, PPO) and action_space != model.action_space:
         unit = _to_own_units(params, action_space)
@@ -59,6 +60,7 @@ def load_portable(path: str, device: torch.device) -> tuple[State, State]:
     """Parameters for actions in [-1, 1], and the other tensors, of a file written by this or an older pbrl."""
     from safetensors.torch import load
 
+    params: Any  # which SB3 annotates as tensors; they are dictionaries of those
     _, params, variables = load_from_zip_file(path, load_data=False, device=device)
     with zipfile.ZipFile(path) as archive:
         if UNIT_ACTIONS in archive.namelist():
