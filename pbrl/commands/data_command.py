@@ -22,8 +22,9 @@ HELP = """usage: pbrl data info|import|export|render ...
       an npz of obs_1, obs_2, action_1, action_2 and label (1: the second is preferred) as a label set
   import FILE out=FOLDER format=preference_transformer indices=A.npy indices_2=B.npy labels=C.npy segment_length=100
          [env=NAME] [annotator=NAME] [clip=true] [drop=true]
-      start indices and labels of Preference Transformer, FILE being an npz with D4RL's arrays, as a label set;
-      drop=true leaves comparisons out that cross an episode
+      start indices and labels of Preference Transformer, Uni-RLHF or DPPO as a label set. FILE is D4RL's HDF5, an npz
+      of its arrays or of what qlearning_dataset returned, or robomimic's HDF5; drop=true leaves comparisons out that
+      cross an episode
   import ID|FOLDER out=FOLDER format=minari [env=NAME] [clip=true] [segments=2000] [segment_length=32] [seed=0]
          [splits=0.8,0.1,0.1] [labels=return] [teacher=oracle] [comparisons=5000] [heldout=500]
       the episodes of a Minari data set on this machine as a data set, with comparisons if labels=return

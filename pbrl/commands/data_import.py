@@ -49,6 +49,8 @@ def describe_labels(meta: dict[str, Any]) -> str:
         parts.append(f"{c['skipped']} skipped")
     if meta.get("dropped"):
         parts.append(f"{meta['dropped']} left out that cross an episode")
+    if meta.get("unanswered"):
+        parts.append(f"{meta['unanswered']} indices without a label not used")
     parts.append("true rewards known" if meta["true_reward"] else "true rewards unknown")
     if not meta.get("last_obs", True):
         parts.append("observation after the last action unknown")

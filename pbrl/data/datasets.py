@@ -5,7 +5,6 @@ The format is in docs/data-format.md. K episodes, N segments of T steps, C compa
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,9 +32,10 @@ from pbrl.data.dataset_checks import (
 )
 from pbrl.data.episodes import Episode, EpisodeStore
 from pbrl.data.label_set_checks import format_of
-from pbrl.data.segment_files import Arrays, read_arrays
+from pbrl.data.segment_files import Arrays
 from pbrl.errors import UserError
 from pbrl.files import new_folder, require_new
+from pbrl.reading import read_arrays, sha256_of
 from pbrl.types import Comparisons, Segments
 
 __all__ = ["SPLITS", "ComparisonRows", "Dataset", "is_dataset", "load_dataset", "write_dataset"]
@@ -149,7 +149,7 @@ def write_dataset(
         for name, arrays in files.items():
             # Compressed, since most numbers of a simulator's state stay the same through an episode.
             np.savez_compressed(folder / name, **arrays)  # type: ignore[arg-type]
-            whole["sha256"][name] = _sha256(folder / name)
+            whole["sha256"][name] = sha256_of(folder / name)
         (folder / META_FILE).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     return whole
 
@@ -177,19 +177,9 @@ def _assemble(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, label
 
 
 def _read(file: Path, meta: dict[str, Any]) -> Arrays:
-    if not file.is_file():
-        raise UserError(f"{file} is missing; {META_FILE} names it")
-    if (found := _sha256(file)) != (expected := meta["sha256"].get(file.name)):
+    if (found := sha256_of(file)) != (expected := meta["sha256"].get(file.name)):
         raise UserError(f"{file} has sha256 {found}, {META_FILE} says {expected}; fetch or make it again")
     return read_arrays(file)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _flat(episodes: Sequence[Episode]) -> Arrays:

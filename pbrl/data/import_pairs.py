@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ import torch
 import pbrl
 from pbrl.data.label_set_checks import COLUMNS, FORMAT, VERSION, check_types, check_values, count_rows, refuse
 from pbrl.data.label_sets import write_label_set
-from pbrl.data.segment_files import Arrays, SegmentPairs, Shape, read_arrays, require
+from pbrl.data.segment_files import Arrays, SegmentPairs, Shape, require
 from pbrl.errors import UserError
 from pbrl.files import require_new
+from pbrl.reading import read_arrays, sha256_of
 from pbrl.types import Segments
 
 
@@ -109,7 +109,7 @@ def write_answers(
     arrays: Arrays = pairs.to_arrays() | {name: np.asarray(column, COLUMNS[name]) for name, column in columns.items()}
     meta = {"format": FORMAT, "version": VERSION, "created_by": f"pbrl {pbrl.__version__}", **about}
     known = bool(pairs.left.true_reward.isfinite().all() and pairs.right.true_reward.isfinite().all())
-    meta["imported_from"] = {"file": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+    meta["imported_from"] = {"file": source.name, "sha256": sha256_of(source)}
     meta |= {"annotators": [annotator], "counts": count_rows(arrays), "true_reward": known}
     if not known:
         arrays = {name: array for name, array in arrays.items() if not name.endswith("/true_reward")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections import defaultdict
@@ -28,9 +27,10 @@ from pbrl.data.label_set_checks import (
     read_meta,
 )
 from pbrl.data.labels import LabelStore
-from pbrl.data.segment_files import SIDES, Arrays, SegmentPairs, publish, read_arrays, require, stage
+from pbrl.data.segment_files import SIDES, Arrays, SegmentPairs, publish, require, stage
 from pbrl.errors import UserError
 from pbrl.files import new_folder, require_new
+from pbrl.reading import read_arrays, sha256_of
 from pbrl.types import Answers, Comparisons
 
 
@@ -93,9 +93,7 @@ def load_label_set(path: Path) -> LabelSet:
     path = Path(path)
     meta = read_meta(path / META_FILE)
     file = path / ARRAYS_FILE
-    if not file.is_file():
-        raise UserError(f"{file} is missing; a label set has {META_FILE} and {ARRAYS_FILE}")
-    if (found := hashlib.sha256(file.read_bytes()).hexdigest()) != meta["sha256"]:
+    if (found := sha256_of(file)) != meta["sha256"]:
         raise UserError(f"{file} has sha256 {found}, {META_FILE} says {meta['sha256']}; fetch or export it again")
     arrays = read_arrays(file)
     require(arrays, list(COLUMNS), file)
@@ -168,7 +166,7 @@ def write_label_set(out: Path, arrays: Arrays, meta: dict[str, Any]) -> dict[str
     """Writes checked arrays (see `check_values`) as the new directory `out`, whole or not at all; returns meta.json."""
     with new_folder(out) as folder:
         publish(stage(folder, arrays), folder / ARRAYS_FILE)
-        meta = meta | {"sha256": hashlib.sha256((folder / ARRAYS_FILE).read_bytes()).hexdigest()}
+        meta = meta | {"sha256": sha256_of(folder / ARRAYS_FILE)}
         (folder / META_FILE).write_text(json.dumps(meta, indent=2), encoding="utf-8")
     return meta
 

@@ -28,8 +28,9 @@ from pbrl.data.label_rows import (
 from pbrl.data.label_schema import open_database, transaction
 from pbrl.data.label_views import Check, View, find_checks, find_views
 from pbrl.data.questions import open_queries
-from pbrl.data.segment_files import SegmentPairs, content_hash, free_name, publish, read_arrays, stage
+from pbrl.data.segment_files import SegmentPairs, content_hash, free_name, publish, stage
 from pbrl.errors import UserError
+from pbrl.reading import read_arrays
 from pbrl.types import Answers, Comparisons, Segments
 
 FILE_NAME = "labels.sqlite"

@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import os
 import tempfile
-import zipfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,24 +144,6 @@ def free_name(run_dir: Path, stem: str, staged: Path, taken: Collection[str]) ->
         if name not in taken and (not path.exists() or filecmp.cmp(staged, path, shallow=False)):
             break
     return name
-
-
-def read_arrays(path: Path) -> Arrays:
-    """All arrays of an npz file; whatever is wrong with the file is one line."""
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise UserError(f"{path} is damaged or not an npz file ({error})") from None
-    except ValueError as error:
-        advice = "; pickled objects are never loaded" if "pickle" in str(error) else ""
-        raise UserError(f"{path} holds something else than plain numeric arrays ({error}){advice}") from None
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiub" or not array.dtype.isnative:
-            raise UserError(f"{path}: {name} has dtype {array.dtype}, expected numbers or booleans, little-endian")
-    return arrays
 
 
 def require(arrays: Arrays, names: Sequence[str], where: Path) -> None:
