@@ -5,4 +5,5 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
 set_up test
 cd -- "$root"
-exec "$python" -m pytest -n auto --dist loadfile "$@"  # files side by side, one process per core
+# Files side by side, one process per core; one that a test without end has ended begins anew once.
+exec "$python" -m pytest -n auto --dist loadfile --max-worker-restart 1 "$@"

@@ -29,7 +29,7 @@ def wheel(tmp_path_factory):
     """Built from the source archive, as on release: what that lacks, the wheel lacks."""
     out = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
-    built = subprocess.run(command, capture_output=True, text=True)
+    built = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert built.returncode == 0, built.stdout + built.stderr
     [path] = out.glob("*.whl")
     return path
@@ -49,7 +49,7 @@ def installed(wheel, tmp_path_factory):
     venv.create(prefix, with_pip=False, symlinks=os.name != "nt")
     python = prefix / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python)]
-    subprocess.run([*pip, "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True)
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True, timeout=600)
     [site] = prefix.glob("lib/python*/site-packages")
     (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
@@ -116,7 +116,8 @@ def test_module_and_console_script_are_the_same(installed):
 
 
 def test_import_is_quick_and_light():
-    done = [subprocess.run([sys.executable, "-c", TIMED_IMPORT], capture_output=True, text=True) for _ in range(5)]
+    command = [sys.executable, "-c", TIMED_IMPORT]
+    done = [subprocess.run(command, capture_output=True, text=True, timeout=60) for _ in range(5)]
     seconds, heavy = zip(*((float(words[0]), words[1:]) for words in (d.stdout.split() for d in done)), strict=True)
     assert not any(heavy)
     assert min(seconds) < 0.3, seconds

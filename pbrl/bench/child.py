@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -32,6 +33,9 @@ IMPORTED = (  # once, before the first fork
 OF_SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+SAVE_S = 600.0  # in which a run that was asked to stop must have saved and ended
+KILL_S = 10.0  # in which the system ends what was killed
+
 _ended = threading.Lock()
 
 
@@ -47,6 +51,7 @@ class Child:
             context.set_forkserver_preload(list(IMPORTED))
         ours, theirs = context.Pipe()
         self._lifeline: Connection = ours
+        self._asked_at: float | None = None  # when it was asked to stop
         self.process: BaseProcess = context.Process(target=_run, args=(list(arguments), str(log), theirs))
         # The server inherits the mask: a scheduler that signals all processes of a job must not end it under its runs.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_SCHEDULERS)
@@ -61,10 +66,15 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self.process.join()
+        self.process.join(SAVE_S)
+        if self.process.exitcode is None:
+            self.kill()
+            self.process.join(KILL_S)
 
     def stop(self) -> None:
-        """Asks it to save and end."""
+        """Asks it to save and end; one that does not within SAVE_S is killed by `wait`."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
         with contextlib.suppress(OSError):
             self._lifeline.close()
 
@@ -74,6 +84,8 @@ class Child:
 
     def wait(self, seconds: float) -> int | None:
         """Its exit code, negative where a signal ended it; None if it still runs after so many seconds."""
+        if self._asked_at is not None and time.monotonic() - self._asked_at > SAVE_S:
+            self.kill()
         self.process.join(seconds)
         return self.process.exitcode
 
@@ -107,4 +119,4 @@ def _set_signals() -> None:
 
 def _end_run(*_: object) -> None:
     if _ended.acquire(blocking=False):  # once: a second Ctrl-C would cut the saving short
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # another thread would not wake it

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
-from pbrl.bench.child import Child
+from pbrl.bench.child import SAVE_S, Child
 from pbrl.errors import UserError, one_line
 from pbrl.training.interrupt import StopOnInterrupt
 
@@ -25,6 +25,8 @@ Result = TypeVar("Result")
 INTERRUPTED = 130  # exit code of a run that was stopped, and saved
 WRONG_INPUT = 2  # exit code of what another attempt cannot mend
 POLL_S = 0.05
+HEAR_S = 0.1  # longest wait of the main thread: a signal that another thread takes, or that comes just before a wait,
+# does not wake it, and Python tells of signals in this thread alone
 
 
 @dataclass(frozen=True)
@@ -168,13 +170,14 @@ def _follow_data(job: Job) -> None:
 
 def settle(job: Job, stopped: Stop) -> None:
     """Waits for a run whose bench has died to save and end, and clears a folder that did not become a run yet."""
-    lock = job.folder / ".lock"
+    lock, end = job.folder / ".lock", time.monotonic() + SAVE_S
     while lock.exists() and not stopped.is_set():
         try:
             with FileLock(lock, timeout=POLL_S):
                 break
         except Timeout:
-            continue
+            if time.monotonic() > end:
+                raise UserError(f"{job.folder}: another process has been at work there for {SAVE_S:.0f} s") from None
     if job.folder.exists() and not job.has_begun():
         shutil.rmtree(job.folder)  # `pbrl train` refuses a folder that is not empty
 
@@ -211,10 +214,19 @@ def side_by_side(work: Callable[[Item, Stop], Result], items: Iterable[Item], sl
         return work(item, stopped)
 
     with StopOnInterrupt(stopped.set), ThreadPoolExecutor(slots) as pool:
-        results = list(pool.map(work_on, items))
+        futures = [pool.submit(work_on, item) for item in items]
+        while not all(future.done() for future in futures):
+            wait(futures, HEAR_S)
+            if any(map(_has_failed, futures)):
+                for future in futures:
+                    future.cancel()  # those that have not begun
     if stopped.is_set():
         raise KeyboardInterrupt
-    return results
+    return [future.result() for future in futures]
+
+
+def _has_failed(future: Future[Result]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is not None
 
 
 def cores() -> int:

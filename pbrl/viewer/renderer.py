@@ -24,6 +24,7 @@ FAILED = 3  # exit code of a process that cannot draw here, and has said why: an
 RESTARTS = 3  # in a row
 HEALTHY_S = 60.0  # who lives for so long did not die of its start
 STOP_S = 5.0
+LOOK_S = 0.1  # between looks at whether it lives
 UNKNOWN = {"clips": 0, "s_per_clip": None, "cameras": ["default"], "fps": None, "every": None}
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 DRAW_IN_PLACE = {"LP_NUM_THREADS": "0"}  # of Mesa's software renderer, which else takes all cores
@@ -76,9 +77,9 @@ class Renderer:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.wait(STOP_S)
         if self._watcher is not None:
-            self._watcher.join()
+            self._watcher.join(STOP_S)
 
     def request(self, query: int, camera: str) -> None:
         """Both clips of this query through this camera come next; one that is lost with its process is not repeated."""
@@ -121,7 +122,9 @@ class Renderer:
         while True:
             begun, process = time.monotonic(), self.process
             assert process is not None
-            code = process.wait()
+            while (code := process.poll()) is None:
+                if self._stopped.wait(LOOK_S):
+                    return
             if self._stopped.is_set() or code == FAILED:
                 return
             deaths = 1 if time.monotonic() - begun > HEALTHY_S else deaths + 1

@@ -61,7 +61,7 @@ def slurm_here() -> Iterator[Path]:
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)
     controller, node = _free_ports(2)
-    user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+    user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
     conf = folder / "slurm.conf"
     host = socket.gethostname().split(".")[0]
     conf.write_text(CONF.format(host=host, controller=controller, node=node, user=user, folder=folder))
@@ -92,12 +92,13 @@ def _daemon(folder: Path, name: str, *arguments: str) -> Iterator[None]:
             process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.wait(timeout=20)
 
 
 def _sinfo(conf: Path) -> str:
     command = ["sinfo", "--noheader", "--format=%T"]
-    return subprocess.run(command, env=os.environ | {"SLURM_CONF": str(conf)}, capture_output=True, text=True).stdout
+    environment = os.environ | {"SLURM_CONF": str(conf)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60).stdout
 
 
 def _wait_for(fact: object, folder: Path) -> None:

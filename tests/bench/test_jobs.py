@@ -10,10 +10,13 @@ import pytest
 from tiny import TINY, collect, offline
 
 from pbrl.bench import jobs
+from pbrl.bench.child import Child
 from pbrl.bench.data_sets import _collect
 from pbrl.bench.executors.local import LocalExecutor
 from pbrl.bench.grid import EnvEntry
-from pbrl.bench.jobs import Job, last_words, run_job, side_by_side
+from pbrl.bench.jobs import Job, Outcome, last_words, run_job, side_by_side
+from pbrl.errors import UserError
+from pbrl.training.interrupt import StopOnInterrupt
 
 
 def test_a_job_that_cannot_be_started_is_a_failure_and_stops_no_other(tmp_path, monkeypatch):
@@ -53,19 +56,73 @@ def test_a_job_that_is_stopped_before_it_has_printed_anything_is_interrupted(tmp
     assert run_job(Job("a", tmp_path / "a", ()), retries=0, stopped=stopped).code == jobs.INTERRUPTED
 
 
-def test_ctrl_c_stops_all_that_runs_side_by_side(tmp_path):
+def interrupt_in_this_thread():
+    """As a Ctrl-C that comes just before the main thread waits: it is noted, and wakes nobody."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+
+def interrupt_this_process():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("interrupt", [interrupt_this_process, interrupt_in_this_thread])
+def test_ctrl_c_stops_all_that_runs_side_by_side(interrupt):
     both, ended = threading.Barrier(2), []
 
     def work(item, stopped):
-        both.wait()
+        both.wait(10)
         if item == 0:
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt()
         assert stopped.wait(10)
         ended.append(item)
 
     with pytest.raises(KeyboardInterrupt):
         side_by_side(work, range(5), slots=2)
     assert sorted(ended) == [0, 1]
+
+
+def test_a_failure_ends_what_has_not_begun_and_is_raised():
+    begun = []
+
+    def work(item, stopped):
+        begun.append(item)
+        if item == 1:
+            raise UserError("item 1")
+        time.sleep(0.3)
+
+    with pytest.raises(UserError, match="item 1"):
+        side_by_side(work, range(5), slots=1)
+    assert begun in ([0, 1], [0, 1, 2])  # one more may begin until the failure is seen
+
+
+def test_ctrl_c_stops_the_jobs_of_a_bench_though_it_wakes_nobody(tmp_path, monkeypatch):
+    def run_until_stopped(job, retries, stopped):
+        interrupt_in_this_thread()
+        return Outcome(job, jobs.INTERRUPTED if stopped.wait(10) else 0, 0.0, 1)
+
+    monkeypatch.setattr("pbrl.bench.executors.local.run_job", run_until_stopped)
+    executor = LocalExecutor(slots=1, retries=0)
+    with StopOnInterrupt(executor.stop):
+        outcomes = list(executor.run([Job(name, tmp_path / name, ()) for name in "ab"]))
+    assert [(o.job.name, o.code) for o in outcomes] == [("a", jobs.INTERRUPTED)]
+
+
+def test_a_run_that_does_not_save_and_end_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr("pbrl.bench.child._run", sleep_through_it)
+    monkeypatch.setattr("pbrl.bench.child.SAVE_S", 0.2)
+    begun = time.monotonic()
+    with Child([], tmp_path / "log") as child:
+        child.stop()
+        while (code := child.wait(0.05)) is None:
+            assert time.monotonic() - begun < 60
+    assert code == -signal.SIGKILL
+    with Child([], tmp_path / "log") as left_alone:
+        pass
+    assert left_alone.wait(0) == -signal.SIGKILL
+
+
+def sleep_through_it(arguments, log, lifeline):
+    time.sleep(300)
 
 
 def test_a_collection_that_is_stopped_is_no_mistake_of_the_user(tmp_path):

@@ -90,7 +90,7 @@ def test_every_copy_of_a_run_that_goes_on_is_whole(tmp_path):
             steps.append(check_copy(copy))
     finally:
         ended.set()
-        writer.join()
+        writer.join(60)
     assert steps == sorted(steps)
     assert steps[-1] > steps[0]
     carry(source, copy, tmp_path, ended=True)

@@ -96,7 +96,7 @@ def test_a_node_that_dies_costs_no_number(cluster, alone, tmp_path, monkeypatch)
     killer = threading.Thread(target=kill)
     killer.start()
     outcomes = list(ours.run(jobs))
-    killer.join()
+    killer.join(60)
     assert not ray.is_initialized()
     assert ours.slots in (1, 2)  # as last seen, maybe before the loss showed; the cluster is not joined again to say so
     assert not ray.is_initialized()
@@ -147,7 +147,7 @@ def test_a_stopped_run_goes_on_anywhere(cluster, alone, tmp_path):
     stopper = threading.Thread(target=stop)
     stopper.start()
     (outcome,) = first.run([stopped, job(tmp_path, 1)])  # the second is never started
-    stopper.join()
+    stopper.join(60)
     assert outcome.code == 130
     code, said = resume(stopped.folder)
     assert code == 0

@@ -82,16 +82,17 @@ def test_slurm_runs_an_array_and_a_preempted_run_loses_nothing(slurm, alone, tmp
 
     def preempt() -> None:
         task = next(cell.handle.job_id for cell in ours._cells if cell.job == long)
-        subprocess.run(["scancel", "--signal=USR2", task], check=True)  # as SLURM does before the time is up
+        # As SLURM does before the time is up.
+        subprocess.run(["scancel", "--signal=USR2", task], check=True, timeout=60)
         wait_until(lambda: _state(task) == "PENDING")
         while _state(task) == "PENDING":  # what SLURM requeues waits two minutes, which this cuts short
             time.sleep(3)  # a start in the second of the requeue is refused: "Job credential revoked"
-            subprocess.run(["scontrol", "update", f"JobId={task}", "StartTime=now"], check=False)
+            subprocess.run(["scontrol", "update", f"JobId={task}", "StartTime=now"], check=False, timeout=60)
             time.sleep(4)  # another update would put off the start that this one has allowed
 
     thread = running(preempt, long)
     found = {outcome.job: outcome for outcome in ours.run([long, wrong])}
-    thread.join()
+    thread.join(60)
     assert found[wrong].code == 2
     assert found[long].code == 0, found[long].message
     said = long.log.read_text()
@@ -113,7 +114,7 @@ def test_a_bench_finds_the_jobs_of_one_that_was_killed_and_a_stop_saves_them(slu
 
     thread = running(stop, jobs[0])
     outcomes = list(ours.run(jobs))
-    thread.join()
+    thread.join(60)
     assert [outcome.code for outcome in outcomes] == [130, 130]
     said = jobs[0].log.read_text()
     assert said.count("run: ") == 1
@@ -128,19 +129,19 @@ def test_a_job_that_slurm_loses_is_recorded(slurm, tmp_path):
 
     def lose() -> None:
         wait_until(lambda: bool(ours._cells) and _state(ours._cells[0].handle.job_id) == "RUNNING")
-        subprocess.run(["scancel", "--signal=KILL", "--full", ours._cells[0].handle.job_id], check=True)
+        subprocess.run(["scancel", "--signal=KILL", "--full", ours._cells[0].handle.job_id], check=True, timeout=60)
 
     thread = threading.Thread(target=lose)
     thread.start()
     (outcome,) = ours.run([long])
-    thread.join()
+    thread.join(60)
     assert outcome.code == -9
     assert "left SLURM's queue without a result" in outcome.message
 
 
 def _state(task: str) -> str:
     command = ["squeue", "--noheader", "--array", f"--jobs={task}", "--format=%T"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
 
 
 @pytest.mark.parametrize(

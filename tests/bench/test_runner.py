@@ -197,8 +197,8 @@ def test_killed_benches_go_on_and_come_to_the_same_tables(whole, tmp_path):
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal_number)
-        process.wait()
-    assert subprocess.run(command, capture_output=True).returncode == 0
+        process.wait(120)
+    assert subprocess.run(command, capture_output=True, timeout=240).returncode == 0
     assert tables(out) == tables(whole[1])
 
 
@@ -219,7 +219,7 @@ def test_a_cell_killed_ten_times_at_random_ends_with_the_same_numbers(whole, tmp
     killer.start()
     outcomes = [run_job(job, retries=20, stopped=threading.Event()) for job in jobs]
     over.set()
-    killer.join()
+    killer.join(60)
     assert [(o.code, o.attempts) for o in outcomes] == [(0, 11), (0, 1)]
     times = (*TIMES, "time/fps", "time/time_elapsed")
     for name in ("evaluations.csv", "progress.csv"):
@@ -275,7 +275,7 @@ def test_a_stale_run_is_moved_once_nothing_writes_into_it_any_more(whole, tmp_pa
     planned = make_plan(grid, grid.cells[:1], out, composed, any_code=False)[0]
     jobs = _Jobs([planned], composed, out, LocalExecutor(1, 0), Mock())
     orphan = FileLock(planned.job.folder / ".lock", thread_local=False)
-    orphan.acquire()
+    orphan.acquire(timeout=0)
     drawing = threading.Thread(target=lambda: next(iter(jobs)))
     drawing.start()
     drawing.join(0.3)
@@ -356,7 +356,7 @@ def test_jobs_run_side_by_side_and_stop_saves_them(tmp_path):
             time.sleep(0.05)
         executor.stop()
 
-    threading.Thread(target=stop).start()
+    threading.Thread(target=stop, daemon=True).start()
     outcomes = {o.job.name: o.code for o in executor.run(jobs)}
     assert outcomes == {"0": 130, "1": 130}
     for name in outcomes:
@@ -374,7 +374,7 @@ def test_a_job_waits_for_the_process_that_a_dead_bench_left(tmp_path):
     job.folder.mkdir()
     (job.folder / "config.yaml").touch()
     lock = FileLock(job.folder / ".lock", thread_local=False)
-    lock.acquire()
+    lock.acquire(timeout=0)
     waiting = threading.Thread(target=settle, args=(job, threading.Event()))
     waiting.start()
     waiting.join(0.3)

@@ -242,7 +242,7 @@ def test_a_real_study_that_is_killed_goes_on_in_the_run(tmp_path):
     first = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     until(lambda: list(run.glob("checkpoints/*0")))
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.wait(60)
     assert not (run / "summary.json").exists() or json.loads((run / "summary.json").read_text())["status"] != "finished"
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

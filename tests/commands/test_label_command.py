@@ -154,7 +154,7 @@ def test_a_viewer_that_was_killed_comes_back_at_the_same_address(finished_run):
     wait_for(lambda: _enters(client))
     pairs = wait_for(lambda: client.next(1))
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.wait(60)
     second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert second.stdout.readline().removeprefix("label at: ").strip() == url
     client.answer(pairs[0], "left", patience_s=30)  # with the cookie it has

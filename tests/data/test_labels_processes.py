@@ -58,7 +58,7 @@ def kill_after(process, lines, extra_s):
     time.sleep(extra_s)
     process.send_signal(signal.SIGKILL)
     acknowledged += process.stdout.read().splitlines(keepends=True)
-    process.wait()
+    process.wait(60)
     assert process.returncode == -signal.SIGKILL
     return [tuple(map(int, line.split())) for line in acknowledged if line.endswith("\n")]
 

@@ -16,7 +16,8 @@ from pbrl_envs.suites.robotics import make_robotics
 
 def run_python(code, **environment):
     variables = {key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
-    return subprocess.run([sys.executable, "-c", code], env=variables | environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=variables | environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def server() -> Iterator[Callable[..., int]]:
 
     yield run
     process.stdin.close()
-    process.wait()
+    process.wait(60)
 
 
 def _serve() -> None:

@@ -135,6 +135,6 @@ def test_the_console_script_finds_modules_of_the_working_directory(tmp_path):
     script = [sys.executable, "-c", "import sys; sys.path.remove(''); from pbrl.cli import main; sys.exit(main())"]
     settings = [a for a in TINY_PEBBLE if "env" not in a]
     args = ["train", "env=gym", "env.id=mine:Mine-v0", *settings, "run_dir=run"]
-    done = subprocess.run([*script, *args], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([*script, *args], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"

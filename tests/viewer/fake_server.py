@@ -265,8 +265,9 @@ class Running:
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
+        end = time.monotonic() + 30
         while not self.server.started:
-            if not self.thread.is_alive():
+            if not self.thread.is_alive() or time.monotonic() > end:
                 raise RuntimeError(f"no server on port {self.port}")
             time.sleep(0.01)
 

@@ -15,7 +15,7 @@ def node() -> str:
     program = shutil.which("node")
     if program is None:
         pytest.skip("Node is not installed")
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
     numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
     if numbers < (20, 19):
         pytest.skip(f"Node {version.strip()} cannot read .js files as modules; 20.19 can")

@@ -258,7 +258,7 @@ def test_it_ends_with_its_parent(tmp_path: Path):
         assert _runs(child)
     finally:
         parent.send_signal(signal.SIGKILL)
-        parent.wait()
+        parent.wait(60)
     until(lambda: not _runs(child), timeout_s=10)
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Event
 
 from pbrl.bench.executors.options import check_names, whole
-from pbrl.bench.jobs import Job, Outcome, cores, run_job
+from pbrl.bench.jobs import HEAR_S, Job, Outcome, cores, run_job
 
 
 class LocalExecutor:
@@ -35,7 +35,7 @@ class LocalExecutor:
                         running.add(pool.submit(run_job, job, self.retries, self._stopped))
                     if not running:
                         return
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    done, running = wait(running, HEAR_S, FIRST_COMPLETED)
                     yield from (future.result() for future in done)
             finally:
                 self._stopped.set()  # whoever stops listening stops the runs

@@ -16,7 +16,7 @@ from pbrl.bench.executors.code_facts import code_facts, differences
 from pbrl.bench.executors.mirror import all_files, read_pieces
 from pbrl.bench.executors.options import check_names, number, share
 from pbrl.bench.executors.ray_cluster import RayCluster, reason
-from pbrl.bench.executors.ray_worker import Bundle, RayWorker, Shipment
+from pbrl.bench.executors.ray_worker import FETCH_S, Bundle, RayWorker, Shipment
 from pbrl.bench.executors.run_copy import RunCopy
 from pbrl.bench.jobs import INTERRUPTED, WRONG_INPUT, Job, Outcome, last_words
 from pbrl.errors import UserError
@@ -157,7 +157,7 @@ class RayExecutor:
         import ray
 
         try:
-            part = ray.get(reference)
+            part = ray.get(reference, timeout=FETCH_S)
             if part is not None:
                 cell.copy.receive(part)
         except ray.exceptions.RayError as error:

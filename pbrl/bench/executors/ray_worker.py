@@ -23,6 +23,7 @@ from pbrl.bench.executors.mirror import Piece, Source, read_pieces, relocate, wr
 from pbrl.bench.jobs import Job, attempt
 from pbrl.errors import UserError
 
+FETCH_S = 600.0  # in which another node or process must hand over what it has
 UNUSED_S = 7 * 24 * 3600  # after which a node's copy of a data set is removed
 
 
@@ -142,7 +143,7 @@ def unpack(bundle: Bundle, cache: Path) -> Path:
     """The folder of that content, made once per node; those that nobody has used for a week go."""
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / bundle.digest
-    with FileLock(cache / "lock"):
+    with FileLock(cache / "lock", timeout=FETCH_S):
         for other in cache.iterdir():
             if other.is_dir() and other != folder and time.time() - other.stat().st_mtime > UNUSED_S:
                 shutil.rmtree(other, ignore_errors=True)
@@ -162,20 +163,20 @@ def _own_folder(root: Path) -> tuple[Path, FileLock]:
     runs = root / "runs"
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     runs.mkdir(exist_ok=True)
-    with FileLock(root / "lock"):
+    with FileLock(root / "lock", timeout=FETCH_S):
         for other in runs.iterdir():
             with suppress(Timeout), FileLock(other / ".lock", timeout=0):
                 shutil.rmtree(other, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(dir=runs))
         lock = FileLock(folder / ".lock", thread_local=False)  # Ray calls each method from a thread of its own
-        lock.acquire()
+        lock.acquire(timeout=0)
     return folder, lock
 
 
 def _fetch(reference: Any) -> list[Piece]:
     import ray
 
-    return ray.get(reference)
+    return ray.get(reference, timeout=FETCH_S)
 
 
 def _text(path: Path | None) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from pbrl.bench.child import SAVE_S
 from pbrl.bench.jobs import INTERRUPTED, Job, Outcome, run_job
 
 if TYPE_CHECKING:
@@ -61,5 +62,5 @@ class SlurmCell:
         from submitit.helpers import DelayedSubmission
 
         self._stopped.own.set()
-        wait_for([self._run])
+        wait_for([self._run], timeout=SAVE_S)
         return DelayedSubmission(SlurmCell(self.job, self.retries, self.stop_file))
