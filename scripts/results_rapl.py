@@ -123,7 +123,8 @@ def learn(folder: Path, arguments: Sequence[str]) -> bool:
 
     from pbrl.config import compose_config
     from pbrl.errors import UserError
-    from pbrl.training.build import STREAMS, seed_streams
+    from pbrl.seeds import seed_streams
+    from pbrl.training.build import STREAMS
     from pbrl.training.run_dir import write_json
     from pbrl.training.video_reward import fit_video_reward
 

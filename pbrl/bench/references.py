@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from pbrl.bench.sources import code_version, digest, own_code
 from pbrl.config import build
-from pbrl.training.build import STREAMS, seed_streams
+from pbrl.seeds import seed_streams
+from pbrl.training.build import STREAMS
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.rollout import random_policy
 from pbrl.training.run_dir import write_json

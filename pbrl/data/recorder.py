@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from pbrl.data.episodes import Episode
+from pbrl.seeds import episode_seed
 
 
 class EpisodeRecorder(gym.Wrapper):
@@ -109,11 +110,6 @@ class EpisodeRecorder(gym.Wrapper):
 def _copy(obs: np.ndarray) -> np.ndarray:
     """Images stay bytes, all else is float32; a copy, since environments may reuse theirs."""
     return np.array(obs, np.uint8 if obs.dtype == np.uint8 else np.float32)
-
-
-def episode_seed(seed: int, episode: int) -> int:
-    """A seed of its own for each episode of each base seed."""
-    return int(np.random.SeedSequence([seed, episode]).generate_state(1)[0])
 
 
 def _state_saver(env: gym.Env) -> Callable[[], np.ndarray] | None:

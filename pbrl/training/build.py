@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,6 +15,7 @@ from pbrl.config import build
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.seeds import seed_streams
 from pbrl.teachers.factor_sum import FactorSumTeacher
 from pbrl.teachers.hierarchy import HierarchyTeacher
 from pbrl.teachers.human import HumanTeacher
@@ -95,11 +95,6 @@ def build_reward(config: DictConfig, observation_space: Any, action_space: Any, 
         action_size=action_space.shape[0],
         rng=rng,
     )
-
-
-def seed_streams(seed: int, n: int) -> list[int]:
-    """n independent seeds from the one of the run."""
-    return [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(n)]
 
 
 def _check_drawable(config: DictConfig) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from pbrl.data.recorder import episode_seed
 from pbrl.errors import UserError
+from pbrl.seeds import episode_seed
 from pbrl_envs.factors import factor_names
 
 SIDE_BY_SIDE = 25  # episodes in one forward pass; each needs an environment of its own

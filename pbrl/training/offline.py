@@ -18,7 +18,8 @@ from pbrl.errors import UserError
 from pbrl.files import replacing
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.methods.learner import Learner
-from pbrl.training.build import OFFLINE_STREAMS, seed_streams
+from pbrl.seeds import seed_streams
+from pbrl.training.build import OFFLINE_STREAMS
 from pbrl.training.build_offline import check, check_spaces, load_data
 from pbrl.training.checkpoint import Checkpoints, restore_last
 from pbrl.training.evaluate import Evaluator, best_window

@@ -17,8 +17,9 @@ from omegaconf import OmegaConf
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError, one_line
 from pbrl.files import replacing
+from pbrl.seeds import seed_streams
 from pbrl.training import figures
-from pbrl.training.build import OFFLINE_STREAMS, STREAMS, seed_streams
+from pbrl.training.build import OFFLINE_STREAMS, STREAMS
 from pbrl.training.feedback import correlation
 from pbrl.training.log import read_table
 from pbrl.training.rollout import mean_return, random_policy, roll_out, steps_of

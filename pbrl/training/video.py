@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 
-from pbrl.data.recorder import episode_seed
 from pbrl.errors import UserError
 from pbrl.files import sync
+from pbrl.seeds import episode_seed
 from pbrl.training.rollout import ActFn
 
 SECONDS = 10.0

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pbrl.commands.eval_command import evaluate
-from pbrl.training.build import STREAMS, seed_streams
+from pbrl.seeds import seed_streams
+from pbrl.training.build import STREAMS
 from pbrl.training.log import read_table
 from pbrl.training.rollout import roll_out, steps_of
 from pbrl.training.saved import SavedRun, load_run

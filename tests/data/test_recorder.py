@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import TimeLimit
 
-from pbrl.data.recorder import EpisodeRecorder, episode_seed
+from pbrl.data.recorder import EpisodeRecorder
+from pbrl.seeds import episode_seed
 from pbrl_envs.suites.gym import make_gym
 
 

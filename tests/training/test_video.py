@@ -8,8 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from pbrl.data.recorder import episode_seed
 from pbrl.errors import UserError
+from pbrl.seeds import episode_seed
 from pbrl.training.video import SIZE, film, frame_rate, frames, write_mp4
 from pbrl_envs import gl
 from pbrl_envs.point_reach import scripted_policy
