@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pbrl.data.draw import distinct_pairs
 from pbrl.types import Segments
 
 
@@ -76,16 +77,16 @@ class EpisodeStore:
 
     def sample(self, n: int, length: int, rng: torch.Generator, last: int | None = None) -> Segments:
         """n segments, each start in the last episodes equally likely."""
-        last = min(last or len(self), len(self))
-        counts = self.count_starts(length, last) if last else np.zeros(0, np.int64)
-        ends = np.cumsum(counts)
-        if last == 0 or ends[-1] == 0:
-            lengths = self._length[-last:]
-            raise ValueError(f"no segment of {length} steps in the last {last} episodes (lengths {lengths})")
-        draw = torch.randint(int(ends[-1]), (n,), generator=rng).numpy()
-        episode = np.searchsorted(ends, draw, side="right")
-        start = draw - (ends - counts)[episode]
-        return self.gather(self._first[-last:][episode] + start, length)
+        starts = self._starts(length, last)
+        return self.gather(starts[torch.randint(len(starts), (n,), generator=rng).numpy()], length)
+
+    def sample_pairs(
+        self, n: int, length: int, rng: torch.Generator, last: int | None = None
+    ) -> tuple[Segments, Segments]:
+        """n segments and n others to compare them with; each pair of different starts is equally likely."""
+        starts = self._starts(length, last)
+        left, right = distinct_pairs(len(starts), n, rng)
+        return self.gather(starts[left.numpy()], length), self.gather(starts[right.numpy()], length)
 
     def gather(self, ids: np.ndarray, length: int) -> Segments:
         """The segments with these ids, by one fancy index per array."""
@@ -131,6 +132,16 @@ class EpisodeStore:
         self._used = len(next(iter(self._rows.values()))) if self._rows else 0
         self._first, self._length, self._terminated = state["first"], state["length"], state["terminated"]
         self._dropped = int(state["dropped"])
+
+    def _starts(self, length: int, last: int | None) -> np.ndarray:
+        """Ids of all segments of `length` steps in the last episodes."""
+        last = min(last or len(self), len(self))
+        counts = self.count_starts(length, last) if last else np.zeros(0, np.int64)
+        if not counts.any():
+            lengths = self._length[len(self) - last :]
+            raise ValueError(f"no segment of {length} steps in the last {last} episodes (lengths {lengths})")
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(self._first[-last:], counts) + within
 
     def _append(self, episode: Episode) -> None:
         n = len(episode)

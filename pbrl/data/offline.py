@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pbrl.data.draw import distinct_pairs
 from pbrl.data.episodes import Episode
 from pbrl.types import Comparisons, Segments
 
@@ -90,10 +91,10 @@ class OfflineData:
         )
 
     def sample_pairs(self, n: int, rng: torch.Generator) -> Comparisons:
-        """n labelled comparisons with replacement; of scored segments, n random pairs."""
+        """n labelled comparisons with replacement; of scored segments, n random pairs of different ones."""
         if self.scores is None:
             return self.pairs[torch.randint(len(self.pairs), (n,), generator=rng)].comparisons(self.segments)
-        left, right = torch.randint(len(self.scores), (2, n), generator=rng)
+        left, right = distinct_pairs(len(self.scores), n, rng)
         gain = self.scores[right] - self.scores[left]
         prefers_right = torch.where(gain == 0, 0.5, (gain > 0).double()).float()
         return Pairs(left, right, prefers_right).comparisons(self.segments)

@@ -141,6 +141,8 @@ def _scores(dataset: Dataset, label: str, train: np.ndarray, budget: int | None)
     if budget is not None and budget > len(train):
         raise UserError(f"feedback.budget={budget}: {dataset.path} has {len(train)} segments for training")
     scores = torch.from_numpy(dataset.scores[label][train][:budget])
+    if len(scores) < 2:
+        raise UserError("feedback.pairs=dense compares scored segments: there is one alone, expected at least 2")
     if not torch.isfinite(scores).all():
         raise UserError(f"{dataset.path}: some scores {label!r} are unknown, feedback.pairs=dense needs them all")
     return scores

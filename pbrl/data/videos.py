@@ -86,7 +86,7 @@ class VideoPairs:
 
 
 def _check(labels: Triplets | VideoPairs, answer: str) -> None:
-    """All fields (B,), rows whole numbers from 0 on, answers probabilities."""
+    """All fields (B,), rows whole numbers from 0 on and different in each question, answers probabilities."""
     kind, fields = type(labels).__name__, [f.name for f in dataclasses.fields(labels)]
     first = getattr(labels, fields[0])
     if first.ndim != 1:
@@ -97,6 +97,10 @@ def _check(labels: Triplets | VideoPairs, answer: str) -> None:
             raise ValueError(f"{kind}.{name} has shape {tuple(values.shape)}, expected ({len(first)},)")
         if name != answer and (values.is_floating_point() or (values < 0).any()):
             raise ValueError(f"{kind}.{name} must be rows of videos, whole numbers from 0 on")
+    rows = labels.rows.sort(1).values
+    if (twice := (rows[:, 1:] == rows[:, :-1]).any(1)).any():
+        question = int(twice.nonzero()[0])
+        raise ValueError(f"{kind} {question} has the rows {labels.rows[question].tolist()}, expected different videos")
     values = getattr(labels, answer)
     if not ((values >= 0) & (values <= 1)).all():  # so that NaN is refused too
         raise ValueError(f"{kind}.{answer} has values outside [0, 1]")

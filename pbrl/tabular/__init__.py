@@ -7,7 +7,7 @@ from pbrl.tabular.labels import MODELS, bernoulli_labels, noiseless_labels, pref
 from pbrl.tabular.library import policy_library
 from pbrl.tabular.random_worlds import random_world
 from pbrl.tabular.reward_fit import FitSettings, FittedReward, fit_reward, fit_rewards
-from pbrl.tabular.segments import GridSegments, random_segments
+from pbrl.tabular.segments import GridSegments, random_pairs, random_segments
 
 __all__ = [
     "DELIVERY_WEIGHTS",
@@ -28,6 +28,7 @@ __all__ = [
     "noiseless_labels",
     "policy_library",
     "preference_labels",
+    "random_pairs",
     "random_segments",
     "random_world",
     "scaled_return",

@@ -10,6 +10,8 @@ import numpy as np
 from pbrl.errors import UserError
 from pbrl.tabular.grid_world import MOVES, GridWorld
 
+TRIES = 1000  # before random draws are given up
+
 
 @dataclass(frozen=True)
 class GridSegments:
@@ -59,10 +61,36 @@ def random_segments(
     tries = 0
     while not absorbing and (ended := _ends_early(world, starts, actions)).any():
         tries += 1
-        if tries > 1000:
+        if tries > TRIES:
             raise UserError(f"board {world.name}: hardly any segment of {length} moves does not end early")
         starts[ended], actions[ended] = _draw(world, int(ended.sum()), length, rng)
     return GridSegments(np.stack(np.divmod(starts, world.codes.shape[1]), -1), MOVES[actions])
+
+
+def random_pairs(
+    world: GridWorld, count: int, length: int, rng: np.random.Generator, absorbing: bool = True
+) -> tuple[GridSegments, GridSegments]:
+    """`count` random segments on the left and on the right, of which no two that are compared are the same.
+
+    Same are segments with one start and the same moves up to an end. See `random_segments`.
+
+    UserError: as there, or the board has only one such segment.
+    """
+    left, right = (random_segments(world, count, length, rng, absorbing) for _ in range(2))
+    for _ in range(TRIES):
+        if not (same := _same(world, left, right)).any():
+            return left, right
+        again = random_segments(world, int(same.sum()), length, rng, absorbing)
+        right.starts[same], right.moves[same] = again.starts, again.moves
+    raise UserError(f"board {world.name}: hardly any two segments of {length} moves differ, expected pairs to compare")
+
+
+def _same(world: GridWorld, left: GridSegments, right: GridSegments) -> np.ndarray:
+    """(n,) whether both sides are one segment, whatever was chosen after its end."""
+    states, actions = world.walk(left.starts, left.moves)
+    chosen = world.walk(right.starts, right.moves)[1]
+    moves = (actions == chosen) | world.absorbing[states[:, :-1]]
+    return (left.starts == right.starts).all(-1) & moves.all(-1)
 
 
 def _draw(world: GridWorld, count: int, length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

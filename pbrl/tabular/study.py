@@ -23,7 +23,7 @@ from pbrl.tabular.labels import MODELS, preference_labels
 from pbrl.tabular.library import policy_library
 from pbrl.tabular.random_worlds import random_world
 from pbrl.tabular.reward_fit import FitSettings, FittedReward, fit_rewards
-from pbrl.tabular.segments import random_segments
+from pbrl.tabular.segments import random_pairs, random_segments
 
 NOISE = ("noiseless", "stochastic")
 SEGMENT_LENGTH = 3  # moves, as in the paper
@@ -74,7 +74,7 @@ def mdp_rows(settings: StudySettings, mdp: int) -> list[Row]:
     world_seed, pairs_seed, noise_seed, fit_seed = np.random.SeedSequence([settings.seed, mdp]).spawn(4)
     world = load_board(settings.board) if settings.board else random_world(world_seed, f"random {mdp}")
     rng = np.random.default_rng(pairs_seed)
-    left, right = (random_segments(world, max(settings.sizes), SEGMENT_LENGTH, rng) for _ in range(2))
+    left, right = random_pairs(world, max(settings.sizes), SEGMENT_LENGTH, rng)
     noise = np.random.default_rng(noise_seed)
     kinds = [(labels, generator) for labels in NOISE for generator in MODELS]  # drawn all: one choice changes no other
     answers = [preference_labels(world, left, right, g, noise if n == "stochastic" else None) for n, g in kinds]

@@ -14,12 +14,12 @@ from pbrl.types import Answers, Segments
 
 
 class FactorSumTeacher:
-    """Prefers the segment of the larger weighted sum of factors ("RLHF" in Bukharin et al. 2023).
+    """Prefers the segment of the larger weighted sum of factors ("RLHF" in Bukharin et al. 2023); equal sums are a tie.
 
     Args:
         levels: as those of `HierarchyTeacher`; without `weights` each factor counts 1, or -1 where lower is better.
         weights: None, or of each factor that counts, by name; negative where less is better.
-        rng: decides between segments of equal sums.
+        rng: not used, as nothing here is drawn.
     """
 
     def __init__(
@@ -30,7 +30,6 @@ class FactorSumTeacher:
         rng: torch.Generator,
     ) -> None:
         self.weights = sum_weights(levels, weights, beta=1.0, where="teacher")
-        self.rng = rng
         self.columns: list[int] = []
 
     def use_factors(self, names: Sequence[str]) -> None:
@@ -42,9 +41,7 @@ class FactorSumTeacher:
 
     def answer(self, left: Segments, right: Segments) -> Answers:
         gain = self._sum(right) - self._sum(left)
-        coin = (torch.rand(gain.shape, generator=self.rng) < 0.5).float()
-        prefers_right = torch.where(gain == 0, coin, (gain > 0).float())
-        return Answers(prefers_right, torch.ones(len(left), dtype=torch.bool))
+        return Answers((0.5 + 0.5 * gain.sign()).float(), torch.ones(len(left), dtype=torch.bool))
 
     def metrics(self) -> dict[str, float]:
         return {}

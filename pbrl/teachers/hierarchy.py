@@ -21,8 +21,8 @@ from pbrl.types import Answers, Segments
 class HierarchyTeacher:
     """Compares segments by the first factor in which they differ enough (Bukharin et al. 2023, HERON, algorithm 1).
 
-    A pair that no level decides is skipped, so nothing is learned from it. Margins in standard deviations make the
-    answers blind to the scale of every factor.
+    A pair that no level decides is skipped, so nothing is learned from it; one that is exactly equal in all levels is a
+    tie. Margins in standard deviations make the answers blind to the scale of every factor.
 
     Args:
         levels: most important first, each with the keys of `Level`.
@@ -50,7 +50,9 @@ class HierarchyTeacher:
         level, prefers_right = self.decide(left, right)
         self.decided += torch.bincount(level[level >= 0], minlength=len(self.levels)).numpy()
         self.undecided += int((level < 0).sum())
-        return Answers(prefers_right, level >= 0)
+        asked = [i for i, level in enumerate(self.levels) if level.margin < math.inf]
+        tie = (self.values(left) == self.values(right))[:, asked].all(1)
+        return Answers(prefers_right, (level >= 0) | tie)
 
     def decide(self, left: Segments, right: Segments) -> tuple[Tensor, Tensor]:
         """The level (n,) that decides each pair, -1 if none does, and prefers_right (n,), 0.5 there."""

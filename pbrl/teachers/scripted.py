@@ -19,6 +19,7 @@ class ScriptedTeacher:
 
     In this order: a pair of which neither is good enough is skipped; the better discounted sum is preferred (surely,
     or with Boltzmann probability); the answer is flipped by mistake; a pair too close in undiscounted sum is a tie.
+    Exactly equal discounted sums are a tie too, whatever the numbers below: there is nothing to prefer or to mistake.
     The thresholds are eps * (mean true return per step of the last 10 episodes) * segment length; they act only where
     that is positive, since they make no sense for tasks of negative reward.
 
@@ -31,7 +32,8 @@ class ScriptedTeacher:
         scale_beta: divide returns by the standard deviation of segment returns in the last 10 episodes, so that one
             beta means the same in every task. B-Pref has no such scale.
         bpref_compat: after the first session use eps^2 instead of eps, as the released PEBBLE code does by multiplying
-            twice; published skip and equal results of that family were made so.
+            twice; published skip and equal results of that family were made so. And decide between exactly equal
+            sums, by a coin: in B-Pref equal = 0 never ties.
         rng: where Boltzmann answers and mistakes are drawn.
     """
 
@@ -72,10 +74,14 @@ class ScriptedTeacher:
     def answer(self, left: Segments, right: Segments) -> Answers:
         steps = left.steps
         sums = [s.true_reward.sum(1) for s in (left, right)]
-        values = [discounted_from_end(s.true_reward, self.gamma) for s in (left, right)]
+        # In double precision: the same rewards in another order then have the same sum, and are a tie.
+        values = [discounted_from_end(s.true_reward.double(), self.gamma) for s in (left, right)]
         answered = torch.maximum(*sums) > self.threshold(self.skip, steps)
         tie = (sums[1] - sums[0]).abs() < self.threshold(self.equal, steps)
-        prefers_right = self._choose(values[1] - values[0], steps)
+        gain = values[1] - values[0]
+        if not self.bpref_compat:
+            tie |= gain == 0
+        prefers_right = self._choose(gain, steps)
         flip = torch.rand(prefers_right.shape, generator=self.rng) < self.mistake
         prefers_right = torch.where(flip, 1 - prefers_right, prefers_right)
         self.sessions += 1
@@ -96,11 +102,11 @@ class ScriptedTeacher:
         return value if value > 0 else -np.inf
 
     def _choose(self, gain: Tensor, steps: int) -> Tensor:
+        """1 or 0 for each difference (n,) of right and left; a coin toss where it is 0, not a vote for one side."""
         if self.beta is None:
-            # Equal to the last bit is a coin toss, not a vote for one side.
-            coin = (torch.rand(gain.shape, generator=self.rng) < 0.5).float()
-            return torch.where(gain == 0, coin, (gain > 0).float())
-        probability = torch.sigmoid(self.beta * gain / self._scale(steps))
+            probability = 0.5 + 0.5 * gain.sign()
+        else:
+            probability = torch.sigmoid(self.beta * gain / self._scale(steps))
         return (torch.rand(gain.shape, generator=self.rng) < probability).float()
 
     def _scale(self, steps: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ class FeedbackLoop:
     """
 
     waiting: Sequence[int] = ()  # queries that this session still waits for: scripts answer at once
+    needed = 2  # segments of the pool before a session: the two sides of a question are never the same one
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class FeedbackLoop:
         self.counts = Counts()
         self.sessions, self.updates = 0, 0
         self.imported = 0  # the last imported query that was taken
+        self.warned = False  # that sessions wait
         self.stopped: Callable[[], bool] = lambda: False  # the run is to end, so nothing may wait longer
         self.reward_std, self.scale = reward_std, 1.0
         self.observed: list[np.ndarray] = []  # observations since the last session, for the input statistics
@@ -96,15 +99,30 @@ class FeedbackLoop:
         return self.updates > 0
 
     def can_ask(self, episodes: EpisodeStore) -> bool:
-        """There is budget left, and an episode to ask about; if not, the session waits for one."""
+        """There is budget left, and there are segments to ask about; if not, the session waits for them."""
         if self.exhausted or len(episodes) == 0:
             return False
-        if episodes.count_starts(self.segment_length, self.config.pool_episodes).any():
+        starts = int(episodes.count_starts(self.segment_length, self.config.pool_episodes).sum())
+        if starts >= self.needed:
             return True
         if self.sessions == 0 and not episodes.any_terminated:  # time limits alone: later episodes are no longer
-            valid = f"valid are 2 to {episodes.lengths.max()} steps"
-            raise UserError(f"feedback.segment_length={self.segment_length}: no episode is that long; {valid}")
+            self._check_pool(episodes, starts)
+        if starts and not self.warned:
+            self.warned = True
+            print("pbrl: questions wait for a second segment: one alone cannot be compared", file=sys.stderr)
         return False
+
+    def _check_pool(self, episodes: EpisodeStore, starts: int) -> None:
+        """Raises UserError where episodes like these never give two segments."""
+        longest, pool = int(episodes.lengths.max()), self.config.pool_episodes
+        if not starts:
+            valid = f"valid are 2 to {longest} steps"
+            raise UserError(f"feedback.segment_length={self.segment_length}: no episode is that long; {valid}")
+        if pool == 1:
+            raise UserError(
+                f"feedback.pool_episodes=1: {longest} steps have one segment of {self.segment_length}, and a question "
+                "compares two; give feedback.pool_episodes=2 or more, or a shorter feedback.segment_length"
+            )
 
     @property
     def segment_length(self) -> int:
@@ -148,17 +166,22 @@ class FeedbackLoop:
     @torch.no_grad()
     def quality(self, episodes: EpisodeStore) -> dict[str, float]:
         """How well the reward agrees with the true one on recent episodes; evaluation only, nothing learns from it."""
-        rng = torch.Generator().manual_seed(self.sessions)
-        pool = self.config.pool_episodes
-        left, right = (episodes.sample(ACCURACY_PAIRS, self.segment_length, rng, pool) for _ in range(2))
-        scores = self._mean_scores(left, right)
-        true = [s.true_reward.sum(1) for s in (left, right)]
-        better = torch.where(true[0] == true[1], 0.5, (true[1] > true[0]).float())
         obs, actions, reward = episodes.recent_steps(CORRELATION_STEPS)
         return {
-            "true_accuracy": float(preference_accuracy(*scores, better)),
+            "true_accuracy": self._true_accuracy(episodes),
             "corr_true": correlation(self.model.step_reward(obs, actions), reward),
         }
+
+    def _true_accuracy(self, episodes: EpisodeStore) -> float:
+        """Of random pairs whose true returns differ; NaN where recent episodes have no two segments."""
+        length, pool = self.segment_length, self.config.pool_episodes
+        if episodes.count_starts(length, pool).sum() < 2:
+            return math.nan
+        rng = torch.Generator().manual_seed(self.sessions)
+        left, right = episodes.sample_pairs(ACCURACY_PAIRS, length, rng, pool)
+        true = [s.true_reward.double().sum(1) for s in (left, right)]
+        better = torch.where(true[0] == true[1], 0.5, (true[1] > true[0]).double()).float()
+        return float(preference_accuracy(*self._mean_scores(left, right), better))
 
     def tell(self, state: str, env_steps: int, next_at: int | None) -> None:
         """What the run does now, and when it asks next, for those who answer; a script does not look."""
@@ -217,7 +240,7 @@ class FeedbackLoop:
 
     def _choose(self, episodes: EpisodeStore, n: int) -> tuple[SegmentPairs, float]:
         c, rng = self.config, self.rngs["queries"]
-        left, right = (episodes.sample(c.candidates * n, c.segment_length, rng, c.pool_episodes) for _ in range(2))
+        left, right = episodes.sample_pairs(c.candidates * n, c.segment_length, rng, c.pool_episodes)
         # Before the first answer the model knows nothing: any choice by it would be noise with a bias.
         choose = self.sampler if self.has_reward else uniform
         rows = choose(self.model, left, right, n, self.preferences.all, rng)

@@ -13,6 +13,7 @@ from pbrl.training.feedback import FeedbackLoop
 
 class ReplayFeedback(FeedbackLoop):
     teacher: ReplayTeacher
+    needed = 1  # its pairs come from the file
 
     @property
     def exhausted(self) -> bool:

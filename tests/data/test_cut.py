@@ -161,3 +161,13 @@ def test_ties_and_skips_of_a_regret_are_measured_from_the_worst_segment(judged):
     assert (skipped.answered == (np.maximum(shifted[left], shifted[right]) > 0.4 * shifted.mean())).all()
     assert (np.isnan(skipped.prefers_right) == ~skipped.answered).all()
     assert 0 < (~skipped.answered).mean() < 0.2
+
+
+@pytest.mark.parametrize("settings", [{}, {"mistake": 0.3}, {"beta": 1.0}])
+def test_a_teacher_says_equal_of_equal_returns_and_of_equal_scores(settings):
+    cut = cut_of(torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 3.0], [3.0, 2.0]]))
+    score = np.array([-0.3, -0.3, 0.7, 0.7])
+    for by in (None, score):
+        rows = judge(make_teacher(**settings), cut, by, np.array([0, 2, 1]), np.array([1, 3, 0]))
+        assert rows.prefers_right.tolist() == [0.5] * 3
+        assert rows.answered.all()

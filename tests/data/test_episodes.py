@@ -54,6 +54,27 @@ def test_every_start_is_drawn_equally_often():
     assert chisquare(counts).pvalue > 1e-6
 
 
+def test_every_pair_of_different_starts_is_drawn_equally_often_and_none_with_itself():
+    store = make_store((5, False), (4, True), (3, False))  # 2 + 3 starts of 4 steps
+    left, right = store.sample_pairs(20_000, 4, rng())
+    pairs, counts = np.unique(np.stack([left.ids, right.ids], 1), axis=0, return_counts=True)
+    assert (pairs[:, 0] != pairs[:, 1]).all()
+    assert len(pairs) == 5 * 4
+    assert chisquare(counts).pvalue > 1e-6
+
+
+def test_episodes_as_long_as_a_segment_are_never_compared_with_themselves():
+    left, right = make_store(*[(8, False)] * 4).sample_pairs(1000, 8, rng())
+    assert (left.ids != right.ids).all()
+
+
+def test_one_segment_makes_no_pair():
+    with pytest.raises(ValueError, match="a pair compares two different things, and there is one"):
+        make_store((8, False)).sample_pairs(1, 8, rng())
+    with pytest.raises(ValueError, match="a pair compares"):
+        make_store((8, False), (8, False)).sample_pairs(1, 8, rng(), last=1)
+
+
 def test_no_segment_crosses_an_episode():
     store = make_store((10, False), (5, True), (30, False), (7, True))
     segments = store.sample(5000, 6, rng())

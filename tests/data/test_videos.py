@@ -43,6 +43,8 @@ def test_rows_of_questions():
         (torch.tensor([1]), torch.zeros(2), r"first has shape \(1,\), expected \(2,\)"),
         (torch.tensor([1, -1]), torch.zeros(2), "first must be rows"),
         (torch.tensor([1.0, 2.0]), torch.zeros(2), "first must be rows"),
+        (torch.tensor([1, 4]), torch.zeros(2), r"Triplets 1 has the rows \[0, 4, 4\], expected different videos"),
+        (torch.tensor([0, 1]), torch.zeros(2), r"Triplets 0 has the rows \[0, 0, 3\], expected different videos"),
         (torch.tensor([1, 2]), torch.zeros(3), r"closer_second has shape \(3,\), expected \(2,\)"),
         (torch.tensor([1, 2]), torch.tensor([0, 1.5]), r"closer_second has values outside \[0, 1\]"),
         (torch.tensor([1, 2]), torch.tensor([0, torch.nan]), r"closer_second has values outside \[0, 1\]"),

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,9 @@ def _same_draws(learner, data) -> torch.Generator:
 def test_wrong_numbers(data, changes, message):
     with pytest.raises(ValueError, match=message):
         cpl(data, **changes)
+
+
+def test_scored_segments_are_never_compared_with_themselves():
+    data = make_data(dense=True)
+    drawn = dataclasses.replace(data, scores=data.scores[:3]).sample_pairs(500, torch.Generator().manual_seed(0))
+    assert (drawn.left.obs != drawn.right.obs).flatten(1).any(1).all()

@@ -12,6 +12,7 @@ from pbrl.tabular import (
     delivery_world,
     noiseless_labels,
     preference_labels,
+    random_pairs,
     random_segments,
     random_world,
 )
@@ -68,6 +69,17 @@ def test_worlds_that_have_no_such_segments():
     trap = delivery_world(np.array([[0, 1]]))
     with pytest.raises(UserError, match="hardly any segment of 60 moves does not end early"):
         random_segments(trap, 20, 60, rng, absorbing=False)
+
+
+def test_no_segment_is_compared_with_itself(street):
+    """Three cells to start from and two moves: of pairs drawn on their own some would be one segment twice."""
+    left, right = random_pairs(street, 2000, 2, np.random.default_rng(0))
+    (l_states, l_moves), (r_states, r_moves) = (street.walk(s.starts, s.moves) for s in (left, right))
+    going = ~street.absorbing[l_states[:, :-1]]
+    differ = (l_states[:, 0] != r_states[:, 0]) | ((l_moves != r_moves) & going).any(1)
+    assert differ.all()
+    with pytest.raises(UserError, match="hardly any two segments of 0 moves differ"):
+        random_pairs(delivery_world(np.array([[0, 1]])), 3, 0, np.random.default_rng(0))
 
 
 def test_segments_know_their_shapes():

@@ -45,7 +45,7 @@ def pairs(episodes, n=500, length=8):
     store = EpisodeStore(1000)
     store.add(episodes)
     rng = torch.Generator().manual_seed(1)
-    return store.sample(n, length, rng), store.sample(n, length, rng)
+    return store.sample_pairs(n, length, rng)
 
 
 def segment(*rows, mask=None):
@@ -112,6 +112,21 @@ def test_a_difference_of_the_margin_leaves_the_pair_to_the_next_level_and_to_nob
     ):
         decided, prefers_right = teacher.decide(segment((0.0, 0.0, 0.0)), segment(right))
         assert (decided.item(), prefers_right.item()) == (level, answer)
+
+
+def test_segments_that_are_equal_in_all_levels_are_a_tie():
+    levels = [*absolute(("near", "lower", 1.0)), LEVELS[1] | {"margin": math.inf}]
+    teacher = make_teacher(levels)
+    equal, close = segment((1.0, 0.0, 5.0)), segment((1.5, 0.0, 5.0))
+    other = segment((1.0, 9.0, 7.0))  # only in a level that is skipped and in a factor of none
+    for right, answered in ((equal, True), (other, True), (close, False)):
+        answers = teacher.answer(equal, right)
+        assert (answers.prefers_right.item(), answers.answered.item()) == (0.5, answered)
+    assert teacher.undecided == 3
+
+    total = FactorSumTeacher(levels=LEVELS, weights=None, rng=torch.Generator())
+    total.use_factors(NAMES)
+    assert total.answer(equal, segment((1.0, 4.0, 9.0))).prefers_right.item() == 0.5  # -1 + 0 - 5 = -1 + 4 - 9
 
 
 def test_swapping_sides_turns_every_answer_round():

@@ -52,8 +52,47 @@ def test_the_oracle_always_prefers_the_larger_sum():
     assert answers.answered.all()
 
 
-def test_exactly_equal_sums_are_a_coin_toss():
-    assert_share(share_right(make_teacher(), 1.0, 1.0), 0.5)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"mistake": 0.3}, {"beta": 2.0}, {"gamma": 0.9}, {"skip": 0.1}, {"equal": 0.1}, {"beta": 1.0, "mistake": 0.2}],
+)
+def test_exactly_equal_sums_are_equal(settings):
+    left, right = rewarded(1.0, 0.0, -2.0, repeat=50), rewarded(1.0, 0.0, -2.0, repeat=50)
+    answers = make_teacher(**settings).answer(left, right)
+    assert (answers.prefers_right == 0.5).all()
+    assert answers.answered.all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"mistake": 0.3}, {"beta": 2.0}, {"beta": 2.0, "scale_beta": True}])
+def test_exactly_equal_sums_are_a_coin_toss_in_b_pref(settings):
+    teacher = make_teacher(bpref_compat=True, **settings)
+    answers = teacher.answer(rewarded(1.0, repeat=MANY), rewarded(1.0, repeat=MANY)).prefers_right
+    assert set(answers.tolist()) == {0, 1}
+    assert_share(float(answers.mean()), 0.5)
+
+
+def test_the_same_rewards_in_another_order_are_equal():
+    rewards = torch.rand(500, 50, generator=torch.Generator().manual_seed(0))
+    left = rewarded(*rewards.tolist())
+    right = rewarded(*(row[torch.randperm(50)].tolist() for row in rewards))
+    assert (make_teacher().answer(left, right).prefers_right == 0.5).all()
+
+
+def test_a_myopic_teacher_ties_what_it_sees_equal():
+    """Equal sums that come at other times are no tie for it, and the discounted sums are what it compares."""
+    early, late = rewarded([1.0, 0, 0, 0, 0]), rewarded([0, 0, 0, 0, 1.0])
+    assert make_teacher().answer(early, late).prefers_right.tolist() == [0.5]
+    assert make_teacher(gamma=0.5).answer(early, late).prefers_right.tolist() == [1]
+    assert make_teacher(gamma=0.0).answer(rewarded([9.0, 0, 0, 0, 1.0]), late).prefers_right.tolist() == [0.5]
+
+
+@pytest.mark.parametrize("name", ["oracle", "mistake", "noisy", "skip", "equal", "myopic", "random"])
+def test_which_teachers_of_the_package_say_equal(name):
+    """Only the coin toss knows nothing of equal segments."""
+    config = compose_config([f"teacher={name}"]).teacher
+    teacher = build(OmegaConf.masked_copy(config, [k for k in config if k != "name"]), rng=torch.Generator())
+    answers = teacher.answer(rewarded(1.0, repeat=100), rewarded(1.0, repeat=100)).prefers_right
+    assert set(answers.tolist()) == ({0, 1} if name == "random" else {0.5})
 
 
 @pytest.mark.parametrize("mistake", [0.1, 0.3, 1.0])

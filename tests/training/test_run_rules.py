@@ -14,6 +14,7 @@ from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
 from pbrl.training import evaluate
 from pbrl.training.online import resume, start
+from pbrl_envs.point_reach import PointReach
 
 TINY_PEBBLE = [*COMMON, *REWARD, *SAC]
 
@@ -52,6 +53,58 @@ def test_no_session_at_the_last_step(tmp_path):
     run = make_run(tmp_path / "run", "steps=180")
     run.train()
     assert run.parts.feedback.sessions == 1  # at 120; at 180 there is nobody left to learn
+
+
+def asked_pairs(run):
+    with LabelStore(run, create=False) as labels:
+        left, right = labels.segments([q.id for q in labels.queries()])
+    return left.ids, right.ids
+
+
+def test_no_clip_is_compared_with_itself_where_an_episode_is_one_segment(tmp_path):
+    given = ["feedback.segment_length=30", "feedback.pool_episodes=3", "feedback.per_session=12", "steps=250"]
+    code, _, err = train(tmp_path / "run", *given)
+    assert code == 0, err
+    left, right = asked_pairs(tmp_path / "run")
+    assert len(left) == 3 * 12  # at 120, 180 and 240
+    assert (left != right).all()
+
+
+def test_a_session_waits_for_a_second_segment(tmp_path):
+    given = ["feedback.segment_length=30", "feedback.first=31", "feedback.budget=6", "steps=100"]
+    code, _, err = train(tmp_path / "run", *given)
+    assert code == 0, err
+    assert err.count("questions wait for a second segment") == 1
+    left, right = asked_pairs(tmp_path / "run")
+    assert len(left) == 6
+    assert (left != right).all()
+
+
+def test_a_pool_of_one_segment_is_refused(tmp_path):
+    code, _, err = train(tmp_path / "run", "feedback.segment_length=30", "feedback.pool_episodes=1")
+    assert code == 2
+    assert "a question compares two; give feedback.pool_episodes=2" in err
+    shorter = ["feedback.segment_length=29", "feedback.pool_episodes=1", "steps=130"]
+    assert train(tmp_path / "shorter", *shorter)[0] == 0  # as the message says
+    left, right = asked_pairs(tmp_path / "shorter")
+    assert (left != right).all()
+
+
+def test_equal_answers_are_not_decisive(tmp_path, monkeypatch):
+    """In a task that pays nothing all segments are equal, and the oracle says so."""
+    monkeypatch.setattr("pbrl_envs.point_reach.PointReach.step", unpaid(PointReach.step))
+    run = make_run(tmp_path / "run", "feedback.budget=12")
+    run.train()
+    counts = run.parts.feedback.counts
+    assert (counts.asked, counts.decisive, counts.equal) == (12, 0, 12)
+
+
+def unpaid(step):
+    def free(self, action):
+        obs, _, *rest = step(self, action)
+        return obs, 0.0, *rest
+
+    return free
 
 
 def test_a_diverged_run_ends_at_its_next_evaluation(tmp_path):
