@@ -83,6 +83,17 @@ class Segments:
         return Segments(**whole)
 
 
+class SegmentPool(Protocol):
+    """Segments of which not all need to be in memory: `Segments` are one, and so are those of an EpisodeStore by id."""
+
+    @property
+    def steps(self) -> int: ...  # T
+
+    def __len__(self) -> int: ...  # N
+
+    def __getitem__(self, rows: Any, /) -> Segments: ...  # a slice or a tensor of rows
+
+
 @dataclass(frozen=True)
 class Comparisons:
     """Pairs of segments of equal length with the probability that the right one is preferred."""
@@ -182,13 +193,16 @@ class Teacher(Protocol):
 
 
 class QuerySampler(Protocol):
-    """Chooses which of the candidate pairs to ask: indices (n,) into them, most wanted first."""
+    """Chooses which of the candidate pairs to ask: indices (n,) into them, most wanted first.
+
+    There may be more candidates than fit into memory; `pbrl.blocks` goes through them.
+    """
 
     def __call__(
         self,
         model: RewardModel,
-        left: Segments,
-        right: Segments,
+        left: SegmentPool,
+        right: SegmentPool,
         n: int,
         asked: Comparisons | None,
         rng: torch.Generator,

@@ -31,6 +31,21 @@ class Episode:
         return len(self.actions)
 
 
+@dataclass(frozen=True)
+class StoredSegments:
+    """Segments of an EpisodeStore by their ids, gathered when they are asked for; a `SegmentPool`."""
+
+    store: EpisodeStore
+    ids: torch.Tensor  # (N,)
+    steps: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: Any) -> Segments:
+        return self.store.gather(self.ids[rows].numpy(), self.steps)
+
+
 class EpisodeStore:
     """The last `max_episodes` episodes in flat arrays; an episode of L steps takes L+1 consecutive rows.
 
@@ -84,9 +99,16 @@ class EpisodeStore:
         self, n: int, length: int, rng: torch.Generator, last: int | None = None
     ) -> tuple[Segments, Segments]:
         """n segments and n others to compare them with; each pair of different starts is equally likely."""
-        starts = self._starts(length, last)
+        left, right = self.draw_pairs(n, length, rng, last)
+        return left[:], right[:]
+
+    def draw_pairs(
+        self, n: int, length: int, rng: torch.Generator, last: int | None = None
+    ) -> tuple[StoredSegments, StoredSegments]:
+        """As `sample_pairs`, without gathering them yet."""
+        starts = torch.from_numpy(self._starts(length, last))
         left, right = distinct_pairs(len(starts), n, rng)
-        return self.gather(starts[left.numpy()], length), self.gather(starts[right.numpy()], length)
+        return StoredSegments(self, starts[left], length), StoredSegments(self, starts[right], length)
 
     def gather(self, ids: np.ndarray, length: int) -> Segments:
         """The segments with these ids, by one fancy index per array."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pbrl.blocks import score_in_blocks
 from pbrl.losses import preference_accuracy
 from pbrl.methods.bc import bc_loss
 from pbrl.methods.learner import Learner, adam, descend, share_of, whole_numbers
@@ -64,7 +65,7 @@ class PAWS(Learner):
         if self.weights is None:
             if self.best["weights"] is not None:
                 self.model.load_state_dict(self.best["weights"])
-            self.weights = weights_of_share(self.score(self.data.segments), self.sample_share)
+            self.weights = weights_of_share(score_in_blocks(self.score, self.data.segments), self.sample_share)
         # Drawing segments by their weight is weighted cloning with less variance than weighing uniform draws.
         rows = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=self.rng)
         segments = self.data.segments[rows]
@@ -76,7 +77,8 @@ class PAWS(Learner):
         held = self.data.validation
         due = (self.updates + 1) % self.check_every == 0 or self.updates + 1 == self.advantage_updates
         if held is not None and due:
-            accuracy = float(preference_accuracy(self.score(held.left), self.score(held.right), held.prefers_right))
+            left, right = score_in_blocks(self.score, held.left), score_in_blocks(self.score, held.right)
+            accuracy = float(preference_accuracy(left, right, held.prefers_right))
             if accuracy > self.best["accuracy"]:
                 weights = {k: v.clone() for k, v in self.model.state_dict().items()}
                 self.best = {"accuracy": accuracy, "weights": weights}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from pbrl.blocks import PartOf, score_in_blocks
 from pbrl.data.episodes import Episode, EpisodeStore
 from pbrl.data.labels import LabelStore
 from pbrl.data.preferences import PreferenceDataset
@@ -23,7 +24,7 @@ from pbrl.queries.schedule import session_size
 from pbrl.training.fit import fit_reward
 from pbrl.types import Answers, QuerySampler, RewardModel, Segments, Teacher
 
-ACCURACY_PAIRS, CORRELATION_STEPS = 256, 5000
+ACCURACY_PAIRS, CORRELATION_STEPS, DISAGREEMENT_PAIRS = 256, 5000, 1000
 
 
 @dataclass
@@ -234,20 +235,23 @@ class FeedbackLoop:
             raise UserError(f"{where} have segments of {said}; those of this run have {wanted}")
 
     def _questions(self, episodes: EpisodeStore, env_steps: int) -> tuple[SegmentPairs, float]:
-        """The pairs of this session, and the members' disagreement on the candidates they were chosen from."""
+        """The pairs of this session, and the members' disagreement on candidates as they were chosen from."""
         n = session_size(self.config.schedule, self.config.per_session, env_steps, self.steps)
         return self._choose(episodes, min(n, self.config.budget - self.spent))
 
     def _choose(self, episodes: EpisodeStore, n: int) -> tuple[SegmentPairs, float]:
         c, rng = self.config, self.rngs["queries"]
-        left, right = episodes.sample_pairs(c.candidates * n, c.segment_length, rng, c.pool_episodes)
+        # Candidates are gathered in blocks, and only what is asked with the states of the simulator.
+        left, right = episodes.draw_pairs(c.candidates * n, c.segment_length, rng, c.pool_episodes)
         # Before the first answer the model knows nothing: any choice by it would be noise with a bias.
         choose = self.sampler if self.has_reward else uniform
         rows = choose(self.model, left, right, n, self.preferences.all, rng)
-        disagreement = preference_probability(self.model, left, right).std(0, unbiased=False).mean()
-        left, right = left[rows], right[rows]
-        states = [episodes.states(side.ids.numpy(), c.segment_length) for side in (left, right)]
-        return SegmentPairs(left, right, *states), float(disagreement)
+        some = torch.arange(min(len(left), DISAGREEMENT_PAIRS))  # candidates come in no order
+        measured = PartOf(left, some), PartOf(right, some)
+        disagreement = preference_probability(self.model, *measured).std(0, unbiased=False).mean()
+        asked = left[rows], right[rows]
+        states = [episodes.states(side.ids.numpy(), c.segment_length) for side in asked]
+        return SegmentPairs(*asked, *states), float(disagreement)
 
     @torch.no_grad()
     def _fresh_accuracy(
@@ -260,7 +264,7 @@ class FeedbackLoop:
         return float(preference_accuracy(*scores, prefers_right[answered]))
 
     def _mean_scores(self, left: Segments, right: Segments) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.model.score(left).mean(0), self.model.score(right).mean(0)
+        return score_in_blocks(self.model.score, left).mean(0), score_in_blocks(self.model.score, right).mean(0)
 
     def _count(self, prefers_right: torch.Tensor, answered: torch.Tensor) -> None:
         equal = int(((prefers_right == 0.5) & answered).sum())

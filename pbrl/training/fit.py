@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from pbrl.blocks import score_in_blocks
 from pbrl.data.preferences import PreferenceDataset
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.types import Comparisons, RewardModel
@@ -61,10 +62,10 @@ def fit_reward(
     return epoch | {"updates": updates} | (heldout_metrics(model, heldout) if heldout is not None else {})
 
 
-@torch.no_grad()
 def heldout_metrics(model: RewardModel, comparisons: Comparisons) -> dict[str, float]:
     """Loss and accuracy of the mean member on comparisons it was not trained on."""
-    left, right = (model.score(s).mean(0, keepdim=True) for s in (comparisons.left, comparisons.right))
+    sides = (comparisons.left, comparisons.right)
+    left, right = (score_in_blocks(model.score, side).mean(0, keepdim=True) for side in sides)
     return {
         "heldout_loss": float(bradley_terry_loss(left, right, comparisons.prefers_right)),
         "heldout_accuracy": float(preference_accuracy(left, right, comparisons.prefers_right)),

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from pbrl.blocks import score_in_blocks
 from pbrl.config import build
 from pbrl.data.offline import OfflineData
 from pbrl.errors import UserError
@@ -127,11 +128,10 @@ class OfflineRun:
         self.learner.eval()
         metrics: dict[str, float] = {}
         for name, held in (("validation", self.data.validation), ("test", self.data.test)):
-            if held is None:
+            if held is None or self.learner.score(held.left[:1]) is None:
                 continue
-            left, right = self.learner.score(held.left), self.learner.score(held.right)
-            if left is None or right is None:
-                continue
+            score: Any = self.learner.score
+            left, right = score_in_blocks(score, held.left), score_in_blocks(score, held.right)
             metrics[f"{name}/loss"] = float(bradley_terry_loss(left[None], right[None], held.prefers_right))
             metrics[f"{name}/accuracy"] = float(preference_accuracy(left, right, held.prefers_right))
         return {k: v for k, v in metrics.items() if not math.isnan(v)}  # an accuracy over ties alone is none

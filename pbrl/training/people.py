@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pbrl.blocks import score_in_blocks
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.label_report import wilson_interval
 from pbrl.data.label_rows import StandingAnswer
@@ -199,7 +200,8 @@ class PeopleFeedback(FeedbackLoop):
         if not self.has_reward or not decisive:
             return
         left, right = self.labels.segments([a.query for a in decisive])
-        advantage = self.model.score(right).mean(0) - self.model.score(left).mean(0)
+        left_score, right_score = self._mean_scores(left, right)
+        advantage = right_score - left_score
         says_right = [a.prefers_right is not None and a.prefers_right > 0.5 for a in decisive]
         self.foreseen += int(((advantage > 0) == torch.tensor(says_right)).sum())
         self.foretold += len(decisive)
@@ -229,7 +231,7 @@ class PeopleFeedback(FeedbackLoop):
         ranked = []
         if queries:
             for side, segments in zip(("left", "right"), self.labels.segments(queries), strict=True):
-                scores = self.model.score(segments).mean(0).tolist()
+                scores = score_in_blocks(self.model.score, segments).mean(0).tolist()
                 ranked += [{"query": q, "side": side, "score": s} for q, s in zip(queries, scores, strict=True)]
         ranked.sort(key=lambda clip: -float(clip["score"]))
         n = self.foretold

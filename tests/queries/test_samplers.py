@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pbrl import blocks
 from pbrl.queries import samplers
 from pbrl.types import Comparisons, Segments
 
@@ -128,3 +129,33 @@ def test_no_pair_is_chosen_twice_even_if_all_are_asked_for(name):
 
 def asked_like(left, right):
     return Comparisons(left[:2], right[:2], torch.zeros(2), torch.zeros(2))
+
+
+class Noted:
+    """A pool that notes how many segments are gathered at once."""
+
+    def __init__(self, segments):
+        self.segments, self.steps, self.sizes = segments, segments.steps, []
+
+    def __len__(self):
+        return len(self.segments)
+
+    def __getitem__(self, rows):
+        found = self.segments[rows]
+        self.sizes.append(len(found))
+        return found
+
+
+@pytest.mark.parametrize("kept", [0, 2**30])
+@pytest.mark.parametrize("name", ["disagreement", "entropy", "k_center", "k_center_disagreement", "k_center_entropy"])
+def test_candidates_are_gathered_in_blocks_and_chosen_as_if_at_once(name, kept, monkeypatch):
+    obs = torch.randn(300, 4, generator=rng())
+    left, right = make_segments(obs[:150]), make_segments(obs[150:])
+    earlier = asked_like(left, right)
+    at_once = getattr(samplers, name)(GivenScores(2), left, right, 20, earlier, rng())
+    monkeypatch.setattr(blocks, "BLOCK_STEPS", 8)  # 4 segments of 2 steps
+    monkeypatch.setattr(samplers, "KEPT_BYTES", kept)
+    pools = Noted(left), Noted(right)
+    in_blocks = getattr(samplers, name)(GivenScores(2), *pools, 20, earlier, rng())
+    assert in_blocks.tolist() == at_once.tolist()
+    assert max(pools[0].sizes + pools[1].sizes) <= 4
