@@ -35,13 +35,13 @@ def main(argv: list[str] | None = None) -> int:
 
         print(__version__)
         return 0
-    from pbrl.errors import UserError
+    from pbrl.errors import UserError, choices
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the user's own modules, as with `python -m pbrl`
     try:
         if args[0] not in VERBS:
-            raise UserError(f"unknown command {args[0]!r}: valid are {', '.join(VERBS)}")
+            raise UserError(f"unknown command {args[0]!r}: {choices(args[0], VERBS)}")
         command = importlib.import_module(f"pbrl.commands.{args[0]}_command")
         return command.main(args[1:])
     except UserError as error:

@@ -1,8 +1,7 @@
-"""Configs: finding, composing, checking and building. The only place that knows Hydra."""
+"""Configs: finding, composing, checking and building. This and `overrides` are the only places that know Hydra."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from functools import cache, partial
@@ -11,13 +10,14 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, choices, closest, one_line
+from pbrl.files import expand_home
+from pbrl.overrides import PATHS, parse, read_overrides
 
 
 @cache
@@ -32,31 +32,31 @@ def config_dir() -> Path:
 
 def compose_config(overrides: Sequence[str], extra_dir: str | None = None) -> DictConfig:
     """The config of `key=value` overrides; extra_dir is searched for groups of the user's own."""
-    search = [f"hydra.searchpath=[file://{Path(extra_dir).resolve()}]"] if extra_dir else []
     if extra_dir and not Path(extra_dir).is_dir():
         raise UserError(f"--config-dir {extra_dir}: no such folder")
-    _check_syntax(overrides)
-    config = _compose([*overrides, *search])
-    _check_types(config, _compose([*_chosen(overrides, env=True), *search]), overrides)
+    given = read_overrides(overrides)
+    config = _compose(given, extra_dir)
+    _check_types(config, _compose(_chosen(given, env=True), extra_dir), given)
     return config
 
 
 def build(node: DictConfig, **arguments: Any) -> Any:
     """Makes the object that a config names in `_target_`; every instantiation goes through here."""
-    target = OmegaConf.to_container(node).get("_target_", "?")  # type: ignore[union-attr]
+    where = str(node._get_full_key(None)) or str(node.get("_target_", "?")).rsplit(".", 1)[-1]
     try:
         # In two steps: Hydra would copy dataclasses among the arguments into its own config objects.
         make = instantiate(node, _convert_="all", _partial_=True)
         return partial(make, **arguments) if node.get("_partial_") else make(**arguments)
     except OmegaConfBaseException as error:
-        raise UserError(f"config of {target}: {one_line(error)}") from error
+        raise UserError(f"{where}: {one_line(error)}") from error
     except Exception as error:  # whatever a constructor says about what it was given
-        raise UserError(_cause(error, target)) from error
+        raise UserError(_cause(error, where)) from error
 
 
-def options(group: str) -> list[str]:
-    """Names of the YAML files of a group."""
-    return sorted(p.stem for p in (config_dir() / group).glob("*.yaml"))
+def options(group: str, extra_dir: str | None = None) -> list[str]:
+    """Names of the YAML files of a group, those in a folder of the user's own included."""
+    folders = [config_dir(), *([Path(extra_dir)] if extra_dir else [])]
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
 
 
 def load_config(path: Path) -> DictConfig:
@@ -72,17 +72,18 @@ def load_config(path: Path) -> DictConfig:
     return config  # type: ignore[return-value]
 
 
-def _compose(overrides: Sequence[str], complete: bool = True) -> DictConfig:
+def _compose(overrides: Sequence[str], extra_dir: str | None, complete: bool = True) -> DictConfig:
     GlobalHydra.instance().clear()
+    search = [f"hydra.searchpath=['file://{Path(extra_dir).resolve()}']"] if extra_dir else []
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            config = compose("config", list(overrides))
+            config = compose("config", [*overrides, *search])
         if complete:
             _check_complete(config)
             OmegaConf.resolve(config)
         return config
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise UserError(_explain(error, overrides)) from error
+        raise UserError(_explain(error, overrides, extra_dir)) from error
 
 
 def _check_complete(config: DictConfig) -> None:
@@ -92,34 +93,23 @@ def _check_complete(config: DictConfig) -> None:
             raise UserError(f"{key} must be given, as {key}=VALUE")
 
 
-def _check_syntax(overrides: Sequence[str]) -> None:
-    for text in overrides:
-        if text.startswith("~"):
-            raise UserError(f"{text!r}: no key can be taken out; null switches a part off, as in method.explore=null")
-        if "=" not in text:
-            raise UserError(f"{text!r}: expected key=value")
-        if text.startswith("hydra"):
-            raise UserError(f"unknown key {text.split('=')[0]!r}: Hydra's own settings do nothing here")
-        try:
-            OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            raise UserError(f"{text!r} cannot be read: {one_line(error)}; quote special characters") from error
-
-
 def _chosen(overrides: Sequence[str], env: bool = False) -> list[str]:
     """The overrides that choose a file of a group, and with `env` those without which an env is incomplete."""
-    parsed = [(OverridesParser.create().parse_override(text).key_or_group, text) for text in overrides]
-    groups = {p.name for p in config_dir().iterdir() if p.is_dir()} | {"hydra.searchpath"}
+    parsed = [(parse(text).key_or_group, text) for text in overrides]
+    groups = {p.name for p in config_dir().iterdir() if p.is_dir()}
     return [text for key, text in parsed if key in groups or (env and key.startswith("env."))]
 
 
 def _check_types(config: DictConfig, defaults: DictConfig, overrides: Sequence[str]) -> None:
     """A value must be of the kind of its default: number for number, list for list; where that is none, a folder."""
-    for key in FOLDERS:
-        if not isinstance(value := OmegaConf.select(config, key), str | None):
-            raise UserError(f"{key}={value}: expected a folder; one whose name is a number is given as ./NAME")
+    for key in PATHS:
+        if (value := OmegaConf.select(config, key)) is None:
+            continue
+        if not isinstance(value, str):  # of a YAML file
+            raise UserError(f"{key}={value}: expected a folder; one whose name is a number is written './NAME'")
+        OmegaConf.update(config, key, expand_home(value))
     for text in overrides:
-        key = OverridesParser.create().parse_override(text).key_or_group
+        key = parse(text).key_or_group
         default, value = OmegaConf.select(defaults, key), OmegaConf.select(config, key)
         if default is None or value is None or isinstance(default, DictConfig):
             continue
@@ -131,7 +121,6 @@ def _check_types(config: DictConfig, defaults: DictConfig, overrides: Sequence[s
 
 
 NUMBERS = ("a whole number", "a number")
-FOLDERS = ("data", "method.video.learned", "method.video.demos_data")  # that are read; by default none
 
 
 def _kind(value: Any) -> str:
@@ -143,22 +132,30 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _explain(error: Exception, overrides: Sequence[str]) -> str:
+def _explain(error: Exception, overrides: Sequence[str], extra_dir: str | None) -> str:
     text = str(error)
     if match := re.search(r"Could not override '([^']+)'", text):
-        return f"unknown key {match[1]!r}{_near(match[1], overrides)}"
-    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        return f"{match[1]}={match[2]}: valid are {', '.join(options(match[1]))}"
+        return f"unknown key {match[1]!r}{_near(match[1], overrides, extra_dir)}"
+    if match := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
+        return f"{match[1]}={match[2]}: {_valid(match[1], match[2], extra_dir)}"
     return one_line(error)
 
 
-def _near(key: str, overrides: Sequence[str]) -> str:
+def _valid(group: str, name: str, extra_dir: str | None) -> str:
+    from pbrl_envs.registry import how_to_choose
+
+    if group == "env" and (chosen := how_to_choose(name)) is not None:
+        return f"no YAML has this name; did you mean {chosen}?"
+    return choices(name, options(group, extra_dir))
+
+
+def _near(key: str, overrides: Sequence[str], extra_dir: str | None) -> str:
     """Keys like this one in the files that were chosen."""
     if _chosen(overrides) == list(overrides):
         return ""  # a file asks for what is not there; the files alone cannot be composed
-    config = _compose(_chosen(overrides), complete=False)
+    config = _compose(_chosen(overrides), extra_dir, complete=False)
     known = [k for k, _ in _leaves(OmegaConf.to_container(config, resolve=False))]
-    close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+    close = closest(key, known, n=3)
     top = ", ".join(str(k) for k in config)
     return f"; did you mean {' or '.join(close)}?" if close else f"; valid at the top are {top}"
 
@@ -169,9 +166,23 @@ def _leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return [leaf for k, v in node.items() for leaf in _leaves(v, f"{prefix}.{k}" if prefix else str(k))]
 
 
-def _cause(error: Exception, target: str) -> str:
-    """The message of what the constructor itself raised."""
+def build_teacher(node: DictConfig, **arguments: Any) -> Any:
+    """Makes the teacher of a config, whose name is for the reader."""
+    teacher = OmegaConf.masked_copy(node, [str(key) for key in node if key != "name"])
+    teacher._set_key("teacher")
+    return build(teacher, **arguments)
+
+
+def _cause(error: Exception, where: str) -> str:
+    """The message of what the constructor itself raised, with the key of the config in front."""
     cause: BaseException = error
     while cause.__cause__ is not None and not isinstance(cause, UserError):
         cause = cause.__cause__
-    return str(cause) if isinstance(cause, UserError) else f"{target}: {one_line(cause)}"
+    said = one_line(cause)
+    if isinstance(cause, UserError) or said.startswith(f"{where}."):
+        return said
+    if match := re.search(r"unexpected keyword argument '(\w+)'", said):
+        return f"unknown key '{where}.{match[1]}'"
+    if match := re.search(r"missing \d+ required .*arguments?: (.*)", said):
+        return f"{where} needs {match[1]}"
+    return f"{where}: {said.split(', set env var', 1)[0]}"

@@ -1,5 +1,13 @@
 """What a user did wrong, said in one line."""
 
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Iterable
+
+SEVERAL = "`pbrl bench` runs several seeds, methods and environments, see: pbrl bench --help"
+
 
 class UserError(Exception):
     """A mistake in a config, a file or an answer: what, where, what would be valid. The command exits with code 2."""
@@ -9,3 +17,31 @@ def one_line(error: BaseException) -> str:
     """The first line of what an error says, or its name if it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def choices(name: object, valid: Iterable[object], also: str = "") -> str:
+    """What could be meant by a name that does not exist: `valid are mean, sum; did you mean sum?`
+
+    also: what else is valid, in words.
+    """
+    names = list(map(str, valid))
+    close = closest(str(name), names)
+    known = ", ".join(names) + (f", or {also}" if also else "")
+    return f"valid are {known}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+
+
+def closest(name: str, valid: Iterable[str], n: int = 2) -> list[str]:
+    """Those that look like a misspelt name, the likeliest first; capitals, - and _ do not count."""
+    plain: dict[str, str] = {}
+    for other in valid:
+        plain.setdefault(_plain(other), other)
+    return [plain[found] for found in difflib.get_close_matches(_plain(name), plain, n=n, cutoff=0.6)]
+
+
+def typed(*words: str) -> str:
+    """A command of pbrl as one types it in a shell, with quotes where a path needs them."""
+    return shlex.join(["pbrl", *words])
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")

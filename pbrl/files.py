@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pbrl.errors import UserError
+
+HOME = re.compile(r"(^|[,:])(~[^/,:]*)(?=[/,]|$)")
+
+
+def expand_home(text: str) -> str:
+    """A path, or several with commas between, in which ~ is the home folder, as a shell would have made it."""
+    return HOME.sub(lambda match: match[1] + os.path.expanduser(match[2]), text)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pbrl.errors import choices
+
 ACTIVATIONS = {"relu": torch.relu_, "leaky_relu": torch.nn.functional.leaky_relu_, "tanh": torch.tanh_}
 HEADS = {"tanh": torch.tanh, "linear": lambda x: x}
 
@@ -22,7 +24,7 @@ class StackedMLP(nn.Module):
     def __init__(self, members: int, sizes: Sequence[int], activation: str, rng: torch.Generator) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
-            raise ValueError(f"activation={activation!r}: valid are {', '.join(ACTIVATIONS)}")
+            raise ValueError(f"activation={activation!r}: {choices(activation, ACTIVATIONS)}")
         self.members = members
         self.activation = ACTIVATIONS[activation]
         self.weights = nn.ParameterList()

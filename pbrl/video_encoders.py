@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pbrl.encoders import GREY, ImageEncoder, random_shift
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, choices, one_line
+from pbrl.install import install_extra
 from pbrl.networks import linear
 
 BLOCK = 64  # frames per pass through a frozen backbone
 POOLED = ("dinov2", "resnet")  # model types whose `pooler_output` is a trained summary of the picture
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # He et al. 2016, as in torchvision
-INSTALL = "pip install 'pbrl[vision]'"
 
 
 class FrameEncoder(nn.Module):
@@ -177,10 +177,10 @@ def load_backbone(folder: Path) -> Any:
         from transformers import AutoModel
         from transformers.utils import logging
     except ImportError:
-        raise UserError(f"a pre-trained encoder needs transformers; get it with: {INSTALL}") from None
+        raise UserError(f"a pre-trained encoder needs transformers; get it with: {install_extra('vision')}") from None
     kind = _read_json(folder / "config.json").get("model_type")
     if kind not in POOLED:
-        raise UserError(f"{folder / 'config.json'} has model_type {kind!r}; valid are {', '.join(POOLED)}")
+        raise UserError(f"{folder / 'config.json'} has model_type {kind!r}; {choices(kind, POOLED)}")
     bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # it warns of the classifier that is left out, which is meant

@@ -22,6 +22,15 @@ MISTAKES = {
     "teacher=anna": "teacher=anna: valid are equal, factor_sum, hierarchy, human, ",
     "queries=best": "queries=best: valid are disagreement, ",
     "experiment=mine": "experiment=mine: valid are .*demo, ",
+    "env=mybots:Walk-v0": r"no YAML has this name; did you mean env=gym env.id=mybots:Walk-v0\?",
+    "env=Pendulum-v1": r"did you mean env=gym env.id=Pendulum-v1\?",
+    "env=halfcheeta": r"; did you mean halfcheetah\?",
+    "env=Walker_Walk": r"; did you mean walker-walk",
+    "method=peble": r"; did you mean pebble\?",
+    "teacher=orcale": r"; did you mean oracle\?",
+    "agent=sca": r"; did you mean sac",
+    "queries=disagrement": r"; did you mean disagreement",
+    "experiment=peble_cpu": r"; did you mean pebble_cpu",
     "env=dmc": r"env.task must be given, as env.task=VALUE",
     "env=gym": r"env.id must be given, as env.id=VALUE",
     "agent=null": "Config group override must be a string",
@@ -33,8 +42,10 @@ MISTAKES = {
     "agent.hidden=256": r"agent.hidden=256: expected a list, such as \[256, 256\]",
     "method.reset_critic=2": "expected true or false",
     "method.fit.max_updates=some": "method.fit.max_updates=some: expected a whole number of at least 1",
-    "data=2024_01_02": r"expected a folder; .* is given as \./NAME",
-    "seed=1,2": "Ambiguous value for argument 'seed=1,2'",
+    "data=2024_01_02": r"data=2024_01_02: method=pebble learns online",
+    "seed=1,2": "'seed=1,2': expected one value; a list has brackets, .* pbrl bench --help",
+    "seed=range(3)": "expected one value; .* pbrl bench --help",
+    "env=point_reach,pendulum": "expected one value; .* pbrl bench --help",
     "seed=${zzz}": "zzz",
     "seed": "'seed': expected key=value",
     "agent=[": r"'agent=\[' cannot be read: .*quote special characters",
@@ -62,7 +73,10 @@ BUILT = {
     "method.model.crop=[5]": r"crop=\[5\]: expected \[shortest, longest\]",
     "method.model.precision=half": "half",
     "method.model.colour=red": "unknown key 'method.model.colour'",
-    "+method.model.colour=red": "unexpected keyword argument 'colour'",
+    "+method.model.colour=red": "unknown key 'method.model.colour'",
+    "method.model.members=[2]": r"members=\[2\]: expected a whole number",
+    "method.model.hidden=[wide]": "^pbrl: method.model: ",
+    "agent.learning_rate=fast": "unknown key",
     "agent.activation=gelu": "agent.activation='gelu': valid are relu, tanh, leaky_relu, elu",
     "agent.ent_coef=high": "high",
     "agent=ppo": "method=pebble drives SACAgent, and agent is PPOAgent",
@@ -103,6 +117,16 @@ def assert_matches(pattern, line):
         raise UserError(line)
 
 
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+def test_several_runs_are_a_bench(flag, wrong):
+    assert "pbrl bench --help" in wrong(flag, "seed=0,1")
+
+
+def test_no_message_about_a_value_names_a_class_of_ours(wrong):
+    for override in ("method.model.hidden=[wide]", "+agent.colour=red", "+teacher.colour=red", "teacher.beta=high"):
+        assert "pbrl." not in wrong("run_dir=run", override).removeprefix("pbrl: ")
+
+
 def test_a_key_of_another_agent_is_not_suggested_as_itself(wrong):
     line = wrong("method=prefppo", "agent.learning_starts=5")
     assert "unknown key 'agent.learning_starts'" in line
@@ -112,7 +136,10 @@ def test_a_key_of_another_agent_is_not_suggested_as_itself(wrong):
 def test_an_existing_run_is_never_overwritten(wrong, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("data")
-    assert "run_dir=run exists; choose another, or go on with: pbrl train resume=run" in wrong("run_dir=run")
+    assert wrong("run_dir=run") == "pbrl: run_dir=run exists; choose another\n"
+    (tmp_path / "my run").mkdir()
+    (tmp_path / "my run" / "config.yaml").touch()
+    assert "choose another, or go on with: pbrl train 'resume=my run'\n" in wrong("run_dir=my run")
     (tmp_path / "file").touch()
     assert "run_dir=file exists" in wrong("run_dir=file")
     assert "run_dir=file/run cannot be made: Not a directory" in wrong("run_dir=file/run")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl_envs.maze_paths import MazePaths
 from pbrl_envs.mujoco_task import Measured, MujocoTask
 
@@ -74,11 +74,11 @@ class PointMaze(MujocoTask):
 
     def __init__(self, *, layout: str = "rooms", goal: str = "red", show_goal: bool = False, **rendering: Any) -> None:
         if layout not in LAYOUTS:
-            raise UserError(f"layout={layout}: valid are {', '.join(LAYOUTS)}")
+            raise UserError(f"layout={layout}: {choices(layout, LAYOUTS)}")
         self.grid = LAYOUTS[layout]
         self.goals = {GOALS[kind]: cell_centre(row, column) for row, column, kind in _cells(self.grid) if kind in GOALS}
         if goal not in self.goals:
-            raise UserError(f"goal={goal}: valid are {', '.join(self.goals)}")
+            raise UserError(f"goal={goal}: {choices(goal, self.goals)}")
         self.goal, self.show_goal = goal, show_goal
         self.starts = np.array([cell_centre(row, column) for row, column, kind in _cells(self.grid) if kind == "."])
         walls = np.array([[kind == "#" for kind in row] for row in self.grid])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from pbrl.errors import UserError
+from pbrl.errors import UserError, closest
+from pbrl.install import install_extra, pip_install
 
 
 class Suite(NamedTuple):
@@ -16,17 +16,23 @@ class Suite(NamedTuple):
     install: str  # the command that installs it
 
 
-_PACKAGES = {  # suite: (import name, distribution, what pip installs)
-    "gym": ("gymnasium", "gymnasium", "pbrl"),
-    "dmc": ("dm_control", "dm_control", "pbrl[dmc]"),
-    "metaworld": ("metaworld", "metaworld", "pbrl[metaworld]"),
-    "robotics": ("gymnasium_robotics", "gymnasium-robotics", "pbrl[robotics]"),
+_PACKAGES = {  # suite, which is also the name of its extra: (import name, distribution)
+    "gym": ("gymnasium", "gymnasium"),
+    "dmc": ("dm_control", "dm_control"),
+    "metaworld": ("metaworld", "metaworld"),
+    "robotics": ("gymnasium_robotics", "gymnasium-robotics"),
+}
+_CHOSEN_BY = {  # suite: the overrides that choose any of its tasks
+    "gym": "env=gym env.id=",
+    "dmc": "env=dmc env.task=",
+    "metaworld": "env=metaworld env.task=",
+    "robotics": "env=fetch env.task=",
 }
 
 
 def suites() -> dict[str, Suite]:
     """Every suite with its installed version, found without importing it."""
-    return {name: Suite(_version(package), _install(extra)) for name, (_, package, extra) in _PACKAGES.items()}
+    return {name: Suite(_version(package), _install(name)) for name, (_, package) in _PACKAGES.items()}
 
 
 def tasks(suite: str) -> list[str]:
@@ -37,14 +43,24 @@ def tasks(suite: str) -> list[str]:
 
 def require(suite: str, env: str) -> None:
     """Raise the one-line reason if `env` belongs to a suite that is not installed."""
-    module, package, extra = _PACKAGES[suite]
+    module, package = _PACKAGES[suite]
     if find_spec(module) is None:
-        raise UserError(f"env={env} needs {package}; install it with: {_install(extra)}")
+        raise UserError(f"env={env} needs {package}; install it with: {_install(suite)}")
+
+
+def how_to_choose(name: str) -> str | None:
+    """The overrides that choose a task by its name in a suite, as env=gym env.id=Ant-v5; None if no suite has it."""
+    if ":" in name:
+        return f"{_CHOSEN_BY['gym']}{name}"
+    if "-" not in name:  # all names of tasks have one, and suites take seconds to import
+        return None
+    there = (suite for suite, (module, _) in _PACKAGES.items() if find_spec(module) is not None)
+    return next((f"{_CHOSEN_BY[suite]}{name}" for suite in there if name in tasks(suite)), None)
 
 
 def unknown(what: str, name: str, valid: Iterable[str], hint: str) -> UserError:
     """The error for a name that does not exist: the closest valid ones and where to find the rest."""
-    close = difflib.get_close_matches(name, list(valid), n=4, cutoff=0.5)
+    close = closest(name, valid, n=4)
     suggestion = f"did you mean {', '.join(close)}? " if close else ""
     return UserError(f"{what}={name} does not exist; {suggestion}{hint}")
 
@@ -56,5 +72,5 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _install(extra: str) -> str:
-    return f"pip install '{extra}'"
+def _install(suite: str) -> str:
+    return pip_install("gymnasium") if suite == "gym" else install_extra(suite)

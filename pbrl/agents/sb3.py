@@ -22,7 +22,7 @@ from pbrl.agents.normalise import NormalisedObservations
 from pbrl.agents.portable import load_portable, save_portable
 from pbrl.data.episodes import Episode
 from pbrl.data.recorder import EpisodeRecorder
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl.types import RewardFn
 
 ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "leaky_relu": torch.nn.LeakyReLU, "elu": torch.nn.ELU}
@@ -341,7 +341,7 @@ def _variables(model: BaseAlgorithm) -> list[str]:
 
 def _activation(name: str) -> type[torch.nn.Module]:
     if name not in ACTIVATIONS:
-        raise UserError(f"agent.activation={name!r}: valid are {', '.join(ACTIVATIONS)}")
+        raise UserError(f"agent.activation={name!r}: {choices(name, ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 from filelock import FileLock, Timeout
 
 from pbrl.bench.child import SAVE_S, Child
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, choices, one_line
 from pbrl.training.interrupt import StopOnInterrupt
 
 Item = TypeVar("Item")
@@ -248,4 +248,4 @@ def make_executor(name: str, options: dict[str, str], retries: int) -> Executor:
         from pbrl.bench.executors.on_slurm import SlurmExecutor
 
         return SlurmExecutor.from_options(options, retries)
-    raise UserError(f"executor={name}: valid are local, ray, slurm")
+    raise UserError(f"executor={name}: {choices(name, ('local', 'ray', 'slurm'))}")

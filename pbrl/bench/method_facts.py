@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pbrl.config import config_dir, options
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 
 DEFAULT = "pebble"  # of configs/config.yaml
 
@@ -34,7 +34,7 @@ def method_facts(overrides: Sequence[str], extra_dir: Path | None) -> MethodFact
 def _tree(name: str, extra_dir: Path | None) -> dict[str, Any]:
     """The method's own keys over those of the methods it builds on, and the defaults of all of them."""
     if (path := find_yaml("method", name, extra_dir)) is None:
-        raise UserError(f"method={name}: valid are {', '.join(options('method'))}")
+        raise UserError(f"method={name}: {choices(name, options('method'))}")
     tree = _read(path)
     whole: dict[str, Any] = {"defaults": list(tree.get("defaults", []))}
     for entry in tree.get("defaults", []):

@@ -15,7 +15,7 @@ from pbrl.bench.bench_file import SCORES, Published, read_published
 from pbrl.bench.grid import DATA, NO_TEACHER, OWN_TEACHER, Cell, EnvEntry, Grid, MethodEntry, of_env
 from pbrl.bench.method_facts import find_yaml, method_facts
 from pbrl.config import options
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, choices, one_line
 
 KEYS = ("about", "seeds", "budgets", "common", "envs", "methods", "teachers", "grids", "published")
 
@@ -26,7 +26,7 @@ def load_grid(name: str, extra_dir: Path | None = None) -> Grid:
     if path.suffix not in (".yaml", ".yml"):
         found = find_yaml("bench", name, extra_dir)
         if found is None:
-            raise UserError(f"grid={name}: valid are {', '.join(options('bench'))}, or the path of a YAML file")
+            raise UserError(f"grid={name}: {choices(name, options('bench'), also='the path of a YAML file')}")
         path = found
     try:
         tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
@@ -103,7 +103,7 @@ class _Reader:
     def _env(self, name: str, value: Any) -> EnvEntry:
         entry = self._entry("envs", name, value, ("set", "score", "high", "collect", "data", "about"))
         if (score := entry.get("score", "return")) not in SCORES:
-            raise self._error(f"envs.{name}.score", f"{score!r}: valid are {', '.join(SCORES)}")
+            raise self._error(f"envs.{name}.score", f"{score!r}: {choices(score, SCORES)}")
         collect = entry.get("collect")
         if collect is not None and "data" in entry:
             raise self._error(f"envs.{name}", "has both collect and data; one of them says what to learn from")
@@ -219,7 +219,7 @@ class _Reader:
             raise self._error(where, f"expected a mapping with any of {', '.join(valid)}")
         for key in value:
             if key not in valid:
-                raise self._error(where, f"unknown key {key!r}: valid are {', '.join(valid)}")
+                raise self._error(where, f"unknown key {key!r}: {choices(key, valid)}")
         return value
 
     def _error(self, where: str, what: str) -> UserError:

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pbrl.config import compose_config, config_dir, options
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, choices, one_line
 
 KINDS = {  # what a knob's YAML gives
     "log": "[low, high] of a number, uniform in its logarithm",
@@ -88,7 +88,8 @@ def load_space(name: str, extra_dir: str | None) -> Space:
     if not isinstance(content, dict) or set(content) != {"method", "objective", "knobs"}:
         raise UserError(f"space={name}: {file} must have the keys method, objective and knobs, and no others")
     if content["objective"] not in OBJECTIVES:
-        raise UserError(f"space={name}: objective {content['objective']!r}: valid are {', '.join(OBJECTIVES)}")
+        valid = choices(content["objective"], OBJECTIVES)
+        raise UserError(f"space={name}: objective {content['objective']!r}: {valid}")
     if not isinstance(content["knobs"], dict) or not content["knobs"]:
         raise UserError(f"space={name}: knobs must map Hydra keys to ranges")
     knobs = tuple(_knob(name, str(key), entry) for key, entry in content["knobs"].items())
@@ -119,9 +120,8 @@ def _file(name: str, extra_dir: str | None) -> Path:
     for folder in (*folders, config_dir()):
         if (file := folder / "tune" / f"{name}.yaml").is_file():
             return file
-    own = [p.stem for folder in folders for p in (folder / "tune").glob("*.yaml")]
-    valid = ", ".join(sorted({*own, *options("tune")}))
-    raise UserError(f"space={name}: valid are {valid}, or the path of a YAML file")
+    valid = choices(name, options("tune", extra_dir), also="the path of a YAML file")
+    raise UserError(f"space={name}: {valid}")
 
 
 def _knob(space: str, key: str, entry: Any) -> Knob:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pbrl.bench.tune_space import Knob
 from pbrl.errors import UserError, one_line
+from pbrl.install import install_extra
 
 try:
     import optuna
@@ -21,7 +22,7 @@ try:
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import FrozenTrial, TrialState
 except ImportError as error:  # an extra
-    raise UserError(f"pbrl tune needs Optuna ({one_line(error)}); get it with: pip install 'pbrl[tune]'") from error
+    raise UserError(f"pbrl tune needs Optuna ({one_line(error)}); get it with: {install_extra('tune')}") from error
 
 NAME = "pbrl tune"
 RESULT = "result"  # attribute of a trial that has ended

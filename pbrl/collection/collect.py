@@ -17,12 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from pbrl.collection.behaviour import default_policies, load_policy, make_behaviours
 from pbrl.collection.episodes import collect_episodes
 from pbrl.collection.scores import no_rollouts, partial_return, regret_critic, regret_mc
-from pbrl.config import build
+from pbrl.config import build, build_teacher
 from pbrl.data.cut import Cut, cut_segments, draw_pairs, judge, split_episodes
 from pbrl.data.dataset_checks import SCORES, SPLITS
 from pbrl.data.datasets import ComparisonRows, write_dataset
 from pbrl.data.episodes import Episode
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl.files import require_new
 from pbrl.teachers.factor_sum import FactorSumTeacher
 from pbrl.teachers.hierarchy import HierarchyTeacher
@@ -167,8 +167,7 @@ def describe_env(env: DictConfig) -> dict[str, Any]:
 
 
 def make_teacher(config: DictConfig, rng: torch.Generator) -> Any:
-    teacher = build(OmegaConf.masked_copy(config, [str(k) for k in config if k != "name"]), rng=rng)
-    return teacher
+    return build_teacher(config, rng=rng)
 
 
 def _check_teacher(config: DictConfig) -> None:
@@ -186,7 +185,7 @@ def _scores(labels: Sequence[str], plan: Plan, env: gym.Env, config: DictConfig)
     """Functions for the scores that can be made ready now; those by roll-outs need the episodes."""
     for name in labels:
         if name not in SCORES:
-            raise UserError(f"labels={name}: valid are {', '.join(SCORES)}")
+            raise UserError(f"labels={name}: {choices(name, SCORES)}")
     if "regret_mc" in labels and (reason := no_rollouts(env)):
         raise UserError(f"labels=regret_mc needs expert roll-outs: {reason}")
     if ("regret_critic" in labels) != (plan.critic is not None):

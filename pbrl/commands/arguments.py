@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pbrl.errors import UserError
+from pbrl.errors import SEVERAL, UserError, choices
+from pbrl.files import expand_home
 
 
 class Arguments:
@@ -19,7 +20,7 @@ class Arguments:
         self.words: list[str] = []
         self.values: dict[str, str] = {}
         self.overrides: list[str] = []  # everything that is meant for Hydra, as given
-        rest = list(args)
+        rest = [_expanded(arg) for arg in args]
         while rest:
             arg = rest.pop(0)
             if arg in ("-h", "--help"):
@@ -31,9 +32,11 @@ class Arguments:
                 if not value and not rest:
                     raise UserError(f"{name} needs a value")
                 self.options[name] = value or rest.pop(0)
+            elif arg in ("-m", "--multirun"):
+                raise UserError(f"{arg}: a command is one run; {SEVERAL}")
             elif arg.startswith("-"):
-                valid = ", ".join([*flags, *options, "--help"])
-                raise UserError(f"unknown option {arg}: valid are {valid}; {help_text.splitlines()[0]}")
+                valid = choices(arg, [*flags, *options, "--help"])
+                raise UserError(f"unknown option {arg}: {valid}; {help_text.splitlines()[0]}")
             else:
                 self.overrides.append(arg)
                 key, equals, value = arg.partition("=")
@@ -46,4 +49,10 @@ class Arguments:
         """For commands with a fixed set of keys."""
         for key in self.values:
             if key not in valid:
-                raise UserError(f"unknown key {key!r}: valid are {', '.join(valid)}")
+                raise UserError(f"unknown key {key!r}: {choices(key, valid)}")
+
+
+def _expanded(arg: str) -> str:
+    """The shell leaves ~ as it is behind an =, and sh does so more often than bash."""
+    key, equals, value = arg.partition("=")
+    return f"{key}={expand_home(value)}" if equals else expand_home(arg)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.values import number, numbers, required, whole_number, yes_or_no
-from pbrl.errors import UserError
+from pbrl.errors import UserError, closest, typed
 
 if TYPE_CHECKING:
     from pbrl.collection.collect import CutPlan, Plan
@@ -59,7 +59,7 @@ def main(args: list[str]) -> int:
         meta = collect(config, plan, out, command, say)
     except OSError as error:
         raise UserError(f"{error.filename or out}: {error.strerror}") from error
-    print(f"{describe_counts(meta)}; see: pbrl data info {out}")
+    print(f"{describe_counts(meta)}; see: {typed('data', 'info', str(out))}")
     return 0
 
 
@@ -78,13 +78,11 @@ def read(parsed: Arguments) -> tuple[Any, Plan]:
 
 def check_keys(parsed: Arguments, own: tuple[str, ...]) -> None:
     """Keys of this command, and those of the groups env and teacher."""
-    import difflib
-
     if parsed.words:
         raise UserError(f"unknown word {parsed.words[0]!r}: expected key=value")
     for key in parsed.values:
         if key not in own and not _of_config(key):
-            close = difflib.get_close_matches(key, own, n=2, cutoff=0.6)
+            close = closest(key, own)
             hint = f"did you mean {' or '.join(close)}?" if close else f"valid are env, teacher, {', '.join(own)}"
             raise UserError(f"unknown key {key!r}; {hint}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.data_import import describe_labels, import_file
 from pbrl.commands.values import required
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, choices, one_line, typed
 
 if TYPE_CHECKING:
     from pbrl.data.datasets import Dataset
@@ -49,7 +49,7 @@ def main(args: list[str]) -> int:
         return 0
     action, *names = parsed.words or ["nothing"]
     if action not in ACTIONS:
-        raise UserError(f"pbrl data: expected {', '.join(ACTIONS)}, not {action}; {HELP.splitlines()[0]}")
+        raise UserError(f"pbrl data {action}: {choices(action, ACTIONS)}; {HELP.splitlines()[0]}")
     if len(names) != 1:
         raise UserError(f"pbrl data {action} takes one name of a file or folder, {len(names)} given")
     try:
@@ -105,7 +105,7 @@ def render(name: str, parsed: Arguments, command: str) -> None:
     out = Path(required(parsed, "out", "a new folder, as out=data/point_pixels"))
     require_new(out)
     meta = render_dataset(_load(name), compose(parsed), out, command)
-    print(f"{meta['counts']['steps']} steps drawn; see: pbrl data info {out}")
+    print(f"{meta['counts']['steps']} steps drawn; see: {typed('data', 'info', str(out))}")
 
 
 def _load(name: str) -> Dataset:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.collect_command import CUT_KEYS, check_keys, compose, cut_plan, describe_counts, say, words
 from pbrl.commands.values import required, whole_number, yes_or_no
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices, typed
 
 if TYPE_CHECKING:
     from pbrl.data.segment_files import Shape
@@ -24,7 +24,7 @@ def import_file(name: str, parsed: Arguments, command: str) -> None:
     """Reads the file or folder that the command names into a new label set or data set."""
     out, kind = Path(required(parsed, "out", "a new folder, as out=data/people")), parsed.values.get("format", "")
     if kind not in KEYS:
-        raise UserError(f"format={kind}: valid are {', '.join(KEYS)}")
+        raise UserError(f"format={kind}: {choices(kind, KEYS)}")
     parsed.words = []  # what they name is `name`
     check_keys(parsed, ("out", "format", *KEYS[kind]))
     config: Any = compose(parsed)
@@ -35,7 +35,7 @@ def import_file(name: str, parsed: Arguments, command: str) -> None:
         about |= describe_env(config.env)
     if kind == "minari":
         meta = _minari(name, out, parsed, about, config)
-        print(f"{describe_counts(meta)}; see: pbrl data info {out}")
+        print(f"{describe_counts(meta)}; see: {typed('data', 'info', str(out))}")
     else:
         meta = (_pairs if kind == "pairs" else _indices)(name, out, parsed, about)
         print(describe_labels(meta))

@@ -27,6 +27,7 @@ def main(args: list[str]) -> int:
         print(HELP)
         return 0
     from pbrl.config import compose_config
+    from pbrl.errors import typed
 
     experiment = "demo_human" if "--human" in parsed.flags else "demo"
     config = compose_config([f"experiment={experiment}", *parsed.overrides], parsed.options.get("--config-dir"))
@@ -45,7 +46,7 @@ def main(args: list[str]) -> int:
     with viewer_beside(run):
         finished = run.train()
     if not finished:
-        print(f"stopped at step {run.parts.agent.env_steps}; go on with: pbrl train resume={path}")
+        print(f"stopped at step {run.parts.agent.env_steps}; go on with: {typed('train', f'resume={path}')}")
         return 130
     report = make_report(path) if config.report else None
     print(summary(run.last_evaluation, _random_return(run) if report is None else report.random_return))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.probes import DRAW, MULTIPLY_ON_GPU, STEP_MUJOCO, TORCH, attempt
 from pbrl.errors import UserError
+from pbrl.install import pip_install, reinstall
 
 HELP = """usage: pbrl doctor
 
@@ -77,7 +78,7 @@ def packages() -> Iterator[Finding]:
         elif "MUJOCO_GL" in problem:
             yield Finding("broken", module, f"{problem}; unset MUJOCO_GL")
         else:
-            yield Finding("broken", module, f"{problem}; get it with: pip install --force-reinstall pbrl")
+            yield Finding("broken", module, f"{problem}; get it with: {reinstall()}")
 
 
 def torch() -> Iterator[Finding]:
@@ -127,7 +128,8 @@ def video() -> Iterator[Finding]:
     if problem is None:
         yield Finding("ok", "video", "wrote and read a clip, H.264 in yuv420p")
     else:
-        yield Finding("missing", "video", f"{problem}; get it with: pip install --force-reinstall 'imageio[pyav]'")
+        install = pip_install("--force-reinstall", "imageio[pyav]")
+        yield Finding("missing", "video", f"{problem}; get it with: {install}")
 
 
 def suites() -> Iterator[Finding]:

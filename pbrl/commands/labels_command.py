@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.values import new_file, run_folder, yes_or_no
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 
 HELP = """usage: pbrl labels export|import|report RUN_DIR [key=value ...]
 
@@ -31,7 +31,7 @@ def main(args: list[str]) -> int:
         return 0
     action, *words = parsed.words or ["nothing"]
     if action not in KEYS:
-        raise UserError(f"pbrl labels: expected export, import or report, not {action}; {HELP.splitlines()[0]}")
+        raise UserError(f"pbrl labels {action}: {choices(action, KEYS)}; {HELP.splitlines()[0]}")
     parsed.check_keys(KEYS[action])
     if "--json" in parsed.flags and action != "report":
         raise UserError(f"--json belongs to `pbrl labels report`, not to {action}")

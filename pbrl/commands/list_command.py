@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pbrl.commands.arguments import Arguments
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 
 HELP = """usage: pbrl list [envs|methods|agents|teachers|samplers|experiments|benches|spaces] [--config-dir DIR]
        pbrl list envs gym|dmc|metaworld|robotics
@@ -37,7 +37,7 @@ def main(args: list[str]) -> int:
         raise UserError(f"--config-dir {extra}: no such folder")
     words = parsed.words
     if words and words[0] not in GROUPS:
-        raise UserError(f"unknown list {words[0]!r}: valid are {', '.join(GROUPS)}")
+        raise UserError(f"unknown list {words[0]!r}: {choices(words[0], GROUPS)}")
     if len(words) > 1:
         if words[0] != "envs" or len(words) > 2:
             raise UserError(f"pbrl list takes one name, {len(words)} given; {HELP.splitlines()[0]}")
@@ -86,5 +86,5 @@ def _tasks(suite: str) -> list[str]:
     from pbrl_envs.registry import suites, tasks
 
     if suite not in suites():
-        raise UserError(f"unknown suite {suite!r}: valid are {', '.join(suites())}")
+        raise UserError(f"unknown suite {suite!r}: {choices(suite, suites())}")
     return tasks(suite)

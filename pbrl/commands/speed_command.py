@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.values import new_file, whole_number
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 
 if TYPE_CHECKING:
     from pbrl.speed.parts import Row
@@ -46,7 +46,7 @@ def main(args: list[str]) -> int:
     chosen = parsed.values.get("parts", ",".join(PARTS)).split(",")
     for part in chosen:
         if part not in PARTS:
-            raise UserError(f"parts={part}: valid are {', '.join(PARTS)}")
+            raise UserError(f"parts={part}: {choices(part, PARTS)}")
     effort = Effort(repeats, seconds, loop_steps, threads=(1, 2) if cores() > 1 else (1,))
     rows: list[Row] = []
     command = shlex.join(["pbrl", "speed", *args])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbrl.commands.arguments import Arguments
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, one_line, typed
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -85,7 +85,7 @@ def _train(run: OnlineRun | OfflineRun) -> int:
     with viewer_beside(run):
         finished = run.train()
     if not finished:
-        print(f"stopped at step {run.step}; go on with: pbrl train resume={path}")
+        print(f"stopped at step {run.step}; go on with: {typed('train', f'resume={path}')}")
         return 130
     last = run.last_evaluation
     score = f"return {last['return_mean']:.1f} ± {last['return_std']:.1f}"
@@ -128,7 +128,7 @@ def make_report(path: Path) -> Report | None:
         report = write_report(load_run(path))
     except Exception as error:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        again = f"try again with: pbrl eval {path} report=true"
+        again = f"try again with: {typed('eval', str(path), 'report=true')}"
         print(f"pbrl: no report: {kind}{one_line(error)}; {again}", file=sys.stderr)
         return None
     for note in report.notes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.values import required, whole_number
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices, typed
 
 if TYPE_CHECKING:
     from pbrl.bench.jobs import Executor
@@ -80,7 +80,7 @@ def read_plan(parsed: Arguments, name: str) -> Plan:
     space = load_space(name, extra)
     objective = parsed.values.get("objective", space.objective)
     if objective not in OBJECTIVES:
-        raise UserError(f"objective={objective}: valid are {', '.join(OBJECTIVES)}")
+        raise UserError(f"objective={objective}: {choices(objective, OBJECTIVES)}")
     seeds, sampler_seed = read_seeds(parsed.values.get("seeds", "100,101")), whole_number(parsed, "sampler_seed", 0, 0)
     for key, instead in SET_HERE.items():
         if key in parsed.values:
@@ -175,8 +175,9 @@ def report(plan: Plan, trials: Sequence[Trial], files: TuningFiles) -> None:
     print(f"  {plan.objective} {best.score:.4g}, the defaults {beaten}; means of seeds {seeds}")
     print(f"  {overrides_text(plan, best)}")
     print("The highest of many noisy scores is optimistic: confirm=5 compares the two on fresh seeds.")
-    data = "" if plan.data is None else f" data={plan.data}"
-    print(f"{files.experiment}: pbrl train --config-dir {files.folder} experiment=best{data} seed=0")
+    data = [] if plan.data is None else [f"data={plan.data}"]
+    again = typed("train", "--config-dir", str(files.folder), "experiment=best", *data, "seed=0")
+    print(f"{files.experiment}: {again}")
 
 
 def _confirm(plan: Plan, trials: Sequence[Trial], files: TuningFiles, executor: Executor, seeds: int) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.label_set_checks import refuse
 from pbrl.data.segment_files import Arrays, require
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 
 FORMAT = "pbrl-dataset"
 VERSION = 1
@@ -123,7 +123,7 @@ def check_segments(
     refuse(of_episode[episode_of] != split, split, "split", "one split for all segments of an episode", where)
     for name in names:
         if (score := name.removeprefix("score/")) not in SCORES:
-            raise UserError(f"{where}: there is a score {score!r}, valid are {', '.join(SCORES)}")
+            raise UserError(f"{where}: there is a score {score!r}, {choices(score, SCORES)}")
         refuse(~np.isfinite(arrays[name]), arrays[name], name, "finite numbers", where)
     return episode_of
 

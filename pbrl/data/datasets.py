@@ -33,7 +33,7 @@ from pbrl.data.dataset_checks import (
 from pbrl.data.episodes import Episode, EpisodeStore
 from pbrl.data.label_set_checks import format_of
 from pbrl.data.segment_files import Arrays
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl.files import new_folder, require_new
 from pbrl.reading import read_arrays, sha256_of
 from pbrl.types import Comparisons, Segments
@@ -81,7 +81,7 @@ class Dataset:
             there = ", ".join(self.comparisons) or "none"
             raise UserError(f"{self.path} has no comparisons by {label!r}; valid are {there}")
         if split not in SPLITS:
-            raise UserError(f"{self.path} has no split {split!r}; valid are {', '.join(SPLITS)}")
+            raise UserError(f"{self.path} has no split {split!r}; {choices(split, SPLITS)}")
         rows = np.flatnonzero(self.split[self.comparisons[label].left] == SPLITS.index(split))
         if n is not None and not 0 <= n <= len(rows):
             raise UserError(f"{self.path} has {len(rows)} comparisons by {label} for {split}, {n} wanted")

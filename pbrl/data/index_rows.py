@@ -17,10 +17,10 @@ import numpy as np
 from pbrl.data.label_set_checks import refuse
 from pbrl.data.segment_files import Arrays, require
 from pbrl.errors import UserError
+from pbrl.install import pip_install
 from pbrl.reading import read_arrays, reading, require_memory
 
 HDF5 = (".hdf5", ".h5")
-INSTALL = "pip install h5py"
 SHAPES = {"observations": "(M, O)", "actions": "(M, A)", "rewards": "(M,)", "terminals": "(M,)"}
 MAY_BE_THERE = ("timeouts", "next_observations")
 ROBOMIMIC = (  # observations one after another, as csmile-1006/PreferenceTransformer:JaxPref/reward_transform.py
@@ -111,7 +111,7 @@ def _read_hdf5(file: Path) -> Steps:
     try:
         import h5py
     except ImportError as error:
-        raise UserError(f"{file} needs the package h5py ({error}); install it with: {INSTALL}") from error
+        raise UserError(f"{file} needs the package h5py ({error}); install it with: {pip_install('h5py')}") from error
     with reading(file, "an HDF5 file"), h5py.File(file) as content:
         read = _reader(h5py, file)
         if "data" in content:

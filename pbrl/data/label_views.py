@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple
 
 from pbrl.data.label_rows import annotator_id
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 
 CHOICES = ("left", "right", "equal", "incomparable", "skip")  # in the order of the segments, not of the screen
 STRENGTHS = ("clear", "slight")
@@ -121,4 +121,4 @@ def add_check(
 
 def _valid(name: str, value: str, valid: tuple[str, ...]) -> None:
     if value not in valid:
-        raise UserError(f"{name}={value!r}; valid are {', '.join(valid)}")
+        raise UserError(f"{name}={value!r}; {choices(value, valid)}")

@@ -22,8 +22,8 @@ from pbrl.data.episodes import Episode
 from pbrl.data.import_pairs import unit_actions
 from pbrl.errors import UserError, one_line
 from pbrl.files import new_folder
+from pbrl.install import install_extra
 
-INSTALL = "pip install 'pbrl[data]'"
 ID = re.compile(r"([-\w]+/)*[-\w]+-v\d+", re.ASCII)
 
 
@@ -89,7 +89,9 @@ def _minari() -> ModuleType:
 
         return minari
     except ImportError as error:
-        raise UserError(f"Minari data sets need the package minari ({error}); install it with: {INSTALL}") from error
+        raise UserError(
+            f"Minari data sets need the package minari ({error}); install it with: {install_extra('data')}"
+        ) from error
 
 
 def _check_spaces(file: Path) -> None:

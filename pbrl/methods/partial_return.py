@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pbrl.data.episodes import Episode
+from pbrl.errors import choices
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.networks import HEADS, RunningNorm, StackedMLP
 from pbrl.precision import matmul_dtype
@@ -56,7 +57,7 @@ class PartialReturn(torch.nn.Module):
     ) -> None:
         super().__init__()
         if head not in HEADS:
-            raise ValueError(f"method.model.head={head!r}: valid are {', '.join(HEADS)}")
+            raise ValueError(f"method.model.head={head!r}: {choices(head, HEADS)}")
         if crop is not None and not (len(crop) == 2 and 1 <= crop[0] <= crop[1]):
             raise ValueError(f"method.model.crop={list(crop)}: expected [shortest, longest], 1 <= shortest <= longest")
         if not 0 <= smoothing < 0.5:

@@ -13,6 +13,7 @@ from torch import Tensor
 from pbrl.agents.iql import IQL, Batch
 from pbrl.data.episodes import Episode
 from pbrl.data.offline import Transitions
+from pbrl.errors import choices
 from pbrl.methods.learner import Learner, share_of, whole_numbers
 from pbrl.types import Comparisons, Segments
 
@@ -69,7 +70,7 @@ class RewardThenIQL(Learner):
         if (model is None) == (control is None):
             raise ValueError("method.learner needs either a model or a control, not both")
         if control not in (None, *CONTROLS):
-            raise ValueError(f"method.learner.control={control}: valid are {', '.join(CONTROLS)}")
+            raise ValueError(f"method.learner.control={control}: {choices(control, CONTROLS)}")
         if control in ("true", "negated") and not all(np.isfinite(e.true_reward).all() for e in self.data.episodes):
             raise ValueError(f"method.learner.control={control} needs true rewards, which this data does not have")
         if control is not None and (reward_share, reward_schedule, pairs) != (None, None, None):
@@ -78,7 +79,9 @@ class RewardThenIQL(Learner):
         if control is None:
             whole_numbers(pairs=pairs)
             if reward_schedule not in SCHEDULES:
-                raise ValueError(f"method.learner.reward_schedule={reward_schedule}: valid are {', '.join(SCHEDULES)}")
+                raise ValueError(
+                    f"method.learner.reward_schedule={reward_schedule}: {choices(reward_schedule, SCHEDULES)}"
+                )
         self.control, self.pairs, self.batch_size, self.scale = control, pairs, batch_size, scale
         self.reward_schedule = reward_schedule
         self.reward_updates = share_of(self.steps, reward_share or 0.0, "reward_share")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pbrl.data.episodes import Episode
+from pbrl.errors import choices
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.networks import Dropout, RunningNorm, linear
 from pbrl.types import Comparisons, Segments
@@ -50,7 +51,7 @@ class PreferenceTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if head not in HEADS:
-            raise ValueError(f"method.learner.model.head={head!r}: valid are {', '.join(HEADS)}")
+            raise ValueError(f"method.learner.model.head={head!r}: {choices(head, HEADS)}")
         if width % attention_heads:
             raise ValueError(f"method.learner.model.width={width} is no multiple of attention_heads={attention_heads}")
         self.head, self.width, self.max_steps = head, width, max_steps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pbrl.errors import choices
+
 SCHEDULES = ("uniform", "decay", "increase")
 
 
@@ -12,7 +14,7 @@ def session_size(schedule: str, per_session: int, step: int, steps: int) -> int:
     and 1/2 make the totals comparable. At least 1.
     """
     if schedule not in SCHEDULES:
-        raise ValueError(f"feedback.schedule={schedule!r}: valid are {', '.join(SCHEDULES)}")
+        raise ValueError(f"feedback.schedule={schedule!r}: {choices(schedule, SCHEDULES)}")
     size = {
         "uniform": per_session,
         "decay": 2 * per_session * (steps - step) / steps,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl.tabular.grid_world import BRICK, Cell, GridWorld, delivery_world
 
 FOLDER = Path(__file__).with_name("boards")
@@ -31,7 +31,7 @@ def load_board(path: str | Path) -> GridWorld:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"board {path}: {error.strerror}; valid are a file, {', '.join(board_names())}") from None
+        raise UserError(f"board {path}: {error.strerror}; {choices(path, board_names(), also='a file')}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"board {path} is not JSON ({error})") from None
     name, rows = _name_and_rows(content, file)
@@ -45,7 +45,7 @@ def _name_and_rows(content: Any, file: Path) -> tuple[str, Any]:
         raise UserError(f'board {file} holds no rows; valid is [[0, 4, 1], ...] or {{"name": ..., "rows": [...]}}')
     for key in content:
         if key not in KEYS:
-            raise UserError(f"board {file}: unknown key {key!r}, valid are {', '.join(KEYS)}")
+            raise UserError(f"board {file}: unknown key {key!r}, {choices(key, KEYS)}")
     name = content.get("name", file.stem)
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"board {file}: name is {name!r}, expected text")

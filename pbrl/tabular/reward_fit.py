@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import expit
 
+from pbrl.errors import choices
 from pbrl.tabular.grid_world import GridWorld
 from pbrl.tabular.labels import MODELS, Model
 from pbrl.tabular.library import POLICIES, policy_library
@@ -200,7 +201,7 @@ def _states_and_features(world: GridWorld, segments: GridSegments) -> tuple[np.n
 
 def _check(left: GridSegments, right: GridSegments, prefers_right: np.ndarray, model: str) -> None:
     if model not in MODELS:
-        raise ValueError(f"model is {model!r}, valid are {', '.join(MODELS)}")
+        raise ValueError(f"model is {model!r}, {choices(model, MODELS)}")
     if not len(left) or len(left) != len(right):
         raise ValueError(f"left has {len(left)} segments and right {len(right)}, expected as many, at least one")
     if prefers_right.ndim != 2 or prefers_right.shape[1] != len(left):

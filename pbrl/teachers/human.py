@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pbrl.data.episodes import Episode
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl.types import Answers, Segments, Teacher
 
 MODES = ("async", "block", "mixed")
@@ -39,7 +39,7 @@ class HumanTeacher:
         script: Callable[..., Teacher],
     ) -> None:
         if mode not in MODES:
-            raise UserError(f"teacher.mode={mode}: valid are {', '.join(MODES)}")
+            raise UserError(f"teacher.mode={mode}: {choices(mode, MODES)}")
         for name, value in (("poll", poll), ("learn_every", learn_every), ("max_age_steps", max_age_steps)):
             if value is None and name == "max_age_steps":
                 continue

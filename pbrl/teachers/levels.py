@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl.teachers.factor_values import OVER
 
 BETTER = {"higher": 1.0, "lower": -1.0}
@@ -73,7 +73,7 @@ def _level(where: str, given: Mapping[str, Any]) -> Level:
     level = Level(**given)
     for key, valid in (("better", tuple(BETTER)), ("unit", UNITS), ("over", OVER)):
         if (value := getattr(level, key)) not in valid:
-            raise UserError(f"{where}.{key}={value}: valid are {', '.join(valid)}")
+            raise UserError(f"{where}.{key}={value}: {choices(value, valid)}")
     if isinstance(level.margin, bool) or not isinstance(level.margin, (int, float)) or not level.margin >= 0:
         raise UserError(f"{where}.margin={level.margin}: expected a number of at least 0, or .inf to skip the level")
     return level

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pbrl.agents.exploration import StateEntropy
 from pbrl.agents.sb3 import PPOAgent, SACAgent
-from pbrl.config import build
+from pbrl.config import build, build_teacher
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
@@ -130,8 +130,7 @@ def _feedback(
 ) -> FeedbackLoop:
     rngs = {name: torch.Generator().manual_seed(seeds[name]) for name in STREAMS[2:]}
     spaces = agent.model.observation_space, agent.model.action_space
-    teacher_config = OmegaConf.masked_copy(config.teacher, [k for k in config.teacher if k != "name"])
-    teacher = build(teacher_config, rng=rngs["teacher"])
+    teacher = build_teacher(config.teacher, rng=rngs["teacher"])
     if isinstance(teacher, TripletTeacher):
         raise UserError(f"teacher=triplet compares whole videos, and method={config.method.name} asks about segments")
     if isinstance(teacher, (HierarchyTeacher, FactorSumTeacher)):

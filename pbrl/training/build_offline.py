@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from pbrl.data.offline import OfflineData
 from pbrl.data.offline_sources import PAIRS, load_offline
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl.methods.learner import Learner
 from pbrl.training.check import check_ranges
 
@@ -36,7 +36,7 @@ def check(config: DictConfig) -> None:
             f"method={name} learns from a data set: data=DIR, made by `pbrl collect` or `pbrl labels export`"
         )
     if config.feedback.pairs not in PAIRS:
-        raise UserError(f"feedback.pairs={config.feedback.pairs}: valid are {', '.join(PAIRS)}")
+        raise UserError(f"feedback.pairs={config.feedback.pairs}: {choices(config.feedback.pairs, PAIRS)}")
     if config.feedback.shuffled and not config.method.get("reads_labels", True):
         raise UserError(f"feedback.shuffled=true: method={name} reads no labels; leave it out")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pbrl.config import options
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl.queries.schedule import SCHEDULES, session_size
 
 AT_LEAST = {  # whole numbers
@@ -65,10 +65,10 @@ def check(config: DictConfig) -> None:
     check_ranges(config, AT_LEAST, AT_LEAST_IF_GIVEN, WITHIN)
     if "video" in config.method:
         _check_video(config)
-    choices = {"feedback.counts": ("asked", "answered", "decisive"), "feedback.schedule": SCHEDULES}
-    for key, valid in choices.items():
+    words = {"feedback.counts": ("asked", "answered", "decisive"), "feedback.schedule": SCHEDULES}
+    for key, valid in words.items():
         if (value := OmegaConf.select(config, key)) not in valid:
-            raise UserError(f"{key}={value}: valid are {', '.join(valid)}")
+            raise UserError(f"{key}={value}: {choices(value, valid)}")
     unread = ("feedback.label", "feedback.pairs", "feedback.shuffled", "evaluation.window")
     for key in (*unread, *(() if "video" in config.method else ("data",))):
         if (value := OmegaConf.select(config, key)) is not None:

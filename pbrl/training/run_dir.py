@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from pbrl.errors import UserError
+from pbrl.errors import UserError, typed
 from pbrl.files import replacing
 
 PACKAGES = ("pbrl", "gymnasium", "mujoco", "numpy", "torch", "stable-baselines3", "dm_control", "metaworld")
@@ -36,7 +36,9 @@ class RunDir:
         default = Path("runs", config.env.name, config.method.name, f"{stamp}_s{config.seed}")
         path = Path(str(config.run_dir)) if config.run_dir else default
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"run_dir={path} exists; choose another, or go on with: pbrl train resume={path}")
+            begun = (path / "config.yaml").is_file()
+            hint = f", or go on with: {typed('train', f'resume={path}')}" if begun else ""
+            raise UserError(f"run_dir={path} exists; choose another{hint}")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

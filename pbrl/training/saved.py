@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from pbrl.agents.sb3 import PPOAgent, SACAgent
 from pbrl.config import build, load_config
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, one_line, typed
 from pbrl.policies import Policy
 from pbrl.training.build import build_agent, build_reward
 from pbrl.training.checkpoint import Checkpoints
@@ -110,7 +110,7 @@ def chosen_checkpoint(run: RunDir, wanted: str | None) -> Path | None:
         raise UserError(f"checkpoint=last: {run.path} has no checkpoint")
     if wanted == "last" or not (run.policy.is_file() or run.offline_policy.is_file()):
         if last is None:
-            raise UserError(f"{run.path} has no policy yet; go on with: pbrl train resume={run.path}")
+            raise UserError(f"{run.path} has no policy yet; go on with: {typed('train', f'resume={run.path}')}")
         return last
     # A run that was resumed and killed has an old policy.zip beside newer checkpoints.
     summary = read_summary(run) or {}

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from pbrl.config import build
 from pbrl.data.segment_files import SIDES, SegmentPairs
 from pbrl.errors import UserError, one_line
+from pbrl.install import pip_install
 from pbrl.training.video import frame_rate, write_mp4
 
 FOLDER = "clips"  # in the run directory
@@ -98,7 +99,7 @@ def require_encoder() -> None:
 
         av.codec.Codec("libx264", "w")
     except Exception as error:  # a wheel for another system fails in its own way
-        how = "pip install --force-reinstall 'imageio[pyav]'"
+        how = pip_install("--force-reinstall", "imageio[pyav]")
         raise UserError(f"clips cannot be encoded as H.264 ({one_line(error)}); get the encoder with: {how}") from error
 
 

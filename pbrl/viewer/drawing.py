@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from pbrl.config import load_config
 from pbrl.data.labels import FILE_NAME, LabelStore
 from pbrl.data.questions import SCRIPTED
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, choices, one_line
 from pbrl.training.run_dir import write_json
 from pbrl.viewer.clips import FOLDER, Clip, ClipDrawer, ClipStyle, clip_path, pair_clips, require_encoder
 from pbrl.viewer.renderer import FAILED, STOP_S, UNKNOWN, report_path
@@ -157,7 +157,7 @@ class Worker:
             try:
                 query, camera = int(self._wanted[0]["query"]), str(self._wanted[0]["camera"])
                 if camera not in self.drawer.cameras:
-                    raise UserError(f"camera={camera}: valid are {', '.join(self.drawer.cameras)}")
+                    raise UserError(f"camera={camera}: {choices(camera, self.drawer.cameras)}")
                 if (missing := self._missing(query, camera)) is not None:
                     return missing
             except (UserError, LookupError, TypeError, ValueError) as error:

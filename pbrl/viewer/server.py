@@ -18,7 +18,7 @@ from starlette.routing import Route
 from pbrl.data.label_rows import Query
 from pbrl.data.labels import LabelStore
 from pbrl.data.questions import run_id, signal
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl.training.status import read_learned, read_status
 from pbrl.viewer.desk import Card, Desk, DeskSettings, Given, in_segment_order
 from pbrl.viewer.fields import flag, json_body, number, person, text, whole
@@ -160,7 +160,7 @@ class Viewer:
         (query,) = self.store.queries([whole(body, "query", 1, MAX_ID)])
         camera = text(body, "camera", 100)
         if camera not in self.gallery.cameras:
-            raise UserError(f"camera={camera!r}: valid are {', '.join(self.gallery.cameras)}")
+            raise UserError(f"camera={camera!r}: {choices(camera, self.gallery.cameras)}")
         ready = self.gallery.ready(query, camera)
         if not ready:
             self.gallery.request(query.id, camera)

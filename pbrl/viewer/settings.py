@@ -9,7 +9,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from pbrl.config import compose_config
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, choices, one_line
 from pbrl.viewer.clips import ClipStyle
 from pbrl.viewer.desk import DeskSettings
 
@@ -32,7 +32,7 @@ def viewer_section(config: DictConfig, overrides: dict[str, str] | None = None) 
     assert isinstance(section, DictConfig)
     for key, text in (overrides or {}).items():
         if key not in known:
-            raise UserError(f"unknown key {key!r}: valid are run, {', '.join(map(str, known))}")
+            raise UserError(f"unknown key {key!r}: {choices(key, ['run', *known])}")
         section[key] = _value(key, text)
     _check(section)
     desk_settings(config, section)

@@ -72,8 +72,8 @@ def test_a_data_set_goes_to_minari_and_back(output, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "expected info, import, export, render, not nothing"),
-        (["show", "x"], "expected info, import, export, render, not show"),
+        ([], "pbrl data nothing: valid are info, import, export, render"),
+        (["show", "x"], "pbrl data show: valid are info, import, export, render"),
         (["info"], "pbrl data info takes one name of a file or folder, 0 given"),
         (["info", "a", "b"], "takes one name of a file or folder, 2 given"),
         (["info", "nowhere"], "nowhere: there is no such folder"),

@@ -86,8 +86,8 @@ def test_a_damaged_database_is_named(run_dir: Path, refusal: Run):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([], "expected export, import or report"),
-        (["delete", "RUN"], "expected export, import or report"),
+        ([], "valid are export, import, report"),
+        (["delete", "RUN"], "valid are export, import, report"),
         (["export"], "none given"),
         (["export", "RUN", "RUN", "out=x"], "2 given"),
         (["export", "/nowhere/at/all", "out=x"], "no such folder"),

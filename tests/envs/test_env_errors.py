@@ -3,15 +3,20 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from pbrl import install
 from pbrl.errors import UserError
 from pbrl_envs import gl, registry
 from pbrl_envs.suites.dmc import make_dmc
 from pbrl_envs.suites.gym import make_gym
 from pbrl_envs.suites.metaworld import make_metaworld
 from pbrl_envs.suites.robotics import make_robotics
+
+ROOT = Path(__file__).resolve().parents[2]
+PIP = install.pip_install().removesuffix(" install")
 
 
 def run_python(code, **environment):
@@ -43,22 +48,22 @@ def test_unknown_names_are_answered_with_close_ones(make, expected):
 @pytest.mark.parametrize(
     ("make", "extra"),
     [
-        (lambda: make_dmc("walker-walk"), "env=walker-walk needs dm_control; install it with: pip install 'pbrl[dmc]'"),
-        (lambda: make_metaworld("reach-v3", True), "needs metaworld; install it with: pip install 'pbrl[metaworld]'"),
-        (lambda: make_robotics("FetchReach-v4"), "needs gymnasium-robotics; install it with: pip install 'pbrl[rob"),
+        (lambda: make_dmc("walker-walk"), "env=walker-walk needs dm_control; install it with: {}[dmc]'"),
+        (lambda: make_metaworld("reach-v3", True), "needs metaworld; install it with: {}[metaworld]'"),
+        (lambda: make_robotics("FetchReach-v4"), "needs gymnasium-robotics; install it with: {}[robotics]'"),
     ],
 )
 def test_a_missing_suite_says_how_to_get_it(make, extra, monkeypatch):
     monkeypatch.setattr(registry, "find_spec", lambda module: None)
     with pytest.raises(UserError) as caught:
         make()
-    assert extra in str(caught.value)
+    assert extra.format(f"{PIP} install -e '{ROOT}") in str(caught.value)
 
 
 def test_suites_lists_what_is_installed_and_how_to_get_the_rest():
     found = registry.suites()
     assert found["gym"].version
-    assert found["dmc"].install == "pip install 'pbrl[dmc]'"
+    assert found["dmc"].install == f"{PIP} install -e '{ROOT}[dmc]'"
 
 
 @pytest.mark.usefixtures("metaworld", "dmc", "robotics")
@@ -78,6 +83,7 @@ def test_importing_the_package_loads_no_simulator():
 def test_training_opens_no_opengl():
     code = """
 import sys
+from pathlib import Path
 from pbrl_envs.suites.dmc import make_dmc
 from pbrl_envs.suites.gym import make_gym
 from pbrl_envs.suites.metaworld import make_metaworld

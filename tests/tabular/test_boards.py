@@ -78,7 +78,7 @@ def test_malformed_boards_are_told_in_one_line(tmp_path, text, said):
 
 
 def test_a_missing_board_names_those_that_there_are(tmp_path):
-    with pytest.raises(UserError, match=r"No such file .*; valid are a file, brick_shortcut, coin_detour"):
+    with pytest.raises(UserError, match=r"No such file .*; valid are brick_shortcut, coin_detour, .*, or a file"):
         load_board(tmp_path / "nowhere.json")
     with pytest.raises(UserError, match="Is a directory"):
         load_board(tmp_path)

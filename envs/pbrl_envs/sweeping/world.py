@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl_envs.mujoco_task import MujocoTask
 from pbrl_envs.sweeping.pushing import Pusher
 
@@ -65,7 +65,7 @@ class SweepTask(MujocoTask):
         self, *, embodiment: str, colours: Sequence[str], zone: str = "", extra: int = 0, **rendering: Any
     ) -> None:
         if embodiment not in EMBODIMENTS:
-            raise UserError(f"embodiment={embodiment}: valid are {', '.join(EMBODIMENTS)}")
+            raise UserError(f"embodiment={embodiment}: {choices(embodiment, EMBODIMENTS)}")
         self.embodiment, self.blocks = embodiment, len(colours)
         obs_size = AGENT_SIZE + BLOCK_SIZE * self.blocks + extra
         super().__init__(_world(EMBODIMENTS[embodiment], colours, zone), obs_size, 3, FRAME_SKIP, **rendering)

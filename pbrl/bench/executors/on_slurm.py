@@ -15,8 +15,9 @@ from pbrl.bench.executors.options import check_names, number, whole
 from pbrl.bench.executors.slurm_job import SlurmCell
 from pbrl.bench.executors.slurm_queue import cancel, in_queue
 from pbrl.bench.jobs import INTERRUPTED, Job, Outcome
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, choices, one_line
 from pbrl.files import replacing
+from pbrl.install import install_extra
 
 CLUSTERS = ("slurm", "local", "debug")
 OPTIONS = ("partition", "time", "mem_gb", "cpus", "gpus", "array_parallelism", "cluster")
@@ -46,7 +47,7 @@ class SlurmExecutor:
         check_names("slurm", options, OPTIONS)
         cluster = options.get("cluster", "slurm")
         if cluster not in CLUSTERS:
-            raise UserError(f"cluster={cluster}: valid are {', '.join(CLUSTERS)}")
+            raise UserError(f"cluster={cluster}: {choices(cluster, CLUSTERS)}")
         cpus, gpus = whole(options, "cpus", 1, least=1), whole(options, "gpus", 0, least=0)
         minutes = round(60 * number(options, "time", 24, above=True))
         parameters: dict[str, Any] = {"cpus_per_task": cpus, "timeout_min": max(minutes, 1), "name": "pbrl-bench"}
@@ -125,7 +126,7 @@ class SlurmExecutor:
         try:
             import submitit
         except ImportError:
-            raise UserError("executor=slurm needs submitit: pip install 'pbrl[slurm]'") from None
+            raise UserError(f"executor=slurm needs submitit: {install_extra('slurm')}") from None
         limits = {"slurm_max_num_timeout": REQUEUES, "local_max_num_timeout": REQUEUES}
         try:
             executor = submitit.AutoExecutor(logs, cluster=self.cluster, **limits)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pbrl.bench.jobs import cores
 from pbrl.errors import UserError, one_line
+from pbrl.install import install_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +102,7 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError("executor=ray needs Ray: pip install 'pbrl[ray]'") from None
+        raise UserError(f"executor=ray needs Ray: {install_extra('ray')}") from None
     return ray
 
 

@@ -1,0 +1,59 @@
+"""`key=value` before Hydra composes a config: one value each, and folders and words as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+
+from pbrl.errors import SEVERAL, UserError, one_line
+from pbrl.files import expand_home
+
+PATHS = ("run_dir", "data", "teacher.labels", "method.video.learned", "method.video.demos_data")
+
+
+def read_overrides(overrides: Sequence[str]) -> list[str]:
+    """The same overrides in Hydra's grammar; a mistake in any of them is a UserError."""
+    return [_read(text) for text in overrides]
+
+
+def parse(text: str) -> Override:
+    return OverridesParser.create().parse_override(text)
+
+
+def _read(text: str) -> str:
+    if text.startswith("~"):
+        raise UserError(f"{text!r}: no key can be taken out; null switches a part off, as in method.explore=null")
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"{text!r}: expected key=value")
+    if key.startswith("hydra"):
+        raise UserError(f"unknown key {key!r}: Hydra's own settings do nothing here")
+    if key.lstrip("+") in PATHS:
+        return text if value == "null" else f"{key}={_quoted(expand_home(_bare(value)))}"
+    try:
+        parsed = parse(text)
+    except HydraException as error:
+        return f"{key}={_word(text, value, error)}"
+    if parsed.is_sweep_override():
+        raise UserError(f"{text!r}: expected one value; a list has brackets, as [1,2], and {SEVERAL}")
+    return text
+
+
+def _word(text: str, value: str, error: Exception) -> str:
+    """A word with letters that Hydra's grammar has no place for, such as ä, in quotes."""
+    if value[:1] in tuple("[{('\"") or value[-1:] in tuple("]})'\""):
+        raise UserError(f"{text!r} cannot be read: {one_line(error)}; quote special characters") from error
+    parse(f"key={_quoted(value)}")
+    return _quoted(value)
+
+
+def _bare(value: str) -> str:
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
+
+
+def _quoted(value: str) -> str:
+    return QuotedString(value, Quote.single).with_quotes()
