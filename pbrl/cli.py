@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 
 VERBS = {
     "demo": "a short real run with a scripted teacher, then a report",
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
         print(__version__)
         return 0
-    from pbrl.errors import UserError, choices
+    from pbrl.errors import EnvError, UserError, choices
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the user's own modules, as with `python -m pbrl`
@@ -44,6 +45,11 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"unknown command {args[0]!r}: {choices(args[0], VERBS)}")
         command = importlib.import_module(f"pbrl.commands.{args[0]}_command")
         return command.main(args[1:])
+    except EnvError as error:
+        print(f"pbrl: {error}", file=sys.stderr)
+        if error.__cause__ is not None:  # the user's own code: where it broke is for them to see
+            traceback.print_exception(error.__cause__)
+        return 2
     except UserError as error:
         print(f"pbrl: {error}", file=sys.stderr)
         return 2

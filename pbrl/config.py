@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pbrl.errors import UserError, choices, closest, one_line
+from pbrl.errors import EnvError, UserError, choices, closest, one_line
 from pbrl.files import expand_home
 from pbrl.overrides import PATHS, parse, read_overrides
 
@@ -47,6 +47,8 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         # In two steps: Hydra would copy dataclasses among the arguments into its own config objects.
         make = instantiate(node, _convert_="all", _partial_=True)
         return partial(make, **arguments) if node.get("_partial_") else make(**arguments)
+    except EnvError:
+        raise
     except OmegaConfBaseException as error:
         raise UserError(f"{where}: {one_line(error)}") from error
     except Exception as error:  # whatever a constructor says about what it was given

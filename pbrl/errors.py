@@ -13,6 +13,10 @@ class UserError(Exception):
     """A mistake in a config, a file or an answer: what, where, what would be valid. The command exits with code 2."""
 
 
+class EnvError(UserError):
+    """What an environment did wrong in the middle of things; if it raised an exception, that is the `__cause__`."""
+
+
 def one_line(error: BaseException) -> str:
     """The first line of what an error says, or its name if it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

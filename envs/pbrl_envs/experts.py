@@ -39,7 +39,7 @@ def find_expert(env: gym.Env) -> Expert | None:
     if len(env.observation_space.shape or ()) != 1:
         return None  # experts read numbers, not pictures of them
     if hasattr(task, "expert_action"):
-        return Expert(task.expert_action, getattr(task, "expert_own", None))
+        return Expert(_copying(task.expert_action), getattr(task, "expert_own", None))
     if type(task).__module__.startswith("metaworld.envs."):
         return _metaworld_expert(env)
     return None
@@ -53,14 +53,19 @@ def find_naive(env: gym.Env) -> Expert | None:
     task: Any = env.unwrapped
     if len(env.observation_space.shape or ()) != 1 or not hasattr(task, "naive_action"):
         return None
-    return Expert(task.naive_action, getattr(task, "expert_own", None))
+    return Expert(_copying(task.naive_action), getattr(task, "expert_own", None))
+
+
+def _copying(act: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """The controller with nothing shared: it may write into what it is shown, and return the same array each time."""
+    return lambda obs: np.array(act(np.array(obs)), np.float32)
 
 
 def time_limit(env: gym.Env) -> int | None:
     """Steps after which an episode is cut off; None where no limit is known."""
     for name in ("_max_episode_steps", "max_path_length"):  # Gymnasium's TimeLimit, Meta-World
-        if env.has_wrapper_attr(name):
-            return int(env.get_wrapper_attr(name))
+        if env.has_wrapper_attr(name) and (limit := env.get_wrapper_attr(name)) is not None:
+            return int(limit)
     return None
 
 

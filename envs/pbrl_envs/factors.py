@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from pbrl.errors import UserError
+from pbrl.errors import EnvError, UserError
 
 Measure = Callable[[Mapping[str, Any]], Any]
 
@@ -49,28 +49,38 @@ class Factors(gym.Wrapper):
 
     Args:
         env: the task; its observations are the ones that training sees, its actions are in [-1, 1].
+        name: of the task, for messages.
         factors: name of each new factor, and how to get it: an expression over obs, action, next_obs and info, such as
             `info['x_velocity']` or `-sum(square(action))`, or `module:function` with a function of these four.
     """
 
-    def __init__(self, env: gym.Env, factors: Mapping[str, str]) -> None:
+    def __init__(self, env: gym.Env, factors: Mapping[str, str], name: str) -> None:
         super().__init__(env)
+        self._name, self._steps = name, 0
         self.measures = {name: _measure(name, how) for name, how in factors.items()}
         self._obs: np.ndarray | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         obs, info = self.env.reset(seed=seed, options=options)
-        self._obs = np.array(obs)
+        self._obs, self._steps = _read_only(obs), 0
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
+        self._steps += 1
         if self._obs is not None:
-            seen = {"obs": self._obs, "action": np.array(action), "next_obs": np.array(obs), "info": info}
-            own = {name: _number(name, measure, seen) for name, measure in self.measures.items()}
+            seen = {"obs": self._obs, "action": _read_only(action), "next_obs": _read_only(obs), "info": info}
+            own = {name: self._finite(name, _number(name, how, seen)) for name, how in self.measures.items()}
             info["factors"] = {**info.get("factors", {}), **own}
-        self._obs = np.array(obs)
+        self._obs = _read_only(obs)
         return obs, float(reward), terminated, truncated, info
+
+    def _finite(self, factor: str, value: float) -> float:
+        if not math.isfinite(value):
+            where = f"at step {self._steps} of an episode"
+            what = f"what the environment gave makes factors.{factor} {value} {where}"
+            raise EnvError(f"env={self._name}: {what}; expected a finite number")
+        return value
 
     def load_state(self, state: np.ndarray) -> None:
         self.get_wrapper_attr("env").load_state(state)
@@ -83,6 +93,13 @@ def factor_names(env: gym.Env) -> tuple[str, ...]:
     shape: Any = env.action_space.shape
     info = env.step(np.zeros(shape, np.float32))[-1]
     return tuple(info.get("factors", {}))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A copy that no function of the user changes under another one."""
+    copy = np.array(array)
+    copy.flags.writeable = False
+    return copy
 
 
 def _measure(name: str, how: Any) -> Measure:
@@ -152,10 +169,7 @@ def _value(node: ast.expr | None, seen: Mapping[str, Any]) -> Any:
 
 def _number(name: str, measure: Measure, seen: Mapping[str, Any]) -> float:
     try:
-        value = float(measure(seen))
-    except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+        return float(measure(seen))
+    except Exception as error:  # whatever the user's own function does
         known = f"info has {', '.join(seen['info'])}; obs {seen['next_obs'].shape}, action {seen['action'].shape}"
         raise UserError(f"factors.{name} gives no number: {type(error).__name__} {error}; {known}") from None
-    if not math.isfinite(value):
-        raise UserError(f"factors.{name} is {value} after a step, expected a finite number")
-    return value

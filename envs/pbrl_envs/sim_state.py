@@ -12,7 +12,7 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 
-from pbrl.errors import UserError
+from pbrl.errors import EnvError, UserError, one_line
 from pbrl_envs import gl
 
 _STATE = mujoco.mjtState
@@ -107,7 +107,7 @@ class SimState(gym.Wrapper):
     def render(self) -> Any:
         """The frame of this moment."""
         if self.render_mode != "rgb_array":
-            return self.env.render()
+            return self._render_task()
         with self._undisturbed():
             return self._frame()
 
@@ -194,12 +194,27 @@ class SimState(gym.Wrapper):
     def _draw(self) -> np.ndarray:
         if self._simulator is not None and not self._has_drawn:
             gl.require_backend()
+        frame = self._render_task()
+        if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.dtype != np.uint8:
+            raise self._no_frames()
+        self._has_drawn = True
+        return np.array(frame)  # the task may draw the next one into the same array
+
+    def _render_task(self) -> Any:
         try:
-            frame = np.ascontiguousarray(self.env.render())
+            return self.env.render()
+        except UserError:
+            raise
+        except NotImplementedError as error:
+            raise self._no_frames() from error
         except gym.error.DependencyNotInstalled as error:
             raise UserError(f"env={self._name} cannot render: {error}") from error
-        self._has_drawn = True
-        return frame
+        except Exception as error:
+            why = f"raised {type(error).__name__} when it was drawn: {one_line(error)}"
+            raise EnvError(f"env={self._name} {why}") from error
+
+    def _no_frames(self) -> UserError:
+        return UserError(f"env={self._name} draws no frames with render_mode=rgb_array")
 
 
 def _find_simulator(owner: Any) -> Any:

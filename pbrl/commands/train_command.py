@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbrl.commands.arguments import Arguments
-from pbrl.errors import UserError, one_line, typed
+from pbrl.errors import EnvError, UserError, one_line, typed
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -55,7 +55,13 @@ def main(args: list[str]) -> int:
 def start_run(config: DictConfig) -> int:
     run = _loop(config).start(config, ["pbrl", *sys.argv[1:]])
     print(f"run: {run.run.path}")
-    return _train(run)
+    try:
+        return _train(run)
+    except EnvError:
+        if not run.step:  # as with other mistakes, a corrected command can use the name
+            run.log.close()
+            run.run.discard()
+        raise
 
 
 def resume_run(path: Path) -> int:
@@ -83,7 +89,12 @@ def _loop(config: DictConfig) -> ModuleType:
 def _train(run: OnlineRun | OfflineRun) -> int:
     path = run.run.path
     with viewer_beside(run):
-        finished = run.train()
+        try:
+            finished = run.train()
+        except EnvError as error:
+            raise EnvError(f"{error} (the run was at step {run.step}){_way_on(run)}") from error.__cause__
+        finally:
+            run.run.unlock()  # whoever has this process may go on with the run
     if not finished:
         print(f"stopped at step {run.step}; go on with: {typed('train', f'resume={path}')}")
         return 130
@@ -95,6 +106,15 @@ def _train(run: OnlineRun | OfflineRun) -> int:
     if run.config.get("report", True) and (report := make_report(path)) is not None:
         print(f"report: {report.file}")
     return 0
+
+
+def _way_on(run: OnlineRun | OfflineRun) -> str:
+    """How to resume a run whose environment failed."""
+    if not run.step:
+        return ""
+    last = run.checkpoints.last()
+    where = "its start" if last is None else f"step {int(last.name)}"
+    return f"; once that is mended, go on from {where} with: {typed('train', f'resume={run.run.path}')}"
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from pbrl.data.import_pairs import unit_actions
 from pbrl.errors import UserError, one_line
 from pbrl.files import new_folder
 from pbrl.install import install_extra
+from pbrl_envs.action_box import ActionBox
 
 ID = re.compile(r"([-\w]+/)*[-\w]+-v\d+", re.ASCII)
 
@@ -129,10 +130,7 @@ def _with_note(episode: Episode, note: dict[str, Any]) -> Episode:
 
 
 def _unit(actions: np.ndarray, space: Any, name: str, where: Path, clip: bool) -> np.ndarray:
-    if not isinstance(space, spaces.Box) or len(space.shape) != 1 or not space.is_bounded():
-        raise UserError(f"{where} has actions {space}; pbrl needs a bounded Box of one dimension")
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    scaled = 2 * (actions.astype(np.float64) - low) / (high - low) - 1
+    scaled = ActionBox(space, where).unit(actions)
     scaled = np.where(np.abs(scaled) < 1 + 1e-6, np.clip(scaled, -1, 1), scaled)  # what rounding did
     return unit_actions(scaled, name, where, clip).astype(np.float32)
 

@@ -14,7 +14,6 @@ from pbrl.seeds import episode_seed
 from pbrl_envs.factors import factor_names
 
 SIDE_BY_SIDE = 25  # episodes in one forward pass; each needs an environment of its own
-LONGEST_EPISODE = 100_000  # steps; beyond it the environment is taken to have no end
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,6 @@ class Evaluator:
         factors = np.zeros((n, len(self.factor_names)))
         running = np.arange(n)
         while len(running):
-            if lengths[running[0]] == LONGEST_EPISODE:
-                raise UserError(
-                    f"an episode has not ended after {LONGEST_EPISODE} steps; give the environment a time limit, "
-                    "as env=gym has in env.max_episode_steps=1000"
-                )
             actions = act(obs[running])
             ended = []
             for i, action in zip(running, actions, strict=True):

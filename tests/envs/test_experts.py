@@ -94,7 +94,7 @@ def test_time_limits_are_those_of_the_episodes():
     assert time_limit(make_point()) == 100
     assert time_limit(make_gym("pbrl_envs/PointReach-v0", max_episode_steps=30)) == 30
     assert time_limit(make_metaworld("reach-v3", goal_observable=True, max_episode_steps=60)) == 60
-    assert time_limit(make_dmc("cartpole-swingup")) is None
+    assert time_limit(make_dmc("cartpole-swingup")) == 1000
 
 
 @pytest.mark.usefixtures("metaworld")

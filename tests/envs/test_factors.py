@@ -127,6 +127,6 @@ def test_pendulum_and_cheetah_sum_their_factors_to_the_true_reward():
 
 
 def test_gymnasium_can_wrap_it():
-    env = gym.wrappers.TimeLimit(Factors(gym.make("Pendulum-v1"), {"x": "obs[0]"}), 3)
+    env = gym.wrappers.TimeLimit(Factors(gym.make("Pendulum-v1"), {"x": "obs[0]"}, "pendulum"), 3)
     env.reset(seed=0)
     assert [env.step(env.action_space.sample())[3] for _ in range(3)] == [False, False, True]

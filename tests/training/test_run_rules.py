@@ -12,7 +12,6 @@ from pbrl.agents.exploration import StateEntropy
 from pbrl.config import compose_config
 from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
-from pbrl.training import evaluate
 from pbrl.training.online import resume, start
 from pbrl_envs.point_reach import PointReach
 
@@ -114,13 +113,6 @@ def test_a_diverged_run_ends_at_its_next_evaluation(tmp_path):
     with pytest.raises(UserError, match="at step 220: the run has diverged"):
         run.train()
     assert not run.run.summary.exists()
-
-
-def test_an_environment_without_an_end_is_told_to_have_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "LONGEST_EPISODE", 20)
-    code, _, err = train(tmp_path / "run", "feedback.budget=24")
-    assert (code, err.count("\n")) == (2, 1)
-    assert "has not ended after 20 steps" in err
 
 
 def test_a_config_that_cannot_be_built_leaves_no_folder(tmp_path):

@@ -71,7 +71,7 @@ class DmcEnv(gym.Env):
             raise unknown("env.task", task, tasks(), "it is domain-task of dm_control; `pbrl list envs` shows all")
         # `random` also shapes the model in the lqr domain: fixed here, so that all instances have the same one.
         self._env = suite.load(domain, name, task_kwargs={"random": 0})
-        self._env._step_limit = horizon
+        self._env._step_limit = self._max_episode_steps = horizon
         self._env.physics._make_rendering_contexts = lambda: None  # quadruped-escape would open OpenGL at every reset
         self.model: mujoco.MjModel = self._env.physics.model.ptr
         self.data: mujoco.MjData = self._env.physics.data.ptr

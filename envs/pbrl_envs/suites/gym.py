@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 
 import pbrl_envs  # noqa: F401  registers our own tasks
-from pbrl.errors import UserError
+from pbrl.errors import EnvError, UserError, one_line
 from pbrl_envs.registry import unknown
 from pbrl_envs.wrap import wrap
 
@@ -44,11 +45,14 @@ def make_gym(
         options |= _camera_option(camera)
     if render_mode is not None:
         options["render_mode"] = render_mode
-    env = _make(id, max_episode_steps=max_episode_steps, **options)
+        if not _accepts(spec, "render_mode"):
+            raise UserError(f"env.id={id} draws no frames: its constructor takes no render_mode")
+    env = _make(id, **options)
     if sizable and camera is None:
         _follow_robot(env)
     attributes = CLASSIC_CONTROL.get(spec.name, ())
-    return wrap(env, id, attributes=attributes, frame_size=None if sizable else size, factors=factors)
+    limit = spec.max_episode_steps if max_episode_steps is None else max_episode_steps
+    return wrap(env, id, limit=limit, attributes=attributes, frame_size=None if sizable else size, factors=factors)
 
 
 def tasks() -> list[str]:
@@ -68,16 +72,26 @@ def _find_spec(id: str) -> Any:
     except gym.error.Error as error:
         hint = "`pbrl list envs` shows all; your own is module:Name-v0"
         raise unknown("env.id", id, gym.registry, hint) from error
+    except Exception as error:  # of the user's module
+        raise EnvError(f"env.id={id}: importing {module} raised {type(error).__name__}: {one_line(error)}") from error
 
 
 def _make(id: str, **options: Any) -> gym.Env:
+    """The environment without its time limit, which comes around what `wrap` checks."""
     try:
-        return gym.make(id, disable_env_checker=True, **options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*initialised with render_mode")  # we see whether it draws
+            return gym.make(id, disable_env_checker=True, max_episode_steps=-1, **options)
+    except UserError:
+        raise
     except gym.error.DependencyNotInstalled as error:
         raise UserError(f"env.id={id} cannot be made: {error}") from error
     except TypeError as error:
         reason = error.__cause__ or error
         raise UserError(f"env.id={id} cannot be made: {reason}; env.make.kwargs go to its constructor") from error
+    except Exception as error:
+        reason = error.__cause__ or error
+        raise EnvError(f"env.id={id} raised {type(reason).__name__} when made: {one_line(reason)}") from reason
 
 
 def _accepts(spec: Any, option: str) -> bool:
