@@ -84,6 +84,11 @@ class SB3Agent:
         """A zip that SB3's `load` opens where there is no pbrl, in the units of the task; see `portable`."""
         save_portable(self.model, path, self.recorders[0])
 
+    def close(self) -> None:
+        """Lets go of the environments; the agent still acts, and is saved as before."""
+        assert self.model.env is not None
+        self.model.env.close()
+
     def load_policy(self, path: str) -> None:
         """Weights from a zip, without unpickling anything in it."""
         self.set_policy(*load_portable(path, self.model.device))

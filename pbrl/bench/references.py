@@ -15,6 +15,7 @@ from pbrl.bench.sources import code_version, digest, own_code
 from pbrl.config import build
 from pbrl.seeds import seed_streams
 from pbrl.training.build import STREAMS
+from pbrl.training.environments import evaluation_envs
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.rollout import random_policy
 from pbrl.training.run_dir import write_json
@@ -47,7 +48,9 @@ def _measure(config: DictConfig, seeds: Sequence[int]) -> Scores:
     returns, successes = [], []
     for seed in seeds:
         start = seed_streams(seed, len(STREAMS))[STREAMS.index("evaluation")]  # the same in offline runs
-        evaluator = Evaluator(partial(build, config.env.make), config.evaluation.episodes, start)
+        evaluator = Evaluator(
+            partial(build, config.env.make), config.evaluation.episodes, start, evaluation_envs(config)
+        )
         action_size = evaluator.envs[0].action_space.shape[0]  # type: ignore[index]
         evaluation = evaluator(random_policy(action_size, seed))
         evaluator.close()

@@ -179,7 +179,10 @@ def _first_per_env(planned: Sequence[Planned]) -> dict[str, Planned]:
 
 
 def _check_same_task(planned: Planned, first: Planned, composed: Composed) -> None:
-    if task_of(composed.config(planned.cell)) != task_of(composed.config(first.cell)):
+    config = composed.config(planned.cell)
+    if config.evaluation.every is None:
+        raise UserError(f"{planned.cell.name}: evaluation.every=null measures no return; a bench compares returns")
+    if task_of(config) != task_of(composed.config(first.cell)):
         raise UserError(
             f"{planned.cell.name} has other settings of env or evaluation.episodes than {first.cell.name}: "
             f"scores of one env are compared; give it an entry of its own under envs"

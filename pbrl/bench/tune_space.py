@@ -159,7 +159,9 @@ def _default(space: Space, knob: Knob, config: DictConfig) -> Any:
 
 
 def _check(config: DictConfig) -> None:
-    """What `pbrl train` would refuse."""
+    """What `pbrl train` would refuse, and what measures nothing."""
+    if config.evaluation.every is None:
+        raise UserError("evaluation.every=null measures no return; tuning compares returns")
     if "learner" in config.method:
         from pbrl.training.build_offline import check
     else:

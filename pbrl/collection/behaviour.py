@@ -121,6 +121,8 @@ def make_behaviours(names: Sequence[str], make_env: Callable[[], gym.Env], noise
     env = make_env()
     size = env.action_space.shape[0]  # type: ignore[index]
     scripted = {"expert": find_expert(env), "naive": find_naive(env)}
+    if not any(name.partition(":")[0] in scripted for name in names):
+        env.close()  # experts alone look into it; a robot must be free for whoever is next
     choices = []
     for name in names:
         kind, _, rest = name.partition(":")

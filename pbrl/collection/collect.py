@@ -68,6 +68,7 @@ def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callab
     policies = plan.policies or tuple(default_policies(env))
     labels = plan.labels or _default_labels(env)
     scores = _scores(labels, plan, env, config)  # before an hour of episodes, as most mistakes show here
+    env.close()
     behaviours = make_behaviours(policies, make_env, plan.noise)
     if plan.policies is None and policies == ("random",):
         say(f"env={config.env.name} has no expert: actions are random; policies=run:DIR takes the policy of a run")

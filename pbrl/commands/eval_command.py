@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pbrl.training.saved import SavedRun
 
 HELP = """usage: pbrl eval RUN_DIR [episodes=20] [seed=0] [checkpoint=last|STEP] [video=true] [report=true] [out=FILE]
-                [best_of=N]
+                [best_of=N] [envs=N]
 
 Runs the saved policy without noise and prints its true return, success and episode length, and how well the learned
 reward correlates with the true one. The same seed gives the same episodes.
@@ -24,6 +24,7 @@ reward correlates with the true one. The same seed gives the same episodes.
   checkpoint=   last or a step, instead of the newest policy (policy.zip, or a checkpoint that is newer)
   best_of=N     of method=cpl_kl: the best of N actions around the cloned policy's, by the learned advantage
   best_of_std=  their spread (default 0.2; actions reach from -1 to 1)
+  envs=N        how many environments at once (default: evaluation.envs of the run); 1 where there can be only one
   out=FILE      where the numbers go (default: RUN_DIR/eval.json, eval_2.json, ...; nothing is overwritten)
   video=true    also writes RUN_DIR/videos/policy.mp4 (policy_2.mp4, ...)
   report=true   also makes RUN_DIR/report.html anew
@@ -36,11 +37,12 @@ def main(args: list[str]) -> int:
     if parsed.help:
         print(HELP)
         return 0
-    parsed.check_keys(("episodes", "seed", "checkpoint", "best_of", "best_of_std", "video", "report", "out"))
+    parsed.check_keys(("episodes", "seed", "checkpoint", "best_of", "best_of_std", "video", "report", "out", "envs"))
     path = run_folder(parsed.words, HELP.splitlines()[0])
     episodes = whole_number(parsed, "episodes", 20, 1)
     seed = whole_number(parsed, "seed", 0, 0)
     video, report = yes_or_no(parsed, "video", False), yes_or_no(parsed, "report", False)
+    envs = whole_number(parsed, "envs", 1, 1) if "envs" in parsed.values else None
     best_of = BestOf(whole_number(parsed, "best_of", 1, 1), number(parsed, "best_of_std", 0.2, 0, 1))
     if best_of.candidates == 1 and "best_of_std" in parsed.values:
         raise UserError("best_of_std= spreads the candidates of best_of=N; give that too")
@@ -49,7 +51,7 @@ def main(args: list[str]) -> int:
     try:
         from pbrl.training.saved import load_run
 
-        result = _run(load_run(path, parsed.values.get("checkpoint")), out, episodes, seed, video, best_of)
+        result = _run(load_run(path, parsed.values.get("checkpoint")), out, episodes, seed, video, best_of, envs)
         print(describe(result))
         print(f"written to {out}" + (f", clip in {result['video']}" if video else ""))
         if report:
@@ -80,14 +82,16 @@ class BestOf(NamedTuple):
         return replace(saved, act=partial(best_of, saved.policy, saved.reference, **options))
 
 
-def _run(saved: SavedRun, out: Path, episodes: int, seed: int, video: bool, best_of: BestOf) -> dict[str, Any]:
+def _run(
+    saved: SavedRun, out: Path, episodes: int, seed: int, video: bool, best_of: BestOf, envs: int | None
+) -> dict[str, Any]:
     from pbrl.training.run_dir import write_json
     from pbrl.training.video import film
 
     clip = free_name(saved.path / "videos" / "policy.mp4") if video else None
     if clip is not None:  # first: where nothing renders, nobody waits for all the episodes to learn it
         film(clip, saved.make_env, best_of.acting(saved, seed).act, seed=seed)
-    result = {"run": str(saved.path), **evaluate(best_of.acting(saved, seed), episodes, seed)}
+    result = {"run": str(saved.path), **evaluate(best_of.acting(saved, seed), episodes, seed, envs)}
     if best_of.candidates > 1:
         result |= {"best_of": best_of.candidates, "best_of_std": best_of.std}
     result["video"] = str(clip) if clip else None
@@ -103,7 +107,7 @@ def _report(path: Path, checkpoint: str | None) -> None:
     print("\n".join([f"report: {report.file}", *report.notes]))
 
 
-def evaluate(saved: SavedRun, episodes: int, seed: int) -> dict[str, Any]:
+def evaluate(saved: SavedRun, episodes: int, seed: int, envs: int | None = None) -> dict[str, Any]:
     """The content of eval.json."""
     import math
 
@@ -111,9 +115,9 @@ def evaluate(saved: SavedRun, episodes: int, seed: int) -> dict[str, Any]:
 
     from pbrl.training.evaluate import Evaluation
     from pbrl.training.feedback import correlation
-    from pbrl.training.rollout import roll_out, steps_of
+    from pbrl.training.rollout import steps_of
 
-    done = roll_out(saved.make_env, saved.act, episodes, seed)
+    done = saved.roll_out(saved.act, episodes, seed, envs)
     measured = Evaluation(
         returns=np.array([e.true_reward.sum(dtype=np.float64) for e in done]),
         lengths=np.array([len(e) for e in done]),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pbrl.commands.arguments import Arguments
 from pbrl.errors import EnvError, UserError, one_line, typed
@@ -98,11 +98,7 @@ def _train(run: OnlineRun | OfflineRun) -> int:
     if not finished:
         print(f"stopped at step {run.step}; go on with: {typed('train', f'resume={path}')}")
         return 130
-    last = run.last_evaluation
-    score = f"return {last['return_mean']:.1f} ± {last['return_std']:.1f}"
-    if last["success_rate"] is not None:
-        score += f", success {last['success_rate']:.0%} ({last['success_at_end']:.0%} at the end)"
-    print(f"{score} after {last['labels']} labels{_kind(run)}; see {path}")
+    print(f"{_score(run.last_evaluation)} after {run.labels} labels{_kind(run)}; see {path}")
     if run.config.get("report", True) and (report := make_report(path)) is not None:
         print(f"report: {report.file}")
     return 0
@@ -115,6 +111,15 @@ def _way_on(run: OnlineRun | OfflineRun) -> str:
     last = run.checkpoints.last()
     where = "its start" if last is None else f"step {int(last.name)}"
     return f"; once that is mended, go on from {where} with: {typed('train', f'resume={run.run.path}')}"
+
+
+def _score(evaluation: dict[str, Any]) -> str:
+    if not evaluation:
+        return "not evaluated (evaluation.every=null)"
+    score = f"return {evaluation['return_mean']:.1f} ± {evaluation['return_std']:.1f}"
+    if evaluation["success_rate"] is None:
+        return score
+    return f"{score}, success {evaluation['success_rate']:.0%} ({evaluation['success_at_end']:.0%} at the end)"
 
 
 @contextmanager

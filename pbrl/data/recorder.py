@@ -29,6 +29,7 @@ class EpisodeRecorder(gym.Wrapper):
         super().__init__(env)
         self.hide_reward, self.weights = hide_reward, weights
         self.finished: list[Episode] = []
+        self.between_episodes: Callable[[], None] | None = None  # called at each end, with the environment free
         self.seed, self.episode = 0, -1
         self._save_state = _state_saver(env)
         self._obs: list[np.ndarray] = []
@@ -64,6 +65,9 @@ class EpisodeRecorder(gym.Wrapper):
             self._factors.append(tuple(info["factors"].values()))
         if terminated or truncated:
             self.finished.append(self._episode(bool(terminated)))
+            if self.between_episodes is not None:
+                obs = self.finished[-1].obs[-1]  # what the environment returned may be overwritten meanwhile
+                self.between_episodes()
         # SB3 copies infos deeply at every step: an empty one is quick.
         if self.hide_reward:
             reward = 0.0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
+import gymnasium as gym
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,6 +24,7 @@ from pbrl.teachers.levels import columns_of
 from pbrl.teachers.replay import ReplayTeacher
 from pbrl.teachers.triplet import TripletTeacher
 from pbrl.training.check import check
+from pbrl.training.environments import OneMore, evaluation_envs
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.feedback import FeedbackLoop
 from pbrl.training.people import PeopleFeedback
@@ -31,6 +33,7 @@ from pbrl.training.run_dir import RunDir
 from pbrl.training.video_reward import LearnedVideoReward, learn_video_reward
 from pbrl.viewer.settings import viewer_section
 from pbrl_envs.experts import time_limit
+from pbrl_envs.factors import factor_names
 
 STREAMS = ("agent", "evaluation", "reward", "fit", "teacher", "queries", "preferences")  # video rewards: `reward`
 
@@ -41,21 +44,33 @@ OFFLINE_STREAMS = ("learner", "evaluation", "heldout")
 @dataclass
 class OnlineParts:
     agent: SACAgent | PPOAgent
-    evaluator: Evaluator
+    evaluator: Evaluator | None  # None: evaluation is off
     episodes: EpisodeStore
     feedback: FeedbackLoop | None
     explore: StateEntropy | None
     video: LearnedVideoReward | None
+
+    @property
+    def shared(self) -> bool:
+        """Whether evaluation runs in an environment of training, between its episodes."""
+        return self.evaluator is not None and self.evaluator.envs[0] is self.agent.recorders[0].env
+
+    def close(self) -> None:
+        """Lets go of the environments."""
+        self.agent.close()
+        if self.evaluator is not None and not self.shared:
+            self.evaluator.close()
 
 
 def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
     check(config)
     torch.set_num_threads(config.threads)
     seeds = dict(zip(STREAMS, seed_streams(config.seed, len(STREAMS)), strict=True))
-    make_env = partial(build, config.env.make)
-    learned = config.method.model is not None
-    evaluator = Evaluator(make_env, config.evaluation.episodes, seeds["evaluation"])
-    _check_first_episode(config, evaluator)
+    env = build(config.env.make)
+    make_env = OneMore(partial(build, config.env.make), first=env, alone="agent.n_envs=1 evaluation.envs=1")
+    factors, learned = factor_names(env), config.method.model is not None
+    _check_first_episode(config, env)
+    evaluator = _evaluator(config, make_env, env, seeds["evaluation"])
     video = learn_video_reward(config, run, seeds["reward"]) if "video" in config.method else None
     agent = build(
         config.agent,
@@ -64,7 +79,7 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
         steps=config.steps,
         seed=seeds["agent"],
         device=config.device,
-        weights=_factor_weights(config, evaluator.factor_names),
+        weights=_factor_weights(config, factors),
     )
     if video is not None:
         agent.set_episode_reward(video.reward)
@@ -74,7 +89,7 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
         agent=agent,
         evaluator=evaluator,
         episodes=EpisodeStore(config.feedback.pool_episodes),
-        feedback=_feedback(config, run, agent, evaluator.factor_names, seeds) if learned else None,
+        feedback=_feedback(config, run, agent, factors, seeds) if learned else None,
         explore=explore,
         video=video,
     )
@@ -83,9 +98,11 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
 def build_agent(config: DictConfig) -> SACAgent | PPOAgent:
     """The agent of a run without its training: for evaluation of saved weights."""
     small = cast(DictConfig, OmegaConf.merge(config.agent, {"n_envs": 1}))
-    return build(
+    agent: SACAgent | PPOAgent = build(
         small, make_env=partial(build, config.env.make), hide_reward=False, steps=1, seed=0, device=config.device
     )
+    agent.close()  # whoever runs episodes makes environments for them
+    return agent
 
 
 def build_reward(config: DictConfig, observation_space: Any, action_space: Any, rng: torch.Generator) -> Any:
@@ -97,20 +114,27 @@ def build_reward(config: DictConfig, observation_space: Any, action_space: Any, 
     )
 
 
-def _check_drawable(config: DictConfig) -> None:
+def _evaluator(config: DictConfig, make_env: OneMore, env: gym.Env, seed: int) -> Evaluator | None:
+    """env: the first of training, and the only one where there is one for evaluation."""
+    c = config.evaluation
+    if c.every is None:
+        return None
+    if evaluation_envs(config) == 1:
+        return Evaluator(lambda: env, c.episodes, seed, envs=1)
+    return Evaluator(make_env.beside, c.episodes, seed, envs=evaluation_envs(config))
+
+
+def _check_drawable(config: DictConfig, env: gym.Env) -> None:
     """People are shown clips, and those are drawn from stored states of the simulator."""
-    env = build(config.env.make)
-    drawable = env.has_wrapper_attr("has_state") and env.get_wrapper_attr("has_state")
-    env.close()
-    if not drawable:
+    if not (env.has_wrapper_attr("has_state") and env.get_wrapper_attr("has_state")):
         raise UserError(
             f"teacher=human: env={config.env.name} has no simulator state to draw clips from; MuJoCo tasks have"
         )
 
 
-def _check_first_episode(config: DictConfig, evaluator: Evaluator) -> None:
+def _check_first_episode(config: DictConfig, env: gym.Env) -> None:
     """Rewards of whole episodes are there when the first one is over."""
-    limit, starts = time_limit(evaluator.envs[0]), config.agent.get("learning_starts")
+    limit, starts = time_limit(env), config.agent.get("learning_starts")
     if "video" in config.method and None not in (limit, starts) and starts < (steps := limit * config.agent.n_envs):
         why = f"method={config.method.name} rewards whole episodes"
         raise UserError(f"agent.learning_starts={starts}: {why}; expected at least the {steps} steps of the first")
@@ -138,7 +162,7 @@ def _feedback(
     loop: Any = FeedbackLoop
     if isinstance(teacher, HumanTeacher):
         viewer_section(config)  # what the viewer would refuse later
-        _check_drawable(config)
+        _check_drawable(config, agent.recorders[0])
         loop = partial(PeopleFeedback, overlap=config.viewer.overlap)
     elif isinstance(teacher, ReplayTeacher):
         loop = ReplayFeedback

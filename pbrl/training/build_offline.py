@@ -19,9 +19,9 @@ OF_OFFLINE = ("budget", "heldout", "label", "pairs", "shuffled")  # feedback.*
 
 def check(config: DictConfig) -> None:
     """Ranges that no constructor checks, and choices that would be silently ignored."""
-    at_least = {"steps": 1, "seed": 0, "threads": 1, "evaluation.every": 1, "evaluation.episodes": 1}
+    at_least = {"steps": 1, "seed": 0, "threads": 1, "evaluation.episodes": 1, "evaluation.envs": 1}
     at_least |= {"evaluation.window": 1, "log_every": 1, "checkpoint.every": 1, "checkpoint.keep": 1}
-    check_ranges(config, at_least, {"feedback.budget": 1}, {"feedback.heldout": (0, 0.9)})
+    check_ranges(config, at_least, {"feedback.budget": 1, "evaluation.every": 1}, {"feedback.heldout": (0, 0.9)})
     name = config.method.name
     for group, why in (("agent", "learns a policy of its own"), ("teacher", "asks nobody"), ("queries", "asks nobody")):
         if "_target_" in (config[group] or {}):

@@ -21,13 +21,14 @@ AT_LEAST = {  # whole numbers
     "feedback.segment_length": 2,
     "feedback.pool_episodes": 1,
     "feedback.candidates": 1,
-    "evaluation.every": 1,
     "evaluation.episodes": 1,
+    "evaluation.envs": 1,
     "log_every": 1,
     "checkpoint.every": 1,
     "checkpoint.keep": 1,
 }
 AT_LEAST_IF_GIVEN = {  # whole numbers of some agents and methods; null switches some of them off
+    "evaluation.every": 1,
     "agent.n_envs": 1,
     "agent.n_steps": 2,
     "agent.n_epochs": 1,

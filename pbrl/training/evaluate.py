@@ -1,4 +1,4 @@
-"""How good a policy is, measured in environments of its own so that training is never disturbed."""
+"""How good a policy is, measured in environments of its own, or between the episodes of training where it has one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 
 from pbrl.errors import UserError
 from pbrl.seeds import episode_seed
+from pbrl.training.environments import SIDE_BY_SIDE
 from pbrl_envs.factors import factor_names
-
-SIDE_BY_SIDE = 25  # episodes in one forward pass; each needs an environment of its own
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,13 @@ class Evaluation:
 
 
 class Evaluator:
-    """Runs the same n seeded episodes at each evaluation, many at once, so that one forward pass serves them all."""
+    """Runs the same n seeded episodes at each evaluation, many at once, so that one forward pass serves them all.
 
-    def __init__(self, make_env: Callable[[], gym.Env], episodes: int, seed: int) -> None:
-        self.envs = [make_env() for _ in range(min(episodes, SIDE_BY_SIDE))]
+    envs: how many at once at most, each in an environment of its own.
+    """
+
+    def __init__(self, make_env: Callable[[], gym.Env], episodes: int, seed: int, envs: int = SIDE_BY_SIDE) -> None:
+        self.envs = [make_env() for _ in range(min(episodes, envs))]
         self.episodes, self.seed = episodes, seed
         self.factor_names = factor_names(self.envs[0])
 

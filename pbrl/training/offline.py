@@ -23,6 +23,7 @@ from pbrl.seeds import seed_streams
 from pbrl.training.build import OFFLINE_STREAMS
 from pbrl.training.build_offline import check, check_spaces, load_data
 from pbrl.training.checkpoint import Checkpoints, restore_last
+from pbrl.training.environments import evaluation_envs
 from pbrl.training.evaluate import Evaluator, best_window
 from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.log import EVALUATIONS, RunLog
@@ -51,8 +52,11 @@ class OfflineRun:
         self.data: OfflineData = load_data(config, torch.Generator().manual_seed(seeds["heldout"]))
         rng = torch.Generator().manual_seed(seeds["learner"])
         self.learner: Learner = build(config.method.learner, data=self.data, steps=config.steps, rng=rng)
-        self.evaluator = Evaluator(partial(build, config.env.make), config.evaluation.episodes, seeds["evaluation"])
-        check_spaces(self.evaluator.envs[0], self.learner)
+        self.evaluator: Evaluator | None = None  # evaluation is off: nothing is asked of the environment
+        if (evaluation := config.evaluation).every is not None:
+            make_env, envs = partial(build, config.env.make), evaluation_envs(config)
+            self.evaluator = Evaluator(make_env, evaluation.episodes, seeds["evaluation"], envs)
+            check_spaces(self.evaluator.envs[0], self.learner)
         self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
         self.evaluations: list[dict[str, Any]] = []
         self.sums: dict[str, list[float]] = defaultdict(list)  # of the metrics since the last row of progress.csv
@@ -77,7 +81,7 @@ class OfflineRun:
                     self._evaluate()
                 if self._is_due(self.config.log_every) or over:
                     self._write_progress()
-                    progress.update(self.learner.updates, self.evaluations[-1]["return_mean"], self.labels)
+                    progress.update(self.learner.updates, self.last_evaluation.get("return_mean"), self.labels)
                 if self._is_due(self.config.checkpoint.every) or self._interrupted or over:
                     self.checkpoints.save(self.learner.updates, self.state_dict())
         complete = self.learner.updates >= self.config.steps
@@ -101,7 +105,8 @@ class OfflineRun:
 
     @property
     def last_evaluation(self) -> dict[str, Any]:
-        return self.evaluations[-1]
+        """Empty before the first."""
+        return self.evaluations[-1] if self.evaluations else {}
 
     @property
     def log(self) -> RunLog:
@@ -112,9 +117,8 @@ class OfflineRun:
         return self._log
 
     def open_log(self, lengths: dict[str, int] | None = None, purge_step: int | None = None) -> None:
-        self._log = RunLog(
-            self.run.path, lengths, purge_step, PROGRESS, (*EVALUATIONS, "updates", *self.evaluator.columns)
-        )
+        own = self.evaluator.columns if self.evaluator is not None else ()
+        self._log = RunLog(self.run.path, lengths, purge_step, PROGRESS, (*EVALUATIONS, "updates", *own))
 
     def interrupt(self) -> None:
         """Stop after this update, with a checkpoint."""
@@ -136,8 +140,8 @@ class OfflineRun:
             metrics[f"{name}/accuracy"] = float(preference_accuracy(left, right, held.prefers_right))
         return {k: v for k, v in metrics.items() if not math.isnan(v)}  # an accuracy over ties alone is none
 
-    def _is_due(self, every: int) -> bool:
-        return self.learner.updates % every == 0
+    def _is_due(self, every: int | None) -> bool:
+        return every is not None and self.learner.updates % every == 0
 
     def _note(self, metrics: dict[str, float]) -> None:
         self.reward_updates += "reward/loss" in metrics
@@ -156,6 +160,8 @@ class OfflineRun:
         self.log.write(self.learner.updates, metrics | self.heldout())
 
     def _evaluate(self) -> None:
+        if self.evaluator is None:
+            return
         row = {
             "env_steps": 0,
             "labels": self.labels,
@@ -178,10 +184,12 @@ class OfflineRun:
                 with replacing(file) as partial_file:
                     save_file(content, str(partial_file))
         self.log.close()
+        if self.evaluator is not None:
+            self.evaluator.close()
         write_json(self.run.summary, self._summary(status))
 
     def _summary(self, status: str) -> dict[str, Any]:
-        config, data, last = self.config, self.data, self.evaluations[-1]
+        config, data, last = self.config, self.data, self.last_evaluation
         best, heldout = best_window(self.evaluations[1:], config.evaluation.window), self.heldout()
         return {
             "env": config.env.name,
@@ -196,9 +204,9 @@ class OfflineRun:
             "label": self.kind,
             "data_sha256": data.sha256,
             "pairs": config.feedback.pairs,
-            "final_return": last["return_mean"],
-            "final_success": last["success_rate"],
-            "final_success_at_end": last["success_at_end"],
+            "final_return": last.get("return_mean"),
+            "final_success": last.get("success_rate"),
+            "final_success_at_end": last.get("success_at_end"),
             "best_window_return": best["return_mean"],
             "best_window_success": best["success_rate"],
             "window": config.evaluation.window,

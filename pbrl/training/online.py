@@ -26,6 +26,7 @@ from pbrl.training.progress import Progress
 from pbrl.training.run_dir import RunDir, write_json
 
 ROLLOUT_WINDOW = 100  # episodes averaged in rollout/*, as in SB3
+NEVER = 2**62  # steps
 
 
 class OnlineRun:
@@ -34,11 +35,15 @@ class OnlineRun:
     def __init__(self, config: Any, run: RunDir) -> None:
         self.config, self.run = config, run
         self.parts: OnlineParts = build_online(config, run)
-        self.columns = (*EVALUATIONS, *self.parts.evaluator.columns)  # of evaluations.csv
+        evaluator = self.parts.evaluator
+        self.columns = (*EVALUATIONS, *(evaluator.columns if evaluator is not None else ()))  # of evaluations.csv
+        self.evaluation_every = config.evaluation.every or NEVER
+        if self.parts.shared:
+            self.parts.agent.recorders[0].between_episodes = self._evaluate_between
         self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
         self.due = {
             "log": config.log_every,
-            "evaluation": config.evaluation.every,
+            "evaluation": self.evaluation_every,
             "feedback": config.feedback.first,
             "checkpoint": config.checkpoint.every,
         }
@@ -72,8 +77,8 @@ class OnlineRun:
                     if self._is_due("feedback") and not over and feedback.can_ask(episodes):
                         self._feedback(feedback)
                     feedback.tell(self._state(feedback), agent.env_steps, self.due["feedback"])
-                if self._is_due("evaluation") or over:
-                    self._advance("evaluation", self.config.evaluation.every)
+                if (self._is_due("evaluation") and not self.parts.shared) or over:
+                    self._advance("evaluation", self.evaluation_every)
                     self._evaluate()
                 if self._is_due("log") or over:
                     self._advance("log", self.config.log_every)
@@ -144,12 +149,12 @@ class OnlineRun:
         waiting = [step for step in (*self.due.values(), self.config.steps) if step > here]
         return min(waiting) - here
 
-    def _is_due(self, event: str) -> bool:
-        return self.parts.agent.env_steps >= self.due[event]
+    def _is_due(self, event: str, step: int | None = None) -> bool:
+        return (self.step if step is None else step) >= self.due[event]
 
-    def _advance(self, event: str, every: int) -> None:
+    def _advance(self, event: str, every: int, step: int | None = None) -> None:
         """To the next multiple of `every` after the event's first time; rounds of PPO may jump over several."""
-        here = self.parts.agent.env_steps
+        here = self.parts.agent.env_steps if step is None else step
         if self.due[event] <= here:
             self.due[event] += every * ((here - self.due[event]) // every + 1)
 
@@ -182,16 +187,26 @@ class OnlineRun:
         self.latest = {}
         self.log.write(agent.env_steps, {k: v for k, v in metrics.items() if not math.isnan(v)})
 
-    def _evaluate(self) -> None:
-        agent = self.parts.agent
-        evaluation = self.parts.evaluator(lambda obs: agent.act(obs, deterministic=True), agent.env_steps)
+    def _evaluate_between(self) -> None:
+        """Evaluates in the environment of training, whose episode is over and whose next one has not begun."""
+        step = self.step + len(self.parts.agent.recorders)  # SB3 counts the episode's last step after it
+        if self._is_due("evaluation", step) and step < self.config.steps:
+            self._advance("evaluation", self.evaluation_every, step)
+            self._evaluate(step)
+
+    def _evaluate(self, step: int | None = None) -> None:
+        agent, evaluator = self.parts.agent, self.parts.evaluator
+        if evaluator is None:
+            return
+        step = self.step if step is None else step
+        evaluation = evaluator(lambda obs: agent.act(obs, deterministic=True), step)
         self.last_evaluation = {
-            "env_steps": agent.env_steps,
+            "env_steps": step,
             "labels": self.labels,
             **evaluation.row(),
             "wall_s": round(self.wall_s, 1),
         }
-        self.log.write_evaluation(self.last_evaluation, agent.env_steps)
+        self.log.write_evaluation(self.last_evaluation, step)
 
     def finish(self, status: str) -> None:
         """Writes the policy, the reward and the summary."""
@@ -214,6 +229,7 @@ class OnlineRun:
             feedback.tell(status, agent.env_steps, None)
             feedback.labels.close()
         self.log.close()
+        self.parts.close()
         accuracy = quality.get("true_accuracy")
         config = self.config
         write_json(
@@ -227,9 +243,9 @@ class OnlineRun:
                 "status": status,
                 "env_steps": agent.env_steps,
                 "labels": self.labels,
-                "final_return": self.last_evaluation["return_mean"],
-                "final_success": self.last_evaluation["success_rate"],
-                "final_success_at_end": self.last_evaluation["success_at_end"],
+                "final_return": self.last_evaluation.get("return_mean"),
+                "final_success": self.last_evaluation.get("success_rate"),
+                "final_success_at_end": self.last_evaluation.get("success_at_end"),
                 "reward_accuracy": None if accuracy is None or math.isnan(accuracy) else accuracy,
                 "reward_updates": feedback.updates if feedback is not None else 0,
                 "wall_s": round(self.wall_s, 1),

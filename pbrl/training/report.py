@@ -21,8 +21,8 @@ from pbrl.seeds import seed_streams
 from pbrl.training import figures
 from pbrl.training.build import OFFLINE_STREAMS, STREAMS
 from pbrl.training.feedback import correlation
-from pbrl.training.log import read_table
-from pbrl.training.rollout import mean_return, random_policy, roll_out, steps_of
+from pbrl.training.log import EVALUATIONS, read_table
+from pbrl.training.rollout import mean_return, random_policy, steps_of
 from pbrl.training.run_dir import RunDir
 from pbrl.training.saved import SavedRun, read_summary
 from pbrl.training.video import film
@@ -70,7 +70,7 @@ def write_report(saved: SavedRun) -> Report:
 def random_episodes(saved: SavedRun) -> list[Episode]:
     """Uniform actions in the episodes that the run was evaluated on, so that the two returns compare."""
     policy = random_policy(saved.action_size, _seed(saved))
-    return roll_out(saved.make_env, policy, saved.config.evaluation.episodes, _seed(saved))
+    return saved.roll_out(policy, saved.config.evaluation.episodes, _seed(saved))
 
 
 def _seed(saved: SavedRun) -> int:
@@ -81,19 +81,16 @@ def _seed(saved: SavedRun) -> int:
 
 def _measure(saved: SavedRun) -> Findings:
     evaluations = read_table(saved.path / "evaluations.csv")
+    sessions = [r for r in read_table(saved.path / "progress.csv") if r.get("reward/true_accuracy") is not None]
+    if saved.config.evaluation.every is None:
+        off = "evaluation is off (evaluation.every=null), and a report runs nothing either"
+        return Findings(evaluations, sessions, math.nan, policy=None, random=None, clip=None, notes=[f"no clip: {off}"])
     if not evaluations:
         raise UserError(f"{saved.path} has no evaluation yet, so there is nothing to report")
     random = random_episodes(saved)
-    findings = Findings(
-        evaluations=evaluations,
-        sessions=[r for r in read_table(saved.path / "progress.csv") if r.get("reward/true_accuracy") is not None],
-        random_return=mean_return(random),
-        policy=None,
-        random=None,
-        clip=None,
-    )
+    findings = Findings(evaluations, sessions, mean_return(random), policy=None, random=None, clip=None)
     if saved.reward is not None:
-        policy = roll_out(saved.make_env, saved.act, saved.config.evaluation.episodes, _seed(saved))
+        policy = saved.roll_out(saved.act, saved.config.evaluation.episodes, _seed(saved))
         findings.policy, findings.random = (_rewards(saved, e) for e in (policy, random))
     try:
         findings.clip = _clip(saved)
@@ -117,17 +114,18 @@ def _clip(saved: SavedRun) -> bytes:
 
 
 def _page(saved: SavedRun, found: Findings) -> str:
-    config, last = saved.config, found.evaluations[-1]
+    config, last = saved.config, _last(saved, found)
     template = Template((Path(__file__).parent / "report_template.html").read_text(encoding="utf-8"))
     env, labels = str(config.env.name), int(last["labels"] or 0)
+    score = f"return {_number(last['return_mean'])}" if found.evaluations else "not evaluated,"
     without = "without labels" if saved.offline else "on the true reward"
     learned = f"after {labels} comparisons" if _learns_from_labels(saved) else without
     facts = [config.method.name, *_who(saved), f"seed {config.seed}", f"{last[_axis(saved)]:,.0f} {_steps(saved)}"]
     if (read_summary(RunDir(saved.path)) or {}).get("status") != "finished":
         facts.append("not finished")
     return template.substitute(
-        title=as_text(f"{env}, {config.method.name}: return {_number(last['return_mean'])}"),
-        headline=as_text(f"{env}: return {_number(last['return_mean'])} {learned}"),
+        title=as_text(f"{env}, {config.method.name}: {score.rstrip(',')}"),
+        headline=as_text(f"{env}: {score} {learned}"),
         facts=as_text(" · ".join([*facts, _duration(last["wall_s"] or 0)])),
         tiles="\n".join(_tiles(saved, found)),
         policy=_policy(found),
@@ -139,11 +137,12 @@ def _page(saved: SavedRun, found: Findings) -> str:
 
 
 def _tiles(saved: SavedRun, found: Findings) -> list[str]:
-    last = found.evaluations[-1]
-    tiles = [
-        tile("Final return", _number(last["return_mean"]), f"± {_number(last['return_std'])} over episodes"),
-        tile("Random policy", _number(found.random_return), "return, same starts"),
-    ]
+    last, tiles = _last(saved, found), []
+    if found.evaluations:
+        tiles += [
+            tile("Final return", _number(last["return_mean"]), f"± {_number(last['return_std'])} over episodes"),
+            tile("Random policy", _number(found.random_return), "return, same starts"),
+        ]
     if last["success_rate"] is not None:
         tiles.append(tile("Success", f"{last['success_rate']:.0%}", "of the last evaluation's episodes"))
     if not _learns_from_labels(saved):
@@ -157,6 +156,15 @@ def _tiles(saved: SavedRun, found: Findings) -> list[str]:
     return tiles
 
 
+def _last(saved: SavedRun, found: Findings) -> dict[str, Any]:
+    """The last evaluation; without any, how far the run came."""
+    if found.evaluations:
+        return found.evaluations[-1]
+    summary = read_summary(RunDir(saved.path)) or {}
+    counts = {name: summary.get(name) or 0 for name in ("labels", "wall_s")}
+    return dict.fromkeys(EVALUATIONS) | counts | {_axis(saved): saved.step}
+
+
 def _policy(found: Findings) -> str:
     if found.clip is None:
         return section("The policy", "; ".join(found.notes))
@@ -166,22 +174,27 @@ def _policy(found: Findings) -> str:
 
 
 def _sections(saved: SavedRun, found: Findings) -> list[str]:
-    by_step = figures.learning_curve(found.evaluations, _axis(saved), _steps(saved), found.random_return)
-    parts = [section(f"Return over {_steps(saved)}", "The task's own return, in separate episodes.", by_step)]
+    parts = _return_over(found, _axis(saved), _steps(saved), "The task's own return, in separate episodes.")
     if saved.offline:
         return [*parts, *_reward_section(found)]
     if saved.config.method.model is None:
         nothing = "None: this run learns from the true reward, without labels."
         return [*parts, section("Learned reward", nothing)]
-    by_label = figures.learning_curve(found.evaluations, "labels", "labels", found.random_return)
-    parts.append(section("Return over labels", "Labels are comparisons of two segments that were answered.", by_label))
-    if found.policy is None or found.random is None:
+    parts += _return_over(found, "labels", "labels", "Labels are comparisons of two segments that were answered.")
+    if saved.reward is None:
         return [*parts, section("Learned reward", "None: no comparison was answered.")]
     parts += _reward_section(found)
     if found.sessions:
         text = "After each feedback session. The dotted line is chance."
         parts.append(section("Accuracy of the learned reward", text, figures.accuracy_curve(found.sessions)))
     return parts
+
+
+def _return_over(found: Findings, column: str, unit: str, text: str) -> list[str]:
+    if not found.evaluations:
+        return []
+    curve = figures.learning_curve(found.evaluations, column, unit, found.random_return)
+    return [section(f"Return over {unit}", text, curve)]
 
 
 def _reward_section(found: Findings) -> list[str]:

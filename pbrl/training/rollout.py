@@ -9,17 +9,28 @@ import numpy as np
 
 from pbrl.data.episodes import Episode
 from pbrl.data.recorder import EpisodeRecorder
+from pbrl.training.environments import SIDE_BY_SIDE, OneMore
 
 ActFn = Callable[[np.ndarray], np.ndarray]
 """Actions (M, A) in [-1, 1] of observations (M, O)."""
 
-SIDE_BY_SIDE = 20  # episodes in one forward pass; each needs an environment of its own
 
+def roll_out(
+    make_env: Callable[[], gym.Env], act: ActFn, episodes: int, seed: int, envs: int = SIDE_BY_SIDE
+) -> list[Episode]:
+    """The first `episodes` episodes of this seed; they are those that an `Evaluator` with this seed sees.
 
-def roll_out(make_env: Callable[[], gym.Env], act: ActFn, episodes: int, seed: int) -> list[Episode]:
-    """The first `episodes` episodes of this seed; they are those that an `Evaluator` with this seed sees."""
-    blocks = range(0, episodes, SIDE_BY_SIDE)
-    return [e for i in blocks for e in _block(make_env, act, range(i, min(i + SIDE_BY_SIDE, episodes)), seed)]
+    envs: how many at once at most, each in an environment of its own.
+    """
+    recorders: list[EpisodeRecorder] = []
+    one_more = OneMore(make_env, first=None, alone="pbrl eval RUN_DIR envs=1")
+    try:
+        recorders.extend(EpisodeRecorder(one_more(), hide_reward=False) for _ in range(min(episodes, envs)))
+        blocks = [range(i, min(i + envs, episodes)) for i in range(0, episodes, envs)]
+        return [episode for numbers in blocks for episode in _block(recorders, act, numbers, seed)]
+    finally:
+        for recorder in recorders:
+            recorder.close()
 
 
 def random_policy(action_size: int, seed: int) -> ActFn:
@@ -41,8 +52,8 @@ def mean_return(episodes: list[Episode]) -> float:
     return float(np.mean([e.true_reward.sum(dtype=np.float64) for e in episodes]))
 
 
-def _block(make_env: Callable[[], gym.Env], act: ActFn, numbers: range, seed: int) -> list[Episode]:
-    envs = [EpisodeRecorder(make_env(), hide_reward=False) for _ in numbers]
+def _block(recorders: list[EpisodeRecorder], act: ActFn, numbers: range, seed: int) -> list[Episode]:
+    envs = recorders[: len(numbers)]
     starts = [{"seed": seed, "episode": number, "actions": ()} for number in numbers]
     obs = np.stack([env.load_state_dict(start) for env, start in zip(envs, starts, strict=True)])
     running = np.arange(len(envs))
@@ -52,6 +63,4 @@ def _block(make_env: Callable[[], gym.Env], act: ActFn, numbers: range, seed: in
             obs[i], _, terminated, truncated, _ = envs[i].step(action)
             ended.append(terminated or truncated)
         running = running[~np.array(ended)]
-    for env in envs:
-        env.close()
     return [episode for env in envs for episode in env.take_finished()]

@@ -16,11 +16,13 @@ from omegaconf import DictConfig
 
 from pbrl.agents.sb3 import PPOAgent, SACAgent
 from pbrl.config import build, load_config
+from pbrl.data.episodes import Episode
 from pbrl.errors import UserError, one_line, typed
 from pbrl.policies import Policy
 from pbrl.training.build import build_agent, build_reward
 from pbrl.training.checkpoint import Checkpoints
-from pbrl.training.rollout import ActFn
+from pbrl.training.environments import evaluation_envs
+from pbrl.training.rollout import ActFn, roll_out
 from pbrl.training.run_dir import RunDir
 from pbrl.types import RewardFn, RewardModel
 
@@ -42,6 +44,10 @@ class SavedRun:
     @property
     def offline(self) -> bool:
         return self.policy is not None
+
+    def roll_out(self, act: ActFn, episodes: int, seed: int, envs: int | None = None) -> list[Episode]:
+        """Episodes of any policy in the task of the run; envs: how many at once, by default as many as the run had."""
+        return roll_out(self.make_env, act, episodes, seed, envs or evaluation_envs(self.config))
 
     def make_env(self, **options: Any) -> gym.Env:
         """The task of the run; options such as render_mode go to the suite."""

@@ -253,6 +253,12 @@ def test_methods_of_one_env_are_evaluated_alike(tree, write, tmp_path, capsys):
     assert "point/true_reward/none/0/s0 has other settings of env or evaluation.episodes" in capsys.readouterr().err
 
 
+def test_a_bench_without_evaluation_is_refused(tree, write, tmp_path, capsys):
+    tree["methods"]["true_reward"] = ["method=true_reward", "evaluation.every=null"]
+    assert bench(write(tree), tmp_path / "out") == 2
+    assert "s0: evaluation.every=null measures no return; a bench compares returns" in capsys.readouterr().err
+
+
 def test_a_folder_of_something_else_is_not_touched(whole, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert bench(whole[0], tmp_path) == 2

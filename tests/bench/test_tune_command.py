@@ -99,6 +99,7 @@ MISTAKES = {
     "trails=3": "unknown key 'trails'",
     "method=true_reward": "unknown key 'method.model.crop'",
     "feedback.segment_length=9": "method.model.crop=[8, 10] exceeds feedback.segment_length=9",
+    "evaluation.every=null": "evaluation.every=null measures no return; tuning compares returns",
     "teacher=human": "teacher=human: nobody can answer for every trial",
 }
 
