@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pbrl.commands.arguments import Arguments
+from pbrl.errors import UserError
 
 if TYPE_CHECKING:
     from pbrl.training.online import OnlineRun
@@ -32,6 +33,9 @@ def main(args: list[str]) -> int:
     experiment = "demo_human" if "--human" in parsed.flags else "demo"
     config = compose_config([f"experiment={experiment}", *parsed.overrides], parsed.options.get("--config-dir"))
 
+    if config.evaluation.every is None:
+        raise UserError("evaluation.every=null: the demo shows what evaluation measures; valid for pbrl train")
+
     from pbrl.commands.train_command import make_report, viewer_beside
     from pbrl.training.online import start
 
@@ -57,6 +61,7 @@ def main(args: list[str]) -> int:
 def speak(run: OnlineRun) -> None:
     """One line for each evaluation: progress where there is no terminal for a bar."""
     evaluator = run.parts.evaluator
+    assert evaluator is not None
 
     def spoken(act: Any, step: int) -> Any:
         found = evaluator(act, step)
