@@ -22,6 +22,7 @@ import numpy as np
 import yaml
 
 from pbrl.errors import UserError, one_line
+from pbrl.memory import free_memory
 
 MAX_TEXT = 64 << 20  # bytes of a JSON, YAML or CSV file; those of a run of weeks have a few
 MAX_NODES = 1_000_000  # of a YAML tree with its aliases written out
@@ -127,7 +128,7 @@ def read_array(path: Path) -> np.ndarray:
 
 def require_memory(needed: int, path: Path) -> None:
     """Refuses to unpack more than the memory that is free."""
-    if needed > (free := _free_memory()):
+    if needed > (free := free_memory()):
         raise UserError(f"{path} would take {needed / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} are free")
 
 
@@ -155,15 +156,6 @@ def _read_array(stream: IO[bytes], size: int, where: str) -> np.ndarray:
 def _refuse_bomb(size: int, packed: int, where: str) -> None:
     if size > BOMB_BYTES and size > BOMB_RATIO * packed:
         raise UserError(f"{where} would unpack from {packed:,} to {size:,} bytes, which no recording does")
-
-
-def _free_memory() -> float:
-    """Bytes that this process may still take, as far as the system tells."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):  # not Linux
-        return math.inf
 
 
 def _count_nodes(node: Any, known: dict[int, int]) -> int:

@@ -126,12 +126,17 @@ class LearnedRewardBuffer(ReplayBuffer):
         return rows | last | counters
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        rows, first = len(state["rewards"]), int(state["pos"]) if state["full"] else 0
+        if rows > self.buffer_size:
+            raise ValueError(f"a replay buffer of {self.buffer_size} rows for {rows}")
         self.last_index[:] = NOT_LAST  # also in rows that the state does not have
-        for name in self.ARRAYS:
-            getattr(self, name)[: len(state[name])] = state[name]
+        order = np.arange(rows) if rows == self.buffer_size else (first + np.arange(rows)) % max(rows, 1)
+        for name in self.ARRAYS:  # in a larger buffer than it was, from the oldest row on
+            getattr(self, name)[:rows] = state[name][order]
         self.last_obs, self.newest = state["last_obs"].copy(), state["newest"].copy()
         self.free = state["free"].tolist()
-        self.pending, self.pos, self.full = int(state["pending"]), int(state["pos"]), bool(state["full"])
+        self.pending, self.full = int(state["pending"]), rows == self.buffer_size
+        self.pos = int(state["pos"]) if self.full else rows
         self.running[:] = state["running"]
 
     def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> ReplayBufferSamples:

@@ -5,6 +5,7 @@ One file, although long: SAC and PPO share their base and the functions below th
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,9 +24,12 @@ from pbrl.agents.portable import load_portable, save_portable
 from pbrl.data.episodes import Episode
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.errors import UserError, choices
+from pbrl.memory import GIB, free_memory
 from pbrl.types import RewardFn
 
 ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "leaky_relu": torch.nn.LeakyReLU, "elu": torch.nn.ELU}
+
+OTHER_BYTES = 24  # at most, of a stored step besides its observation and action: rewards, ends, values
 
 
 class SB3Agent:
@@ -141,7 +145,9 @@ class SACAgent(SB3Agent):
         algorithm: SB3's SAC or a subclass.
         hide_reward: the environment's reward must not reach the agent.
         weights: None, or of the factors whose sum the agent gets as its reward.
-        steps: length of the whole run; the buffer holds all of it.
+        steps: length of the whole run.
+        buffer_size: steps that the replay buffer holds, of all environments together; the newest replace the oldest.
+            None for all of the run.
         learning_starts: steps with uniformly random actions and no updates.
         gradient_steps: updates per environment step.
         precision: of an algorithm that has a choice, as FastSAC: float32, bfloat16 or auto; null for SB3's own.
@@ -171,6 +177,7 @@ class SACAgent(SB3Agent):
         gradient_steps: int,
         target_update_interval: int,
         precision: str | None,
+        buffer_size: int | None = None,
         weights: Mapping[str, float] | None = None,
     ) -> None:
         if algorithm is SAC and (gradient_steps * n_envs) % target_update_interval:
@@ -179,12 +186,15 @@ class SACAgent(SB3Agent):
                 "divisors of gradient_steps * n_envs, or agent=sac"
             )
         recorders = [EpisodeRecorder(make_env(), hide_reward, weights) for _ in range(n_envs)]
+        whole, asked = steps if buffer_size is None else buffer_size, f"agent.buffer_size={buffer_size}"
+        what = f"a replay buffer of all steps={steps}" if buffer_size is None else asked
+        _require_memory(what, whole, recorders[0], "agent.buffer_size")
         choice: dict[str, Any] = {} if precision is None else {"precision": precision}
         model = algorithm(
             "MlpPolicy",
             _vec_env(recorders),
             learning_rate=lr,
-            buffer_size=steps,
+            buffer_size=whole,
             learning_starts=learning_starts,
             batch_size=batch_size,
             tau=tau,
@@ -276,6 +286,7 @@ class PPOAgent(SB3Agent):
         weights: Mapping[str, float] | None = None,
     ) -> None:
         recorders = [EpisodeRecorder(make_env(), hide_reward, weights) for _ in range(n_envs)]
+        _require_memory(f"agent.n_steps={n_steps} of {n_envs} environments", n_steps * n_envs, recorders[0], None)
         extractor = {"features_extractor_class": NormalisedObservations} if normalise_obs else {}
         net = list(hidden)
         model = PPO(
@@ -337,6 +348,17 @@ def _vec_env(recorders: Sequence[EpisodeRecorder]) -> DummyVecEnv:
         return lambda: env
 
     return DummyVecEnv([given(r) for r in recorders])
+
+
+def _require_memory(what: str, steps: int, env: gym.Env, key: str | None) -> None:
+    """Refuses a buffer of so many steps before any of it is allocated. key: what sets its size directly."""
+    obs, action = (math.prod(space.shape or ()) for space in (env.observation_space, env.action_space))
+    step = 4 * (obs + action) + OTHER_BYTES
+    if steps * step <= (free := free_memory()):
+        return
+    most = int(free * 0.8 / step)
+    valid = f"set {key} to at most {most}" if key is not None else f"valid are {most} steps together"
+    raise UserError(f"{what} would take {steps * step / GIB:,.1f} GiB, and {free / GIB:,.1f} GiB are free; {valid}")
 
 
 def _variables(model: BaseAlgorithm) -> list[str]:

@@ -98,6 +98,8 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
 def build_agent(config: DictConfig) -> SACAgent | PPOAgent:
     """The agent of a run without its training: for evaluation of saved weights."""
     small = cast(DictConfig, OmegaConf.merge(config.agent, {"n_envs": 1}))
+    if "buffer_size" in small:
+        small.buffer_size = None  # nothing is stored
     agent: SACAgent | PPOAgent = build(
         small, make_env=partial(build, config.env.make), hide_reward=False, steps=1, seed=0, device=config.device
     )
@@ -138,6 +140,10 @@ def _check_first_episode(config: DictConfig, env: gym.Env) -> None:
     if "video" in config.method and None not in (limit, starts) and starts < (steps := limit * config.agent.n_envs):
         why = f"method={config.method.name} rewards whole episodes"
         raise UserError(f"agent.learning_starts={starts}: {why}; expected at least the {steps} steps of the first")
+    size = config.agent.get("buffer_size")
+    if "video" in config.method and None not in (limit, size) and size < (steps := limit * config.agent.n_envs):
+        why = f"method={config.method.name} rewards whole episodes"
+        raise UserError(f"agent.buffer_size={size}: {why}; expected at least the {steps} steps of one, or null")
 
 
 def _factor_weights(config: DictConfig, names: tuple[str, ...]) -> dict[str, float] | None:

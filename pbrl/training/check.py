@@ -33,6 +33,7 @@ AT_LEAST_IF_GIVEN = {  # whole numbers of some agents and methods; null switches
     "agent.n_steps": 2,
     "agent.n_epochs": 1,
     "agent.batch_size": 1,
+    "agent.buffer_size": 1,
     "agent.learning_starts": 0,
     "agent.gradient_steps": 1,
     "agent.target_update_interval": 1,

@@ -13,7 +13,7 @@ SIDE_BY_SIDE = 25  # episodes in one forward pass; each needs an environment of 
 
 
 def evaluation_envs(config: DictConfig) -> int:
-    """How many environments evaluate side by side; one where evaluation is off, the default where a run says nothing."""
+    """How many environments evaluate side by side: one where evaluation is off, the default where nothing is said."""
     if config.evaluation.every is None:
         return 1
     return int(OmegaConf.select(config, "evaluation.envs", default=SIDE_BY_SIDE))

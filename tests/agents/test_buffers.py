@@ -1,3 +1,5 @@
+import re
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -232,3 +234,60 @@ def test_rewards_of_whole_episodes_need_one_before_learning_starts(make_sac):
     agent.set_episode_reward(lambda episode: np.zeros(len(episode)))
     with pytest.raises(UserError, match=r"no episode has ended .* agent\.learning_starts"):
         agent.learn(40)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("room", [40, 41, 90])
+def test_a_buffer_that_has_gone_round_goes_on_in_one_of_more_room(make_sac, reward, room, n_envs):
+    old, new = (make_sac(buffer_size=size * n_envs, n_envs=n_envs) for size in (40, room))
+    old.set_reward(reward)
+    old.learn(70 * n_envs)
+    new.set_reward(reward)
+    new.load_state_dict(old.state_dict())
+
+    def steps(agent):
+        buffer = agent.buffer
+        buffer.label_pending()
+        rows = np.arange(len(buffer))
+        oldest_first = (buffer.pos + rows) % len(buffer) if buffer.full else rows
+        newest = [buffer._next_obs(oldest_first, np.full(len(rows), env)) for env in range(n_envs)]
+        arrays = [getattr(buffer, name)[oldest_first] for name in ("observations", "actions", "rewards", "terminated")]
+        return [*arrays, np.stack(newest, 1)]
+
+    for mine, theirs in zip(steps(new), steps(old), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    new.learn(20 * n_envs)
+    kept = min(room, 60) - 20
+    for now, before in zip(steps(new), steps(old), strict=True):
+        assert len(now) == kept + 20
+        np.testing.assert_array_equal(now[:kept], before[-kept:])  # the oldest went, where there was no room
+
+
+def test_a_buffer_of_less_room_than_what_is_stored_is_refused(make_sac):
+    old, new = make_sac(buffer_size=40), make_sac(buffer_size=39)
+    old.learn(50)
+    with pytest.raises(ValueError, match="a replay buffer of 39 rows for 40"):
+        new.load_state_dict(old.state_dict())
+
+
+def test_a_buffer_holds_the_run_unless_its_size_is_given(make_sac):
+    assert make_sac(steps=300).buffer.buffer_size == 300
+    assert make_sac(steps=300, buffer_size=50).buffer.buffer_size == 50
+    assert make_sac(steps=300, buffer_size=50, n_envs=2).buffer.buffer_size == 25  # rows, of two steps each
+
+
+@pytest.mark.parametrize("numbers", [{"steps": 10**15}, {"steps": 300, "buffer_size": 10**13}], ids=str)
+def test_a_buffer_that_memory_cannot_hold_is_refused_before_it_is_allocated(make_sac, monkeypatch, numbers):
+    monkeypatch.setattr(LearnedRewardBuffer, "__init__", None)  # never called
+    with pytest.raises(
+        UserError, match=r"GiB, and [\d.]+ GiB are free; set agent\.buffer_size to at most (\d+)"
+    ) as error:
+        make_sac(**numbers)
+    most = int(re.search(r"at most (\d+)", str(error.value))[1])
+    monkeypatch.undo()
+    assert make_sac(steps=300, buffer_size=most).buffer.buffer_size == most  # the advice works: nothing is touched yet
+
+
+def test_rollouts_that_memory_cannot_hold_are_refused(make_ppo):
+    with pytest.raises(UserError, match=r"agent\.n_steps=1000000000000 of 2 environments would take"):
+        make_ppo(n_steps=10**12)

@@ -61,6 +61,12 @@ def test_sac_goes_on_as_if_never_killed(moment, run, finished, tmp_path):
     assert_same(finished(*RICH), tmp_path / "run")
 
 
+def test_a_replay_buffer_that_has_gone_round_goes_on_as_if_never_killed(run, finished, tmp_path):
+    small = ["agent.buffer_size=64"]  # of 320 steps
+    kill_and_resume(run, tmp_path / "run", [*TINY["pebble"], *small], Kill(STEP, 233))
+    assert_same(finished(*small), tmp_path / "run")
+
+
 @pytest.mark.parametrize("step", [50, 250])
 def test_ppo_goes_on_as_if_never_killed(step, run, finished, tmp_path):
     kill_and_resume(run, tmp_path / "run", TINY["prefppo"], Kill(STEP, step))
