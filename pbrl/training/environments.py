@@ -42,6 +42,6 @@ class OneMore:
         except UserError as error:
             if not self.alive:
                 raise
-            raise type(error)(f"{error} (beside {self.alive} of it; if there can be only one: {self.alone})") from error
+            raise UserError(f"{error} (beside {self.alive} of it; if there can be only one: {self.alone})") from error
         self.alive += 1
         return env
