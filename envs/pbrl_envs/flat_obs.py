@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,49 @@ from gymnasium import spaces
 from pbrl.errors import UserError
 from pbrl_envs.action_box import describe
 
+NUMBERS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+LARGEST_TABLE = 1_000  # numbers in rows that are not yet a picture
+
 Refuse = Callable[[str, str], UserError]
 """The error for what was given and what was expected instead."""
 
 
 def flat_space(space: Any, where: object) -> spaces.Box:
-    """The float32 box (O,) of what `flatten` returns; UserError where the space is no vector."""
-    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+    """The float32 box (O,) of what `flatten` returns; UserError where the space is no vector.
+
+    Discrete numbers become one-hot. Pictures among other parts are refused, before they are asked for memory.
+    """
+    for name, part in _parts(space, "observation"):
+        if part is not space and _is_picture(part):
+            raise UserError(f"{where} has a picture, {name} {describe(part)}; pbrl needs numbers that make one vector")
+        if not isinstance(part, NUMBERS):
+            raise UserError(f"{where} has {name} {describe(part)}; pbrl needs numbers that make one vector")
+    if not isinstance(space, spaces.Box):
         space = spaces.flatten_space(space)
     if not isinstance(space, spaces.Box) or len(space.shape) != 1 or space.shape[0] == 0:
         raise UserError(f"{where} has observations {describe(space)}; pbrl needs a vector (Box of one dimension)")
     with np.errstate(over="ignore"):  # the ends of float64 become infinite
         return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+
+
+def _parts(space: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The spaces inside, with their places."""
+    if isinstance(space, spaces.Dict):
+        items = [(f"{name}[{key!r}]", part) for key, part in space.spaces.items()]
+    elif isinstance(space, spaces.Tuple):
+        items = [(f"{name}[{i}]", part) for i, part in enumerate(space.spaces)]
+    else:
+        yield name, space
+        return
+    for place, part in items:
+        yield from _parts(part, place)
+
+
+def _is_picture(space: spaces.Space) -> bool:
+    """Colours of bytes, or large in any case; a few rows of numbers may be positions of several things."""
+    shape = space.shape or ()
+    colours = len(shape) == 3 and space.dtype == np.uint8
+    return colours or (len(shape) > 1 and math.prod(shape) > LARGEST_TABLE)
 
 
 def flatten(space: Any, value: Any, refuse: Refuse, what: str = "an observation") -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 
 import cloudpickle
 import gymnasium as gym
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
@@ -78,6 +79,8 @@ def _reads(space: gym.Space) -> bool:
     """Whether SB3 makes the same vector of it as pbrl does."""
     if isinstance(space, spaces.Dict):
         return all(not isinstance(part, (spaces.Dict, spaces.Tuple)) and _reads(part) for part in space.values())
+    if np.any(getattr(space, "start", 0)):
+        return False  # SB3 counts from 0
     numbers = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
     return isinstance(space, numbers) or (isinstance(space, spaces.Box) and not is_image_space(space))
 
