@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
         print(__version__)
         return 0
-    from pbrl.errors import EnvError, UserError, choices
+    from pbrl.errors import EnvError, UserError, as_line, choices
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the user's own modules, as with `python -m pbrl`
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exception(error.__cause__)
         return 2
     except UserError as error:
-        print(f"pbrl: {error}", file=sys.stderr)
+        print(f"pbrl: {as_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("pbrl: stopped", file=sys.stderr)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Iterable
 
 SEVERAL = "`pbrl bench` runs several seeds, methods and environments, see: pbrl bench --help"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+LONGEST = 2000  # characters of a message; a damaged file may have any name and value in it
 
 
 class UserError(Exception):
@@ -15,6 +18,17 @@ class UserError(Exception):
 
 class EnvError(UserError):
     """What an environment did wrong in the middle of things; if it raised an exception, that is the `__cause__`."""
+
+
+def as_line(error: BaseException) -> str:
+    """What an error says, on one line of any terminal, however it came about."""
+    text = CONTROL.sub(" ", str(error)).strip()
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def is_name(text: object) -> bool:
+    """Whether this can name something in a table: text that is not blank and has no control characters."""
+    return isinstance(text, str) and bool(text.strip()) and not CONTROL.search(text)
 
 
 def one_line(error: BaseException) -> str:

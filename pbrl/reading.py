@@ -83,6 +83,14 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
+def find_object(path: Path) -> dict[str, Any] | None:
+    """The object of a JSON file that may be missing or half written; None then."""
+    try:
+        return read_object(path)
+    except UserError:
+        return None
+
+
 def read_yaml(path: Path) -> Any:
     """The config of a YAML file, not yet resolved; OmegaConf's type for what it holds."""
     from omegaconf import OmegaConf

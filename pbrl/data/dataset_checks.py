@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from pbrl.data.episodes import EpisodeStore
-from pbrl.data.label_set_checks import refuse
-from pbrl.data.segment_files import Arrays, require
+from pbrl.data.label_set_checks import check_names, refuse
+from pbrl.data.segment_files import KIND_NAMES, Arrays, require
 from pbrl.errors import UserError, choices
+from pbrl.reading import read_object
 
 FORMAT = "pbrl-dataset"
 VERSION = 1
@@ -46,7 +46,6 @@ EPISODES = {  # dtype kinds and dimensions; obs may be images
 }
 PER_STEP = ("obs", "actions", "true_reward", "states", "factors")
 COMPARISONS = {"left": ("i", 1), "right": ("i", 1), "prefers_right": ("f", 1), "answered": ("b", 1)}
-KIND_NAMES = {"f": "float", "i": "int", "u": "unsigned int", "b": "bool"}
 
 
 def comparisons_file(label: str) -> str:
@@ -54,13 +53,14 @@ def comparisons_file(label: str) -> str:
 
 
 def read_meta(file: Path) -> dict[str, Any]:
-    if not file.is_file():
+    if not file.exists():
         raise UserError(f"{file} is missing; valid is a directory that `pbrl collect` or `pbrl data import` wrote")
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON ({error})") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+    check_meta(meta := read_object(file), file)
+    return meta
+
+
+def check_meta(meta: dict[str, Any], file: Path) -> None:
+    if meta.get("format") != FORMAT:
         raise UserError(f'{file} is not of a data set; valid has "format": "{FORMAT}"')
     if meta.get("version") != VERSION or isinstance(meta["version"], bool):
         raise UserError(f"{file} has version {meta.get('version')!r}, this pbrl reads {VERSION}")
@@ -68,15 +68,16 @@ def read_meta(file: Path) -> dict[str, Any]:
         if name not in meta or not isinstance(meta[name], types):
             valid = " or ".join("null" if t is NoneType else t.__name__ for t in types)
             raise UserError(f"{file}: {name} is {meta.get(name, 'missing')!r}, expected {valid}")
-    if isinstance(meta["segment_length"], bool) or meta["segment_length"] < 1:
-        raise UserError(f"{file}: segment_length is {meta['segment_length']!r}, expected at least 1")
-    names = meta["sources"]
-    if not names or not all(isinstance(n, str) and n for n in names) or len(set(names)) < len(names):
-        raise UserError(f"{file}: sources is {names!r}, expected different names, at least one")
+    if isinstance(meta["segment_length"], bool) or not 1 <= meta["segment_length"] < 1 << 31:
+        raise UserError(f"{file}: segment_length is {meta['segment_length']!r}, expected at least 1, and below 2^31")
+    check_names(meta["sources"], "sources", file)
+    if meta["env_name"] is not None:
+        check_names([meta["env_name"]], "env_name", file)
+    if factors := meta.get("factor_names"):
+        check_names(factors if isinstance(factors, list) else [factors], "factor_names", file)
     labels = meta["labels"]
     if any(label not in SCORES for label in labels) or len(set(labels)) < len(labels):
         raise UserError(f"{file}: labels is {labels!r}, valid are different ones of {', '.join(SCORES)}")
-    return meta
 
 
 def check_episodes(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
@@ -85,18 +86,19 @@ def check_episodes(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
     length = arrays["length"]
     if not len(length):
         raise UserError(f"{where}: length is empty, expected at least one episode")
-    refuse(length < 1, length, "length", "at least 1", where)
-    _check_rows(arrays, [n for n in PER_STEP if n in arrays], int((length + 1).sum()), "length + 1 of all", where)
-    _check_rows(arrays, ["terminated", "success", "source"], len(length), "length", where)
     if arrays["obs"].ndim < 2:
         raise UserError(f"{where}: obs has shape {arrays['obs'].shape}, expected (rows, O) or (rows, H, W, C)")
+    rows = len(arrays["obs"])
+    refuse((length < 1) | (length >= rows), length, "length", f"at least 1, and below the {rows} rows of obs", where)
     if "states" in arrays and (arrays["states"].ndim != 2 or arrays["states"].dtype != np.float64):
         found = f"{arrays['states'].dtype}{arrays['states'].shape}"
         raise UserError(f"{where}: states is {found}, expected float64 of (rows, D)")
-    names = meta.get("factor_names", [])
+    names = meta.get("factor_names") or []
     if "factors" in arrays and (arrays["factors"].ndim != 2 or arrays["factors"].shape[1] != len(names)):
         raise UserError(f"{where}: factors has shape {arrays['factors'].shape}, expected (rows, {len(names)}): {names}")
-    for name in ("obs", "true_reward", *(["factors"] if "factors" in arrays else [])):
+    _check_rows(arrays, [n for n in PER_STEP if n in arrays], int((length + 1).sum()), "length + 1 of all", where)
+    _check_rows(arrays, ["terminated", "success", "source"], len(length), "length", where)
+    for name in ("obs", "true_reward", *(name for name in ("factors", "states") if name in arrays)):
         refuse(~np.isfinite(arrays[name]), arrays[name], name, "finite numbers", where)
     actions, success, source = arrays["actions"], arrays["success"], arrays["source"]
     refuse(~(np.abs(actions) <= 1), actions, "actions", "-1 to 1", where)

@@ -20,11 +20,13 @@ from pbrl.data.dataset_checks import (
     EPISODES_FILE,
     FORMAT,
     META_FILE,
+    PER_STEP,
     SEGMENTS_FILE,
     SPLITS,
     VERSION,
     check_comparisons,
     check_episodes,
+    check_meta,
     check_segments,
     comparisons_file,
     count_rows,
@@ -35,7 +37,7 @@ from pbrl.data.label_set_checks import format_of
 from pbrl.data.segment_files import Arrays
 from pbrl.errors import UserError, choices
 from pbrl.files import new_folder, require_new
-from pbrl.reading import read_arrays, sha256_of
+from pbrl.reading import read_arrays, require_memory, sha256_of
 from pbrl.types import Comparisons, Segments
 
 __all__ = ["SPLITS", "ComparisonRows", "Dataset", "is_dataset", "load_dataset", "write_dataset"]
@@ -156,7 +158,10 @@ def write_dataset(
 
 def _assemble(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, labels: Mapping[str, Arrays]) -> Dataset:
     """The data set of these arrays, each of which is checked."""
+    check_meta(meta, path / META_FILE)
     check_episodes(flat, meta, path / EPISODES_FILE)
+    per_step = sum(flat[name][:1].nbytes for name in PER_STEP if name in flat)
+    require_memory(len(cut["ids"]) * meta["segment_length"] * per_step, path / SEGMENTS_FILE)
     store = _store(flat)
     episode_of = check_segments(cut, store, flat["length"], meta, path / SEGMENTS_FILE)
     for label, arrays in labels.items():
@@ -166,7 +171,7 @@ def _assemble(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, label
     return Dataset(
         path=path,
         meta=meta,
-        episodes=_episodes(flat, tuple(meta.get("factor_names", ()))),
+        episodes=_episodes(flat, tuple(meta.get("factor_names") or ())),
         source=flat["source"],
         segments=store.gather(cut["ids"], meta["segment_length"]),
         episode_of=episode_of,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import pbrl
-from pbrl.data.label_set_checks import COLUMNS, FORMAT, VERSION, check_types, check_values, count_rows, refuse
+from pbrl.data.label_set_checks import COLUMNS, FORMAT, VERSION, count_rows, refuse
 from pbrl.data.label_sets import write_label_set
 from pbrl.data.segment_files import Arrays, SegmentPairs, Shape, require
 from pbrl.errors import UserError
@@ -29,7 +29,7 @@ def import_pairs(
 ) -> dict[str, Any]:
     """An npz of `obs_1, obs_2, action_1, action_2, label` as a label set; returns its meta.json.
 
-    The format of jhejna/inverse-preference-learning: obs (N, T, O), action (N, T, A), label (N,) in {0, 0.5, 1}, where
+    The format of jhejna/inverse-preference-learning: obs (N, T, O), action (N, T, A), label (N,) from 0 to 1, where
     1 is for the second segment. There is no observation after the last action, so it repeats the one before, and the
     label set says `last_obs: false`. Rewards are unknown, and so is whether a segment ended its MDP: that stays 0.
 
@@ -44,7 +44,7 @@ def import_pairs(
     _check_shapes(arrays, file)
     check_sizes(arrays["obs_1"].shape[2:], arrays["action_1"].shape[2:], sizes, file)
     label = arrays["label"].astype(np.float64)
-    refuse(~np.isin(label, (0, 0.5, 1)), label, "label", "0, 0.5 or 1, where 1 is for the second segment", file)
+    refuse(~((label >= 0) & (label <= 1)), label, "label", "0 to 1, where 1 is for the second segment", file)
     left, right = (_side(arrays, number, file, clip) for number in (1, 2))
     return write_answers(out, SegmentPairs(left, right), label, about | {"last_obs": False}, annotator, file)
 
@@ -57,9 +57,9 @@ def make_segments(
     true_reward: np.ndarray | None = None,  # (N, T)
     terminated: np.ndarray | None = None,  # (N, T)
 ) -> Segments:
-    """Segments without padding; unknown rewards are NaN. Integers of an image stay what they are."""
+    """Segments without padding; unknown rewards are NaN. Bytes of images stay, all other observations are float32."""
     n, t = actions.shape[:2]
-    obs = obs if obs.dtype.kind in "iu" else obs.astype(np.float32)
+    obs = obs if obs.dtype == np.uint8 and obs.ndim > 3 else obs.astype(np.float32)
     reward = np.full((n, t), np.nan) if true_reward is None else true_reward
     ended = np.zeros((n, t)) if terminated is None else terminated
     return Segments(
@@ -113,9 +113,7 @@ def write_answers(
     meta |= {"annotators": [annotator], "counts": count_rows(arrays), "true_reward": known}
     if not known:
         arrays = {name: array for name, array in arrays.items() if not name.endswith("/true_reward")}
-    check_types(arrays, n, source)
-    check_values(arrays, meta, source)
-    return write_label_set(out, arrays, meta)
+    return write_label_set(out, arrays, meta, source)
 
 
 def _side(arrays: Arrays, number: int, where: Path, clip: bool) -> Segments:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pbrl.errors import UserError
+from pbrl.errors import UserError, is_name
 
 
 class Query(NamedTuple):
@@ -93,8 +93,8 @@ def add_batch(
 
 def annotator_id(db: sqlite3.Connection, name: str) -> int:
     """The number of this annotator, who is entered if new."""
-    if not name.strip():
-        raise UserError("the annotator's name is empty; valid is any other text")
+    if not is_name(name):
+        raise UserError(f"the annotator's name is {name!r}; valid is text without control characters, not blank")
     db.execute("INSERT OR IGNORE INTO annotators (name) VALUES (?)", (name,))
     return db.execute("SELECT id FROM annotators WHERE name = ?", (name,)).fetchone()[0]
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pbrl.errors import UserError
+from pbrl.reading import require_file
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x7062726C  # "pbrl", so that another program's database is not mistaken for ours
@@ -75,6 +76,19 @@ CREATE TABLE identity (run TEXT NOT NULL);
 
 INSERT INTO identity SELECT lower(hex(randomblob(16)));
 """
+# What a column holds, where other code relies on it; SQLite itself takes anything.
+COLUMNS = {
+    "batches": {
+        "session": "integer",
+        "env_steps": "integer",
+        "sampler": "text",
+        "file": "text",
+        "content_hash": "text",
+    },
+    "queries": {"batch": "integer", "row": "integer", "left_hash": "text", "right_hash": "text"},
+    "annotators": {"name": "text"},
+    "answers": {"kind": "text", "prefers_right": "real or null", "response_s": "real or null", "created_at": "real"},
+}
 SCHEMA = (VERSION_1, VERSION_2)  # each is applied on top of the one before
 
 
@@ -83,11 +97,16 @@ def open_database(path: Path) -> sqlite3.Connection:
 
     synchronous=FULL: in WAL mode NORMAL would survive a killed process, but not a power cut or a preempted machine.
     """
+    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+        if file.exists() or file.is_symlink():
+            require_file(file)
     with explained(path):
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
             db.execute("BEGIN")  # so that what is read below is of one moment
             version = _check(db, path)
+            if version:
+                _check_content(db, path)
             db.execute("COMMIT")
             _use_wal(db)
             db.execute("PRAGMA synchronous = FULL")
@@ -143,6 +162,18 @@ def _check(db: sqlite3.Connection, path: Path) -> int:
     if not 1 <= version <= SCHEMA_VERSION:
         raise UserError(f"{path} has schema version {version}, this pbrl reads 1 to {SCHEMA_VERSION}; update pbrl")
     return version
+
+
+def _check_content(db: sqlite3.Connection, path: Path) -> None:
+    """Refuses damaged pages, and rows with values of another kind than this pbrl writes."""
+    if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise UserError(f"{path} is damaged ({found}); restore it from a copy")
+    for table, columns in COLUMNS.items():
+        for column, kinds in columns.items():
+            allowed = ", ".join(f"'{kind}'" for kind in kinds.split(" or "))
+            sql = f"SELECT {column} FROM {table} WHERE typeof({column}) NOT IN ({allowed}) LIMIT 1"
+            if wrong := db.execute(sql).fetchone():
+                raise UserError(f"{path}: {column} of {table} is {wrong[0]!r}, expected {kinds}")
 
 
 def _use_wal(db: sqlite3.Connection) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 import numpy as np
 
-from pbrl.data.segment_files import SIDES, Arrays, SegmentPairs
-from pbrl.errors import UserError
+from pbrl.data.segment_files import SIDES, Arrays, SegmentPairs, require
+from pbrl.errors import UserError, is_name
+from pbrl.reading import find_object, read_object
 
 FORMAT = "pbrl-labels"
 VERSION = 1
@@ -35,26 +35,23 @@ COLUMNS: dict[str, type] = {
     "env_steps": np.int64,
     "response_s": np.float64,
 }
-KINDS = {"obs": "fiu", "actions": "f", "mask": "f", "terminated": "f", "true_reward": "f", "ids": "i", "states": "f"}
 
 
 def format_of(folder: Path) -> str | None:
     """What the directory says it is in meta.json: "pbrl-labels", "pbrl-dataset", or None. It may still be damaged."""
-    try:
-        meta = json.loads((Path(folder) / META_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return meta.get("format") if isinstance(meta, dict) else None
+    found = find_object(Path(folder) / META_FILE) or {}
+    return found["format"] if isinstance(found.get("format"), str) else None
 
 
 def read_meta(file: Path) -> dict[str, Any]:
-    if not file.is_file():
+    if not file.exists():
         raise UserError(f"{file} is missing; valid is a directory that `pbrl labels export` wrote")
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON ({error})") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+    check_meta(meta := read_object(file), file)
+    return meta
+
+
+def check_meta(meta: dict[str, Any], file: Path) -> None:
+    if meta.get("format") != FORMAT:
         raise UserError(f'{file} is not of a label set; valid has "format": "{FORMAT}"')
     if meta.get("version") != VERSION or isinstance(meta["version"], bool):
         raise UserError(f"{file} has version {meta.get('version')!r}, this pbrl reads {VERSION}")
@@ -63,10 +60,28 @@ def read_meta(file: Path) -> dict[str, Any]:
         if name not in meta or not isinstance(meta[name], types):
             valid = " or ".join("null" if t is NoneType else t.__name__ for t in types)
             raise UserError(f"{file}: {name} is {meta.get(name, 'missing')!r}, expected {valid}")
-    names = meta["annotators"]
-    if not names or not all(isinstance(n, str) and n.strip() for n in names) or len(set(names)) < len(names):
-        raise UserError(f"{file}: annotators is {names!r}, expected different names, at least one")
-    return meta
+    check_names(meta["annotators"], "annotators", file)
+    if meta["env_name"] is not None:
+        check_names([meta["env_name"]], "env_name", file)
+
+
+def check_names(names: list[Any], key: str, file: Path) -> None:
+    """Names that a table can show, which are not blank and of which each is there once."""
+    if not names or not all(map(is_name, names)) or len(set(names)) < len(names):
+        raise UserError(f"{file}: {key} is {names!r}, expected different names without control characters")
+
+
+def check_label_set(arrays: Arrays, meta: dict[str, Any], where: Path) -> SegmentPairs:
+    """All that a label set must fulfil, whether it is read or about to be written; returns its pairs."""
+    require(arrays, list(COLUMNS), where)
+    if not meta["true_reward"]:
+        require(arrays, ["left/mask", "right/mask"], where)
+        arrays = arrays | {f"{side}/true_reward": np.full(arrays[f"{side}/mask"].shape, np.nan, "f4") for side in SIDES}
+    pairs = SegmentPairs.from_arrays(arrays, where)
+    check_types(arrays, len(pairs), where)
+    check_values(arrays, meta, where)
+    check_queries(arrays["query"], arrays["annotator"], pairs, where)
+    return pairs
 
 
 def check_types(arrays: Arrays, rows: int, where: Path) -> None:
@@ -75,12 +90,6 @@ def check_types(arrays: Arrays, rows: int, where: Path) -> None:
         if arrays[name].shape != (rows,) or arrays[name].dtype != dtype:
             found = f"{arrays[name].dtype}{arrays[name].shape}"
             raise UserError(f"{where}: {name} is {found}, expected {np.dtype(dtype)}({rows},)")
-    for side in SIDES:
-        for name, kinds in KINDS.items():
-            array = arrays.get(f"{side}/{name}")
-            if array is not None and array.dtype.kind not in kinds:
-                valid = " or ".join({"f": "float", "i": "int", "u": "unsigned int"}[k] for k in kinds)
-                raise UserError(f"{where}: {side}/{name} has dtype {array.dtype}, expected {valid}")
     shapes = {name: [arrays[f"{side}/{name}"].shape for side in SIDES] for name in ("obs", "actions")}
     for name, (left, right) in shapes.items():
         if left != right:
@@ -99,7 +108,14 @@ def check_values(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
         for name in ("mask", "terminated"):
             array = arrays[f"{side}/{name}"]
             refuse((array != 0) & (array != 1), array, f"{side}/{name}", "0 or 1", where)
-        for name in ("obs", "actions", *(["true_reward"] if meta["true_reward"] else [])):
+        mask, actions = arrays[f"{side}/mask"], arrays[f"{side}/actions"]
+        if not mask.shape[1]:
+            raise UserError(f"{where}: {side}/mask has shape {mask.shape}, expected segments of at least one step")
+        refuse(mask[:, :1] != 1, mask, f"{side}/mask", "1 on the first step: a segment has at least one", where)
+        refuse(np.diff(mask, axis=1, prepend=1) > 0, mask, f"{side}/mask", "0 after a 0: padding is at the end", where)
+        refuse(~(np.abs(actions) <= 1), actions, f"{side}/actions", "-1 to 1", where)
+        known = (["true_reward"] if meta["true_reward"] else []) + (["states"] if f"{side}/states" in arrays else [])
+        for name in ("obs", *known):
             array = arrays[f"{side}/{name}"]
             refuse(~np.isfinite(array), array, f"{side}/{name}", "finite numbers", where)
     if (counts := count_rows(arrays)) != meta["counts"]:

@@ -20,14 +20,13 @@ from pbrl.data.label_set_checks import (
     FORMAT,
     META_FILE,
     VERSION,
-    check_queries,
-    check_types,
-    check_values,
+    check_label_set,
+    check_meta,
     count_rows,
     read_meta,
 )
 from pbrl.data.labels import LabelStore
-from pbrl.data.segment_files import SIDES, Arrays, SegmentPairs, publish, require, stage
+from pbrl.data.segment_files import SIDES, Arrays, SegmentPairs, publish, stage
 from pbrl.errors import UserError
 from pbrl.files import new_folder, require_new
 from pbrl.reading import read_arrays, sha256_of
@@ -84,8 +83,7 @@ def export_labels(run_dir: Path, out: Path, *, true_reward: bool = True, states:
         **_environment(Path(run_dir)),
     }
     meta |= {"annotators": names, "counts": count_rows(arrays), "true_reward": true_reward}
-    check_values(arrays, meta, store.path)  # so that what is written can be loaded
-    return write_label_set(out, arrays, meta)
+    return write_label_set(out, arrays, meta, store.path)
 
 
 def load_label_set(path: Path) -> LabelSet:
@@ -96,14 +94,7 @@ def load_label_set(path: Path) -> LabelSet:
     if (found := sha256_of(file)) != meta["sha256"]:
         raise UserError(f"{file} has sha256 {found}, {META_FILE} says {meta['sha256']}; fetch or export it again")
     arrays = read_arrays(file)
-    require(arrays, list(COLUMNS), file)
-    if not meta["true_reward"]:
-        require(arrays, ["left/mask", "right/mask"], file)
-        arrays |= {f"{side}/true_reward": np.full(arrays[f"{side}/mask"].shape, np.nan, np.float32) for side in SIDES}
-    pairs = SegmentPairs.from_arrays(arrays, file)
-    check_types(arrays, len(pairs), file)
-    check_values(arrays, meta, file)
-    check_queries(arrays["query"], arrays["annotator"], pairs, file)
+    pairs = check_label_set(arrays, meta, file)
     return LabelSet(pairs, **{name: arrays[name] for name in COLUMNS}, meta=meta)
 
 
@@ -162,8 +153,13 @@ def _environment(run_dir: Path) -> dict[str, Any]:
     return {"env_name": plain.get("name") if isinstance(plain, dict) else None, "env": plain}
 
 
-def write_label_set(out: Path, arrays: Arrays, meta: dict[str, Any]) -> dict[str, Any]:
-    """Writes checked arrays (see `check_values`) as the new directory `out`, whole or not at all; returns meta.json."""
+def write_label_set(out: Path, arrays: Arrays, meta: dict[str, Any], source: Path) -> dict[str, Any]:
+    """Writes the new directory `out`, whole or not at all, and only what can be loaded again; returns its meta.json.
+
+    source: where the arrays come from, for what is wrong with them.
+    """
+    check_meta(meta | {"sha256": ""}, source)
+    check_label_set(arrays, meta, source)
     with new_folder(out) as folder:
         publish(stage(folder, arrays), folder / ARRAYS_FILE)
         meta = meta | {"sha256": sha256_of(folder / ARRAYS_FILE)}

@@ -48,7 +48,7 @@ class LabelStore:
         self.path = self.run_dir / FILE_NAME
         if create:
             self.run_dir.mkdir(parents=True, exist_ok=True)
-        elif not self.path.is_file():
+        elif not self.path.exists():
             raise UserError(f"{self.path} is missing; a directory of a run that has asked queries has it")
         self._db = open_database(self.path)
         self._loaded: tuple[str, SegmentPairs] | None = None
@@ -216,7 +216,8 @@ class LabelStore:
             places.append(place)
         if not rows:
             raise ValueError("no queries given, so there are no segments")
-        return SegmentPairs.cat([self._load(file)[r] for file, r in rows.items()])[np.argsort(places).tolist()]
+        parts = [self._load(file)[self._inside(file, r)] for file, r in rows.items()]
+        return SegmentPairs.cat(parts)[np.argsort(places).tolist()]
 
     def segments(self, queries: Sequence[int]) -> tuple[Segments, Segments]:
         pairs = self.pairs(queries)
@@ -250,9 +251,17 @@ class LabelStore:
         publish(staged, self.run_dir / file)
         return file
 
+    def _inside(self, file: str, rows: list[int]) -> list[int]:
+        """These rows, all of which the file has."""
+        if wrong := [row for row in rows if not 0 <= row < len(self._load(file))]:
+            raise UserError(f"{self.path} names row {wrong[0]} of {file}, which has {len(self._load(file))}")
+        return rows
+
     def _load(self, file: str) -> SegmentPairs:
         if self._loaded is None or self._loaded[0] != file:
             path = self.run_dir / file
+            if not path.resolve().is_relative_to(self.run_dir.resolve()):
+                raise UserError(f"{self.path} names {file!r}, which is outside of {self.run_dir}")
             pairs = SegmentPairs.from_arrays(read_arrays(path), path)
             expected = self._db.execute("SELECT content_hash FROM batches WHERE file = ?", (file,)).fetchone()[0]
             if content_hash(pairs.hashes()) != expected:

@@ -22,6 +22,8 @@ from pbrl.types import Segments
 
 SEGMENT_ARRAYS = tuple(f.name for f in dataclasses.fields(Segments) if f.name != "factors")  # those are a teacher's
 SIDES = ("left", "right")
+KINDS = {"obs": "fiu", "actions": "f", "mask": "f", "terminated": "f", "true_reward": "f", "ids": "i", "states": "f"}
+KIND_NAMES = {"f": "float", "i": "int", "u": "unsigned int", "b": "bool"}
 Arrays = dict[str, np.ndarray]
 Shape = tuple[int, ...]
 
@@ -80,9 +82,11 @@ class SegmentPairs:
     @staticmethod
     def from_arrays(arrays: Arrays, where: Path) -> SegmentPairs:
         parts: dict[str, Any] = {f"{side}_states": arrays.get(f"{side}/states") for side in SIDES}
+        require(arrays, [f"{side}/{name}" for side in SIDES for name in SEGMENT_ARRAYS], where)
+        for side, (name, kinds) in itertools.product(SIDES, KINDS.items()):
+            require_kind(arrays.get(f"{side}/{name}"), f"{side}/{name}", kinds, where)
         try:
             for side in SIDES:
-                require(arrays, [f"{side}/{name}" for name in SEGMENT_ARRAYS], where)
                 parts[side] = Segments(**{name: torch.from_numpy(arrays[f"{side}/{name}"]) for name in SEGMENT_ARRAYS})
             return SegmentPairs(**parts)
         except (TypeError, ValueError) as error:
@@ -149,6 +153,13 @@ def free_name(run_dir: Path, stem: str, staged: Path, taken: Collection[str]) ->
 def require(arrays: Arrays, names: Sequence[str], where: Path) -> None:
     if missing := [name for name in names if name not in arrays]:
         raise UserError(f"{where}: {', '.join(missing)} missing; it has {', '.join(sorted(arrays)) or 'no arrays'}")
+
+
+def require_kind(array: np.ndarray | None, name: str, kinds: str, where: Path) -> None:
+    """kinds: NumPy's letters of what the numbers may be, as "fiu"."""
+    if array is not None and array.dtype.kind not in kinds:
+        valid = " or ".join(KIND_NAMES[k] for k in kinds)
+        raise UserError(f"{where}: {name} has dtype {array.dtype}, expected {valid}")
 
 
 def _hashes(segments: Segments) -> list[str]:

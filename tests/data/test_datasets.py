@@ -234,7 +234,7 @@ DAMAGES = {
     "no meta": (lambda f: (f / "meta.json").unlink(), r"meta\.json is missing; valid is a directory"),
     "no arrays": (lambda f: (f / "episodes.npz").unlink(), r"episodes\.npz is missing"),
     "no labels": (lambda f: (f / "comparisons_return.npz").unlink(), r"comparisons_return\.npz is missing"),
-    "not json": (lambda f: (f / "meta.json").write_text("{"), "is not JSON"),
+    "not json": (lambda f: (f / "meta.json").write_text("{"), "or not JSON"),
     "format": (change_meta(format="pbrl-labels"), 'valid has "format": "pbrl-dataset"'),
     "version": (change_meta(version=2), "has version 2, this pbrl reads 1"),
     "meta type": (change_meta(segment_length="4"), "segment_length is '4', expected int"),

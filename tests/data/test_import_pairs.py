@@ -58,7 +58,9 @@ def test_a_label_set_of_a_run_knows_its_last_observations(tmp_path):
     from pbrl.data.labels import LabelStore
     from pbrl.types import Answers, Segments
 
-    segments = Segments(*(torch.zeros(2, *s) for s in ((4, 1), (3, 1), (3,), (3,), (3,))), torch.arange(2))
+    shapes = ((4, 1), (3, 1), (3,), (3,), (3,))
+    obs, actions, mask, terminated, reward = (torch.zeros(2, *s) for s in shapes)
+    segments = Segments(obs, actions, mask + 1, terminated, reward, torch.arange(2))
     with LabelStore(tmp_path / "run") as store:
         queries = store.ask(1, 0, segments, segments, sampler="uniform")
         store.answer(queries, Answers(torch.ones(2), torch.ones(2, dtype=torch.bool)), "anna")
@@ -109,8 +111,8 @@ DAMAGES = {
     "missing": (lambda c: c.pop("action_2"), "action_2 missing; it has action_1, label, obs_1, obs_2"),
     "pickle": (replace("label", lambda x: np.array([{}], object)), "pickled objects are never loaded"),
     "text": (replace("label", lambda x: x.astype(str)), "label has dtype <U"),
-    "label value": (put("label", 2, 2), r"label\[2\] is 2.0, expected 0, 0.5 or 1, where 1 is for the second"),
-    "label nan": (put("label", 1, np.nan), r"label\[1\] is nan, expected 0, 0.5 or 1"),
+    "label value": (put("label", 2, 2), r"label\[2\] is 2.0, expected 0 to 1, where 1 is for the second"),
+    "label nan": (put("label", 1, np.nan), r"label\[1\] is nan, expected 0 to 1"),
     "label shape": (replace("label", lambda x: x[:, None]), r"label has shape \(6, 1\), expected \(N,\)"),
     "labels": (replace("label", lambda x: x[1:]), r"action_1 has shape \(6, 5, 2\), expected \(5, T, A\)"),
     "flat": (replace("obs_1", lambda x: x[..., 0]), r"obs_1 has shape \(6, 5\), expected \(6, T, O\)"),

@@ -189,7 +189,7 @@ def test_answers_are_all_stored_or_none(store):
         ([*ids[:3], 99], make_answers(0, 0, 0, 0), "anna", None, "no query 99; valid are 1 to 4"),
         (ids, make_answers(0, 0, 0, 1.5), "anna", None, "prefers_right=1.5; valid are 0"),
         (ids, make_answers(0, 0, 0, float("nan")), "anna", None, "prefers_right=nan"),
-        (ids, make_answers(0, 0, 0, 0), " ", None, "name is empty"),
+        (ids, make_answers(0, 0, 0, 0), " ", None, "name is ' '"),
         (ids, make_answers(0, 0, 0, 0), "anna", [1, 1, 1, -1], "response time -1.0"),
     ):
         with pytest.raises(UserError, match=message):

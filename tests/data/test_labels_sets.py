@@ -173,9 +173,9 @@ def truncate(folder):
 DAMAGES = {
     "no meta": (lambda f: (f / "meta.json").unlink(), "meta.json is missing; valid is a directory"),
     "no arrays": (lambda f: (f / "comparisons.npz").unlink(), "comparisons.npz is missing"),
-    "not json": (lambda f: (f / "meta.json").write_text("{"), "is not JSON"),
-    "not utf-8": (lambda f: (f / "meta.json").write_bytes(b"\xff{}"), "is not JSON"),
-    "json list": (lambda f: (f / "meta.json").write_text("[]"), "not of a label set"),
+    "not json": (lambda f: (f / "meta.json").write_text("{"), "or not JSON"),
+    "not utf-8": (lambda f: (f / "meta.json").write_bytes(b"\xff{}"), "or not a text file in UTF-8"),
+    "json list": (lambda f: (f / "meta.json").write_text("[]"), "expected a JSON object"),
     "format": (change_meta(format="d4rl"), "not of a label set"),
     "version": (change_meta(version=2), "has version 2, this pbrl reads 1"),
     "no version": (change_meta(version="drop"), "has version None"),

@@ -48,8 +48,8 @@ def test_a_board_of_one_cell(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[[0, 1", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
+        ("[[0, 1", "or not JSON"),
+        ("[" * 100_000, "or not JSON"),
         ("7", "holds no rows; valid is"),
         ('{"name": "x"}', "holds no rows"),
         ('{"rows": [[1]], "size": 1}', "unknown key 'size', valid are name, rows"),
@@ -86,5 +86,5 @@ def test_a_missing_board_names_those_that_there_are(tmp_path):
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "board.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="is not JSON"):
+    with pytest.raises(UserError, match="or not JSON"):
         load_board(tmp_path / "board.json")
