@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pbrl.errors import EnvError, UserError, choices, closest, one_line
 from pbrl.files import expand_home
 from pbrl.overrides import PATHS, parse, read_overrides
+from pbrl.reading import read_yaml
 
 
 @cache
@@ -62,16 +64,31 @@ def options(group: str, extra_dir: str | None = None) -> list[str]:
 
 
 def load_config(path: Path) -> DictConfig:
+    """The config.yaml of a run."""
+    if not path.exists():
+        raise UserError(f"{path.parent} is not a run directory: it has no {path.name}")
+    config = read_yaml(path)
+    with explained(path):
+        for key, kind in RUN_KEYS.items():
+            if not isinstance(config, DictConfig) or key not in config:
+                raise UserError(f"{path} is not the config of a run: it has no {key}")
+            if not isinstance(config[key], kind) or isinstance(config[key], bool):
+                words = "settings" if kind is DictConfig else "a whole number"
+                raise UserError(f"{path}: {key} is {str(config[key])[:40]!r}, expected {words}")
+        OmegaConf.resolve(config)
+    return config
+
+
+RUN_KEYS: dict[str, type] = {"steps": int, "env": DictConfig, "agent": DictConfig, "method": DictConfig, "threads": int}
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Around what uses a config that was read: a key that is missing, or no mapping, is one line about its file."""
     try:
-        config = OmegaConf.load(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path.parent} is not a run directory: it has no {path.name}") from None
-    except Exception as error:  # YAML errors come in many classes
-        raise UserError(f"{path} cannot be read: {one_line(error)}") from error
-    for key in ("steps", "env", "agent", "method"):
-        if not isinstance(config, DictConfig) or key not in config:
-            raise UserError(f"{path} is not the config of a run: it has no {key}")
-    return config  # type: ignore[return-value]
+        yield
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path} is not the config of a run: {one_line(error)}") from error
 
 
 def _compose(overrides: Sequence[str], extra_dir: str | None, complete: bool = True) -> DictConfig:

@@ -6,6 +6,7 @@ a large one. What is declared is therefore checked first, and what still fails n
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
@@ -83,6 +84,16 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table, each with a value for every column of its first line."""
+    lines = read_text(path).removeprefix("\ufeff").splitlines()
+    with reading(path, "a CSV file"):
+        rows = list(csv.DictReader(lines, strict=True))
+    if any(None in row or None in row.values() for row in rows):
+        raise UserError(f"{path} has rows of another length than its first line")
+    return rows
+
+
 def find_object(path: Path) -> dict[str, Any] | None:
     """The object of a JSON file that may be missing or half written; None then."""
     try:
@@ -113,19 +124,18 @@ def sha256_of(path: Path) -> str:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz file, numbers or booleans; sizes are compared with what is there before memory is taken."""
     with reading(path, "an npz file"), zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
-        names = [member.filename.removesuffix(".npy") for member in members]
-        if len(set(names)) < len(names):
-            twice = next(name for name, count in Counter(names).items() if count > 1)
-            raise UserError(f"{path} holds {twice!r} twice, expected every array once")
-        for member in members:
-            _refuse_bomb(member.file_size, member.compress_size, f"{path}: {member.filename!r}")
-        require_memory(sum(member.file_size for member in members), path)
         arrays = {}
-        for name, member in zip(names, members, strict=True):
+        for member in _members(archive, path):
+            name = member.filename.removesuffix(".npy")
             with archive.open(member) as stream:
                 arrays[name] = _read_array(stream, member.file_size, f"{path}: {name}")
         return arrays
+
+
+def require_archive(path: Path) -> None:
+    """Refuses a zip file that no library must open: with a name twice, or more in it than memory has room for."""
+    with reading(path, "a zip file"), zipfile.ZipFile(path) as archive:
+        _members(archive, path)
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -159,6 +169,18 @@ def _read_array(stream: IO[bytes], size: int, where: str) -> np.ndarray:
         raise UserError(f"{where} is damaged: its header says {dtype}{shape}, {declared:,} bytes, and {there:,} follow")
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
+    """What an archive holds, without folders, once its names and declared sizes are checked."""
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    counts = Counter(member.filename.removesuffix(".npy") for member in members)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise UserError(f"{path} holds {twice[0]!r} twice, expected every name once")
+    for member in members:
+        _refuse_bomb(member.file_size, member.compress_size, f"{path}: {member.filename!r}")
+    require_memory(sum(member.file_size for member in members), path)
+    return members
 
 
 def _refuse_bomb(size: int, packed: int, where: str) -> None:

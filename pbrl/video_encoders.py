@@ -6,7 +6,6 @@ trained part reads, and `embed` is the trained part.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from pbrl.encoders import GREY, ImageEncoder, random_shift
 from pbrl.errors import UserError, choices, one_line
 from pbrl.install import install_extra
 from pbrl.networks import linear
+from pbrl.reading import read_object, require_file
 
 BLOCK = 64  # frames per pass through a frozen backbone
 POOLED = ("dinov2", "resnet")  # model types whose `pooler_output` is a trained summary of the picture
@@ -181,6 +181,8 @@ def load_backbone(folder: Path) -> Any:
     kind = _read_json(folder / "config.json").get("model_type")
     if kind not in POOLED:
         raise UserError(f"{folder / 'config.json'} has model_type {kind!r}; {choices(kind, POOLED)}")
+    if (weights := folder / "model.safetensors").exists():
+        require_file(weights)
     bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # it warns of the classifier that is left out, which is meant
@@ -217,12 +219,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except OSError:
-        raise UserError(f"{file} is missing; expected the folder of a model, saved by save_pretrained") from None
-    except ValueError as error:
-        raise UserError(f"{file} cannot be read: {one_line(error)}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} cannot be read: expected an object of settings")
-    return content
+    if not file.exists():
+        raise UserError(f"{file} is missing; expected the folder of a model, saved by save_pretrained")
+    return read_object(file)

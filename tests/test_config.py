@@ -153,7 +153,7 @@ def test_resume_says_what_is_no_run(capsys, tmp_path, monkeypatch):
     assert "empty is not a run directory: it has no config.yaml" in says(capsys, "train", "resume=empty")
     assert "resume=RUN_DIR takes no other keys" in says(capsys, "train", "resume=empty", "steps=5")
     for content, message in (
-        ("env: [", "cannot be read"),
+        ("env: [", "is damaged or not a YAML file"),
         ("just words", "is not the config of a run"),
         ("- 1", "is not the config of a run"),
         ("steps: 5", "is not the config of a run: it has no env"),

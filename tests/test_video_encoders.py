@@ -255,7 +255,7 @@ def zero_statistics(folder):
     ("damage", "message"),
     [
         (remove_config, r"config.json is missing; expected the folder of a model"),
-        (break_config, r"config.json cannot be read"),
+        (break_config, r"config.json is damaged or not JSON"),
         (another_model, r"model_type 'bert'; valid are dinov2, resnet"),
         (remove_weights, r"cannot be read as a resnet with model.safetensors"),
         (pickle_weights, r"cannot be read as a resnet with model.safetensors"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pbrl.errors import UserError
+from pbrl.reading import read_json, read_object
 
 BENCH_FILE = "bench.json"
 WANTED: dict[str, type] = {
@@ -89,13 +89,9 @@ class Bench:
 
 def read_bench_file(file: Path) -> Bench:
     """UserError for what `pbrl bench` would not write."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file} does not exist; valid is a folder that pbrl bench wrote") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as JSON: {error}") from None
-    top = _Object(str(file), found)
+    if not file.exists():
+        raise UserError(f"{file} does not exist; valid is a folder that pbrl bench wrote")
+    top = _Object(str(file), read_json(file))
     plain = {key: top.of(key, kind) for key, kind in WANTED.items()}
     plain["envs"] = {name: _env(_Object(f"{file}, env {name}", env)) for name, env in plain["envs"].items()}
     plain["methods"] = {
@@ -110,7 +106,7 @@ def read_bench_file(file: Path) -> Bench:
 def check_name(out: Path, name: str) -> None:
     """A folder is of one grid: the tables of another would replace its own."""
     file = out / BENCH_FILE
-    if file.exists() and (found := json.loads(file.read_text())["name"]) != name:
+    if file.exists() and (found := read_object(file).get("name")) != name:
         raise UserError(f"out={out} is the bench of grid {found}, not of {name}; choose another folder")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache, partial
@@ -18,6 +16,7 @@ from pbrl.bench.identity import yaml_folders
 from pbrl.bench.jobs import POLL_S, Stop, last_words, set_aside, side_by_side
 from pbrl.bench.sources import code_version, digest, module_version, own_code, same_modules, yamls_version
 from pbrl.errors import UserError
+from pbrl.reading import find_object, sha256_of
 from pbrl.training.run_dir import write_json
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ def data_version(env: EnvEntry, out: Path, extra_dir: Path | None) -> str:
         return str(_recipe(env, out, extra_dir)["version"])
     assert env.data is not None
     try:
-        return hashlib.sha256((Path(env.data) / "meta.json").read_bytes()).hexdigest()[:8]
-    except OSError:
+        return sha256_of(Path(env.data) / "meta.json")[:8]
+    except UserError:
         raise UserError(
             f"envs.{env.name}.data: {env.data} is no data set: it has no meta.json; `pbrl collect` makes such"
         ) from None
@@ -84,11 +83,7 @@ def _resolved(arguments: tuple[str, ...]) -> tuple[str, dict[str, str]]:
 
 def _made(env: EnvEntry, out: Path) -> dict[str, Any]:
     """The recipe that its data set was made by; empty where none is known."""
-    try:
-        made = json.loads((out / "data" / f"{env.name}.made").read_text())
-    except (OSError, ValueError):
-        return {}
-    return made if isinstance(made, dict) else {}
+    return find_object(out / "data" / f"{env.name}.made") or {}
 
 
 def _there(env: EnvEntry, out: Path, recipe: dict[str, Any], any_code: bool) -> bool:

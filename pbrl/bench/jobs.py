@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import time
@@ -18,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from pbrl.bench.child import SAVE_S, Child
 from pbrl.errors import UserError, choices, one_line
+from pbrl.reading import find_object
 from pbrl.training.interrupt import StopOnInterrupt
 
 Item = TypeVar("Item")
@@ -46,10 +46,7 @@ class Job:
         return self.folder.with_name(f"{self.folder.name}.log")
 
     def finished(self) -> bool:
-        try:
-            return json.loads((self.folder / "summary.json").read_text())["status"] == "finished"
-        except (OSError, ValueError, KeyError):
-            return False
+        return (find_object(self.folder / "summary.json") or {}).get("status") == "finished"
 
     def has_begun(self) -> bool:
         return (self.folder / "config.yaml").exists()

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from pbrl.config import config_dir, options
 from pbrl.errors import UserError, choices
+from pbrl.reading import read_yaml
 
 DEFAULT = "pebble"  # of configs/config.yaml
 
@@ -59,5 +60,5 @@ def _of_experiment(name: str | None, extra_dir: Path | None) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    tree = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    tree = OmegaConf.to_container(read_yaml(path), resolve=False)
     return {str(k): v for k, v in tree.items()} if isinstance(tree, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pbrl.bench.identity import config_version, stamp
 from pbrl.bench.jobs import Job
 from pbrl.bench.sources import code_version, same_modules
 from pbrl.errors import UserError
+from pbrl.reading import find_object
 from pbrl.training.run_dir import write_json
 
 STATES = {
@@ -43,10 +43,7 @@ class Planned:
 
     def record(self) -> dict[str, Any]:
         """What is written about the cell; empty before it was begun."""
-        try:
-            return json.loads(self.record_file.read_text())
-        except (OSError, ValueError):
-            return {}
+        return find_object(self.record_file) or {}
 
     def write_record(self, **fields: Any) -> None:
         self.job.folder.parent.mkdir(parents=True, exist_ok=True)

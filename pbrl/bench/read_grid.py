@@ -15,7 +15,8 @@ from pbrl.bench.bench_file import SCORES, Published, read_published
 from pbrl.bench.grid import DATA, NO_TEACHER, OWN_TEACHER, Cell, EnvEntry, Grid, MethodEntry, of_env
 from pbrl.bench.method_facts import find_yaml, method_facts
 from pbrl.config import options
-from pbrl.errors import UserError, choices, one_line
+from pbrl.errors import UserError, choices
+from pbrl.reading import read_yaml, reading
 
 KEYS = ("about", "seeds", "budgets", "common", "envs", "methods", "teachers", "grids", "published")
 
@@ -28,12 +29,11 @@ def load_grid(name: str, extra_dir: Path | None = None) -> Grid:
         if found is None:
             raise UserError(f"grid={name}: {choices(name, options('bench'), also='the path of a YAML file')}")
         path = found
-    try:
-        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except FileNotFoundError:
-        raise UserError(f"grid={name}: no such file") from None
-    except Exception as error:  # YAML errors come in many classes
-        raise UserError(f"{path} cannot be read: {one_line(error)}") from error
+    if not path.exists():
+        raise UserError(f"grid={name}: no such file")
+    config = read_yaml(path)
+    with reading(path, "a grid"):
+        tree = OmegaConf.to_container(config, resolve=True)
     return _Reader(path, tree, extra_dir).grid()
 
 

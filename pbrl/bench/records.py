@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pbrl.bench.bench_file import BENCH_FILE, Bench, Env, read_bench_file
 from pbrl.errors import UserError
+from pbrl.reading import require_file
 
 KEY = ("env", "method", "teacher", "budget", "seed")
 SCORES = ("score", "return", "success", "normalised")
@@ -103,6 +104,9 @@ class _Row:
 def _rows(file: Path, needed: Sequence[str], unique: bool = True) -> Iterator[_Row]:
     """Of a CSV with a header; `unique`: no two rows are of the same cell."""
     seen: dict[tuple[str, ...], int] = {}
+    if not file.exists():
+        raise UserError(f"{file} does not exist")
+    require_file(file)
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             reader = csv.reader(text)
@@ -125,8 +129,6 @@ def _rows(file: Path, needed: Sequence[str], unique: bool = True) -> Iterator[_R
                     )
                 seen[key] = reader.line_num
                 yield row
-    except FileNotFoundError:
-        raise UserError(f"{file} does not exist") from None
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pbrl.bench.sources import code_version, digest, own_code
 from pbrl.config import build
+from pbrl.reading import read_object
 from pbrl.seeds import seed_streams
 from pbrl.training.build import STREAMS
 from pbrl.training.environments import evaluation_envs
@@ -34,7 +34,7 @@ def random_scores(
 ) -> dict[str, Scores]:
     """By env, on the start states of the runs' evaluations; configs: one of each env. Measured once, then read."""
     file = out / "random.json"
-    known = json.loads(file.read_text()) if file.exists() else {}
+    known = read_object(file) if file.exists() else {}
     for name, config in configs.items():
         key = digest([*task_of(config), seeds, code_version(), own_code(config.env)])
         if known.get(name, {}).get("key") != key:

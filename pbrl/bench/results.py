@@ -12,6 +12,7 @@ from pbrl.bench.bench_file import Env
 from pbrl.bench.grid import OWN_TEACHER, Grid
 from pbrl.bench.plan import Planned
 from pbrl.files import replacing
+from pbrl.reading import read_csv
 from pbrl.training.run_dir import RunDir
 from pbrl.training.saved import read_summary
 
@@ -137,10 +138,8 @@ def _budget(asked: int | None, config: int | None, labels: int | None) -> int | 
 def _curve(planned: Planned) -> list[Row]:
     if planned.state == "stale":
         return []
-    try:
-        rows = list(csv.DictReader((planned.job.folder / "evaluations.csv").read_text().splitlines()))
-    except OSError:
-        return []
+    file = planned.job.folder / "evaluations.csv"
+    rows = read_csv(file) if file.exists() else []
     return [
         {
             "env_steps": None if "updates" in row else int(row["env_steps"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from pbrl.bench.references import Scores, random_scores, task_of
 from pbrl.bench.results import Results
 from pbrl.bench.sources import changed, code_version, own_code
 from pbrl.errors import UserError
+from pbrl.reading import read_object
 from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.run_dir import versions, write_json
 
@@ -205,7 +205,7 @@ def _keep_tables(out: Path, results: Results) -> None:
 def _before(out: Path) -> dict[str, Any]:
     """bench.json as it is; empty for a new bench."""
     file = out / BENCH_FILE
-    return json.loads(file.read_text()) if file.exists() else {}
+    return read_object(file) if file.exists() else {}
 
 
 def _describe(options: Options, results: Results) -> None:

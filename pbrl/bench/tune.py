@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from pbrl.bench.jobs import INTERRUPTED, Executor, Job, Outcome
 from pbrl.bench.tune_space import Space
 from pbrl.bench.tune_study import Study, Trial, best_of
 from pbrl.errors import UserError
+from pbrl.reading import read_object
 from pbrl.training.log import read_table
 
 REPORTED = range(100)  # seeds of every result: what chooses settings must not report them
@@ -125,7 +125,7 @@ def read_score(run: Path, objective: str) -> tuple[float, float]:
 
     final_*: of the last evaluation. area_*: the mean height of the evaluation curve (trapezoids over its steps).
     """
-    summary = json.loads((run / "summary.json").read_text())
+    summary = read_object(run / "summary.json")
     kind, measure = objective.split("_")
     if summary[f"final_{measure}"] is None:
         raise UserError(f"objective={objective}: env={summary['env']} reports no success; valid is {kind}_return")

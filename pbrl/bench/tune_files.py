@@ -17,6 +17,7 @@ from pbrl.bench.tune_study import Trial, best_of
 from pbrl.config import config_dir
 from pbrl.errors import UserError
 from pbrl.files import replacing
+from pbrl.reading import read_object
 from pbrl.training.run_dir import versions, write_json
 
 SETTINGS = "tune.json"
@@ -144,10 +145,10 @@ def _settings(plan: Plan) -> dict[str, Any]:
 def _read_commands(file: Path, settings: dict[str, Any], folder: Path) -> list[str]:
     """Of earlier times, if they asked for the same."""
     try:
-        before = json.loads(file.read_text())
+        before = read_object(file)
         commands = list(before["commands"])
         found = _difference({key: before[key] for key in settings}, settings, "")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (UserError, KeyError, TypeError) as error:
         raise UserError(f"{file} is not what pbrl tune writes; choose another out") from error
     if found is not None:
         raise UserError(f"out={folder} was begun with {found}; give the same settings, or another out")

@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pbrl.config import compose_config, config_dir, options
-from pbrl.errors import UserError, choices, one_line
+from pbrl.errors import UserError, choices
+from pbrl.reading import read_yaml, reading
 
 KINDS = {  # what a knob's YAML gives
     "log": "[low, high] of a number, uniform in its logarithm",
@@ -81,10 +82,9 @@ class Space:
 def load_space(name: str, extra_dir: str | None) -> Space:
     """The space of that name, of the user's own folder first; or in the YAML of that path."""
     file = _file(name, extra_dir)
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
-    except Exception as error:  # YAML errors come in many classes
-        raise UserError(f"space={name}: {file} cannot be read: {one_line(error)}") from error
+    config = read_yaml(file)
+    with reading(file, "a space"):
+        content = OmegaConf.to_container(config, resolve=True)
     if not isinstance(content, dict) or set(content) != {"method", "objective", "knobs"}:
         raise UserError(f"space={name}: {file} must have the keys method, objective and knobs, and no others")
     if content["objective"] not in OBJECTIVES:
@@ -113,7 +113,7 @@ def defaults_of(space: Space, overrides: Sequence[str], extra_dir: str | None) -
 
 def _file(name: str, extra_dir: str | None) -> Path:
     if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
+        if not Path(name).exists():
             raise UserError(f"space={name}: there is no such file")
         return Path(name)
     folders = [Path(extra_dir)] if extra_dir else []

@@ -162,9 +162,6 @@ def make_report(path: Path) -> Report | None:
 
 
 def _status(path: Path) -> str | None:
-    import json
+    from pbrl.reading import find_object
 
-    try:
-        return json.loads((path / "summary.json").read_text())["status"]
-    except (ValueError, KeyError):
-        return None
+    return (find_object(path / "summary.json") or {}).get("status")

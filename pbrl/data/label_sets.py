@@ -29,7 +29,7 @@ from pbrl.data.labels import LabelStore
 from pbrl.data.segment_files import SIDES, Arrays, SegmentPairs, publish, stage
 from pbrl.errors import UserError
 from pbrl.files import new_folder, require_new
-from pbrl.reading import read_arrays, sha256_of
+from pbrl.reading import read_arrays, read_yaml, sha256_of
 from pbrl.types import Answers, Comparisons
 
 
@@ -141,14 +141,13 @@ def _environment(run_dir: Path) -> dict[str, Any]:
     """Name and config of the environment, as far as the run directory tells."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     file = run_dir / "config.yaml"
+    config = read_yaml(file) if file.exists() else OmegaConf.create()
     try:
-        config = OmegaConf.load(file) if file.is_file() else OmegaConf.create()
         env = config.get("env") if isinstance(config, DictConfig) else None
         plain = OmegaConf.to_container(env, resolve=True) if OmegaConf.is_dict(env) else None
-    except (OmegaConfBaseException, YAMLError) as error:
+    except OmegaConfBaseException as error:
         raise UserError(f"{file} is not a config of a run ({str(error).splitlines()[0]})") from None
     return {"env_name": plain.get("name") if isinstance(plain, dict) else None, "env": plain}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ from pbrl.data.import_pairs import unit_actions
 from pbrl.errors import UserError, one_line
 from pbrl.files import new_folder
 from pbrl.install import install_extra
+from pbrl.reading import read_object, require_file
 from pbrl_envs.action_box import ActionBox
 
 ID = re.compile(r"([-\w]+/)*[-\w]+-v\d+", re.ASCII)
@@ -48,12 +48,14 @@ def read_minari(name: str, *, clip: bool) -> tuple[list[Episode], list[str]]:
         data = minari.MinariDataset(folder / "data")
         episodes = [_episode(episode, data, folder, clip) for episode in data.iterate_episodes()]
         notes = [dict(note) for note in data.storage.get_episode_metadata(data.episode_indices)]
-    except (OSError, ValueError, KeyError, AssertionError, TypeError) as error:
+        if not episodes:
+            raise UserError(f"{folder} has no episodes")
+        named = [str(note.get("source", data.spec.dataset_id)) for note in notes]
+        return [_with_note(e, note) for e, note in zip(episodes, notes, strict=True)], named
+    except UserError:
+        raise
+    except Exception as error:  # HDF5, Arrow and Minari's own checks each fail in their own way
         raise UserError(f"{folder} cannot be read as a Minari data set: {one_line(error)}") from error
-    if not episodes:
-        raise UserError(f"{folder} has no episodes")
-    named = [str(note.get("source", data.spec.dataset_id)) for note in notes]
-    return [_with_note(e, note) for e, note in zip(episodes, notes, strict=True)], named
 
 
 def write_minari(data: Dataset, dataset_id: str, root: Path | None) -> Path:
@@ -97,11 +99,11 @@ def _minari() -> ModuleType:
 
 def _check_spaces(file: Path) -> None:
     """Refuses a data set without its own spaces: Minari would run the code that it names to find them."""
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {one_line(error)}") from None
-    if not isinstance(meta, dict) or not {"observation_space", "action_space"} <= set(meta):
+    for part in file.parent.rglob("*"):
+        if not part.is_dir():
+            require_file(part)
+    meta = read_object(file)
+    if not {"observation_space", "action_space"} <= set(meta):
         raise UserError(f"{file} does not hold observation_space and action_space; valid is a data set that does")
 
 
@@ -112,6 +114,10 @@ def _episode(episode: Any, data: Any, where: Path, clip: bool) -> Episode:
     if not len(actions) or len(obs) != len(actions) + 1 or len(episode.rewards) != len(actions):
         sizes = f"{len(obs)} observations, {len(actions)} actions and {len(episode.rewards)} rewards"
         raise UserError(f"{where}: episode {episode.id} has {sizes}, expected one more observation than actions")
+    wanted = _flat_shape(data.spec.observation_space), data.spec.action_space.shape
+    if (obs.shape[1:], actions.shape[1:]) != wanted:
+        found = f"observations of shape {obs.shape[1:]} and actions of shape {actions.shape[1:]}"
+        raise UserError(f"{where}: episode {episode.id} has {found}, its data set has {wanted[0]} and {wanted[1]}")
     success = (episode.infos or {}).get("success")
     return Episode(
         obs=obs,
@@ -146,6 +152,13 @@ def _flat(space: Any, value: Any, where: Path) -> np.ndarray:
     if isinstance(space, spaces.Tuple):
         return np.concatenate([_flat(part, item, where) for part, item in zip(space, value, strict=True)], 1)
     raise UserError(f"{where} has observations {space}; pbrl needs numbers: a Box, or a Dict or Tuple of them")
+
+
+def _flat_shape(space: Any) -> tuple[int, ...]:
+    """Shape of one observation as `_flat` makes it."""
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
+        return space.shape
+    return (spaces.flatdim(space),)
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pbrl.errors import UserError, choices
+from pbrl.reading import read_json
 from pbrl.tabular.grid_world import BRICK, Cell, GridWorld, delivery_world
 
 FOLDER = Path(__file__).with_name("boards")
@@ -29,11 +29,9 @@ def load_board(path: str | Path) -> GridWorld:
     """
     file = FOLDER / f"{path}.json" if str(path) in board_names() else Path(path)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"board {path}: {error.strerror}; {choices(path, board_names(), also='a file')}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"board {path} is not JSON ({error})") from None
+        content = read_json(file)
+    except UserError as error:
+        raise UserError(f"board {error}; {choices(path, board_names(), also='a JSON file')}") from None
     name, rows = _name_and_rows(content, file)
     return delivery_world(_codes(rows, path), name=name)
 

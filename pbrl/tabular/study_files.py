@@ -15,6 +15,7 @@ import scipy
 import pbrl
 from pbrl.errors import UserError
 from pbrl.files import replacing, sync
+from pbrl.reading import read_object, read_text
 from pbrl.tabular.study import COLUMNS, Row, StudySettings, to_csv
 
 SUFFIXES = (".csv", ".json", ".md", ".png")
@@ -36,22 +37,21 @@ class StudyFiles:
     def read_settings(self) -> tuple[StudySettings, str]:
         """What was asked for, and the command that asked. UserError: not a study."""
         file = self.path.with_suffix(".json")
+        if not file.exists():
+            raise UserError(f"{file} is missing; valid is the NAME.csv of a study that was stopped")
+        content = read_object(file)
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
             chosen: dict[str, Any] = content["settings"]
             chosen |= {name: tuple(chosen[name]) for name in ("sizes", "labels")}
             return StudySettings(**chosen), content["command"]
-        except FileNotFoundError:
-            raise UserError(f"{file} is missing; valid is the NAME.csv of a study that was stopped") from None
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{file} does not hold the settings of a study") from None
 
     def read_rows(self, settings: StudySettings) -> list[Row]:
         """The rows of the worlds that are finished."""
-        try:
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        except FileNotFoundError:
-            raise UserError(f"{self.path} is missing; valid is the CSV of a study that was stopped") from None
+        if not self.path.exists():
+            raise UserError(f"{self.path} is missing; valid is the CSV of a study that was stopped")
+        lines = read_text(self.path).splitlines(keepends=True)
         if not lines or lines[0].strip() != ",".join(COLUMNS):
             raise UserError(f"{self.path} is not the CSV of a study: its first line is not {','.join(COLUMNS)}")
         rows = list(csv.DictReader(line for line in lines if line.endswith("\n")))  # the last may be cut off

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from pbrl.errors import UserError, one_line
 from pbrl.files import sync
+from pbrl.reading import PICKLE, read_object, reading, require_archive, require_file
 
 MANIFEST = "manifest.json"
 
@@ -53,6 +55,7 @@ class Checkpoints:
         if not pointer.exists():  # killed just before the first was pointed to, or the pointer was lost
             names = self._names() if self.folder.is_dir() else []
             return self.folder / names[-1] if names else None
+        require_file(pointer)
         path = self.folder / pointer.read_text(errors="replace").strip()
         if not path.name.isdigit() or not path.is_dir():
             raise UserError(f"{pointer} names {path.name!r}, which is not a checkpoint; valid: {self._names()}")
@@ -60,16 +63,22 @@ class Checkpoints:
 
     def load(self, path: Path) -> dict[str, Any]:
         try:
-            manifest = json.loads((path / MANIFEST).read_text())
+            manifest = read_object(path / MANIFEST)
             damaged = [n for n, m in manifest.items() if not _intact(path / n, m)]
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        except (UserError, KeyError, TypeError):
             damaged = [MANIFEST]
         if damaged:
             others = [n for n in self._names() if n != path.name]
             way_out = f"write {others[-1]} into {self.folder / 'last'} to go on from there" if others else "start anew"
             raise UserError(f"checkpoint {path} is damaged ({', '.join(damaged)}); {way_out}")
-        tensors = torch.load(path / "tensors.pt", weights_only=True, map_location="cpu")
-        return _put_back(json.loads((path / "state.json").read_text()), tensors)
+        tree = read_object(path / "state.json")
+        require_archive(path / "tensors.pt")
+        with reading(path / "tensors.pt", "a file of tensors"):
+            try:
+                tensors = torch.load(path / "tensors.pt", weights_only=True, map_location="cpu")
+            except pickle.UnpicklingError:  # whose message tells how to run what is in it
+                raise UserError(f"{path / 'tensors.pt'} holds something else than tensors; {PICKLE}") from None
+            return _put_back(tree, tensors)
 
     def _names(self) -> list[str]:
         return sorted((p.name for p in self.folder.iterdir() if p.name.isdigit()), key=int)
@@ -97,7 +106,7 @@ def restore_last(run: Resumable, path: Path) -> None:
         return
     try:
         run.load_state_dict(run.checkpoints.load(last))
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"checkpoint {last} does not fit {path / 'config.yaml'}: {one_line(error)}") from error
 
 

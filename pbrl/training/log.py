@@ -8,6 +8,7 @@ from typing import Any
 
 from pbrl.errors import UserError
 from pbrl.files import sync
+from pbrl.reading import read_csv, reading
 
 TIME = ("time/total_timesteps", "time/fps", "time/time_elapsed")
 ROLLOUT = ("rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate", "rollout/ep_learned_rew_mean")
@@ -125,5 +126,6 @@ class _Table:
 
 def read_table(path: Path) -> list[dict[str, float | None]]:
     """The rows of a CSV file of numbers; None where there is no value."""
-    with path.open(newline="") as file:
-        return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+    rows = read_csv(path)
+    with reading(path, "a table of numbers"):
+        return [{k: float(v) if v else None for k, v in row.items()} for row in rows]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from omegaconf import OmegaConf
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError, one_line
 from pbrl.files import replacing
+from pbrl.reading import find_object, read_text
 from pbrl.seeds import seed_streams
 from pbrl.training import figures
 from pbrl.training.build import OFFLINE_STREAMS, STREAMS
@@ -79,6 +79,10 @@ def _seed(saved: SavedRun) -> int:
     return seed_streams(saved.config.seed, len(streams))[streams.index("evaluation")]
 
 
+NUMBERS = ("return_mean", "return_std")  # of every evaluation
+SHOWN = (*NUMBERS, "success_rate", "labels", "wall_s")
+
+
 def _measure(saved: SavedRun) -> Findings:
     evaluations = read_table(saved.path / "evaluations.csv")
     sessions = [r for r in read_table(saved.path / "progress.csv") if r.get("reward/true_accuracy") is not None]
@@ -87,6 +91,10 @@ def _measure(saved: SavedRun) -> Findings:
         return Findings(evaluations, sessions, math.nan, policy=None, random=None, clip=None, notes=[f"no clip: {off}"])
     if not evaluations:
         raise UserError(f"{saved.path} has no evaluation yet, so there is nothing to report")
+    if missing := {_axis(saved), *SHOWN} - evaluations[-1].keys():
+        raise UserError(f"{saved.path / 'evaluations.csv'} has no column {min(missing)}")
+    if unknown := [key for key in (_axis(saved), *NUMBERS) if any(row[key] is None for row in evaluations)]:
+        raise UserError(f"{saved.path / 'evaluations.csv'} has rows without {unknown[0]}")
     random = random_episodes(saved)
     findings = Findings(evaluations, sessions, mean_return(random), policy=None, random=None, clip=None)
     if saved.reward is not None:
@@ -246,15 +254,12 @@ def tile(name: str, value: str, detail: str) -> str:
 
 
 def _versions(path: Path) -> str:
-    try:
-        content = json.loads(_read(path / "versions.json"))
-    except ValueError:
-        return "unknown"
-    return OmegaConf.to_yaml(OmegaConf.create(content))
+    found = find_object(path / "versions.json")
+    return "unknown" if found is None else OmegaConf.to_yaml(OmegaConf.create(found))
 
 
 def _read(file: Path) -> str:
-    return file.read_text(encoding="utf-8").strip() if file.is_file() else "unknown"
+    return read_text(file).strip() if file.exists() else "unknown"
 
 
 def _number(value: float | None) -> str:

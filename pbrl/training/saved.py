@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ import torch
 from omegaconf import DictConfig
 
 from pbrl.agents.sb3 import PPOAgent, SACAgent
-from pbrl.config import build, load_config
+from pbrl.config import build, explained, load_config
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError, one_line, typed
 from pbrl.policies import Policy
+from pbrl.reading import find_object, require_archive, require_file
 from pbrl.training.build import build_agent, build_reward
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.environments import evaluation_envs
@@ -61,6 +61,12 @@ def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
     """
     run = RunDir(path)
     config = _run_config(run)
+    with explained(run.config):
+        return _load_run(run, config, checkpoint)
+
+
+def _load_run(run: RunDir, config: DictConfig, checkpoint: str | None) -> SavedRun:
+    path = run.path
     torch.set_num_threads(config.threads)
     if "learner" in config.method:
         from pbrl.training.saved_offline import load_offline_run
@@ -70,7 +76,7 @@ def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
     folder = chosen_checkpoint(run, checkpoint)
     if folder is None:
         reward = _from_files(run, config, agent)
-        source, step = run.policy.name, (read_summary(run) or {}).get("env_steps", 0)
+        source, step = run.policy.name, saved_step(run, "env_steps")
     else:
         reward = _from_checkpoint(run, config, agent, folder)
         source, step = str(folder.relative_to(path)), int(folder.name)
@@ -81,10 +87,16 @@ def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
 
 def read_summary(run: RunDir) -> dict[str, Any] | None:
     """None while the run goes on, and after it was killed."""
-    try:
-        return json.loads(run.summary.read_text())
-    except (OSError, ValueError):
-        return None
+    return find_object(run.summary)
+
+
+def saved_step(run: RunDir, *keys: str) -> int:
+    """What summary.json says under the first of these keys that it has; 0 without any."""
+    summary = read_summary(run) or {}
+    found = next((summary[key] for key in keys if key in summary), 0)
+    if type(found) is not int:
+        raise UserError(f"{run.summary}: {' or '.join(keys)} is {found!r}, expected a whole number")
+    return found
 
 
 def _run_config(run: RunDir) -> DictConfig:
@@ -119,8 +131,7 @@ def chosen_checkpoint(run: RunDir, wanted: str | None) -> Path | None:
             raise UserError(f"{run.path} has no policy yet; go on with: {typed('train', f'resume={run.path}')}")
         return last
     # A run that was resumed and killed has an old policy.zip beside newer checkpoints.
-    summary = read_summary(run) or {}
-    at_end = summary.get("updates", summary.get("env_steps", 0))
+    at_end = saved_step(run, "updates", "env_steps")
     return last if last is not None and int(last.name) > at_end else None
 
 
@@ -138,9 +149,9 @@ def _from_files(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent) -> 
 
 def _from_checkpoint(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent, folder: Path) -> RewardFn | None:
     state = Checkpoints(run.checkpoints, keep=1).load(folder)
-    policy, feedback = state["agent"], state["feedback"]
+    policy, feedback = read(folder, lambda: (state["agent"], state["feedback"]))
     read(folder, lambda: agent.set_policy(policy["parameters"], policy["variables"]))
-    if feedback is None or not feedback["updates"]:
+    if feedback is None or not read(folder, lambda: feedback["updates"]):
         return None
     model = _untrained_reward(config, agent)
     read(folder, lambda: model.load_state_dict(feedback["model"]))
@@ -152,10 +163,13 @@ def _untrained_reward(config: DictConfig, agent: SACAgent | PPOAgent) -> RewardM
 
 
 def read(file: Path, load: Callable[[], Any]) -> Any:
+    """What `load` makes of a file of weights, or of a checkpoint's folder, which was checked before."""
+    if not file.is_dir():
+        require_file(file)
+    if (archive := file.suffix == ".zip") and file.is_file():
+        require_archive(file)
     try:
         return load()
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing") from None
     except Exception as error:  # zip, torch, safetensors and SB3 each fail in their own way
-        other = "; checkpoint=last takes the last checkpoint" if file.suffix == ".zip" else ""
+        other = "; checkpoint=last takes the last checkpoint" if archive else ""
         raise UserError(f"{file} is damaged or of another config ({one_line(error)}){other}") from error

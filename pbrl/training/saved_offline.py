@@ -13,7 +13,7 @@ from pbrl.config import build
 from pbrl.errors import UserError
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.run_dir import RunDir
-from pbrl.training.saved import SavedRun, read, read_summary
+from pbrl.training.saved import SavedRun, read, saved_step
 from pbrl.types import RewardFn
 
 Weights = dict[str, torch.Tensor]
@@ -54,12 +54,12 @@ def _weights(run: RunDir, checkpoint: Path | None) -> tuple[Weights, int]:
 
     if checkpoint is not None:
         state = Checkpoints(run.checkpoints, keep=1).load(checkpoint)
-        return state["learner"]["weights"], int(checkpoint.name)
+        return read(checkpoint, lambda: state["learner"]["weights"]), int(checkpoint.name)
     weights: Weights = read(run.offline_policy, lambda: load_file(str(run.offline_policy)))
-    if run.reward.is_file():
+    if run.reward.exists():
         reward = read(run.reward, lambda: load_file(str(run.reward)))
         weights |= {f"model.{name}": value for name, value in reward.items()}
-    return weights, (read_summary(run) or {}).get("updates", 0)
+    return weights, saved_step(run, "updates")
 
 
 def _reward(config: DictConfig, file: Path, weights: Weights, obs_size: int, action_size: int) -> RewardFn | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
+from pbrl.reading import find_object
 from pbrl.training.run_dir import write_json
 
 FILE_NAME = "status.json"
@@ -44,11 +44,7 @@ def read_drawing_problem(run_dir: Path) -> str | None:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+    return find_object(file)
 
 
 def _lives(pid: Any) -> bool:

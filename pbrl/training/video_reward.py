@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import shutil
 import time
@@ -27,6 +26,7 @@ from pbrl.errors import UserError, one_line
 from pbrl.files import replacing
 from pbrl.methods.rapl import RAPL
 from pbrl.queries.triplets import uniform_pairs, uniform_triplets
+from pbrl.reading import read_object, require_file
 from pbrl.teachers.triplet import TripletTeacher
 from pbrl.training.run_dir import RunDir, write_json
 
@@ -159,8 +159,9 @@ def _load_reward(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any]]
     from safetensors.torch import load_file
 
     model = _make_model(config, torch.Generator())
+    require_file(RunDir(folder).reward)
+    facts = read_object(folder / FACTS_FILE)
     try:
-        facts: dict[str, Any] = json.loads((folder / FACTS_FILE).read_text())
         theirs: dict[str, Any] = facts["settings"]
         ours = _settings(config)
         for key in {**theirs, **ours}:

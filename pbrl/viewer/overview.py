@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from pbrl.data.questions import HUMAN, run_id
+from pbrl.reading import find_object
 from pbrl.training.status import read_learned, read_status
 from pbrl.viewer.desk import Desk
 from pbrl.viewer.gallery import Gallery
@@ -63,10 +63,7 @@ def _training(config: ViewerConfig) -> dict[str, Any]:
 
 
 def _ended(config: ViewerConfig) -> str | None:
-    try:
-        return json.loads((config.run_dir / "summary.json").read_text())["status"]
-    except (OSError, ValueError, KeyError):
-        return None
+    return (find_object(config.run_dir / "summary.json") or {}).get("status")
 
 
 def _in_short(learned: dict[str, Any]) -> dict[str, Any]:

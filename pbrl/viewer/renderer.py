@@ -16,6 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pbrl.errors import UserError
+from pbrl.reading import read_object
 from pbrl.viewer.clips import FOLDER, ClipStyle
 
 REPORT = "renderer.json"
@@ -98,8 +100,8 @@ class Renderer:
         found: dict[str, Any] = {"state": "starting", "message": None, **UNKNOWN}
         try:
             if path.stat().st_mtime >= self._begun:  # else it is of an earlier viewer
-                found = json.loads(path.read_text())
-        except (OSError, ValueError):
+                found = read_object(path)
+        except (OSError, UserError):
             pass
         return found | {"state": "failed", "message": self._given_up} if self._given_up else found
 

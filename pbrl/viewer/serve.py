@@ -20,6 +20,7 @@ from pbrl.config import load_config
 from pbrl.data.labels import FILE_NAME, LabelStore
 from pbrl.errors import UserError
 from pbrl.files import replacing
+from pbrl.reading import find_object
 from pbrl.viewer.settings import LOOPBACK, clip_style, desk_settings, instructions, viewer_section
 
 ADDRESS_FILE = "viewer.json"
@@ -157,11 +158,7 @@ def _hosts(section: DictConfig, port: int) -> frozenset[str] | None:
 
 
 def _known(run_dir: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((run_dir / ADDRESS_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return find_object(run_dir / ADDRESS_FILE) or {}
 
 
 def _remember(run_dir: Path, address: dict[str, Any]) -> None:

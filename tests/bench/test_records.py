@@ -77,7 +77,7 @@ def test_a_half_done_bench_has_cells_that_do_not_count(bench: Path):
         ("bench.json", '"cells": 10', '"cells": "10"', "cells is '10'; valid is a whole number"),
         ("bench.json", '"labels": true', '"labels": 1', "method pebble: labels is 1; valid is true or false"),
         ("bench.json", '"published": []', '"published": [{"value": 1}]', "published number 1 has no 'env'"),
-        ("bench.json", "{", "[", "cannot be read as JSON"),
+        ("bench.json", "{", "[", "is damaged or not JSON"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(bench: Path, name: str, before: str, after: str, message: str):

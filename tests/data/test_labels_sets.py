@@ -220,9 +220,12 @@ def test_a_malformed_set_is_refused_in_one_line(run_dir, tmp_path, damage):
 
 
 def test_a_config_that_cannot_be_read_is_one_line(run_dir, tmp_path):
-    for text in ("env: [", "env:\n  name: ${nowhere}\n"):
+    for text, message in (
+        ("env: [", "damaged or not a YAML file"),
+        ("env:\n  name: ${nowhere}\n", "not a config of a run"),
+    ):
         (run_dir / "config.yaml").write_text(text)
-        with pytest.raises(UserError, match=r"config\.yaml is not a config of a run") as caught:
+        with pytest.raises(UserError, match=rf"config\.yaml is {message}") as caught:
             export_labels(run_dir, tmp_path / "set")
         assert "\n" not in str(caught.value)
     (run_dir / "config.yaml").unlink()

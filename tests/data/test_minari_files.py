@@ -120,7 +120,7 @@ def test_damaged_and_missing_ones_are_one_line(make, tmp_path):
         read_minari("made/test-v0", clip=False)
     assert "\n" not in str(caught.value)
     (folder / "data" / "metadata.json").write_text("{")
-    with pytest.raises(UserError, match=r"metadata\.json cannot be read"):
+    with pytest.raises(UserError, match=r"metadata\.json is damaged or not JSON"):
         read_minari("made/test-v0", clip=False)
 
 

@@ -18,6 +18,7 @@ from pbrl.bench.jobs import INTERRUPTED, Job, Outcome
 from pbrl.errors import UserError, choices, one_line
 from pbrl.files import replacing
 from pbrl.install import install_extra
+from pbrl.reading import read_object
 
 CLUSTERS = ("slurm", "local", "debug")
 OPTIONS = ("partition", "time", "mem_gb", "cpus", "gpus", "array_parallelism", "cluster")
@@ -143,7 +144,7 @@ class SlurmExecutor:
         if self.cluster != "slurm" or not file.exists():
             return {}
         queue = in_queue()
-        return {name: job_id for name, job_id in json.loads(file.read_text()).items() if job_id in queue}
+        return {name: job_id for name, job_id in read_object(file).items() if job_id in queue}
 
     def _step(self) -> list[Outcome]:
         """Waits a moment; what has ended by then."""
