@@ -85,8 +85,13 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a table, each with a value for every column of its first line."""
-    lines = read_text(path).removeprefix("\ufeff").splitlines()
+    """The rows of a table, each with a value for every column of its first line.
+
+    A last line without its end is left out: it is being written, or was when the process was killed.
+    """
+    lines = [line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")]
+    if not lines:
+        raise UserError(f"{path} is no table: it has no first line with the names of its columns")
     with reading(path, "a CSV file"):
         rows = list(csv.DictReader(lines, strict=True))
     if any(None in row or None in row.values() for row in rows):

@@ -139,7 +139,7 @@ def _curve(planned: Planned) -> list[Row]:
     if planned.state == "stale":
         return []
     file = planned.job.folder / "evaluations.csv"
-    rows = read_csv(file) if file.exists() else []
+    rows = read_csv(file) if file.exists() and file.stat().st_size else []
     return [
         {
             "env_steps": None if "updates" in row else int(row["env_steps"]),

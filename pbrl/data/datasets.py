@@ -160,10 +160,10 @@ def _assemble(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, label
     """The data set of these arrays, each of which is checked."""
     check_meta(meta, path / META_FILE)
     check_episodes(flat, meta, path / EPISODES_FILE)
-    per_step = sum(flat[name][:1].nbytes for name in PER_STEP if name in flat)
-    require_memory(len(cut["ids"]) * meta["segment_length"] * per_step, path / SEGMENTS_FILE)
     store = _store(flat)
     episode_of = check_segments(cut, store, flat["length"], meta, path / SEGMENTS_FILE)
+    per_step = sum(flat[name][:1].nbytes for name in PER_STEP if name in flat)
+    require_memory(len(cut["ids"]) * meta["segment_length"] * per_step, path / SEGMENTS_FILE)
     for label, arrays in labels.items():
         check_comparisons(arrays, cut, label, path / comparisons_file(label))
     if (counts := count_rows(flat, cut, labels)) != meta["counts"]:

@@ -147,6 +147,8 @@ def _environment(run_dir: Path) -> dict[str, Any]:
     try:
         env = config.get("env") if isinstance(config, DictConfig) else None
         plain = OmegaConf.to_container(env, resolve=True) if OmegaConf.is_dict(env) else None
+        if file.exists() and plain is None:
+            raise UserError(f"{file} is not a config of a run: it has no env")
     except OmegaConfBaseException as error:
         raise UserError(f"{file} is not a config of a run ({str(error).splitlines()[0]})") from None
     return {"env_name": plain.get("name") if isinstance(plain, dict) else None, "env": plain}

@@ -17,6 +17,7 @@ from pbrl.files import sync
 from pbrl.reading import PICKLE, read_object, reading, require_archive, require_file
 
 MANIFEST = "manifest.json"
+FILES = ("state.json", "tensors.pt")
 
 
 class Checkpoints:
@@ -64,7 +65,8 @@ class Checkpoints:
     def load(self, path: Path) -> dict[str, Any]:
         try:
             manifest = read_object(path / MANIFEST)
-            damaged = [n for n, m in manifest.items() if not _intact(path / n, m)]
+            damaged = [n for n in FILES if n not in manifest]
+            damaged += [n for n, m in manifest.items() if not _intact(path / n, m)]
         except (UserError, KeyError, TypeError):
             damaged = [MANIFEST]
         if damaged:

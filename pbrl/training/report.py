@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -16,7 +17,7 @@ from omegaconf import OmegaConf
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError, one_line
 from pbrl.files import replacing
-from pbrl.reading import find_object, read_text
+from pbrl.reading import read_object, read_text
 from pbrl.seeds import seed_streams
 from pbrl.training import figures
 from pbrl.training.build import OFFLINE_STREAMS, STREAMS
@@ -254,12 +255,12 @@ def tile(name: str, value: str, detail: str) -> str:
 
 
 def _versions(path: Path) -> str:
-    found = find_object(path / "versions.json")
-    return "unknown" if found is None else OmegaConf.to_yaml(OmegaConf.create(found))
+    file = path / "versions.json"
+    return OmegaConf.to_yaml(OmegaConf.create(read_object(file))) if os.path.lexists(file) else "unknown"
 
 
 def _read(file: Path) -> str:
-    return read_text(file).strip() if file.exists() else "unknown"
+    return read_text(file).strip() if os.path.lexists(file) else "unknown"
 
 
 def _number(value: float | None) -> str:

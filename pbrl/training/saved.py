@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pbrl.config import build, explained, load_config
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError, one_line, typed
 from pbrl.policies import Policy
-from pbrl.reading import find_object, require_archive, require_file
+from pbrl.reading import read_object, require_archive, require_file
 from pbrl.training.build import build_agent, build_reward
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.environments import evaluation_envs
@@ -87,7 +88,12 @@ def _load_run(run: RunDir, config: DictConfig, checkpoint: str | None) -> SavedR
 
 def read_summary(run: RunDir) -> dict[str, Any] | None:
     """None while the run goes on, and after it was killed."""
-    return find_object(run.summary)
+    if not os.path.lexists(run.summary):
+        return None
+    summary = read_object(run.summary)
+    if not isinstance(summary.get("status"), str):
+        raise UserError(f"{run.summary} is not the summary of a run: it has no status")
+    return summary
 
 
 def saved_step(run: RunDir, *keys: str) -> int:
@@ -126,7 +132,7 @@ def chosen_checkpoint(run: RunDir, wanted: str | None) -> Path | None:
     last = checkpoints.last()
     if wanted == "last" and last is None:
         raise UserError(f"checkpoint=last: {run.path} has no checkpoint")
-    if wanted == "last" or not (run.policy.is_file() or run.offline_policy.is_file()):
+    if wanted == "last" or not any(map(os.path.lexists, (run.policy, run.offline_policy))):
         if last is None:
             raise UserError(f"{run.path} has no policy yet; go on with: {typed('train', f'resume={run.path}')}")
         return last

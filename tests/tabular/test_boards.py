@@ -78,7 +78,7 @@ def test_malformed_boards_are_told_in_one_line(tmp_path, text, said):
 
 
 def test_a_missing_board_names_those_that_there_are(tmp_path):
-    with pytest.raises(UserError, match="is missing; valid are a JSON file, brick_shortcut, coin_detour"):
+    with pytest.raises(UserError, match=r"is missing; valid are .*brick_shortcut"):
         load_board(tmp_path / "nowhere.json")
     with pytest.raises(UserError, match="is a folder, expected a file"):
         load_board(tmp_path)
