@@ -56,7 +56,7 @@ class Door(gym.Wrapper):
             given: Any = self.env.reset(seed=seed, options=options)
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a task that calls sys.exit() would end a run as if it had finished
             raise self._raised(error) from error
         if not isinstance(given, (tuple, list)) or len(given) != 2:
             raise self.refuse(f"{_sort(given)} from reset()", "two values: observation, info")
@@ -75,7 +75,7 @@ class Door(gym.Wrapper):
             given: Any = self.env.step(self._act(action))
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a task that calls sys.exit() would end a run as if it had finished
             raise self._raised(error) from error
         if not isinstance(given, (tuple, list)) or len(given) != 5:
             expected = "five values: observation, reward, terminated, truncated, info"
@@ -99,7 +99,7 @@ class Door(gym.Wrapper):
         """The error for what the task gave last, and what it should have given."""
         return EnvError(f"env={self._name}: the environment gave {what} {self._where()}; expected {expected}")
 
-    def _raised(self, error: Exception) -> EnvError:
+    def _raised(self, error: BaseException) -> EnvError:
         what = f"{type(error).__name__} {self._where()}: {one_line(error)}"
         return EnvError(f"env={self._name}: the environment raised {what}")
 
@@ -154,7 +154,7 @@ class Door(gym.Wrapper):
             _noted.add(self._name)
             _say(
                 f"env={self._name} states no time limit, and an episode has not ended after {NOTED} steps; after "
-                f"{self._longest} the command stops. {LIMIT_ADVICE}"
+                f"{self._longest} the command stops; {LIMIT_ADVICE}"
             )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from pbrl.errors import UserError
+from pbrl.errors import EnvError, UserError, one_line
 
 
 class Expert(NamedTuple):
@@ -39,7 +39,7 @@ def find_expert(env: gym.Env) -> Expert | None:
     if len(env.observation_space.shape or ()) != 1:
         return None  # experts read numbers, not pictures of them
     if hasattr(task, "expert_action"):
-        return Expert(_copying(task.expert_action), getattr(task, "expert_own", None))
+        return Expert(_checked(env, "expert_action"), getattr(task, "expert_own", None))
     if type(task).__module__.startswith("metaworld.envs."):
         return _metaworld_expert(env)
     return None
@@ -53,12 +53,24 @@ def find_naive(env: gym.Env) -> Expert | None:
     task: Any = env.unwrapped
     if len(env.observation_space.shape or ()) != 1 or not hasattr(task, "naive_action"):
         return None
-    return Expert(_copying(task.naive_action), getattr(task, "expert_own", None))
+    return Expert(_checked(env, "naive_action"), getattr(task, "expert_own", None))
 
 
-def _copying(act: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """The controller with nothing shared: it may write into what it is shown, and return the same array each time."""
-    return lambda obs: np.array(act(np.array(obs)), np.float32)
+def _checked(env: gym.Env, method: str) -> Callable[[np.ndarray], np.ndarray]:
+    """A controller of the task with nothing shared: it may write into what it sees, and return the same array again."""
+    task: Any = env.unwrapped
+    name, shape = f"{method}() of {type(task).__name__}", env.action_space.shape
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        try:
+            action = np.array(getattr(task, method)(np.array(obs)), np.float32)
+        except Exception as error:
+            raise EnvError(f"{name} raised {type(error).__name__}: {one_line(error)}") from error
+        if action.shape != shape or not np.isfinite(action).all():
+            raise EnvError(f"{name} gave {action}; expected {shape} finite numbers")
+        return action
+
+    return act
 
 
 def time_limit(env: gym.Env) -> int | None:

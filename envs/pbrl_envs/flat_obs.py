@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +16,9 @@ from pbrl_envs.action_box import describe
 
 NUMBERS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 LARGEST_TABLE = 1_000  # numbers in rows that are not yet a picture
+
+# A float64 beyond float32 is refused below, in one line; and the square of a number may be too large where it is not.
+warnings.filterwarnings("ignore", message="overflow encountered in (cast|dot)", module=re.escape(__name__))
 
 Refuse = Callable[[str, str], UserError]
 """The error for what was given and what was expected instead."""

@@ -57,6 +57,7 @@ class SimState(gym.Wrapper):
         self._frame_size = frame_size
         self._scratch: mujoco.MjData | None = None  # pictures are drawn from this copy
         self._was_reset = False
+        self._size = 0  # of a state, once there was one
         self._has_drawn = False
         self._free_viewer: weakref.finalize | None = None
 
@@ -82,9 +83,13 @@ class SimState(gym.Wrapper):
             model, data = self._simulator.model, self._simulator.data
             physics = np.empty(mujoco.mj_stateSize(model, _SPEC))
             mujoco.mj_getState(model, data, physics, _SPEC)
-            parts = [physics, *(getattr(model, field).ravel() for field in self._model_fields)]
-        parts += [_as_numbers(getattr(self._owner, attribute)) for attribute in self._attributes]
-        return np.concatenate(parts, dtype=np.float64)
+            parts = [physics, *(self._numbers(model, field) for field in self._model_fields)]
+        parts += [self._numbers(self._owner, attribute) for attribute in self._attributes]
+        state = np.concatenate(parts, dtype=np.float64)
+        self._size = self._size or len(state)
+        if len(state) != self._size:
+            raise EnvError(f"env={self._name}: its state has {len(state)} numbers now, and had {self._size} before")
+        return state
 
     def load_state(self, state: np.ndarray) -> None:
         """Put the simulator into a state of this environment, saved by this instance or another one."""
@@ -125,6 +130,13 @@ class SimState(gym.Wrapper):
         if self._free_viewer is not None:
             self._free_viewer()
         super().close()
+
+    def _numbers(self, owner: Any, name: str) -> np.ndarray:
+        try:
+            return _as_numbers(getattr(owner, name))
+        except (AttributeError, TypeError, ValueError) as error:
+            where = "sim_state_attributes" if owner is self._owner else "sim_state_model_fields"
+            raise EnvError(f"env={self._name}: {where} names {name}, of which no numbers can be had: {error}") from None
 
     def _load_physics(self, state: np.ndarray) -> np.ndarray:
         model, data = self._simulator.model, self._simulator.data

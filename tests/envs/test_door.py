@@ -1,5 +1,8 @@
 """What a task of the user gives is checked and copied, whatever it does with its arrays."""
 
+import subprocess
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -197,6 +200,56 @@ def test_an_exception_of_the_task_says_where_and_is_the_cause():
     with pytest.raises(EnvError, match=r"raised ConnectionError at step 3 of an episode: motor 3 does not \w+$") as e:
         play(env, 5)
     assert isinstance(e.value.__cause__, ConnectionError)
+
+
+def test_a_task_that_leaves_python_does_not_end_a_run_as_if_it_had_finished():
+    class Leaves(Good):
+        def act(self, action):
+            raise SystemExit(0)
+
+    with pytest.raises(EnvError, match="raised SystemExit at step 1"):
+        play(make(Leaves))
+
+
+def test_numbers_near_and_beyond_the_end_of_float32_give_no_warnings():
+    code = """
+import numpy as np
+from gymnasium.spaces import Box
+from pbrl_envs.flat_obs import flatten
+space = Box(-np.inf, np.inf, (2,), np.float64)
+print(flatten(space, np.array([3e38, -3e38]), None))
+try:
+    flatten(space, np.array([0, 1e39]), lambda what, expected: ValueError(what))
+except ValueError as error:
+    print(error)
+"""
+    python = [sys.executable, "-W", "error::RuntimeWarning", "-c", code]
+    kept, refused = subprocess.run(python, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    assert kept == "[ 3.e+38 -3.e+38]"
+    assert "entry 1 is 1e+39" in refused
+
+
+def test_a_state_that_cannot_be_stored_names_what_it_lacks():
+    class Misspelt(Good):
+        sim_state_attributes = ("gaol",)
+
+    class Growing(Good):
+        sim_state_attributes = ("seen",)
+        seen = ()
+
+        def act(self, action):
+            self.seen += (self.t,)
+
+    env = make(Misspelt)
+    env.reset(seed=0)
+    with pytest.raises(EnvError, match="sim_state_attributes names gaol, of which no numbers can be had"):
+        env.get_wrapper_attr("save_state")()
+    env = make(Growing)
+    play(env)
+    env.get_wrapper_attr("save_state")()
+    env.step(ACTION)
+    with pytest.raises(EnvError, match="its state has 3 numbers now, and had 2 before"):
+        env.get_wrapper_attr("save_state")()
 
 
 def test_an_exception_of_the_constructor_or_the_module_is_told_as_well(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from own_tasks import Good, register
 
 from pbrl.errors import UserError
 from pbrl_envs.experts import Expert, find_expert, find_naive, time_limit
@@ -87,6 +88,31 @@ def test_an_expert_that_cannot_see_its_goal_is_refused():
 def test_most_environments_have_none():
     assert find_expert(make_gym("Pendulum-v1")) is None
     assert find_naive(make_point()) is None
+
+
+def test_an_expert_of_a_task_may_write_into_what_it_sees_and_says():
+    class Writing(Good):
+        said = np.zeros(1)
+
+        def expert_action(self, obs):
+            self.said[:] = obs[0]
+            obs[:] = 7
+            return self.said
+
+    expert, seen = find_expert(make_gym(register(Writing))), np.float32([0.25, 3])
+    actions = [expert.act(seen), expert.act(2 * seen)]
+    assert seen.tolist() == [0.25, 3]
+    assert [a.tolist() for a in actions] == [[0.25], [0.5]]
+
+
+@pytest.mark.parametrize(("action", "expected"), [(np.zeros(2), r"0\. 0\."), ([np.nan], "nan"), (None, "nan")])
+def test_an_expert_that_gives_no_action_is_named(action, expected):
+    class Lost(Good):
+        def expert_action(self, obs):
+            return action
+
+    with pytest.raises(UserError, match=rf"expert_action\(\) of Lost gave .*{expected}"):
+        find_expert(make_gym(register(Lost))).act(np.zeros(2, np.float32))
 
 
 @pytest.mark.usefixtures("metaworld", "dmc")
