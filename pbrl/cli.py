@@ -36,15 +36,17 @@ def main(argv: list[str] | None = None) -> int:
 
         print(__version__)
         return 0
-    from pbrl.errors import EnvError, UserError, as_line, choices
+    from pbrl.errors import EnvError, StorageError, UserError, as_line, choices
+    from pbrl.storage import silent_threads, storage_problem
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the user's own modules, as with `python -m pbrl`
     try:
         if args[0] not in VERBS:
             raise UserError(f"unknown command {args[0]!r}: {choices(args[0], VERBS)}")
-        command = importlib.import_module(f"pbrl.commands.{args[0]}_command")
-        return command.main(args[1:])
+        with silent_threads():
+            command = importlib.import_module(f"pbrl.commands.{args[0]}_command")
+            return command.main(args[1:])
     except EnvError as error:
         print(f"pbrl: {error}", file=sys.stderr)
         if error.__cause__ is not None:  # the user's own code: where it broke is for them to see
@@ -52,11 +54,16 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except UserError as error:
         print(f"pbrl: {as_line(error)}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, StorageError) else 2
     except KeyboardInterrupt:
         print("pbrl: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if (problem := storage_problem(error)) is None:
+            raise
+        print(f"pbrl: {problem}", file=sys.stderr)
         return 1
 
 

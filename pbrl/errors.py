@@ -20,6 +20,10 @@ class EnvError(UserError):
     """What an environment did wrong in the middle of things; if it raised an exception, that is the `__cause__`."""
 
 
+class StorageError(UserError):
+    """The disk is full, read-only or broken. What was asked for is right, so the command exits with code 1."""
+
+
 def as_line(error: BaseException) -> str:
     """What an error says, on one line of any terminal, however it came about."""
     text = CONTROL.sub(" ", str(error)).strip()

@@ -1,16 +1,21 @@
-"""Writing files so that a reader, or a power cut, finds the old one or the new one, never half of it."""
+"""Writing files so that a reader, or a power cut, finds the old one or the new one, never half of it.
+
+What others must read, as models and reports, gets the mode that the umask gives; what is private, as answers of people
+and the segments that they were shown, is for the owner alone.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pbrl.errors import UserError
+from pbrl.storage import storing
 
 HOME = re.compile(r"(^|[,:])(~[^/,:]*)(?=[/,]|$)")
 
@@ -21,14 +26,23 @@ def expand_home(text: str) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes the name of `path` when the block ends well."""
+def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes the name of `path` when the block ends well, and else vanishes."""
     # The suffix stays: SB3 adds its own to names without it.
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    yield partial
-    sync(partial)
-    partial.replace(path)
-    sync(path.parent)
+    try:
+        with storing(path):
+            partial.unlink(missing_ok=True)
+            partial.touch(0o600 if private else 0o666)
+            mode = partial.stat().st_mode
+            yield partial
+            partial.chmod(mode)  # safetensors makes its files private
+            sync(partial)
+            partial.replace(path)
+            sync(path.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def require_new(out: Path) -> None:
@@ -41,18 +55,22 @@ def require_new(out: Path) -> None:
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path, *, private: bool = False) -> Iterator[Path]:
     """A folder to fill; it takes the name `out` when the block ends well, and vanishes when it does not."""
     require_new(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}_", dir=out.parent))
+    folder = out.parent / f".{out.name[:100]}_{secrets.token_hex(4)}"
     try:
-        yield folder
-        for file in folder.iterdir():
-            sync(file)
-        folder.chmod(0o755)  # mkdtemp hides it from the other users of a shared disk
-        folder.rename(out)
-        sync(out.parent)
+        with storing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(0o700 if private else 0o777)
+            mode = folder.stat().st_mode & 0o666
+            yield folder
+            for file in folder.iterdir():
+                if file.is_file():
+                    file.chmod(mode)
+                sync(file)
+            folder.rename(out)
+            sync(out.parent)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

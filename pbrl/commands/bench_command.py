@@ -9,6 +9,7 @@ from pathlib import Path
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.values import number, required, whole_number, yes_or_no
 from pbrl.errors import UserError, typed
+from pbrl.storage import storing
 
 HELP = """usage: pbrl bench grid=NAME out=FOLDER [key=value ...] [--config-dir DIR]
 
@@ -71,7 +72,8 @@ def main(args: list[str]) -> int:
         probe_s=probe_s,
         command=shlex.join(["pbrl", "bench", *args]),
     )
-    missing = run_bench(options, executor, LiveTable() if sys.stderr.isatty() else Spoken())
+    with storing(out, "once there is room, the same command goes on"):
+        missing = run_bench(options, executor, LiveTable() if sys.stderr.isatty() else Spoken())
     done = f"{len(chosen) - missing} of {len(chosen)} cells finished"
     print(f"{done}; see {out / 'results.csv'}, and: {typed('report', str(out))}")
     return 0 if missing == 0 else 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.values import number, numbers, required, whole_number, yes_or_no
 from pbrl.errors import UserError, closest, typed
+from pbrl.storage import storing
 
 if TYPE_CHECKING:
     from pbrl.collection.collect import CutPlan, Plan
@@ -56,7 +57,8 @@ def main(args: list[str]) -> int:
 
     command = shlex.join(["pbrl", "collect", *(a for a in args if not a.startswith("out="))])
     try:
-        meta = collect(config, plan, out, command, say)
+        with storing(out):
+            meta = collect(config, plan, out, command, say)
     except OSError as error:
         raise UserError(f"{error.filename or out}: {error.strerror}") from error
     print(f"{describe_counts(meta)}; see: {typed('data', 'info', str(out))}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pbrl.commands.arguments import Arguments
 from pbrl.errors import EnvError, UserError, one_line, typed
+from pbrl.storage import storing
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -88,7 +89,8 @@ def _loop(config: DictConfig) -> ModuleType:
 
 def _train(run: OnlineRun | OfflineRun) -> int:
     path = run.run.path
-    with viewer_beside(run):
+    room = f"nothing is damaged; once there is room, go on with: {typed('train', f'resume={path}')}"
+    with storing(path, room), viewer_beside(run):
         try:
             finished = run.train()
         except EnvError as error:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pbrl.errors import UserError
+from pbrl.errors import StorageError, UserError
 from pbrl.reading import require_file
+from pbrl.storage import storage_problem
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x7062726C  # "pbrl", so that another program's database is not mistaken for ours
@@ -101,6 +102,8 @@ def open_database(path: Path) -> sqlite3.Connection:
         if file.exists() or file.is_symlink():
             require_file(file)
     with explained(path):
+        if not path.exists():
+            path.touch(0o600)  # people's answers are for the owner alone; SQLite gives its log the same mode
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
             db.execute("BEGIN")  # so that what is read below is of one moment
@@ -146,6 +149,8 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):
             raise UserError(f"{path}: another process has been writing for {BUSY_TIMEOUT_S:.0f} s; stop it") from None
+        if problem := storage_problem(error, path):
+            raise StorageError(problem) from None
         raise UserError(f"{path} cannot be used as a label database of pbrl ({error})") from None
 
 

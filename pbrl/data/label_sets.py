@@ -161,7 +161,7 @@ def write_label_set(out: Path, arrays: Arrays, meta: dict[str, Any], source: Pat
     """
     check_meta(meta | {"sha256": ""}, source)
     check_label_set(arrays, meta, source)
-    with new_folder(out) as folder:
+    with new_folder(out, private=True) as folder:
         publish(stage(folder, arrays), folder / ARRAYS_FILE)
         meta = meta | {"sha256": sha256_of(folder / ARRAYS_FILE)}
         (folder / META_FILE).write_text(json.dumps(meta, indent=2), encoding="utf-8")

@@ -119,15 +119,14 @@ def content_hash(hashes: Sequence[tuple[str, str]]) -> str:
 def stage(folder: Path, arrays: Arrays) -> Path:
     """Writes the arrays to a temporary file in the folder, through to the disk; `publish` gives it its name."""
     if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
         sync(folder.parent)
-    handle, name = tempfile.mkstemp(prefix=".staged_", suffix=".tmp", dir=folder)
+    handle, name = tempfile.mkstemp(prefix=".staged_", suffix=".tmp", dir=folder)  # for the owner alone
     try:
         with os.fdopen(handle, "wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp hides it from the other users of a shared folder
     except BaseException:
         os.unlink(name)
         raise

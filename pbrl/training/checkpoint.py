@@ -15,6 +15,7 @@ import torch
 from pbrl.errors import UserError, one_line
 from pbrl.files import sync
 from pbrl.reading import PICKLE, read_object, reading, require_archive, require_file
+from pbrl.storage import storing
 
 MANIFEST = "manifest.json"
 FILES = ("state.json", "tensors.pt")
@@ -28,14 +29,23 @@ class Checkpoints:
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """state: nested dicts and lists of tensors, arrays and plain values."""
-        self.folder.mkdir(exist_ok=True)
+        try:
+            with storing(self.folder):
+                self._save(step, state)
+        except BaseException:
+            shutil.rmtree(self.folder / f"{step}.partial", ignore_errors=True)
+            raise
+
+    def _save(self, step: int, state: dict[str, Any]) -> None:
+        self.folder.mkdir(0o700, exist_ok=True)  # the answers so far are in it
         partial = self.folder / f"{step}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         tensors: dict[str, torch.Tensor] = {}
         tree = _take_out(state, tensors, "")
         (partial / "state.json").write_text(json.dumps(tree))
-        torch.save(tensors, partial / "tensors.pt")
+        with (partial / "tensors.pt").open("wb") as file:  # given a path, torch would not say why it cannot write
+            torch.save(tensors, file)
         manifest = {p.name: {"bytes": p.stat().st_size, "crc32": _crc32(p)} for p in sorted(partial.iterdir())}
         (partial / MANIFEST).write_text(json.dumps(manifest))
         for file in partial.iterdir():

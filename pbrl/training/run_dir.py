@@ -16,8 +16,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from pbrl.errors import UserError, typed
+from pbrl.errors import StorageError, UserError, typed
 from pbrl.files import replacing
+from pbrl.storage import storing
 
 PACKAGES = ("pbrl", "gymnasium", "mujoco", "numpy", "torch", "stable-baselines3", "dm_control", "metaworld")
 
@@ -44,11 +45,15 @@ class RunDir:
         except OSError as error:
             raise UserError(f"run_dir={path} cannot be made: {error.strerror}") from error
         run = RunDir(path)
-        (path / "command.txt").write_text(shlex.join(command) + "\n")
-        write_json(path / "versions.json", versions(config.threads))
-        partial = path / "config.partial"
-        OmegaConf.save(config, partial)
-        partial.rename(run.config)  # last and whole: a folder that has it is a run
+        try:
+            with storing(path):
+                (path / "command.txt").write_text(shlex.join(command) + "\n")
+                write_json(path / "versions.json", versions(config.threads))
+                with replacing(run.config) as partial:  # last and whole: a folder that has it is a run
+                    OmegaConf.save(config, partial)
+        except StorageError:
+            run.discard()
+            raise
         return run
 
     def discard(self) -> None:

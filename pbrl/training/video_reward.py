@@ -92,7 +92,7 @@ def learn_video_reward(config: DictConfig, run: RunDir, seed: int) -> LearnedVid
     else:
         fit = fit_video_reward(config, seed)
         model, facts = fit.model, fit.facts
-        with replacing(run.path / ANSWERS_FILE) as partial_file, partial_file.open("wb") as file:
+        with replacing(run.path / ANSWERS_FILE, private=True) as partial_file, partial_file.open("wb") as file:
             np.savez(file, **{k: v.numpy() for k, v in vars(fit.answers).items()})
         with replacing(run.reward) as partial_file:
             save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(partial_file))
@@ -148,7 +148,7 @@ def _take_over(config: DictConfig, learned: Path, run: RunDir) -> tuple[Any, dic
         raise UserError(f"method.video.learned: {error}") from error
     for name in (ANSWERS_FILE, run.reward.name, FACTS_FILE):
         if (learned / name).is_file():
-            with replacing(run.path / name) as partial_file:
+            with replacing(run.path / name, private=name == ANSWERS_FILE) as partial_file:
                 shutil.copyfile(learned / name, partial_file)
     return model, facts
 

@@ -60,7 +60,7 @@ class Renderer:
         self.stop()
 
     def start(self) -> None:
-        (self.run_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+        (self.run_dir / FOLDER).mkdir(0o700, parents=True, exist_ok=True)
         self._stopped.clear()
         self._begun, self._given_up = time.time(), None
         self.process = self._spawn()

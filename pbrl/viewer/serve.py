@@ -163,9 +163,7 @@ def _known(run_dir: Path) -> dict[str, Any]:
 
 def _remember(run_dir: Path, address: dict[str, Any]) -> None:
     """Readable by this user alone: the token lets one answer."""
-    with replacing(run_dir / ADDRESS_FILE) as partial:
-        partial.touch(mode=0o600)
-        partial.chmod(0o600)
+    with replacing(run_dir / ADDRESS_FILE, private=True) as partial:
         partial.write_text(json.dumps(address, indent=2) + "\n")
 
 

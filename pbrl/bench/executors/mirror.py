@@ -23,7 +23,7 @@ from pbrl.files import replacing, sync
 INDEX_HEAD = 48  # bytes
 PIECE_BYTES = 32 << 20  # of a message: a checkpoint with its replay buffer can have gigabytes
 # Named here once more: the modules that own them import torch, which a process that only copies has no need of.
-CHECKPOINTS, POINTER, MANIFEST = "checkpoints", "last", "manifest.json"
+CHECKPOINTS, POINTER, MANIFEST, SEGMENTS = "checkpoints", "last", "manifest.json", "episodes"
 LABELS, SUMMARY, CONFIG, COMMAND = "labels.sqlite", "summary.json", "config.yaml", "command.txt"
 TRIES = 100  # a checkpoint is replaced once in seconds at most
 Signature = tuple[int, ...]
@@ -56,7 +56,7 @@ def read_pieces(folder: Path, names: Iterable[str]) -> Iterator[list[Piece]]:
 def write_pieces(folder: Path, message: Iterable[Piece]) -> None:
     for name, content in message:
         path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(_mode(name), parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.write(content)
 
@@ -86,7 +86,7 @@ class Source:
         ended: nobody writes any more. The summary goes only then: it says of all other files that they are final.
         """
         shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
+        staging.mkdir(0o700, parents=True)
         self._stage_checkpoint(staging)
         self._stage_changed([LABELS], staging)
         # Listed after the labels were read: segments are there before the labels that name them.
@@ -200,7 +200,7 @@ def _adopt_checkpoint(incoming: Path, folder: Path) -> None:
     if not (incoming / POINTER).exists():
         return
     step = (incoming / POINTER).read_text().strip()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(0o700, parents=True, exist_ok=True)
     shutil.rmtree(folder / step, ignore_errors=True)
     (incoming / step).rename(folder / step)
     sync(folder)
@@ -208,8 +208,13 @@ def _adopt_checkpoint(incoming: Path, folder: Path) -> None:
     sync(folder)
 
 
+def _mode(name: str) -> int:
+    """Of the folder that a file of a run is in: answers and what was shown are for the owner alone."""
+    return 0o700 if name.split("/")[0] in (CHECKPOINTS, SEGMENTS) else 0o777
+
+
 def _move(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(_mode(f"{target.parent.name}/"), parents=True, exist_ok=True)
     source.replace(target)
 
 
@@ -223,6 +228,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _copy_database(source: Path, target: Path) -> None:
     """Of one moment, with what is in the write-ahead log of either; readers and writers of both may go on."""
+    target.touch(0o600)
     with closing(sqlite3.connect(source, timeout=60)) as old, closing(sqlite3.connect(target, timeout=60)) as new:
         old.backup(new)
 

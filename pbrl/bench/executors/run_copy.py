@@ -38,10 +38,10 @@ class RunCopy:
         if part.log:
             with self._job.log.open("ab") as log:
                 log.write(part.log)
+        self._incoming.mkdir(0o700, exist_ok=True)
         write_pieces(self._incoming, part.pieces)
         self.whole = part.whole
         if part.whole:
-            self._incoming.mkdir(exist_ok=True)
             adopt(self._incoming, self._job.folder, part.removed)
 
     def close(self) -> None:
