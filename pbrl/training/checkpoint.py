@@ -44,8 +44,8 @@ class Checkpoints:
         tensors: dict[str, torch.Tensor] = {}
         tree = _take_out(state, tensors, "")
         (partial / "state.json").write_text(json.dumps(tree))
-        with (partial / "tensors.pt").open("wb") as file:  # given a path, torch would not say why it cannot write
-            torch.save(tensors, file)
+        with (partial / "tensors.pt").open("wb") as stream:  # given a path, torch would not say why it cannot write
+            torch.save(tensors, stream)
         manifest = {p.name: {"bytes": p.stat().st_size, "crc32": _crc32(p)} for p in sorted(partial.iterdir())}
         (partial / MANIFEST).write_text(json.dumps(manifest))
         for file in partial.iterdir():
