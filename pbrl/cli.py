@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 import traceback
 
+OF_PATHS = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EROFS}
 VERBS = {
     "demo": "a short real run with a scripted teacher, then a report",
     "train": "one run: pbrl train env=walker-walk method=pebble; or go on: pbrl train resume=RUN_DIR",
@@ -38,10 +40,13 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     from pbrl.errors import EnvError, StorageError, UserError, as_line, choices
     from pbrl.storage import silent_threads, storage_problem
+    from pbrl.terminal import print_what_it_can
 
+    print_what_it_can()
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the user's own modules, as with `python -m pbrl`
     try:
+        _check_text(args)
         if args[0] not in VERBS:
             raise UserError(f"unknown command {args[0]!r}: {choices(args[0], VERBS)}")
         with silent_threads():
@@ -61,10 +66,25 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except Exception as error:
-        if (problem := storage_problem(error)) is None:
+        if (problem := storage_problem(error)) is not None:
+            print(f"pbrl: {problem}", file=sys.stderr)
+            return 1
+        if not isinstance(error, OSError) or error.errno not in OF_PATHS:
             raise
-        print(f"pbrl: {problem}", file=sys.stderr)
-        return 1
+        named = "" if error.filename is None else f"{error.filename}: "
+        print(f"pbrl: {named}{error.strerror}", file=sys.stderr)
+        return 2
+
+
+def _check_text(args: list[str]) -> None:
+    """Names that are not text where this terminal's encoding says so cannot be noted in any file of a run."""
+    from pbrl.errors import UserError
+
+    try:
+        "".join(args).encode()
+    except UnicodeEncodeError as error:
+        word = next(text for text in args if not text.isprintable())
+        raise UserError(f"{word}: not text in UTF-8, or this locale is another; then set PYTHONUTF8=1") from error
 
 
 def usage() -> str:

@@ -63,6 +63,13 @@ def options(group: str, extra_dir: str | None = None) -> list[str]:
     return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
 
 
+def env_overrides(name: str) -> str:
+    """What to give for the environment of a config whose env.name this is, as env=gym env.id=mybots:Walk-v0."""
+    from pbrl_envs.registry import how_to_choose
+
+    return f"env={name}" if name in options("env") else how_to_choose(name) or f"env={name}"
+
+
 def load_config(path: Path) -> DictConfig:
     """The config.yaml of a run."""
     if not path.exists():
@@ -161,9 +168,7 @@ def _explain(error: Exception, overrides: Sequence[str], extra_dir: str | None) 
 
 
 def _valid(group: str, name: str, extra_dir: str | None) -> str:
-    from pbrl_envs.registry import how_to_choose
-
-    if group == "env" and (chosen := how_to_choose(name)) is not None:
+    if group == "env" and (chosen := env_overrides(name)) != f"env={name}":
         return f"no YAML has this name; did you mean {chosen}?"
     return choices(name, options(group, extra_dir))
 

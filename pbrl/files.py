@@ -10,13 +10,15 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pbrl.errors import UserError
 from pbrl.storage import storing
 
+LOCK = ".lock"  # of folders that one process at a time may write to
+SHORT = 50  # letters of a name that may grow a prefix and a suffix: file systems take 255 bytes
 HOME = re.compile(r"(^|[,:])(~[^/,:]*)(?=[/,]|$)")
 
 
@@ -29,7 +31,7 @@ def expand_home(text: str) -> str:
 def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the name of `path` when the block ends well, and else vanishes."""
     # The suffix stays: SB3 adds its own to names without it.
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem[:SHORT]}.partial{path.suffix}")
     try:
         with storing(path):
             partial.unlink(missing_ok=True)
@@ -58,21 +60,52 @@ def require_new(out: Path) -> None:
 def new_folder(out: Path, *, private: bool = False) -> Iterator[Path]:
     """A folder to fill; it takes the name `out` when the block ends well, and vanishes when it does not."""
     require_new(out)
-    folder = out.parent / f".{out.name[:100]}_{secrets.token_hex(4)}"
+    folder = out.parent / f".{out.name[:SHORT]}_{secrets.token_hex(4)}"
+    with folder_if_all_goes_well(out.parent):
+        try:
+            with storing(out):
+                folder.mkdir(0o700 if private else 0o777)
+                mode = folder.stat().st_mode & 0o666
+                yield folder
+                for file in folder.iterdir():
+                    if file.is_file():
+                        file.chmod(mode)
+                    sync(file)
+                folder.rename(out)
+                sync(out.parent)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Makes a folder with its parents; returns those that were not there, the innermost first. OSError leaves none."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        with storing(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir(0o700 if private else 0o777)
-            mode = folder.stat().st_mode & 0o666
-            yield folder
-            for file in folder.iterdir():
-                if file.is_file():
-                    file.chmod(mode)
-                sync(file)
-            folder.rename(out)
-            sync(out.parent)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        remove_empty(missing)
+        raise
+    return missing
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Removes those that are there and hold nothing, or nothing but a lock."""
+    for folder in folders:
+        with suppress(OSError):
+            if os.listdir(folder) == [LOCK]:
+                (folder / LOCK).unlink()
+            folder.rmdir()
+
+
+@contextmanager
+def folder_if_all_goes_well(path: Path) -> Iterator[None]:
+    """A folder, its parents included; if the block fails, those that were not there before and stay empty go again."""
+    made = make_folder(path)
+    try:
+        yield
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_empty(made)
         raise
 
 

@@ -24,6 +24,7 @@ from pbrl.bench.references import Scores, random_scores, task_of
 from pbrl.bench.results import Results
 from pbrl.bench.sources import changed, code_version, own_code
 from pbrl.errors import UserError
+from pbrl.files import LOCK, make_folder, remove_empty
 from pbrl.reading import read_object
 from pbrl.training.interrupt import StopOnInterrupt
 from pbrl.training.run_dir import versions, write_json
@@ -238,15 +239,18 @@ def _locked(out: Path) -> Iterator[None]:
     if out.exists() and BENCH_FILE not in names and (other or not out.is_dir()):
         raise UserError(f"out={out} holds something else than a bench; choose another folder")
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        made = make_folder(out)
     except OSError as error:
         raise UserError(f"out={out} cannot be made: {error.strerror}") from error
-    lock = FileLock(out / ".lock")
+    lock = FileLock(out / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(f"out={out}: another bench is at work there") from None
     try:
         yield
+    except BaseException:
+        remove_empty(made)
+        raise
     finally:
         lock.release()

@@ -16,7 +16,7 @@ from pbrl.bench.tune import Confirming, Plan
 from pbrl.bench.tune_study import Trial, best_of
 from pbrl.config import config_dir
 from pbrl.errors import UserError
-from pbrl.files import replacing
+from pbrl.files import make_folder, replacing
 from pbrl.reading import read_object
 from pbrl.training.run_dir import versions, write_json
 
@@ -33,7 +33,7 @@ class TuningFiles:
         if not begun.exists() and _is_taken(folder):
             raise UserError(f"out={folder} exists and is no tuning; choose another")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise UserError(f"out={folder} cannot be made: {error.strerror}") from error
         self._lock = FileLock(folder / ".lock")

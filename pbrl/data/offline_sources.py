@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pbrl.config import env_overrides
 from pbrl.data.datasets import SPLITS, Dataset, is_dataset, load_dataset
 from pbrl.data.episodes import Episode
 from pbrl.data.label_sets import LabelSet, load_label_set
@@ -196,7 +197,8 @@ def _sha256(meta: dict[str, Any]) -> str:
 
 def _check_env(path: Path, meta: dict[str, Any], env: str) -> None:
     if meta["env_name"] is not None and meta["env_name"] != env:
-        raise UserError(f"{path} is of env={meta['env_name']}, this run has env={env}; give env={meta['env_name']}")
+        wanted = env_overrides(meta["env_name"])
+        raise UserError(f"{path} is of env={meta['env_name']}, this run has env={env}; give {wanted}")
 
 
 def _some(n: int, path: Path) -> None:

@@ -254,7 +254,7 @@ def start(config: DictConfig, command: list[str]) -> OfflineRun:
     folder.lock()
     try:
         return OfflineRun(config, folder)
-    except UserError:
+    except (UserError, OSError):
         folder.discard()
         raise
 

@@ -296,7 +296,7 @@ def start(config: DictConfig, command: list[str]) -> OnlineRun:
     folder.lock()
     try:
         run = OnlineRun(config, folder)
-    except UserError:
+    except (UserError, OSError):
         folder.discard()
         raise
     scripted = config.teacher.name != "human"  # people are asked as they answer

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from pbrl.errors import StorageError, UserError, typed
-from pbrl.files import replacing
+from pbrl.files import LOCK, make_folder, remove_empty, replacing
 from pbrl.storage import storing
 
 PACKAGES = ("pbrl", "gymnasium", "mujoco", "numpy", "torch", "stable-baselines3", "dm_control", "metaworld")
@@ -28,7 +28,8 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = FileLock(path / ".lock")
+        self._lock = FileLock(path / LOCK)
+        self._made: list[Path] = []  # folders that were not there before `create`
 
     @staticmethod
     def create(config: DictConfig, command: list[str]) -> RunDir:
@@ -36,15 +37,14 @@ class RunDir:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         default = Path("runs", config.env.name, config.method.name, f"{stamp}_s{config.seed}")
         path = Path(str(config.run_dir)) if config.run_dir else default
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            begun = (path / "config.yaml").is_file()
-            hint = f", or go on with: {typed('train', f'resume={path}')}" if begun else ""
-            raise UserError(f"run_dir={path} exists; choose another{hint}")
+        run = RunDir(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                hint = f", or go on with: {typed('train', f'resume={path}')}" if run.config.is_file() else ""
+                raise UserError(f"run_dir={path} exists; choose another{hint}")
+            run._made = make_folder(path)
         except OSError as error:
             raise UserError(f"run_dir={path} cannot be made: {error.strerror}") from error
-        run = RunDir(path)
         try:
             with storing(path):
                 (path / "command.txt").write_text(shlex.join(command) + "\n")
@@ -58,7 +58,9 @@ class RunDir:
 
     def discard(self) -> None:
         """Takes back a folder whose run could not even be built, so that a corrected command can use the name."""
-        shutil.rmtree(self.path)
+        for content in self.path.iterdir():
+            shutil.rmtree(content) if content.is_dir() else content.unlink()
+        remove_empty(self._made)
 
     def lock(self) -> None:
         """One process at a time, until `unlock`; that of a process that was killed is free again."""

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from pbrl.errors import UserError
-from pbrl.files import sync
+from pbrl.files import SHORT, folder_if_all_goes_well, sync
 from pbrl.seeds import episode_seed
 from pbrl.training.rollout import ActFn
 
@@ -68,14 +68,14 @@ def write_mp4(
 
     encoder: options of libx264, such as crf, preset or g; the index stands in front, so that a player can start early.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
-    try:
-        _encode(partial, pictures, fps, dict(encoder or {}))
-        sync(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    partial = path.with_name(f".{path.stem[:SHORT]}.{os.getpid()}.partial.mp4")
+    with folder_if_all_goes_well(path.parent):
+        try:
+            _encode(partial, pictures, fps, dict(encoder or {}))
+            sync(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def _encode(path: Path, pictures: Iterable[np.ndarray], fps: float, options: dict[str, str]) -> None:

@@ -76,7 +76,8 @@ def _check(section: DictConfig) -> None:
     if section.host not in LOOPBACK and not section.allow_remote:
         valid = ", ".join(LOOPBACK)
         raise UserError(
-            f"viewer.host={section.host} lets other machines in; valid are {valid}, or add allow_remote=true"
+            f"viewer.host={section.host} lets other machines in; valid are {valid}, or add viewer.allow_remote=true, "
+            "for pbrl label allow_remote=true"
         )
 
 

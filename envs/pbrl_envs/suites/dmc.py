@@ -68,7 +68,7 @@ class DmcEnv(gym.Env):
         domain, _, name = task.rpartition("-")
         suite = _suite()
         if (domain, name) not in suite.ALL_TASKS:
-            raise unknown("env.task", task, tasks(), "it is domain-task of dm_control; `pbrl list envs` shows all")
+            raise unknown("env.task", task, tasks(), "it is domain-task of dm_control; `pbrl list envs dmc` shows all")
         # `random` also shapes the model in the lqr domain: fixed here, so that all instances have the same one.
         self._env = suite.load(domain, name, task_kwargs={"random": 0})
         self._env._step_limit = self._max_episode_steps = horizon

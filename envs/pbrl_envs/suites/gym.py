@@ -70,7 +70,7 @@ def _find_spec(id: str) -> Any:
     except ModuleNotFoundError as error:
         raise UserError(f"env.id={id}: cannot import {error.name}; valid: [module:]Name-v0") from error
     except gym.error.Error as error:
-        hint = "`pbrl list envs` shows all; your own is module:Name-v0"
+        hint = "`pbrl list envs gym` shows all; your own is module:Name-v0"
         raise unknown("env.id", id, gym.registry, hint) from error
     except Exception as error:  # of the user's module
         raise EnvError(f"env.id={id}: importing {module} raised {type(error).__name__}: {one_line(error)}") from error

@@ -46,7 +46,7 @@ def make_metaworld(
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
     if task not in ALL_V3_ENVIRONMENTS:
-        raise unknown("env.task", task, tasks(), "`pbrl list envs` shows all 50 of Meta-World")
+        raise unknown("env.task", task, tasks(), "`pbrl list envs metaworld` shows all 50")
     view = {"camera_id": camera} if isinstance(camera, int) else {"camera_name": camera or "corner2"}
     make: Any = ALL_V3_ENVIRONMENTS[task]
     env = make(render_mode=render_mode, width=width or 256, height=height or 256, **view)

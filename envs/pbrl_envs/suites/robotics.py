@@ -31,7 +31,7 @@ def make_robotics(
     require("robotics", id)
     known = tasks()
     if id not in known:
-        raise unknown("env.task", id, known, "`pbrl list envs` shows all of gymnasium-robotics")
+        raise unknown("env.task", id, known, "`pbrl list envs robotics` shows all")
     size = {"width": width or 256, "height": height or 256} if render_mode else {}
     env = gym.make(id, render_mode=render_mode, max_episode_steps=max_episode_steps, disable_env_checker=True, **size)
     if render_mode and camera is not None:
