@@ -69,8 +69,8 @@ class Door(gym.Wrapper):
         self._steps += 1
         if self._steps > self._look_at:
             self._look_at_length()
-        if action.shape != self.action_space.shape:
-            raise UserError(f"env={self._name} got an action of shape {action.shape}, not {self.action_space.shape}")
+        if action.shape != self.action_space.shape or not math.isfinite(action.dot(action)):
+            self._check_action(action)
         try:
             given: Any = self.env.step(self._act(action))
         except UserError:
@@ -88,6 +88,14 @@ class Door(gym.Wrapper):
             self._flag(truncated, "truncated"),
             self._info(info),
         )
+
+    def _check_action(self, action: np.ndarray) -> None:
+        """Else the environment would be blamed for what it makes of it."""
+        if action.shape != (shape := self.action_space.shape):
+            raise UserError(f"env={self._name} was given an action of shape {action.shape}; expected {shape}")
+        if not np.isfinite(action).all():
+            why = "what acts has diverged, not the environment"
+            raise UserError(f"env={self._name} was given an action that is not finite {self._where()}: {why}")
 
     def close(self) -> None:
         try:

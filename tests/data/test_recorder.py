@@ -2,6 +2,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.wrappers import TimeLimit
+from own_tasks import LENGTH, Buffered, Parts, ScalesInPlace, View, register
 
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.seeds import episode_seed
@@ -101,6 +102,21 @@ def test_restoring_between_two_episodes_starts_the_second():
     start = play(old, 5)[-1]
     assert len(old.state_dict()["actions"]) == 0
     np.testing.assert_array_equal(new.load_state_dict(old.state_dict()), start)
+
+
+@pytest.mark.parametrize("task", [Buffered, View, ScalesInPlace, Parts])
+def test_replay_restores_a_task_that_writes_into_its_arrays(task):
+    id = register(task)
+    old, new = (EpisodeRecorder(make_gym(id), hide_reward=True) for _ in range(2))
+    old.reset(seed=0)
+    new.reset(seed=5)
+    played = play(old, 3 * LENGTH + 7)
+    state = old.state_dict()
+    np.testing.assert_array_equal(new.load_state_dict(state), played[-1])
+    np.testing.assert_array_equal(state["actions"], np.float32(np.random.default_rng(0).uniform(-1, 1, (67, 1)))[-7:])
+    np.testing.assert_array_equal(play(new, 30, seed=1), play(old, 30, seed=1))
+    first = old.take_finished()[0]
+    assert first.obs[:, 0 if task is Parts else 1].tolist() == [*range(LENGTH + 1)]
 
 
 @pytest.mark.parametrize("name", ["pbrl_envs/PointReach-v0", "Hopper-v5"])

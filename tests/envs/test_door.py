@@ -160,6 +160,15 @@ def test_a_task_may_write_into_its_action(space):
     np.testing.assert_array_equal(action, ACTION)
 
 
+@pytest.mark.parametrize(("action", "expected"), [(np.full(1, np.nan), "not finite at step 1"), (np.zeros(2), "shape")])
+def test_the_environment_is_not_blamed_for_what_it_was_given(action, expected):
+    env = make(Good)
+    env.reset(seed=0)
+    with pytest.raises(UserError, match=f"was given an action .*{expected}") as caught:
+        env.step(action)
+    assert not isinstance(caught.value, EnvError)
+
+
 def test_info_of_a_task_is_not_written_to_and_does_not_change_later():
     given = {"is_success": 1, "factors": {"a": 1}}
     env = make(changed(info=given))
