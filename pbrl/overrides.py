@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,6 +12,7 @@ from hydra.errors import HydraException
 from pbrl.errors import SEVERAL, UserError, one_line
 from pbrl.files import expand_home
 
+LONG_NUMBER = r"\d{301}"  # which Python would refuse to write out
 PATHS = ("run_dir", "data", "teacher.labels", "method.video.learned", "method.video.demos_data")
 
 
@@ -26,6 +28,8 @@ def parse(text: str) -> Override:
 def _read(text: str) -> str:
     if text.startswith("~"):
         raise UserError(f"{text!r}: no key can be taken out; null switches a part off, as in method.explore=null")
+    if re.search(LONG_NUMBER, text):
+        raise UserError(f"{text[:40]}...: a number of more than 300 digits")
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"{text!r}: expected key=value")

@@ -75,7 +75,7 @@ BUILT = {
     "method.model.colour=red": "unknown key 'method.model.colour'",
     "+method.model.colour=red": "unknown key 'method.model.colour'",
     "method.model.members=[2]": r"members=\[2\]: expected a whole number",
-    "method.model.hidden=[wide]": "^pbrl: method.model: ",
+    "method.model.hidden=[wide]": r"method.model.hidden=\['wide'\]: expected whole numbers from 1 to 65536",
     "agent.learning_rate=fast": "unknown key",
     "agent.activation=gelu": "agent.activation='gelu': valid are relu, tanh, leaky_relu, elu",
     "agent.ent_coef=high": "high",

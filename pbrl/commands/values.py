@@ -8,11 +8,13 @@ from pathlib import Path
 from pbrl.commands.arguments import Arguments
 from pbrl.errors import UserError
 
+MOST_DIGITS = 18  # which 64 bits hold, as torch's seeds do
+
 
 def whole_number(parsed: Arguments, key: str, default: int, low: int) -> int:
     text = parsed.values.get(key, str(default))
-    if not (text.isascii() and text.isdecimal()) or int(text) < low:
-        raise UserError(f"{key}={text}: expected a whole number of at least {low}")
+    if not (text.isascii() and text.isdecimal()) or len(text) > MOST_DIGITS or int(text) < low:
+        raise UserError(f"{key}={text[:40]}: expected a whole number of at least {low}")
     return int(text)
 
 

@@ -47,6 +47,8 @@ AT_LEAST_IF_GIVEN = {  # whole numbers of some agents and methods; null switches
     "method.critic_updates": 0,
 }
 OF_VIDEOS = {"feedback.budget": 1, "method.video.size": 1, "method.video.frames": 2, "method.video.stride": 1}
+MOST_THREADS = 1024  # torch ends the process where the system gives no more
+WIDEST = 65_536  # units of a layer
 WITHIN = {  # numbers, ends included
     "feedback.heldout": (0, 0.9),
     "method.video.heldout": (0.01, 0.9),
@@ -130,10 +132,22 @@ def check_ranges(
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             raise UserError(f"{key}={value}: expected a whole number of at least {low}")
-    for key, (least, greatest) in within.items():
+    _check_layers(config, "")
+    for key, (least, greatest) in {**within, "threads": (1, MOST_THREADS)}.items():
         value = OmegaConf.select(config, key)
         if value is not None and not (isinstance(value, (int, float)) and least <= value <= greatest):
             raise UserError(f"{key}={value}: expected a number from {least} to {greatest}")
+
+
+def _check_layers(node: DictConfig, prefix: str) -> None:
+    """Widths of networks, wherever there are some."""
+    for name, value in node.items():
+        if isinstance(value, DictConfig):
+            _check_layers(value, f"{prefix}{name!s}.")
+        elif name == "hidden" and isinstance(value, ListConfig):
+            for width in value:
+                if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= WIDEST:
+                    raise UserError(f"{prefix}hidden={list(value)}: expected whole numbers from 1 to {WIDEST}")
 
 
 def _check_labels(config: DictConfig) -> None:

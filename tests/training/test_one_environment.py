@@ -176,6 +176,24 @@ def test_offline_without_evaluation_no_environment_is_made(tmp_path, monkeypatch
     assert [summary[name] for name in ("final_return", "final_success", "best_window_return")] == [None] * 3
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("agent.hidden=[0]", "agent.hidden=[0]: expected whole numbers from 1 to 65536"),
+        ("method.model.hidden=[8,-1]", "method.model.hidden=[8, -1]: expected whole numbers from 1 to 65536"),
+        ("agent.hidden=[99999999]", "agent.hidden=[99999999]: expected whole numbers from 1 to 65536"),
+        ("threads=100000000", "threads=100000000: expected a number from 1 to 1024"),
+        ("agent.buffer_size=0", "agent.buffer_size=0: expected a whole number of at least 1"),
+        ("seed=" + "9" * 5000, "a number of more than 300 digits"),
+    ],
+)
+def test_numbers_that_torch_or_python_would_choke_on(wrong, said, tmp_path):
+    code, _, err = train(tmp_path / "run", wrong)
+    assert (code, err.count("\n")) == (2, 1)
+    assert said in err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("wrong", ["evaluation.envs=0", "evaluation.envs=null", "evaluation.every=0"])
 def test_numbers_of_evaluation_that_make_no_sense(wrong, tmp_path):
     code, _, err = train(tmp_path / "run", wrong)
