@@ -37,13 +37,16 @@ def compose_config(overrides: Sequence[str], extra_dir: str | None = None) -> Di
     if extra_dir and not Path(extra_dir).is_dir():
         raise UserError(f"--config-dir {extra_dir}: no such folder")
     given = read_overrides(overrides)
+    given = [*_env_of_data(given, extra_dir), *given]
     config = _compose(given, extra_dir)
     _check_types(config, _compose(_chosen(given, env=True), extra_dir), given)
     return config
 
 
-def build(node: DictConfig, **arguments: Any) -> Any:
+def build(node: DictConfig | None, **arguments: Any) -> Any:
     """Makes the object that a config names in `_target_`; every instantiation goes through here."""
+    if node is None:
+        raise UserError("env=none is no environment: it is for offline methods, which learn from data; give env=NAME")
     where = str(node._get_full_key(None)) or str(node.get("_target_", "?")).rsplit(".", 1)[-1]
     try:
         # In two steps: Hydra would copy dataclasses among the arguments into its own config objects.
@@ -110,6 +113,20 @@ def _compose(overrides: Sequence[str], extra_dir: str | None, complete: bool = T
         return config
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(_explain(error, overrides, extra_dir)) from error
+
+
+def _env_of_data(overrides: Sequence[str], extra_dir: str | None) -> list[str]:
+    """What chooses the environment of the data that is learned from, where no other is chosen."""
+    given = {parse(text).key_or_group: text for text in overrides}
+    if "data" not in given or "env" in given:
+        return []
+    config = _compose([*_chosen(overrides), given["data"]], extra_dir, complete=False)
+    if "env" in config or not isinstance(config.data, str):
+        return []
+    from pbrl.data.env_of_data import env_overrides as overrides_of
+
+    folders = [*([Path(extra_dir).resolve()] if extra_dir else []), config_dir()]
+    return overrides_of(Path(expand_home(config.data)), folders)
 
 
 def _check_complete(config: DictConfig) -> None:

@@ -109,6 +109,8 @@ class Composed:
 
 def _check(config: Any, cell: Cell) -> None:
     """What a run would refuse at its start; its data set, which may not be there yet, apart."""
+    if config.env.make is None:
+        raise UserError("env=none: a bench compares what policies reach, which takes an environment")
     config = config.copy()
     config.data = "later" if cell.reads_data else config.data
     if "learner" in config.method:

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from pbrl.bench.bench_file import SCORES, Published, read_published
 from pbrl.bench.grid import DATA, NO_TEACHER, OWN_TEACHER, Cell, EnvEntry, Grid, MethodEntry, of_env
 from pbrl.bench.method_facts import find_yaml, method_facts
-from pbrl.config import options
+from pbrl.config import config_dir, options
+from pbrl.data.env_of_data import env_overrides
 from pbrl.errors import UserError, choices
 from pbrl.reading import read_yaml, reading
 
@@ -109,13 +110,25 @@ class _Reader:
             raise self._error(f"envs.{name}", "has both collect and data; one of them says what to learn from")
         return EnvEntry(
             name=name,
-            overrides=_last(*of_env(self.common), *self._overrides("env", name, entry)),
+            overrides=_last(*of_env(self.common), *self._env_overrides(name, entry)),
             score=score,
             high=str(entry.get("high", "true_reward")),
             collect=None if collect is None else self._words(collect, f"envs.{name}.collect"),
             data=self._text(entry, "data", f"envs.{name}"),
             about=self._text(entry, "about", f"envs.{name}"),
         )
+
+    def _env_overrides(self, name: str, entry: dict[str, Any]) -> tuple[str, ...]:
+        """What is set; an entry with data that names no environment has that of the data."""
+        data, given = self._text(entry, "data", f"envs.{name}"), self._words(entry.get("set", []), f"envs.{name}")
+        named = any(text.startswith(("env=", "experiment=")) for text in given)
+        if data is None or named or find_yaml("env", name, self.extra_dir) is not None:
+            return self._overrides("env", name, entry)
+        folders = [config_dir()] if self.extra_dir is None else [self.extra_dir, config_dir()]
+        try:
+            return (*env_overrides(Path(data), folders), *given)
+        except UserError as error:
+            raise self._error(f"envs.{name}", str(error)) from error
 
     def _method(self, name: str, value: Any) -> MethodEntry:
         entry = self._entry("methods", name, value, ("set", "labels", "about"))

@@ -29,7 +29,7 @@ def import_file(name: str, parsed: Arguments, command: str) -> None:
     check_keys(parsed, ("out", "format", *KEYS[kind]))
     config: Any = compose(parsed)
     about: dict[str, Any] = {"env_name": None, "env": None, "command": command}
-    if "env" in parsed.values:
+    if "env" in parsed.values and config.env.make is not None:
         from pbrl.collection.collect import describe_env
 
         about |= describe_env(config.env)
@@ -100,10 +100,38 @@ def _minari(name: str, out: Path, parsed: Arguments, about: dict[str, Any], conf
         raise UserError(f"labels={','.join(labels)}: valid for a Minari data set is return")
     plan = cut_plan(parsed)
     episodes, named = read_minari(name, clip=yes_or_no(parsed, "clip", False))
-    check_sizes(episodes[0].obs.shape[1:], episodes[0].actions.shape[1:], _sizes(about), name)
+    shapes = episodes[0].obs.shape[1:], episodes[0].actions.shape[1:]
+    if "env" in parsed.values:
+        check_sizes(*shapes, _sizes(about), name)
+    else:
+        about |= _own_env(name, shapes)
     about |= {"sources": sorted(set(named), key=named.index)}
     source = np.array([about["sources"].index(n) for n in named])
     return assemble(out, about, episodes, source, plan, labels, {}, config.teacher, say)
+
+
+def _own_env(name: str, shapes: tuple[Shape, Shape]) -> dict[str, Any]:
+    """What a Minari data set says of its environment, as far as it fits; what does not is said."""
+    from pbrl.collection.collect import describe_env
+    from pbrl.config import compose_config
+    from pbrl.data.import_pairs import check_sizes
+    from pbrl.data.minari_files import env_overrides
+
+    if not (overrides := env_overrides(name)):
+        say(f"{name} names no environment; env=NAME notes one")
+        return {}
+    about = describe_env(compose_config(overrides).env)
+    try:
+        sizes = _sizes(about)
+    except UserError as error:
+        say(f"env={about['env_name']} is noted, and cannot be made here: {error}")
+        return about
+    try:
+        check_sizes(*shapes, sizes, name)
+    except UserError as error:
+        say(f"env={about['env_name']} is not noted: {error}")
+        return {}
+    return about
 
 
 def _sizes(about: dict[str, Any]) -> tuple[Shape, Shape] | None:

@@ -51,7 +51,11 @@ def main(args: list[str]) -> int:
     try:
         from pbrl.training.saved import load_run
 
-        result = _run(load_run(path, parsed.values.get("checkpoint")), out, episodes, seed, video, best_of, envs)
+        saved = load_run(path, parsed.values.get("checkpoint"))
+        if not saved.has_env and not video:
+            _without_env(saved, report)
+            return 0
+        result = _run(saved, out, episodes, seed, video, best_of, envs)
         print(describe(result))
         print(f"written to {out}" + (f", clip in {result['video']}" if video else ""))
         if report:
@@ -80,6 +84,16 @@ class BestOf(NamedTuple):
             raise UserError(f"best_of={self.candidates} {needs}")
         options = {**self._asdict(), "rng": torch.Generator().manual_seed(seed)}
         return replace(saved, act=partial(best_of, saved.policy, saved.reference, **options))
+
+
+def _without_env(saved: SavedRun, report: bool) -> None:
+    """What is known of a policy that was learned with env=none; there is nowhere to run it."""
+    from pbrl.training.run_dir import RunDir
+    from pbrl.training.saved import heldout_accuracy
+
+    print(f"learned without an environment (env=none): {heldout_accuracy(RunDir(saved.path))}  ({saved.source})")
+    if report:
+        _report(saved.path, None)
 
 
 def _run(

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pbrl.commands.arguments import Arguments
 from pbrl.errors import EnvError, UserError, one_line, typed
@@ -26,7 +26,8 @@ HELP = """usage: pbrl train [key=value ...] [--config-dir DIR] [--cfg]
 
   env=, agent=, method=, teacher=, queries=, experiment=   choose a YAML; `pbrl list` shows them
   steps=200000 seed=0 run_dir=PATH feedback.budget=500 ...  set a value
-  data=DIR           what an offline method learns from: `pbrl collect` and `pbrl labels export` make such folders
+  data=DIR           what an offline method learns from: `pbrl collect` and `pbrl labels export` make such folders;
+                     its environment is the run's, unless env= names another, or env=none evaluates nowhere
   --cfg              print the resolved config and stop
   --config-dir DIR   also look for YAMLs in DIR/env, DIR/method, ...
 
@@ -100,7 +101,7 @@ def _train(run: OnlineRun | OfflineRun) -> int:
     if not finished:
         print(f"stopped at step {run.step}; go on with: {typed('train', f'resume={path}')}")
         return 130
-    print(f"{_score(run.last_evaluation)} after {run.labels} labels{_kind(run)}; see {path}")
+    print(f"{_score(run)} after {run.labels} labels{_kind(run)}; see {path}")
     if run.config.get("report", True) and (report := make_report(path)) is not None:
         print(f"report: {report.file}")
     return 0
@@ -115,7 +116,13 @@ def _way_on(run: OnlineRun | OfflineRun) -> str:
     return f"; once that is mended, go on from {where} with: {typed('train', f'resume={run.run.path}')}"
 
 
-def _score(evaluation: dict[str, Any]) -> str:
+def _score(run: OnlineRun | OfflineRun) -> str:
+    """The return; without an environment, how well held-out labels are foreseen."""
+    evaluation = run.last_evaluation
+    if run.config.env.make is None:
+        from pbrl.training.saved import heldout_accuracy
+
+        return f"env=none: {heldout_accuracy(run.run)}"
     if not evaluation:
         return "not evaluated (evaluation.every=null)"
     score = f"return {evaluation['return_mean']:.1f} ± {evaluation['return_std']:.1f}"

@@ -89,6 +89,8 @@ def read_plan(parsed: Arguments, name: str) -> Plan:
     given = given if "method" in parsed.values else [f"method={space.method}", *given]
     space = space.without([text.split("=")[0].lstrip("+") for text in given])
     config, defaults = defaults_of(space, given, extra)
+    if config.get("env") is None or config.env.make is None:
+        raise UserError("pbrl tune compares returns, which take an environment: give env=NAME, or data=FOLDER of one")
     if config.teacher.name == "human":
         raise UserError("teacher=human: nobody can answer for every trial; valid are the scripted teachers")
     data = parsed.values.get("data")

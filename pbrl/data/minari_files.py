@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import numpy as np
 from gymnasium import spaces
 
 from pbrl.data.datasets import SPLITS, Dataset
+from pbrl.data.env_of_data import as_word, is_plain
 from pbrl.data.episodes import Episode
 from pbrl.data.import_pairs import unit_actions
 from pbrl.errors import UserError, one_line
@@ -38,11 +40,8 @@ def read_minari(name: str, *, clip: bool) -> tuple[list[Episode], list[str]]:
         name: an id that Minari has on this machine, or the folder of one.
         clip: cut actions off that are outside their bounds, instead of refusing them.
     """
-    minari, folder = _minari(), Path(name)
-    if not (folder / "data").is_dir():
-        folder = minari.storage.get_dataset_path(name) if ID.fullmatch(name) else folder
-    if not (folder / "data").is_dir():
-        raise UserError(f"{name} is no Minari data set here, neither an id nor a folder; minari download gets it")
+    minari = _minari()
+    folder = _folder(minari, name)
     _check_spaces(folder / "data" / "metadata.json")
     try:
         data = minari.MinariDataset(folder / "data")
@@ -56,6 +55,27 @@ def read_minari(name: str, *, clip: bool) -> tuple[list[Episode], list[str]]:
         raise
     except Exception as error:  # HDF5, Arrow and Minari's own checks each fail in their own way
         raise UserError(f"{folder} cannot be read as a Minari data set: {one_line(error)}") from error
+
+
+def env_overrides(name: str) -> list[str]:
+    """The environment that a Minari data set says it is of, as overrides of a config; empty where it says none.
+
+    Only its id and plain values are taken, and nothing that its specification names is run.
+    """
+    file = _folder(_minari(), name) / "data" / "metadata.json"
+    meta = read_object(file)
+    try:
+        spec = json.loads(meta["env_spec"]) if meta.get("env_spec") else None
+        if spec is None:
+            return []
+        steps, kwargs = spec.get("max_episode_steps"), dict(spec.get("kwargs") or {})
+        kwargs.pop("render_mode", None)
+        if not isinstance(spec["id"], str) or not is_plain([steps, kwargs]):
+            raise UserError(f"{file} has an env_spec of more than plain values; give env=NAME, or env=none")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{file} has no env_spec that can be read ({one_line(error)}); give env=NAME") from None
+    options = [f"++env.make.kwargs.{key}={as_word(value)}" for key, value in kwargs.items()]
+    return ["env=gym", f"env.id={as_word(spec['id'])}", f"env.max_episode_steps={as_word(steps)}", *options]
 
 
 def write_minari(data: Dataset, dataset_id: str, root: Path | None) -> Path:
@@ -95,6 +115,16 @@ def _minari() -> ModuleType:
         raise UserError(
             f"Minari data sets need the package minari ({error}); install it with: {install_extra('data')}"
         ) from error
+
+
+def _folder(minari: ModuleType, name: str) -> Path:
+    """The folder of a data set that is named by its id or its folder."""
+    folder = Path(name)
+    if not (folder / "data").is_dir():
+        folder = minari.storage.get_dataset_path(name) if ID.fullmatch(name) else folder
+    if not (folder / "data").is_dir():
+        raise UserError(f"{name} is no Minari data set here, neither an id nor a folder; minari download gets it")
+    return folder
 
 
 def _check_spaces(file: Path) -> None:

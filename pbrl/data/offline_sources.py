@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pbrl.config import env_overrides
 from pbrl.data.datasets import SPLITS, Dataset, is_dataset, load_dataset
 from pbrl.data.episodes import Episode
 from pbrl.data.label_sets import LabelSet, load_label_set
@@ -27,12 +26,11 @@ PREFERRED = ("regret_mc", "regret_critic", "return")  # which labels are taken w
 
 
 def load_offline(
-    path: Path, *, env: str, label: str | None, budget: int | None, pairs: str, heldout: float, rng: torch.Generator
+    path: Path, *, label: str | None, budget: int | None, pairs: str, heldout: float, rng: torch.Generator
 ) -> OfflineData:
     """Reads a data set (`pbrl collect`) or a label set (`pbrl labels export`).
 
     Args:
-        env: name of the run's environment, which the data must be of, if it says so.
         label: which labels of a data set; None: its regret labels, else those of return.
         budget: how many comparisons are paid for, the first of their list; None: all. With pairs="dense", how many
             scored segments.
@@ -44,14 +42,12 @@ def load_offline(
         raise UserError(f"data={path}: there is no such folder; make one with `pbrl collect` or `pbrl labels export`")
     if is_dataset(path):
         dataset = load_dataset(path)
-        _check_env(path, dataset.meta, env)
         if pairs == "dense" and heldout:
             raise UserError(
                 f"feedback.heldout={heldout}: comparisons are put aside, and pairs=dense lists none; expected 0"
             )
         return _from_dataset(dataset, label, budget, pairs, heldout, rng)
     labels = load_label_set(path)
-    _check_env(path, labels.meta, env)
     if pairs != "fixed":
         raise UserError(f"feedback.pairs={pairs} needs scored segments, and {path} is a label set; valid is fixed")
     if label is not None:
@@ -193,12 +189,6 @@ def _who(meta: dict[str, Any]) -> str:
 def _sha256(meta: dict[str, Any]) -> str:
     """One hash of all files of a set."""
     return hashlib.sha256(json.dumps(meta["sha256"], sort_keys=True).encode()).hexdigest()
-
-
-def _check_env(path: Path, meta: dict[str, Any], env: str) -> None:
-    if meta["env_name"] is not None and meta["env_name"] != env:
-        wanted = env_overrides(meta["env_name"])
-        raise UserError(f"{path} is of env={meta['env_name']}, this run has env={env}; give {wanted}")
 
 
 def _some(n: int, path: Path) -> None:

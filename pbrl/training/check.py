@@ -65,6 +65,10 @@ WITHIN = {  # numbers, ends included
 
 def check(config: DictConfig) -> None:
     """Ranges that no constructor checks."""
+    if config.get("env") is None:
+        raise UserError(f"method={config.method.name} acts in an environment: give data=FOLDER of one, or env=NAME")
+    if config.env.make is None:
+        raise UserError(f"env=none: method={config.method.name} acts in an environment; give env=NAME")
     _check_parts(config)
     check_ranges(config, AT_LEAST, AT_LEAST_IF_GIVEN, WITHIN)
     if "video" in config.method:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import defaultdict
 from functools import partial
@@ -21,7 +22,7 @@ from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.methods.learner import Learner
 from pbrl.seeds import seed_streams
 from pbrl.training.build import OFFLINE_STREAMS
-from pbrl.training.build_offline import check, check_spaces, load_data
+from pbrl.training.build_offline import check, check_spaces, has_env, load_data, other_env
 from pbrl.training.checkpoint import Checkpoints, restore_last
 from pbrl.training.environments import evaluation_envs
 from pbrl.training.evaluate import Evaluator, best_window
@@ -56,7 +57,7 @@ class OfflineRun:
         if (evaluation := config.evaluation).every is not None:
             make_env, envs = partial(build, config.env.make), evaluation_envs(config)
             self.evaluator = Evaluator(make_env, evaluation.episodes, seeds["evaluation"], envs)
-            check_spaces(self.evaluator.envs[0], self.learner)
+            check_spaces(self.evaluator.envs[0], self.learner, config)
         self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
         self.evaluations: list[dict[str, Any]] = []
         self.sums: dict[str, list[float]] = defaultdict(list)  # of the metrics since the last row of progress.csv
@@ -250,13 +251,31 @@ def start(config: DictConfig, command: list[str]) -> OfflineRun:
     """A run in a folder of its own; a config that cannot be built leaves no folder behind."""
     check(config)
     config.data = str(Path(config.data).resolve())  # a run is resumed from anywhere
+    if not has_env(config):
+        config.evaluation.every = None
     folder = RunDir.create(config, command)
     folder.lock()
     try:
-        return OfflineRun(config, folder)
+        run = OfflineRun(config, folder)
     except (UserError, OSError):
         folder.discard()
         raise
+    if not has_env(config):  # what is made of the saved policy later has no other place to learn them from
+        config.env.obs_shape, config.env.action_size = list(run.learner.obs_shape), run.learner.action_size
+        folder.write_config(config)
+    if notes := _notes(run):
+        print("\n".join(f"pbrl: {note}" for note in notes), file=sys.stderr)
+    return run
+
+
+def _notes(run: OfflineRun) -> list[str]:
+    """What the user may not have meant."""
+    notes, config = [], run.config
+    if (own := other_env(config)) is not None:
+        notes.append(f"data={config.data} is of env={own}, and is evaluated in env={config.env.name}, as you said")
+    if not has_env(config) and run.data.test is None and run.data.validation is None and run.learner.reads_labels:
+        notes.append("nothing is held out to measure by; feedback.heldout=0.1 would keep a tenth of the labels for it")
+    return notes
 
 
 def resume(path: Path, config: DictConfig) -> OfflineRun:

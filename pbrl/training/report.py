@@ -25,7 +25,7 @@ from pbrl.training.feedback import correlation
 from pbrl.training.log import EVALUATIONS, read_table
 from pbrl.training.rollout import mean_return, random_policy, steps_of
 from pbrl.training.run_dir import RunDir
-from pbrl.training.saved import SavedRun, read_summary
+from pbrl.training.saved import SavedRun, heldout_accuracy, read_summary
 from pbrl.training.video import film
 
 FILE_NAME = "report.html"
@@ -89,6 +89,7 @@ def _measure(saved: SavedRun) -> Findings:
     sessions = [r for r in read_table(saved.path / "progress.csv") if r.get("reward/true_accuracy") is not None]
     if saved.config.evaluation.every is None:
         off = "evaluation is off (evaluation.every=null), and a report runs nothing either"
+        off = off if saved.has_env else "the run has no environment (env=none)"
         return Findings(evaluations, sessions, math.nan, policy=None, random=None, clip=None, notes=[f"no clip: {off}"])
     if not evaluations:
         raise UserError(f"{saved.path} has no evaluation yet, so there is nothing to report")
@@ -127,6 +128,7 @@ def _page(saved: SavedRun, found: Findings) -> str:
     template = Template((Path(__file__).parent / "report_template.html").read_text(encoding="utf-8"))
     env, labels = str(config.env.name), int(last["labels"] or 0)
     score = f"return {_number(last['return_mean'])}" if found.evaluations else "not evaluated,"
+    score = score if saved.has_env else f"{heldout_accuracy(RunDir(saved.path))},"
     without = "without labels" if saved.offline else "on the true reward"
     learned = f"after {labels} comparisons" if _learns_from_labels(saved) else without
     facts = [config.method.name, *_who(saved), f"seed {config.seed}", f"{last[_axis(saved)]:,.0f} {_steps(saved)}"]
@@ -159,8 +161,12 @@ def _tiles(saved: SavedRun, found: Findings) -> list[str]:
     tiles.append(tile("Labels", f"{last['labels']:.0f}", _budget(saved)))
     if not math.isnan(found.correlation):
         tiles.append(tile("Learned reward", f"r = {found.correlation:.2f}", "correlation with the true one"))
-    accuracy = (read_summary(RunDir(saved.path)) or {}).get("reward_accuracy")
-    if accuracy is not None:
+    summary = read_summary(RunDir(saved.path)) or {}
+    if saved.offline:
+        for key, split in (("reward_accuracy", "test"), ("validation_accuracy", "validation")):
+            if summary.get(key) is not None:
+                tiles.append(tile("Accuracy", f"{summary[key]:.0%}", f"on the labels held out for {split}"))
+    elif (accuracy := summary.get("reward_accuracy")) is not None:
         tiles.append(tile("Reward accuracy", f"{accuracy:.0%}", "of random pairs ordered right"))
     return tiles
 

@@ -49,12 +49,15 @@ class RunDir:
             with storing(path):
                 (path / "command.txt").write_text(shlex.join(command) + "\n")
                 write_json(path / "versions.json", versions(config.threads))
-                with replacing(run.config) as partial:  # last and whole: a folder that has it is a run
-                    OmegaConf.save(config, partial)
+                run.write_config(config)  # last and whole: a folder that has it is a run
         except StorageError:
             run.discard()
             raise
         return run
+
+    def write_config(self, config: DictConfig) -> None:
+        with replacing(self.config) as partial:
+            OmegaConf.save(config, partial)
 
     def discard(self) -> None:
         """Takes back a folder whose run could not even be built, so that a corrected command can use the name."""

@@ -46,12 +46,18 @@ class SavedRun:
     def offline(self) -> bool:
         return self.policy is not None
 
+    @property
+    def has_env(self) -> bool:
+        return self.config.env.make is not None
+
     def roll_out(self, act: ActFn, episodes: int, seed: int, envs: int | None = None) -> list[Episode]:
         """Episodes of any policy in the task of the run; envs: how many at once, by default as many as the run had."""
         return roll_out(self.make_env, act, episodes, seed, envs or evaluation_envs(self.config))
 
     def make_env(self, **options: Any) -> gym.Env:
-        """The task of the run; options such as render_mode go to the suite."""
+        """The task of the run; options such as render_mode go to the suite. UserError: it had none."""
+        if not self.has_env:
+            raise UserError(f"{self.path} learned without an environment (env=none), so there is none to act in")
         return build(self.config.env.make, **options)
 
 
@@ -103,6 +109,15 @@ def saved_step(run: RunDir, *keys: str) -> int:
     if type(found) is not int:
         raise UserError(f"{run.summary}: {' or '.join(keys)} is {found!r}, expected a whole number")
     return found
+
+
+def heldout_accuracy(run: RunDir) -> str:
+    """In words, how many of the labels that an offline run did not learn from it foresees."""
+    summary = read_summary(run) or {}
+    for key, split in (("reward_accuracy", "test"), ("validation_accuracy", "validation")):
+        if (share := summary.get(key)) is not None:
+            return f"accuracy on held-out labels {share:.0%} ({split})"
+    return "no held-out labels to measure by"
 
 
 def _run_config(run: RunDir) -> DictConfig:

@@ -21,9 +21,7 @@ Weights = dict[str, torch.Tensor]
 
 def load_offline_run(run: RunDir, config: DictConfig, checkpoint: Path | None) -> SavedRun:
     """checkpoint: the folder to read instead of policy.safetensors."""
-    env = build(config.env.make)
-    obs_shape, action_size = env.observation_space.shape, env.action_space.shape[0]
-    env.close()
+    obs_shape, action_size = _sizes(config)
     file = checkpoint or run.offline_policy
     weights, step = _weights(run, checkpoint)
     policies = {}
@@ -46,6 +44,16 @@ def load_offline_run(run: RunDir, config: DictConfig, checkpoint: Path | None) -
         policy=policies["policy"],
         reference=policies.get("reference"),
     )
+
+
+def _sizes(config: DictConfig) -> tuple[tuple[int, ...], int]:
+    """Of an observation and of an action: of the environment, or as noted where there was none."""
+    if config.env.make is None:
+        return tuple(config.env.obs_shape), int(config.env.action_size)
+    env = build(config.env.make)
+    sizes = env.observation_space.shape, env.action_space.shape[0]
+    env.close()
+    return sizes
 
 
 def _weights(run: RunDir, checkpoint: Path | None) -> tuple[Weights, int]:

@@ -1,5 +1,6 @@
 """A grid is a product, written down shortly and checked whole."""
 
+import json
 import time
 
 import pytest
@@ -162,3 +163,21 @@ def test_every_environment_method_and_teacher_of_a_suite_composes(name):
         if not {cell.env, f"by {cell.method}", f"to {cell.teacher}"} <= seen:
             seen |= {cell.env, f"by {cell.method}", f"to {cell.teacher}"}
             composed.config(cell)
+
+
+def test_the_environment_of_an_entry_with_data_is_that_of_the_data(write, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    meta = {"format": "pbrl-labels", "version": 1, "created_by": "pbrl", "annotators": ["a"], "counts": {}}
+    meta |= {"true_reward": True, "sha256": "0" * 64, "env_name": "pendulum", "env": {"name": "pendulum"}}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    tree = {"envs": {"people": {"data": str(folder), "set": ["steps=9"]}}, "methods": ["cpl"]}
+    assert load_grid(write(tree)).cells[0].arguments[:2] == ("env=pendulum", "steps=9")
+    tree["envs"]["people"]["set"] = ["env=none"]
+    cell = load_grid(write(tree)).cells[0]
+    with pytest.raises(UserError, match="env=none: a bench compares what policies reach"):
+        Composed(None).config(cell)
+    (folder / "meta.json").write_text(json.dumps(meta | {"env_name": None}))
+    del tree["envs"]["people"]["set"]
+    with pytest.raises(UserError, match=r"envs.people: .*does not say which environment it is of; give env=NAME"):
+        load_grid(write(tree))

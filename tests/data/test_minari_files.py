@@ -4,13 +4,16 @@ import json
 import warnings
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
 
+from pbrl.cli import main
+from pbrl.config import compose_config
 from pbrl.data.datasets import load_dataset, write_dataset
 from pbrl.data.episodes import Episode
-from pbrl.data.minari_files import keeps_images, read_minari, write_minari
+from pbrl.data.minari_files import env_overrides, keeps_images, read_minari, write_minari
 from pbrl.errors import UserError
 
 minari = pytest.importorskip("minari", reason="minari is not installed; get it with: pip install 'pbrl[data]'")
@@ -198,3 +201,56 @@ def test_an_export_overwrites_nothing_and_leaves_nothing_half_written(tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         write_minari(data, "other-v0", tmp_path / "minari")
     assert [p.name for p in (tmp_path / "minari").iterdir()] == ["mixed-v0"]
+
+
+def with_spec(folder, spec):
+    file = folder / "data" / "metadata.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"env_spec": json.dumps(spec)}))
+
+
+SPEC = json.loads(gym.make("Pendulum-v1", g=9.0, max_episode_steps=50).spec.to_json())
+
+
+def test_the_environment_that_a_minari_data_set_names(make):
+    folder = make()
+    assert env_overrides(str(folder)) == []
+    with_spec(folder, SPEC)
+    config = compose_config(env_overrides(str(folder))).env
+    assert (config.name, config.make.id, config.make.max_episode_steps) == ("Pendulum-v1", "Pendulum-v1", 50)
+    assert config.make.kwargs == {"g": 9.0}
+    assert config.make._target_ == "pbrl_envs.suites.gym.make_gym"
+
+
+@pytest.mark.parametrize("spec", [SPEC | {"id": 3}, SPEC | {"kwargs": {"a": "${oc.env:HOME}"}}, {}, [1]])
+def test_a_specification_that_is_more_than_plain_values(make, spec):
+    folder = make()
+    with_spec(folder, spec)
+    with pytest.raises(UserError, match="give env=NAME"):
+        env_overrides(str(folder))
+
+
+def test_an_import_notes_the_environment_that_fits(make, tmp_path, capsys):
+    pendulum = make(
+        np.ones((4, 3), "f4"), observation_space=spaces.Box(-8, 8, (3,)), action_space=spaces.Box(-2, 2, (1,)),
+        actions=np.ones((3, 1), "f4"),
+    )  # fmt: skip
+    cut = ("segments=4", "segment_length=2", "splits=1,0,0")
+
+    def imported(name, *more):
+        out = tmp_path / name
+        assert main(["data", "import", str(pendulum), "format=minari", f"out={out}", *cut, *more]) == 0
+        return json.loads((out / "meta.json").read_text())["env_name"], capsys.readouterr().err
+
+    assert imported("nameless")[0] is None
+    with_spec(pendulum, SPEC)
+    assert imported("own")[0] == "Pendulum-v1"
+    assert imported("other", "env=pendulum")[0] == "pendulum"
+    assert imported("none", "env=none")[0] is None
+    with_spec(pendulum, SPEC | {"id": "MountainCarContinuous-v0", "kwargs": {}})
+    name, said = imported("unlike")
+    assert name is None
+    assert "env=MountainCarContinuous-v0 is not noted" in said
+    with_spec(pendulum, SPEC | {"id": "Elsewhere-v0"})
+    name, said = imported("elsewhere")
+    assert name == "Elsewhere-v0"
+    assert "cannot be made here" in said

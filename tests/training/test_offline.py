@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from killed import Kill
+from omegaconf import OmegaConf
 from outcome import table
 from safetensors.torch import load_file
 from tiny import LEARNERS, OFFLINE_EXPERIMENTS, collect, offline, train
@@ -18,6 +19,7 @@ from pbrl.data.datasets import load_dataset
 from pbrl.data.label_sets import export_labels
 from pbrl.data.offline_sources import load_offline
 from pbrl.training.evaluate import best_window
+from pbrl.training.saved import load_run
 
 
 @pytest.fixture(scope="session")
@@ -220,7 +222,7 @@ def test_all_pairs_of_scored_segments(data, tmp_path):
 def test_shuffled_labels_are_the_same_ones_elsewhere(data, pairs):
     rng = torch.Generator().manual_seed(3)
     heldout = 0.25 if pairs == "fixed" else 0.0
-    plain = load_offline(data, env="point_reach", label=None, budget=40, pairs=pairs, heldout=heldout, rng=rng)
+    plain = load_offline(data, label=None, budget=40, pairs=pairs, heldout=heldout, rng=rng)
     mixed = plain.shuffled(rng)
     assert mixed.label == f"{plain.label}, shuffled"
     before, after = ((d.scores if pairs == "dense" else d.pairs.prefers_right) for d in (plain, mixed))
@@ -274,6 +276,100 @@ def test_best_window_is_the_best_mean_of_neighbours():
     assert best_window([{"return_mean": 2.0, "success_rate": None}], 1) == {"return_mean": 2, "success_rate": None}
 
 
+def without_env(method, data):
+    return [text for text in offline(method, data) if not text.lstrip("+").startswith("env")]
+
+
+def renamed(data, folder, **meta):
+    """The same data set with other words in its meta.json."""
+    shutil.copytree(data, folder)
+    (folder / "meta.json").write_text(json.dumps(json.loads((data / "meta.json").read_text()) | meta))
+    return folder
+
+
+def test_the_environment_is_that_of_the_data(data, trained, tmp_path):
+    code, _, err = train(tmp_path / "run", *without_env("cpl", data), method=None)
+    assert code == 0, err
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").env == OmegaConf.load(trained("cpl") / "config.yaml").env
+    assert summary(tmp_path / "run")["final_return"] == summary(trained("cpl"))["final_return"]
+
+
+def test_the_environment_of_labels_is_that_of_the_run_they_were_given_in(finished, tmp_path):
+    labels = tmp_path / "labels"
+    export_labels(finished(), labels)
+    code, _, err = train(tmp_path / "run", *without_env("cpl", labels), method=None)
+    assert code == 0, err
+    assert summary(tmp_path / "run")["env"] == "point_reach"
+
+
+def test_another_environment_is_said_to_be_another(data, tmp_path):
+    folder = renamed(data, tmp_path / "data", env_name="other", env=None)
+    code, _, err = train(tmp_path / "run", *without_env("cpl", folder), method=None)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is of env=other, which no YAML here makes; give env=NAME" in err
+    code, _, err = train(tmp_path / "run", *offline("cpl", folder), method=None)
+    assert code == 0, err
+    assert "is of env=other, and is evaluated in env=point_reach, as you said" in err
+
+
+def test_without_an_environment_the_result_is_a_policy_and_its_accuracy(data, trained, tmp_path, capsys):
+    folder = renamed(data, tmp_path / "data", env_name=None, env=None)
+    code, _, err = train(tmp_path / "run", *without_env("cpl", folder), method=None)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "does not say which environment it is of; give env=NAME, or env=none" in err
+    assert not (tmp_path / "run").exists()
+    given = [*without_env("cpl", folder), "env=none", "report=true"]
+    code, out, err = train(tmp_path / "run", *given, method=None)
+    assert code == 0, err
+    result, same = summary(tmp_path / "run"), summary(trained("cpl"))
+    assert (result["env"], result["final_return"], result["status"]) == ("none", None, "finished")
+    assert result["reward_accuracy"] == same["reward_accuracy"]
+    words = f"accuracy on held-out labels {same['reward_accuracy']:.0%} (test)"
+    assert words in out
+    ours, theirs = (load_file(run / "policy.safetensors") for run in (tmp_path / "run", trained("cpl")))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert words in (tmp_path / "run" / "report.html").read_text()
+    capsys.readouterr()
+    assert main(["eval", str(tmp_path / "run"), "report=true"]) == 0
+    assert words in capsys.readouterr().out
+    assert main(["eval", str(tmp_path / "run"), "video=true"]) == 2
+    assert "learned without an environment (env=none)" in capsys.readouterr().err
+
+
+def test_a_run_without_an_environment_goes_on(data, run, tmp_path):
+    given = [*without_env("cpl", data), "env=none"]
+    at = Kill("pbrl.methods.learner:Learner.update", 18)
+    assert run(["train", *given, f"run_dir={tmp_path / 'killed'}"], at) == -signal.SIGKILL
+    saved = load_run(tmp_path / "killed")  # of the checkpoint: it has no summary yet
+    assert (saved.obs_shape, saved.action_size, saved.has_env) == ((6,), 2, False)
+    assert main(["train", f"resume={tmp_path / 'killed'}"]) == 0
+    assert train(tmp_path / "whole", *given, method=None)[0] == 0
+    ours, theirs = (load_file(tmp_path / name / "policy.safetensors") for name in ("killed", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_labels_of_which_none_are_held_out_measure_nothing(finished, tmp_path):
+    labels = tmp_path / "labels"
+    export_labels(finished(), labels)
+    given = [*without_env("cpl", labels), "env=none"]
+    code, out, err = train(tmp_path / "run", *given, method=None)
+    assert code == 0, err
+    assert "no held-out labels to measure by" in out
+    assert "feedback.heldout=0.1 would keep a tenth" in err
+    code, out, err = train(tmp_path / "heldout", *given, "feedback.heldout=0.5", method=None)
+    assert code == 0, err
+    assert "accuracy on held-out labels" in out
+    assert summary(tmp_path / "heldout")["validation_accuracy"] is not None
+
+
+@pytest.mark.parametrize("method", ["pebble", "rapl"])
+def test_who_acts_needs_an_environment(method, tmp_path):
+    code, _, err = train(tmp_path / "run", f"method={method}", "env=none", method=None)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"method={method} acts in an environment" in err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -282,7 +378,7 @@ def test_best_window_is_the_best_mean_of_neighbours():
         (["queries=uniform"], "asks nobody"),
         (["data=null"], "data=DIR"),
         (["data=/no/such/folder"], "no such folder"),
-        (["env=pendulum"], "give env=point_reach"),
+        (["env=pendulum"], "leave env= out for point_reach"),
         (["feedback.budget=61"], "has 60 comparisons"),
         (["feedback.label=human"], "valid are return, regret_mc"),
         (["feedback.pairs=all"], "valid are fixed, dense"),

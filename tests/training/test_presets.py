@@ -51,7 +51,7 @@ def takes_three_updates(folder, *choices):
     assert float(last[header.index("train/n_updates")]) >= 3
 
 
-@pytest.mark.parametrize("name", [name for name in options("env") if not name.endswith("_pixels")])
+@pytest.mark.parametrize("name", [name for name in options("env") if not name.endswith("_pixels") and name != "none"])
 def test_env(name, tmp_path):
     takes_three_updates(tmp_path / "run", f"env={name}", *GIVEN.get(name, []))
 
