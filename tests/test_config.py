@@ -53,7 +53,7 @@ MISTAKES = {
     "steps=0": "steps=0: expected a whole number of at least 1",
     "seed=-1": "seed=-1: expected a whole number of at least 0",
     "feedback=5": "feedback.budget=None",
-    "feedback.segment_length=1": "at least 2",
+    "feedback.segment_length=0": "at least 1",
     "feedback.heldout=1.5": "feedback.heldout=1.5: expected a number from 0 to 0.9",
     "feedback.schedule=cosine": "feedback.schedule=cosine: valid are uniform, decay, increase",
     "feedback.counts=some": "feedback.counts=some: valid are asked, answered",

@@ -173,6 +173,11 @@ def make_teacher(config: DictConfig, rng: torch.Generator) -> Any:
 
 def _check_teacher(config: DictConfig) -> None:
     """Before an hour of episodes."""
+    if config.name in ("human", "replay", "none"):
+        raise UserError(
+            f"teacher={config.name}: the segments of a data set are compared at once, by a script; valid are scripted "
+            "teachers, such as oracle, noisy or mistake"
+        )
     teacher = make_teacher(config, torch.Generator())
     if isinstance(teacher, (HierarchyTeacher, FactorSumTeacher, TripletTeacher)):
         raise UserError(f"teacher={config.name} judges factors or videos, and the segments of a data set have scores")

@@ -106,7 +106,7 @@ def cut_plan(parsed: Arguments) -> CutPlan:
         raise UserError(f"splits={parsed.values['splits']}: expected three shares that sum to 1, as 0.8,0.1,0.1")
     return CutPlan(
         segments=whole_number(parsed, "segments", 2000, 1),
-        segment_length=whole_number(parsed, "segment_length", 32, 2),
+        segment_length=whole_number(parsed, "segment_length", 32, 1),
         splits=(shares[0], shares[1], shares[2]),
         comparisons=whole_number(parsed, "comparisons", 5000, 0),
         heldout=whole_number(parsed, "heldout", 500, 0),

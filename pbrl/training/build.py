@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -70,6 +71,8 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
     make_env = OneMore(partial(build, config.env.make), first=env, alone="agent.n_envs=1 evaluation.envs=1")
     factors, learned = factor_names(env), config.method.model is not None
     _check_first_episode(config, env)
+    if learned:
+        _check_questions(config, env)
     evaluator = _evaluator(config, make_env, env, seeds["evaluation"])
     video = learn_video_reward(config, run, seeds["reward"]) if "video" in config.method else None
     agent = build(
@@ -132,6 +135,19 @@ def _check_drawable(config: DictConfig, env: gym.Env) -> None:
         raise UserError(
             f"teacher=human: env={config.env.name} has no simulator state to draw clips from; MuJoCo tasks have"
         )
+
+
+def _check_questions(config: DictConfig, env: gym.Env) -> None:
+    """Whether episodes that last to their time limit give segments to ask about, in time."""
+    limit, c = time_limit(env), config.feedback
+    if limit is None or not c.budget or config.teacher.name == "replay":
+        return
+    if limit < c.segment_length:
+        valid = f"valid are 1 to {limit} steps" if limit > 1 else "valid is 1 step"
+        raise UserError(f"feedback.segment_length={c.segment_length}: episodes end after {limit} steps; {valid}")
+    if (first := limit * config.agent.n_envs) >= config.steps:
+        note = f"unless episodes end before their time limit, the first is over at step {first}"
+        print(f"pbrl: steps={config.steps} may be too short for questions: {note}", file=sys.stderr)
 
 
 def _check_first_episode(config: DictConfig, env: gym.Env) -> None:

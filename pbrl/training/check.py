@@ -18,7 +18,7 @@ AT_LEAST = {  # whole numbers
     "feedback.per_session": 1,
     "feedback.first": 1,
     "feedback.every": 1,
-    "feedback.segment_length": 2,
+    "feedback.segment_length": 1,
     "feedback.pool_episodes": 1,
     "feedback.candidates": 1,
     "evaluation.episodes": 1,
@@ -159,6 +159,12 @@ def _check_labels(config: DictConfig) -> None:
     c, fit = config.feedback, config.method.fit
     if c.budget and c.first >= config.steps:
         raise UserError(f"feedback.first={c.first} is not before the end of the run; valid are 1 to {config.steps - 1}")
+    rollout = config.agent.get("n_steps", 1) * config.agent.n_envs  # questions are asked between rollouts
+    if c.budget and (first := -(-c.first // rollout) * rollout) >= config.steps:
+        raise UserError(
+            f"steps={config.steps} is too short for questions: rollouts have agent.n_steps x agent.n_envs = {rollout} "
+            f"steps, so the first come at step {first}; valid are more steps, or smaller rollouts"
+        )
     if fit.patience is not None and c.heldout == 0:
         raise UserError(f"method.fit.patience={fit.patience} watches held-out answers; set feedback.heldout, as to 0.1")
     crop = config.method.model.get("crop")

@@ -117,7 +117,7 @@ class FeedbackLoop:
         """Raises UserError where episodes like these never give two segments."""
         longest, pool = int(episodes.lengths.max()), self.config.pool_episodes
         if not starts:
-            valid = f"valid are 2 to {longest} steps"
+            valid = f"valid are 1 to {longest} steps" if longest > 1 else "valid is 1 step"
             raise UserError(f"feedback.segment_length={self.segment_length}: no episode is that long; {valid}")
         if pool == 1:
             raise UserError(

@@ -76,7 +76,7 @@ def test_the_temperature_of_a_saved_agent_is_the_learned_one(trained):
         (["env=point_reach", "out=x", "other_goal=2"], "other_goal=2: expected a number from 0 to 1"),
         (["env=point_reach", "out=x", "splits=0.5,0.5"], "splits=0.5,0.5: expected three shares that sum to 1"),
         (["env=point_reach", "out=x", "splits=1,1,1"], "splits=1,1,1: expected three shares that sum to 1"),
-        (["env=point_reach", "out=x", "segment_length=1"], "segment_length=1: expected a whole number of at least 2"),
+        (["env=point_reach", "out=x", "segment_length=0"], "segment_length=0: expected a whole number of at least 1"),
         (["env=point_reach", "out=x", "stop_after_success=soon"], "stop_after_success=soon: expected a whole number"),
         (["env=point_reach", "out=x", "labels=luck"], "labels=luck: valid are return, regret_mc, regret_critic"),
         (["env=point_reach", "out=x", "labels=return,return"], "expected different words with commas between"),
