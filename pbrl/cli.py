@@ -54,8 +54,9 @@ def main(argv: list[str] | None = None) -> int:
             return command.main(args[1:])
     except EnvError as error:
         print(f"pbrl: {error}", file=sys.stderr)
-        if error.__cause__ is not None:  # the user's own code: where it broke is for them to see
-            traceback.print_exception(error.__cause__)
+        if (cause := error.__cause__) is not None and (trace := cause.__traceback__) is not None:
+            # The user's own code: where it broke is for them to see, less the line of ours that called it.
+            traceback.print_exception(cause.with_traceback(trace.tb_next or trace))
         return 2
     except UserError as error:
         print(f"pbrl: {as_line(error)}", file=sys.stderr)

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,9 +32,7 @@ def film(path: Path, make_env: MakeEnv, act: ActFn, *, seed: int, seconds: float
     env = make_env(render_mode="rgb_array", width=SIZE[0], height=SIZE[1])
     try:
         fps, every = frame_rate(env)
-        pictures = islice(frames(env, act, seed, every), max(round(seconds * fps), 1))
-        first = next(pictures)  # where nothing is drawn, no folder is made
-        write_mp4(path, chain([first], pictures), fps)
+        write_mp4(path, islice(frames(env, act, seed, every), max(round(seconds * fps), 1)), fps)
     finally:
         env.close()
 

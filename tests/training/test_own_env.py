@@ -94,6 +94,7 @@ def test_an_exception_is_a_sentence_above_the_traceback_and_the_run_goes_on_late
     assert trace[0] == "Traceback (most recent call last):"
     assert trace[-1] == "ConnectionError: motor 3 does not answer"
     assert sum("Traceback" in line for line in trace) == 1
+    assert "door.py" not in err
     command = re.search(r"with: pbrl (train resume=\S+)$", sentence)[1]
     assert main(command.split()) == 0
 
