@@ -112,6 +112,8 @@ def assemble(
 
     about: what meta.json says of where the episodes come from. scores: besides the return.
     """
+    if labels:
+        _check_teacher(teacher)
     split_seed, cut_seed, *seeds = np.random.SeedSequence(plan.seed).spawn(3 + len(SCORES))
     split = split_episodes(source, plan.splits, np.random.default_rng(split_seed))
     cut = cut_segments(episodes, split, plan.segments, plan.segment_length, np.random.default_rng(cut_seed))

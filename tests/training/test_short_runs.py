@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from pbrl.cli import main
+from pbrl.collection.collect import assemble
 from pbrl.data.labels import LabelStore
+from pbrl.errors import UserError
 from tests.training.tiny import train
 
 
@@ -88,3 +90,11 @@ def test_collect_refuses_a_teacher_that_cannot_answer_before_it_collects(teacher
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
     assert "valid are scripted teachers" in err
+
+
+def test_import_refuses_such_a_teacher_in_the_same_words(tmp_path):
+    from omegaconf import OmegaConf
+
+    teacher, plan = OmegaConf.create({"name": "human"}), None  # refused before the plan is looked at
+    with pytest.raises(UserError, match="valid are scripted teachers"):
+        assemble(tmp_path / "data", {}, [], np.zeros(0), plan, ["return"], {}, teacher, print)
