@@ -187,7 +187,8 @@ def _explain(error: Exception, overrides: Sequence[str], extra_dir: str | None) 
 def _valid(group: str, name: str, extra_dir: str | None) -> str:
     if group == "env" and (chosen := env_overrides(name)) != f"env={name}":
         return f"no YAML has this name; did you mean {chosen}?"
-    return choices(name, options(group, extra_dir))
+    own = f"; one of your own is env=gym env.id=MODULE:{name}" if group == "env" and re.search(r"-v\d+$", name) else ""
+    return choices(name, options(group, extra_dir)) + own
 
 
 def _near(key: str, overrides: Sequence[str], extra_dir: str | None) -> str:
@@ -196,6 +197,8 @@ def _near(key: str, overrides: Sequence[str], extra_dir: str | None) -> str:
         return ""  # a file asks for what is not there; the files alone cannot be composed
     config = _compose(_chosen(overrides), extra_dir, complete=False)
     known = [k for k, _ in _leaves(OmegaConf.to_container(config, resolve=False))]
+    if OmegaConf.select(config, key.rpartition(".")[0]) == {}:
+        return f"; a key that is new there is given as +{key}=VALUE"
     close = closest(key, known, n=3)
     top = ", ".join(str(k) for k in config)
     return f"; did you mean {' or '.join(close)}?" if close else f"; valid at the top are {top}"

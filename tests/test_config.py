@@ -23,6 +23,7 @@ MISTAKES = {
     "queries=best": "queries=best: valid are disagreement, ",
     "experiment=mine": "experiment=mine: valid are .*demo, ",
     "env=mybots:Walk-v0": r"no YAML has this name; did you mean env=gym env.id=mybots:Walk-v0\?",
+    "env=Walk-v0": r"; one of your own is env=gym env.id=MODULE:Walk-v0",
     "env=Pendulum-v1": r"did you mean env=gym env.id=Pendulum-v1\?",
     "env=halfcheeta": r"; did you mean halfcheetah\?",
     "env=Walker_Walk": r"; did you mean walker-walk",
@@ -115,6 +116,11 @@ def test_what_a_constructor_refuses_is_one_line(override, wrong):
 def assert_matches(pattern, line):
     with pytest.raises(UserError, match=pattern):
         raise UserError(line)
+
+
+def test_a_new_key_of_a_mapping_takes_a_plus(wrong):
+    assert "given as +env.make.kwargs.g=VALUE" in wrong("env=gym", "env.id=Pendulum-v1", "env.make.kwargs.g=9")
+    assert compose_config(["env=gym", "env.id=Pendulum-v1", "+env.make.kwargs.g=9"]).env.make.kwargs.g == 9
 
 
 @pytest.mark.parametrize("flag", ["-m", "--multirun"])

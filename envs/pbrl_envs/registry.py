@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
+from contextlib import redirect_stderr
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -55,7 +57,8 @@ def how_to_choose(name: str) -> str | None:
     if "-" not in name:  # all names of tasks have one, and suites take seconds to import
         return None
     there = (suite for suite, (module, _) in _PACKAGES.items() if find_spec(module) is not None)
-    return next((f"{_CHOSEN_BY[suite]}{name}" for suite in there if name in tasks(suite)), None)
+    with redirect_stderr(io.StringIO()):  # what suites say of themselves when they are imported
+        return next((f"{_CHOSEN_BY[suite]}{name}" for suite in there if name in tasks(suite)), None)
 
 
 def unknown(what: str, name: str, valid: Iterable[str], hint: str) -> UserError:

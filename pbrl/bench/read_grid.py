@@ -17,6 +17,7 @@ from pbrl.bench.method_facts import find_yaml, method_facts
 from pbrl.config import config_dir, options
 from pbrl.data.env_of_data import env_overrides
 from pbrl.errors import UserError, choices
+from pbrl.files import expand_home
 from pbrl.reading import read_yaml, reading
 
 KEYS = ("about", "seeds", "budgets", "common", "envs", "methods", "teachers", "grids", "published")
@@ -103,6 +104,8 @@ class _Reader:
 
     def _env(self, name: str, value: Any) -> EnvEntry:
         entry = self._entry("envs", name, value, ("set", "score", "high", "collect", "data", "about"))
+        if (data := self._text(entry, "data", f"envs.{name}")) is not None:
+            entry["data"] = expand_home(data)
         if (score := entry.get("score", "return")) not in SCORES:
             raise self._error(f"envs.{name}.score", f"{score!r}: {choices(score, SCORES)}")
         collect = entry.get("collect")

@@ -181,3 +181,11 @@ def test_the_environment_of_an_entry_with_data_is_that_of_the_data(write, tmp_pa
     del tree["envs"]["people"]["set"]
     with pytest.raises(UserError, match=r"envs.people: .*does not say which environment it is of; give env=NAME"):
         load_grid(write(tree))
+
+
+def test_the_tilde_in_data_is_the_home_folder(tree, write, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    tree["envs"]["point"]["data"] = "~/sets/point"
+    assert load_grid(write(tree)).envs["point"].data == "/home/ann/sets/point"
+    with pytest.raises(UserError, match="/home/ann/sets/pendulum"):  # read for its environment
+        load_grid(write({"envs": {"people": {"data": "~/sets/pendulum"}}, "methods": ["cpl"]}))
