@@ -132,5 +132,5 @@ def test_a_writing_thread_is_silent_about_the_disk_and_about_nothing_else(monkey
         for error in (OSError(errno.ENOSPC, "no space"), ValueError("a fault of the program")):
             thread = threading.Thread(target=fail, args=(error,))
             thread.start()
-            thread.join()
+            thread.join(60)
     assert heard == ["a fault of the program"]
