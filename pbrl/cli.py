@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     from pbrl.errors import EnvError, StorageError, UserError, as_line, choices
     from pbrl.storage import silent_threads, storage_problem
     from pbrl.terminal import print_what_it_can
+    from pbrl.training.interrupt import ending_signals, exit_code
 
     print_what_it_can()
     if os.getcwd() not in sys.path:
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         _check_text(args)
         if args[0] not in VERBS:
             raise UserError(f"unknown command {args[0]!r}: {choices(args[0], VERBS)}")
-        with silent_threads():
+        with silent_threads(), ending_signals():
             command = importlib.import_module(f"pbrl.commands.{args[0]}_command")
             return command.main(args[1:])
     except EnvError as error:
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1 if isinstance(error, StorageError) else 2
     except KeyboardInterrupt:
         print("pbrl: stopped", file=sys.stderr)
-        return 130
+        return exit_code()
     except BrokenPipeError:
         return 1
     except Exception as error:

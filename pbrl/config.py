@@ -130,7 +130,7 @@ def _env_of_data(overrides: Sequence[str], extra_dir: str | None) -> list[str]:
 
 
 def _check_complete(config: DictConfig) -> None:
-    given = dict(_leaves(OmegaConf.to_container(config, resolve=False)))
+    given = dict(leaves(OmegaConf.to_container(config, resolve=False)))
     for key, value in given.items():
         if value == "???":
             raise UserError(f"{key} must be given, as {key}=VALUE")
@@ -196,7 +196,7 @@ def _near(key: str, overrides: Sequence[str], extra_dir: str | None) -> str:
     if _chosen(overrides) == list(overrides):
         return ""  # a file asks for what is not there; the files alone cannot be composed
     config = _compose(_chosen(overrides), extra_dir, complete=False)
-    known = [k for k, _ in _leaves(OmegaConf.to_container(config, resolve=False))]
+    known = [k for k, _ in leaves(OmegaConf.to_container(config, resolve=False))]
     if OmegaConf.select(config, key.rpartition(".")[0]) == {}:
         return f"; a key that is new there is given as +{key}=VALUE"
     close = closest(key, known, n=3)
@@ -204,10 +204,11 @@ def _near(key: str, overrides: Sequence[str], extra_dir: str | None) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else f"; valid at the top are {top}"
 
 
-def _leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
+def leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """The values of nested dicts with their dotted keys."""
     if not isinstance(node, dict):
         return [(prefix, node)]
-    return [leaf for k, v in node.items() for leaf in _leaves(v, f"{prefix}.{k}" if prefix else str(k))]
+    return [leaf for k, v in node.items() for leaf in leaves(v, f"{prefix}.{k}" if prefix else str(k))]
 
 
 def build_teacher(node: DictConfig, **arguments: Any) -> Any:

@@ -13,7 +13,8 @@ from pbrl.errors import SEVERAL, UserError, one_line
 from pbrl.files import expand_home
 
 LONG_NUMBER = r"\d{301}"  # which Python would refuse to write out
-PATHS = ("run_dir", "data", "teacher.labels", "method.video.learned", "method.video.demos_data")
+SHORT = {"init": "init.run"}
+PATHS = ("run_dir", "data", "init.run", "teacher.labels", "method.video.learned", "method.video.demos_data")
 
 
 def read_overrides(overrides: Sequence[str]) -> list[str]:
@@ -31,6 +32,8 @@ def _read(text: str) -> str:
     if re.search(LONG_NUMBER, text):
         raise UserError(f"{text[:40]}...: a number of more than 300 digits")
     key, equals, value = text.partition("=")
+    if key in SHORT:
+        key, text = SHORT[key], f"{SHORT[key]}={value}"
     if not equals:
         raise UserError(f"{text!r}: expected key=value")
     if key.startswith("hydra"):

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from pbrl.agents.fast_mlp import FlatAdam, SideBySide, StackedMLP, fused_adam
+from pbrl.finite import AGENT, require_finite_metrics
 from pbrl.precision import matmul_dtype
 
 TANH_EPSILON = 1e-6  # as in SB3's SquashedDiagGaussianDistribution
@@ -79,6 +80,7 @@ class FastSAC(SAC):
         self.logger.record("train/critic_loss", critic_loss)
         if self.ent_coef_optimizer is not None:
             self.logger.record("train/ent_coef_loss", ent_coef_loss)
+        require_finite_metrics({"critic_loss": critic_loss, "actor_loss": actor_loss, "ent_coef": ent_coef}, AGENT)
 
     def predict(
         self,

@@ -24,6 +24,7 @@ from pbrl.agents.portable import load_portable, save_portable
 from pbrl.data.episodes import Episode
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.errors import UserError, choices
+from pbrl.finite import AGENT, require_finite_metrics, require_finite_weights
 from pbrl.memory import GIB, free_memory
 from pbrl.types import RewardFn
 
@@ -47,13 +48,23 @@ class SB3Agent:
         return self.model.num_timesteps
 
     @property
+    def updates(self) -> int:
+        """Gradient steps so far."""
+        return self.model._n_updates
+
+    @property
     def buffer(self) -> Any:
         raise NotImplementedError
 
     def learn(self, env_steps: int) -> list[Episode]:
         """Acts and learns for at least this many steps; returns the episodes that ended meanwhile."""
         never: Any = None  # which SB3 allows and its annotation does not
-        self.model.learn(env_steps, log_interval=never, reset_num_timesteps=False)
+        try:
+            self.model.learn(env_steps, log_interval=never, reset_num_timesteps=False)
+        except ValueError:  # torch's distributions refuse what a policy that is not finite gives
+            require_finite_weights(self.model.get_parameters(), AGENT)
+            raise
+        require_finite_metrics(self._logged(), AGENT)
         return [episode for recorder in self.recorders for episode in recorder.take_finished()]
 
     def act(self, obs: np.ndarray, deterministic: bool) -> np.ndarray:
@@ -79,10 +90,13 @@ class SB3Agent:
 
     def metrics(self) -> dict[str, float]:
         """SB3's own `train/*` figures since the last call."""
-        logged = self.model.logger.name_to_value
-        values = {k: float(v) for k, v in logged.items() if isinstance(v, (int, float, np.number))}
-        logged.clear()
+        values = self._logged()
+        self.model.logger.name_to_value.clear()
         return values
+
+    def _logged(self) -> dict[str, float]:
+        logged = self.model.logger.name_to_value.items()
+        return {k: float(v) for k, v in logged if isinstance(v, (int, float, np.number))}
 
     def save(self, path: str) -> None:
         """A zip that SB3's `load` opens where there is no pbrl, in the units of the task; see `portable`."""
@@ -116,25 +130,30 @@ class SB3Agent:
             "random": _random_state(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], fresh_episode: bool = False) -> None:
+        """fresh_episode: begin the next episode in each environment instead of playing the unfinished one again."""
         model = self.model
         self.set_policy(state["parameters"], state["variables"])
         for name, value in state["counters"].items():
             setattr(model, name, value)
         if state["started"]:
-            self._restore_environments(state["recorders"])
+            self._restore_environments(state["recorders"], fresh_episode)
         model.action_space.np_random.bit_generator.state = state["action_space"]
         _set_random_state(state["random"])
 
-    def _restore_environments(self, states: list[dict[str, Any]]) -> None:
-        obs = np.stack([r.load_state_dict(s) for r, s in zip(self.recorders, states, strict=True)])
+    def _restore_environments(self, states: list[dict[str, Any]], fresh: bool) -> None:
+        both = list(zip(self.recorders, states, strict=True))
+        if fresh:
+            obs = np.stack([r.begin(int(s["seed"]), int(s["episode"]) + 1) for r, s in both])
+        else:
+            obs = np.stack([r.load_state_dict(s) for r, s in both])
         env: Any = self.model.env  # DummyVecEnv; what follows is private to it
         env.reset_infos = [{} for _ in self.recorders]
         env._reset_seeds()  # the recorders have theirs already
         for i, row in enumerate(obs):
             env._save_obs(i, row)
         self.model._last_obs = env._obs_from_buf()
-        self.model._last_episode_starts = np.array([len(s["actions"]) == 0 for s in states])
+        self.model._last_episode_starts = np.array([fresh or len(s["actions"]) == 0 for s in states])
 
 
 class SACAgent(SB3Agent):
@@ -238,9 +257,13 @@ class SACAgent(SB3Agent):
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"buffer": self.buffer.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], fresh_episode: bool = False) -> None:
         self.buffer.load_state_dict(state["buffer"])
-        super().load_state_dict(state)
+        if fresh_episode and self.buffer.episode_reward is not None:
+            raise UserError("fresh_episode=true: whole episodes are rewarded here, so none can be left unfinished")
+        if fresh_episode:
+            self.buffer.running[:] = 0
+        super().load_state_dict(state, fresh_episode)
 
 
 class PPOAgent(SB3Agent):

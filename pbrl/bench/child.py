@@ -30,7 +30,7 @@ IMPORTED = (  # once, before the first fork
     "pbrl.training.online",
     "pbrl.training.offline",
 )
-OF_SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+OF_SCHEDULERS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)  # SIGHUP: of a closed terminal too
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 SAVE_S = 600.0  # in which a run that was asked to stop must have saved and ended
@@ -111,8 +111,11 @@ def _follow(lifeline: Connection) -> None:
 
 def _set_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray's processes have it blocked
-    signal.signal(signal.SIGTERM, _end_run)
+    ending = (signal.SIGTERM, signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, *ending})  # Ray's processes have it blocked
+    for name in ending:
+        if signal.getsignal(name) is not signal.SIG_IGN:  # nohup
+            signal.signal(name, _end_run)
     for name in (signal.SIGUSR1, signal.SIGUSR2):  # SLURM sends them to all processes of a job; the parent acts on them
         signal.signal(name, signal.SIG_IGN)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pbrl.bench.jobs import INTERRUPTED, Outcome
 from pbrl.bench.plan import Planned
+from pbrl.training.progress import SILENCE_S, duration, every
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,6 +36,8 @@ class Spoken:
             seconds = expected.left_s(todo, slots)
             said = "an unknown time" if seconds is None else f"about {duration(seconds)}"
             self.say(f"{len(todo)} to run, {min(slots, len(todo))} at a time: {said}")
+        self.showing = contextlib.ExitStack()
+        self._show()
 
     def started(self, planned: Planned) -> None:
         self.running[planned.cell.name] = planned
@@ -45,7 +49,7 @@ class Spoken:
         self.say(f"[{len(self.outcomes)}/{len(self.todo)}] {ending(outcome, row)}{rest}")
 
     def close(self) -> None:
-        pass
+        self.showing.close()
 
     def note(self, outcome: Outcome) -> None:
         self.outcomes[outcome.job.name] = outcome
@@ -69,6 +73,17 @@ class Spoken:
         ]
         return seconds * (sum(taken for _, taken in seen) / sum(foreseen for foreseen, _ in seen) if seen else 1.0)
 
+    def _show(self) -> None:
+        """A line a minute while nothing ends."""
+        self.showing.enter_context(every(SILENCE_S, self._tell))
+
+    def _tell(self) -> None:
+        running = list(self.running.values())[: self.slots]
+        steps = "; ".join(f"{p.cell.name} at step {_step(p) or 0}" for p in running)
+        left = self.left_s()
+        rest = "" if left is None else f", {duration(left)} to go"
+        self.say(f"[{len(self.outcomes)}/{len(self.todo)}] {time.strftime('%H:%M:%S')} {steps}{rest}")
+
     def _share_left(self, planned: Planned) -> float:
         name = planned.cell.name
         if name not in self.running and planned.state not in ("begun", "failed"):
@@ -79,23 +94,19 @@ class Spoken:
 class LiveTable(Spoken):
     """A table of what runs now and what has ended, drawn anew twice a second."""
 
-    def begin(self, todo: Sequence[Planned], steps: Mapping[str, int], expected: Estimate, slots: int) -> None:
+    def _show(self) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        super().begin(todo, steps, expected, slots)
         self.console = Console(file=sys.stderr)
         self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=2)
         self.live.start()
+        self.showing.callback(self.live.stop)
 
     def ended(self, planned: Planned, outcome: Outcome, row: dict[str, Any]) -> None:
         self.note(outcome)
         if outcome.code not in (0, INTERRUPTED):
             self.live.console.print(f"pbrl: {ending(outcome, row)}", highlight=False)
-
-    def close(self) -> None:
-        if hasattr(self, "live"):
-            self.live.stop()
 
     def _table(self) -> Table:
         from rich.table import Table
@@ -147,10 +158,3 @@ def ending(outcome: Outcome, row: dict[str, Any]) -> str:
         return f"{name}: stopped, and saved"
     code = "" if outcome.code < 0 else f" with exit code {outcome.code}"  # a signal is named by the message
     return f"{name}: failed{code}: {outcome.message}; see {outcome.job.log}"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"

@@ -86,13 +86,17 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         jobs = _Jobs(todo, composed, out, executor, listener)
         listener.begin(todo, steps, expected, executor.slots)
         try:
-            _run(jobs, executor, results, listener, options)
+            stopped = _run(jobs, executor, results, listener, options)
         finally:
             _write(options, results)
             listener.close()
     if jobs.changed:
         raise UserError("the code or the configs have changed since this bench began; all is saved, start it again")
-    return sum(results.rows[name]["status"] != "finished" for name in chosen)
+    missing = sum(results.rows[name]["status"] != "finished" for name in chosen)
+    if stopped and missing:
+        listener.say(f"{len(chosen) - missing} of {len(chosen)} cells finished; the same command goes on: see {out}")
+        raise KeyboardInterrupt
+    return missing
 
 
 def _check_scores(grid: Grid, low: dict[str, Scores]) -> None:
@@ -101,10 +105,11 @@ def _check_scores(grid: Grid, low: dict[str, Scores]) -> None:
             raise UserError(f"envs.{name}.score: this task reports no {grid.envs[name].score}; valid is return")
 
 
-def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener, options: Options) -> None:
+def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener, options: Options) -> bool:
+    """Returns whether it was stopped by a signal."""
     by_name = {p.job.name: p for p in jobs.todo}
     written = 0.0
-    with StopOnInterrupt(jobs.stop):
+    with StopOnInterrupt(jobs.stop) as stop:
         for outcome in executor.run(jobs):
             p = replace(by_name[outcome.job.name], state="begun")
             _record(p, outcome)
@@ -113,6 +118,7 @@ def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener, 
             if time.monotonic() - written > WRITE_EVERY_S:
                 _write(options, results)
                 written = time.monotonic()
+    return stop.stopping
 
 
 class _Jobs:

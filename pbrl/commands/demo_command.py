@@ -37,6 +37,7 @@ def main(args: list[str]) -> int:
         raise UserError("evaluation.every=null: the demo shows what evaluation measures; valid for pbrl train")
 
     from pbrl.commands.train_command import make_report, viewer_beside
+    from pbrl.training.interrupt import exit_code
     from pbrl.training.online import start
 
     run = start(config, ["pbrl", *sys.argv[1:]])
@@ -45,31 +46,15 @@ def main(args: list[str]) -> int:
     teacher = f"{config.feedback.budget} comparisons by {'you' if person else f'the {config.teacher.name} teacher'}"
     source = teacher if config.method.model is not None else "its own reward"
     print(f"{config.env.name} from {source}, {config.steps} steps, in {path}", flush=True)
-    if not sys.stderr.isatty():
-        speak(run)
     with viewer_beside(run):
         finished = run.train()
     if not finished:
         print(f"stopped at step {run.parts.agent.env_steps}; go on with: {typed('train', f'resume={path}')}")
-        return 130
+        return exit_code()
     report = make_report(path) if config.report else None
     print(summary(run.last_evaluation, _random_return(run) if report is None else report.random_return))
     print(f"  see            {report.file if report is not None else path}")
     return 0
-
-
-def speak(run: OnlineRun) -> None:
-    """One line for each evaluation: progress where there is no terminal for a bar."""
-    evaluator = run.parts.evaluator
-    assert evaluator is not None
-
-    def spoken(act: Any, step: int) -> Any:
-        found = evaluator(act, step)
-        mean = found.returns.mean()
-        print(f"  step {step:>6}  labels {run.labels:>4}  return {mean:8.1f}", flush=True)
-        return found
-
-    run.parts.evaluator = spoken  # type: ignore[assignment]
 
 
 def summary(evaluation: dict[str, Any], random_return: float) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbrl.commands.arguments import Arguments
+from pbrl.commands.values import whole_number, yes_or_no
 from pbrl.errors import EnvError, UserError, one_line, typed
 from pbrl.storage import storing
+from pbrl.training.interrupt import exit_code
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -22,12 +24,15 @@ if TYPE_CHECKING:
     from pbrl.training.report import Report
 
 HELP = """usage: pbrl train [key=value ...] [--config-dir DIR] [--cfg]
-       pbrl train resume=RUN_DIR
+       pbrl train resume=RUN_DIR [steps=N]
 
   env=, agent=, method=, teacher=, queries=, experiment=   choose a YAML; `pbrl list` shows them
   steps=200000 seed=0 run_dir=PATH feedback.budget=500 ...  set a value
   data=DIR           what an offline method learns from: `pbrl collect` and `pbrl labels export` make such folders;
                      its environment is the run's, unless env= names another, or env=none evaluates nowhere
+  resume=RUN_DIR     goes on where a run was stopped or killed, and ends as if it had not been; steps=N extends a run,
+                     a finished one too
+  init=RUN_DIR       a new run begins with the policy and the reward of another; docs/runs.md
   --cfg              print the resolved config and stop
   --config-dir DIR   also look for YAMLs in DIR/env, DIR/method, ...
 
@@ -39,10 +44,8 @@ def main(args: list[str]) -> int:
     if parsed.help:
         print(HELP)
         return 0
-    if (folder := parsed.values.get("resume")) is not None:
-        if len(parsed.values) > 1 or parsed.words:
-            raise UserError("resume=RUN_DIR takes no other keys: a run goes on with its own config")
-        return resume_run(Path(folder))
+    if "resume" in parsed.values:
+        return resume_run(*_read_resume(parsed))
     from omegaconf import OmegaConf
 
     from pbrl.config import compose_config
@@ -66,15 +69,28 @@ def start_run(config: DictConfig) -> int:
         raise
 
 
-def resume_run(path: Path) -> int:
+def resume_run(path: Path, steps: int | None = None, fresh_episode: bool = False) -> int:
+    """steps: of the whole run, where it is to go on for longer than was planned."""
     from pbrl.config import load_config
 
     config = load_config(path / "config.yaml")
-    if (path / "summary.json").exists() and _status(path) == "finished":
-        raise UserError(f"resume={path}: this run has finished; see {path / 'summary.json'}")
-    run = _loop(config).resume(path, config)
+    if steps is not None:
+        config.steps = steps
+    if fresh_episode and "learner" in config.method:
+        raise UserError(f"fresh_episode=true: method={config.method.name} has no episodes to leave; leave it out")
+    run = _loop(config).resume(path, config, **({"fresh_episode": True} if fresh_episode else {}))
     print(f"run: {path}, from step {run.step}")
     return _train(run)
+
+
+def _read_resume(parsed: Arguments) -> tuple[Path, int | None, bool]:
+    """RUN_DIR, and the few keys that may be given with it."""
+    other = [key for key in parsed.values if key not in ("resume", "steps", "fresh_episode")] + parsed.words
+    if other:
+        valid = "steps=N, which extends it, and fresh_episode=true"
+        raise UserError(f"{other[0]}: a run goes on with its own config; beside resume=RUN_DIR there are {valid}")
+    steps = whole_number(parsed, "steps", 0, 1) if "steps" in parsed.values else None
+    return Path(parsed.values["resume"]), steps, yes_or_no(parsed, "fresh_episode", False)
 
 
 def _loop(config: DictConfig) -> ModuleType:
@@ -100,7 +116,7 @@ def _train(run: OnlineRun | OfflineRun) -> int:
             run.run.unlock()  # whoever has this process may go on with the run
     if not finished:
         print(f"stopped at step {run.step}; go on with: {typed('train', f'resume={path}')}")
-        return 130
+        return exit_code()
     print(f"{_score(run)} after {run.labels} labels{_kind(run)}; see {path}")
     if run.config.get("report", True) and (report := make_report(path)) is not None:
         print(f"report: {report.file}")
@@ -168,9 +184,3 @@ def make_report(path: Path) -> Report | None:
     for note in report.notes:
         print(f"pbrl: the report has {note}", file=sys.stderr)
     return report
-
-
-def _status(path: Path) -> str | None:
-    from pbrl.reading import find_object
-
-    return (find_object(path / "summary.json") or {}).get("status")

@@ -208,5 +208,7 @@ def _executor(parsed: Arguments) -> Executor:
 
 
 def _stopped(out: Path) -> int:
+    from pbrl.training.interrupt import exit_code
+
     print(f"stopped; the same command goes on: see {out}")
-    return 130
+    return exit_code()

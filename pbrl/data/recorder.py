@@ -9,7 +9,16 @@ import gymnasium as gym
 import numpy as np
 
 from pbrl.data.episodes import Episode
+from pbrl.errors import UserError
+from pbrl.finite import AGENT, require_finite
 from pbrl.seeds import episode_seed
+
+
+class NotRepeated(UserError):
+    """An environment made another episode from the same seed and actions."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(f"the environment does not repeat itself: {how}")
 
 
 class EpisodeRecorder(gym.Wrapper):
@@ -32,6 +41,7 @@ class EpisodeRecorder(gym.Wrapper):
         self.between_episodes: Callable[[], None] | None = None  # called at each end, with the environment free
         self.seed, self.episode = 0, -1
         self._save_state = _state_saver(env)
+        self._replaying = False
         self._obs: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
         self._rewards: list[float] = []
@@ -51,6 +61,7 @@ class EpisodeRecorder(gym.Wrapper):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         action = np.array(action, np.float32)  # what is done must be what is stored, or a replay drifts
+        require_finite(action, AGENT, "an action")
         obs, reward, terminated, truncated, info = self.env.step(action)
         self._obs.append(_copy(obs))
         self._actions.append(action)
@@ -65,7 +76,7 @@ class EpisodeRecorder(gym.Wrapper):
             self._factors.append(tuple(info["factors"].values()))
         if terminated or truncated:
             self.finished.append(self._episode(bool(terminated)))
-            if self.between_episodes is not None:
+            if self.between_episodes is not None and not self._replaying:
                 obs = self.finished[-1].obs[-1]  # what the environment returned may be overwritten meanwhile
                 self.between_episodes()
         # SB3 copies infos deeply at every step: an empty one is quick.
@@ -81,16 +92,37 @@ class EpisodeRecorder(gym.Wrapper):
         return finished
 
     def state_dict(self) -> dict[str, Any]:
+        """The unfinished episode: what makes it again, and what proves that it is the same."""
         actions = np.array(self._actions, np.float32).reshape(-1, *(self.action_space.shape or ()))
-        return {"seed": self.seed, "episode": self.episode, "actions": actions}
+        proof = {"obs": np.array(self._obs), "rewards": np.array(self._rewards, np.float64)}
+        return {"seed": self.seed, "episode": self.episode, "actions": actions, **proof}
 
     def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
-        """Plays the unfinished episode again; returns its last observation."""
-        self.seed, self.episode = int(state["seed"]), int(state["episode"]) - 1
-        obs, _ = self.reset()
-        for action in state["actions"]:
-            obs, *_ = self.step(action)
+        """Plays the unfinished episode again; returns its last observation. NotRepeated if it is another one."""
+        obs, steps = self.begin(int(state["seed"]), int(state["episode"])), len(state["actions"])
+        self._replaying = True
+        self._require_same(state, 0)
+        for step, action in enumerate(state["actions"], 1):
+            obs, _, terminated, truncated, _ = self.step(action)
+            self._require_same(state, step)
+            if terminated or truncated:
+                raise NotRepeated(
+                    f"episode {self.episode}, played again, ends at step {step} and had gone on to {steps}"
+                )
+        self._replaying = False
         return obs
+
+    def begin(self, seed: int, episode: int) -> np.ndarray:
+        """Starts the episode of this number; returns its first observation."""
+        self.seed, self.episode = seed, episode - 1
+        return self.reset()[0]
+
+    def _require_same(self, recorded: dict[str, Any], step: int) -> None:
+        same = np.array_equal(self._obs[step], recorded["obs"][step])
+        if same and (step == 0 or self._rewards[step - 1] == recorded["rewards"][step - 1]):
+            return
+        what = "reward" if same else "observation"
+        raise NotRepeated(f"episode {self.episode}, played again, has another {what} at step {step}")
 
     def _start(self, obs: np.ndarray) -> None:
         self._obs, self._actions, self._rewards, self._factors = [_copy(obs)], [], [], []

@@ -34,6 +34,8 @@ class CPL(Learner):
         batch_size: comparisons; where all pairs of scored segments count as labelled, twice as many segments.
     """
 
+    stages = ("bc_updates", "warmup")
+
     def __init__(
         self,
         *,

@@ -36,6 +36,8 @@ class Learner(nn.Module):
         self.policy = policy(obs_shape=self.obs_shape, action_size=self.action_size, rng=rng)
         self.policy.observe(data.observations)
 
+    stages: tuple[str, ...] = ()  # attributes that say after how many updates a stage ends, as shares of `steps`
+
     @property
     def reads_labels(self) -> bool:
         """Whether labels have any part in what it learns."""
@@ -70,6 +72,7 @@ class Learner(nn.Module):
             "weights": dict(self.state_dict()),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "updates": self.updates,
+            "stages": {name: getattr(self, name) for name in self.stages},
             "rng": self.rng.get_state(),
         }
 
@@ -79,6 +82,9 @@ class Learner(nn.Module):
             optimizer.load_state_dict(state["optimizers"][name])
         self.updates = state["updates"]
         self.rng.set_state(state["rng"])
+        for name, end in state["stages"].items():
+            if self.updates > end:  # a stage that is over stays so, also in a run that is longer now
+                setattr(self, name, end)
 
 
 def adam(parameters: Any, lr: float) -> torch.optim.Adam:

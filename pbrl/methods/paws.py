@@ -34,6 +34,8 @@ class PAWS(Learner):
         lr: of the policy's Adam.
     """
 
+    stages = ("advantage_updates",)
+
     def __init__(
         self,
         *,

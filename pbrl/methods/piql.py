@@ -53,6 +53,8 @@ class RewardThenIQL(Learner):
         iql: makes the critics, see `IQL`.
     """
 
+    stages = ("reward_updates",)
+
     def __init__(
         self,
         *,
@@ -98,6 +100,10 @@ class RewardThenIQL(Learner):
                 self.model.score(self.data.segments[:1])  # too long a segment fails here, not in the run
         self.transitions: Transitions = self.data.transitions()
         self.rewards: Tensor | None = None  # (M,) computed when the second phase starts
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.iql.policy_steps = max(self.steps - self.reward_updates, 1)
 
     def _update(self) -> dict[str, float]:
         if self.model is not None and self.updates < self.reward_updates:

@@ -23,6 +23,8 @@ class SFT(Learner):
         lr: of Adam, anew for the second stage.
     """
 
+    stages = ("bc_updates",)
+
     def __init__(self, *, bc_share: float, batch_size: int, lr: float, **common: Any) -> None:
         super().__init__(**common)
         self.bc_updates = share_of(self.steps, bc_share, "bc_share")

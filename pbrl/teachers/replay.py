@@ -55,7 +55,9 @@ class ReplayTeacher:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"next": self._next}
+        return {"next": self._next, "sha256": self.labels.meta["sha256"]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["sha256"] != self.labels.meta["sha256"]:
+            raise UserError("the labels of teacher.labels are not those this run began with; put the old files back")
         self._next = int(state["next"])

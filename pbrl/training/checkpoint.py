@@ -12,12 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from pbrl.errors import UserError, one_line
+from pbrl.data.recorder import NotRepeated
+from pbrl.errors import UserError, one_line, typed
 from pbrl.files import sync
 from pbrl.reading import PICKLE, read_object, reading, require_archive, require_file
 from pbrl.storage import storing
 
-MANIFEST = "manifest.json"
+MANIFEST, CONFIG = "manifest.json", "config.json"
 FILES = ("state.json", "tensors.pt")
 
 
@@ -27,16 +28,16 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
-        """state: nested dicts and lists of tensors, arrays and plain values."""
+    def save(self, step: int, state: dict[str, Any], config: dict[str, Any] | None = None) -> None:
+        """state: nested dicts and lists of tensors, arrays and plain values. config: the plain values that ran."""
         try:
             with storing(self.folder):
-                self._save(step, state)
+                self._save(step, state, config)
         except BaseException:
             shutil.rmtree(self.folder / f"{step}.partial", ignore_errors=True)
             raise
 
-    def _save(self, step: int, state: dict[str, Any]) -> None:
+    def _save(self, step: int, state: dict[str, Any], config: dict[str, Any] | None) -> None:
         self.folder.mkdir(0o700, exist_ok=True)  # the answers so far are in it
         partial = self.folder / f"{step}.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -46,6 +47,8 @@ class Checkpoints:
         (partial / "state.json").write_text(json.dumps(tree))
         with (partial / "tensors.pt").open("wb") as stream:  # given a path, torch would not say why it cannot write
             torch.save(tensors, stream)
+        if config is not None:
+            (partial / CONFIG).write_text(json.dumps(config))
         manifest = {p.name: {"bytes": p.stat().st_size, "crc32": _crc32(p)} for p in sorted(partial.iterdir())}
         (partial / MANIFEST).write_text(json.dumps(manifest))
         for file in partial.iterdir():
@@ -72,17 +75,13 @@ class Checkpoints:
             raise UserError(f"{pointer} names {path.name!r}, which is not a checkpoint; valid: {self._names()}")
         return path
 
+    def describe_loss(self) -> str:
+        """What a run that ends now, with nothing saved, loses."""
+        names = self._names() if self.folder.is_dir() else []
+        return f"what came after step {names[-1]} is lost" if names else "all is lost, since there is no checkpoint yet"
+
     def load(self, path: Path) -> dict[str, Any]:
-        try:
-            manifest = read_object(path / MANIFEST)
-            damaged = [n for n in FILES if n not in manifest]
-            damaged += [n for n, m in manifest.items() if not _intact(path / n, m)]
-        except (UserError, KeyError, TypeError):
-            damaged = [MANIFEST]
-        if damaged:
-            others = [n for n in self._names() if n != path.name]
-            way_out = f"write {others[-1]} into {self.folder / 'last'} to go on from there" if others else "start anew"
-            raise UserError(f"checkpoint {path} is damaged ({', '.join(damaged)}); {way_out}")
+        self._require_intact(path)
         tree = read_object(path / "state.json")
         require_archive(path / "tensors.pt")
         with reading(path / "tensors.pt", "a file of tensors"):
@@ -91,6 +90,23 @@ class Checkpoints:
             except pickle.UnpicklingError:  # whose message tells how to run what is in it
                 raise UserError(f"{path / 'tensors.pt'} holds something else than tensors; {PICKLE}") from None
             return _put_back(tree, tensors)
+
+    def config(self, path: Path) -> dict[str, Any] | None:
+        """What ran, as it was saved; None in a checkpoint of an older layout."""
+        self._require_intact(path, only=CONFIG)
+        return read_object(path / CONFIG) if (path / CONFIG).is_file() else None
+
+    def _require_intact(self, path: Path, only: str | None = None) -> None:
+        try:
+            manifest = read_object(path / MANIFEST)
+            damaged = [n for n in FILES if n not in manifest]
+            damaged += [n for n, m in manifest.items() if only in (None, n) and not _intact(path / n, m)]
+        except (UserError, KeyError, TypeError):
+            damaged = [MANIFEST]
+        if damaged:
+            others = [n for n in self._names() if n != path.name]
+            way_out = f"write {others[-1]} into {self.folder / 'last'} to go on from there" if others else "start anew"
+            raise UserError(f"checkpoint {path} is damaged ({', '.join(damaged)}); {way_out}")
 
     def _names(self) -> list[str]:
         return sorted((p.name for p in self.folder.iterdir() if p.name.isdigit()), key=int)
@@ -118,6 +134,9 @@ def restore_last(run: Resumable, path: Path) -> None:
         return
     try:
         run.load_state_dict(run.checkpoints.load(last))
+    except NotRepeated as error:
+        fresh = typed("train", f"resume={path}", "fresh_episode=true")
+        raise UserError(f"{error}; to go on with a fresh episode instead: {fresh}") from error
     except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"checkpoint {last} does not fit {path / 'config.yaml'}: {one_line(error)}") from error
 

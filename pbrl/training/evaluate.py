@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from pbrl.errors import UserError
+from pbrl.finite import AGENT, require_finite
 from pbrl.seeds import episode_seed
 from pbrl.training.environments import SIDE_BY_SIDE
 from pbrl_envs.factors import factor_names
@@ -46,19 +47,19 @@ class Evaluator:
         self.episodes, self.seed = episodes, seed
         self.factor_names = factor_names(self.envs[0])
 
-    def __call__(self, act: Callable[[np.ndarray], np.ndarray], step: int = 0) -> Evaluation:
-        """act: observations (M, O) -> actions (M, A). step: of the run; UserError if it has diverged by then.
+    def __call__(self, act: Callable[[np.ndarray], np.ndarray]) -> Evaluation:
+        """act: observations (M, O) -> actions (M, A). NotFinite if one of them is not finite.
 
         Some environments clip actions that are not numbers to finite rewards, so that the return does not tell.
         """
         blocks = [range(i, min(i + len(self.envs), self.episodes)) for i in range(0, self.episodes, len(self.envs))]
 
         def checked(obs: np.ndarray) -> np.ndarray:
-            return _finite(act(obs), "an action of the policy", step)
+            return require_finite(act(obs), AGENT, "an action")
 
         parts = [self._block(checked, numbers) for numbers in blocks]
         returns, lengths, success, last, factors = (np.concatenate(column) for column in zip(*parts, strict=True))
-        _finite(returns, "the return of an episode", step)
+        _finite(returns)
         return Evaluation(
             returns,
             lengths,
@@ -102,10 +103,9 @@ class Evaluator:
             env.close()
 
 
-def _finite(values: np.ndarray, what: str, step: int) -> np.ndarray:
-    if not np.isfinite(values).all():
-        raise UserError(f"{what} is not a finite number at step {step}: the run has diverged; a lower lr may help")
-    return values
+def _finite(returns: np.ndarray) -> None:
+    if not np.isfinite(returns).all():
+        raise UserError("the environment gave rewards whose sum over an episode is not finite")
 
 
 def mean_factors(names: Sequence[str], sums: np.ndarray, steps: int) -> dict[str, float]:

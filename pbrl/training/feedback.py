@@ -18,6 +18,7 @@ from pbrl.data.labels import LabelStore
 from pbrl.data.preferences import PreferenceDataset
 from pbrl.data.segment_files import SegmentPairs
 from pbrl.errors import UserError
+from pbrl.finite import REWARD_MODEL, require_finite
 from pbrl.losses import preference_accuracy
 from pbrl.queries.samplers import preference_probability, uniform
 from pbrl.queries.schedule import session_size
@@ -147,7 +148,7 @@ class FeedbackLoop:
 
         Only scaled, not shifted: what an end is worth hangs on the offset.
         """
-        return self.scale * self.model.step_reward(obs, actions)
+        return require_finite(self.scale * self.model.step_reward(obs, actions), REWARD_MODEL, "a reward")
 
     def observe(self, finished: list[Episode]) -> None:
         """New episodes: the teacher's thresholds and the model's input statistics follow them."""
@@ -162,7 +163,7 @@ class FeedbackLoop:
             "feedback/decisive": c.decisive,
             "feedback/equal": c.equal,
             "feedback/skipped": c.skipped,
-        } | self.teacher.metrics()
+        } | {name: value for name, value in self.teacher.metrics().items() if not math.isnan(value)}  # none asked yet
 
     @torch.no_grad()
     def quality(self, episodes: EpisodeStore) -> dict[str, float]:

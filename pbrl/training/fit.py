@@ -9,6 +9,7 @@ import torch
 
 from pbrl.blocks import score_in_blocks
 from pbrl.data.preferences import PreferenceDataset
+from pbrl.finite import REWARD_MODEL, require_finite_metrics
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.types import Comparisons, RewardModel
 
@@ -41,6 +42,7 @@ def fit_reward(
         batches, sizes = [], []
         for batch in preferences.batches(batch_size, members, bootstrap, rng):
             batches.append(model.update(batch))
+            require_finite_metrics(batches[-1], REWARD_MODEL)
             sizes.append(len(batch))
             updates += 1
             if updates == max_updates:

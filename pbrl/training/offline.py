@@ -18,17 +18,21 @@ from pbrl.config import build
 from pbrl.data.offline import OfflineData
 from pbrl.errors import UserError
 from pbrl.files import replacing
+from pbrl.finite import AGENT, REWARD_MODEL, NotFinite, require_finite_metrics, require_finite_weights
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.methods.learner import Learner
 from pbrl.seeds import seed_streams
 from pbrl.training.build import OFFLINE_STREAMS
 from pbrl.training.build_offline import check, check_spaces, has_env, load_data, other_env
 from pbrl.training.checkpoint import Checkpoints, restore_last
+from pbrl.training.divergence import explain_divergence
 from pbrl.training.environments import evaluation_envs
 from pbrl.training.evaluate import Evaluator, best_window
-from pbrl.training.interrupt import StopOnInterrupt
+from pbrl.training.init import begin_with_another, check_init
+from pbrl.training.interrupt import SAVES, StopOnInterrupt
 from pbrl.training.log import EVALUATIONS, RunLog
-from pbrl.training.progress import Progress
+from pbrl.training.progress import Progress, State
+from pbrl.training.resume import config_record, go_on, prove_resumable
 from pbrl.training.run_dir import RunDir, versions, write_json
 
 PROGRESS = (
@@ -67,26 +71,36 @@ class OfflineRun:
         self._interrupted = False
 
     def train(self) -> bool:
-        """Runs to the end; False if Ctrl-C ended it early (after saving)."""
+        """Runs to the end; False if Ctrl-C, SIGTERM or SIGHUP ended it early (after saving)."""
+        try:
+            return self._train()
+        except NotFinite as error:
+            self._write_progress()  # the log shows the figures it ends with
+            raise explain_divergence(error, self.step, self.step > 0, self.checkpoints, self.run.path) from error
+
+    def _train(self) -> bool:
         started = time.monotonic() - self.wall_s
-        with StopOnInterrupt(self.interrupt), Progress(self.config.steps) as progress:
+        saving = StopOnInterrupt(self.interrupt, SAVES, self.checkpoints.describe_loss)
+        with saving, Progress(self.config.steps, self._progress) as progress:
             if not self.evaluations:
                 self._evaluate()
+            progress.update(evaluated=True)
             while self.learner.updates < self.config.steps and not self._interrupted:
                 before = time.monotonic()
                 self._note(self.learner.update())
                 self.update_s += time.monotonic() - before
                 self.wall_s = time.monotonic() - started
                 over = self.learner.updates == self.config.steps  # the end is evaluated, logged and saved, due or not
-                if self._is_due(self.config.evaluation.every) or over:
+                if evaluated := self._is_due(self.config.evaluation.every) or over:
                     self._evaluate()
-                if self._is_due(self.config.log_every) or over:
+                if logged := self._is_due(self.config.log_every) or over:
                     self._write_progress()
-                    progress.update(self.learner.updates, self.last_evaluation.get("return_mean"), self.labels)
+                if evaluated or logged:
+                    progress.update(evaluated)
                 if self._is_due(self.config.checkpoint.every) or self._interrupted or over:
-                    self.checkpoints.save(self.learner.updates, self.state_dict())
-        complete = self.learner.updates >= self.config.steps
-        self.finish("finished" if complete else "interrupted")
+                    self._save()
+            complete = self.learner.updates >= self.config.steps
+            self.finish("finished" if complete else "interrupted")
         self.run.unlock()
         return complete
 
@@ -139,7 +153,10 @@ class OfflineRun:
             left, right = score_in_blocks(score, held.left), score_in_blocks(score, held.right)
             metrics[f"{name}/loss"] = float(bradley_terry_loss(left[None], right[None], held.prefers_right))
             metrics[f"{name}/accuracy"] = float(preference_accuracy(left, right, held.prefers_right))
-        return {k: v for k, v in metrics.items() if not math.isnan(v)}  # an accuracy over ties alone is none
+        return metrics
+
+    def _progress(self) -> State:
+        return State(self.step, self.evaluations[-1]["return_mean"] if self.evaluations else None, self.labels)
 
     def _is_due(self, every: int | None) -> bool:
         return every is not None and self.learner.updates % every == 0
@@ -147,8 +164,16 @@ class OfflineRun:
     def _note(self, metrics: dict[str, float]) -> None:
         self.reward_updates += "reward/loss" in metrics
         for name, value in metrics.items():
-            if not math.isnan(value):  # an accuracy over ties alone is none
-                self.sums[name].append(value)
+            self.sums[name].append(value)
+        require_finite_metrics(metrics, REWARD_MODEL if "reward/loss" in metrics else AGENT)
+
+    def _save(self) -> None:
+        """A checkpoint, unless a weight is not finite: the one before then stays the last."""
+        state = self.state_dict()
+        weights = state["learner"]["weights"]
+        require_finite_weights({k: v for k, v in weights.items() if k.startswith("model.")}, REWARD_MODEL)
+        require_finite_weights(state["learner"], AGENT)
+        self.checkpoints.save(self.step, state, config_record(self.config))
 
     def _write_progress(self) -> None:
         metrics = {
@@ -156,7 +181,7 @@ class OfflineRun:
             "time/updates_per_s": self._updates_per_s(),
             "time/time_elapsed": round(self.wall_s, 1),
         }
-        metrics |= {name: sum(values) / len(values) for name, values in self.sums.items()}
+        metrics |= {name: _mean(values, name) for name, values in self.sums.items()}
         self.sums.clear()
         self.log.write(self.learner.updates, metrics | self.heldout())
 
@@ -166,7 +191,7 @@ class OfflineRun:
         row = {
             "env_steps": 0,
             "labels": self.labels,
-            **self.evaluator(self.learner.act, self.step).row(),
+            **self.evaluator(self.learner.act).row(),
             "wall_s": round(self.wall_s, 1),
             "updates": self.learner.updates,
         }
@@ -211,8 +236,8 @@ class OfflineRun:
             "best_window_return": best["return_mean"],
             "best_window_success": best["success_rate"],
             "window": config.evaluation.window,
-            "reward_accuracy": heldout.get("test/accuracy"),
-            "validation_accuracy": heldout.get("validation/accuracy"),
+            "reward_accuracy": _known(heldout.get("test/accuracy")),
+            "validation_accuracy": _known(heldout.get("validation/accuracy")),
             "accuracy_ceiling": data.ceiling,
             "reward_updates": self.reward_updates,
             "parameters": sum(p.numel() for p in self.learner.parameters() if p.requires_grad),
@@ -247,19 +272,28 @@ class OfflineRun:
         self.open_log(lengths=state["log"], purge_step=self.learner.updates + 1)
 
 
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def _mean(values: list[float], name: str) -> float:
+    """Of an accuracy, over the batches that have one: over ties alone it is none."""
+    known = [v for v in values if not math.isnan(v)] if name.endswith("accuracy") else values
+    return sum(known) / len(known) if known else math.nan
+
+
 def start(config: DictConfig, command: list[str]) -> OfflineRun:
     """A run in a folder of its own; a config that cannot be built leaves no folder behind."""
     check(config)
+    check_init(config)
     config.data = str(Path(config.data).resolve())  # a run is resumed from anywhere
     if not has_env(config):
         config.evaluation.every = None
     folder = RunDir.create(config, command)
     folder.lock()
-    try:
+    with folder.being_built():
         run = OfflineRun(config, folder)
-    except (UserError, OSError):
-        folder.discard()
-        raise
+        begin_with_another(run)
     if not has_env(config):  # what is made of the saved policy later has no other place to learn them from
         config.env.obs_shape, config.env.action_size = list(run.learner.obs_shape), run.learner.action_size
         folder.write_config(config)
@@ -282,6 +316,10 @@ def resume(path: Path, config: DictConfig) -> OfflineRun:
     """The run in this folder, where its last checkpoint left it; from the start if it has none yet."""
     folder = RunDir(path)
     folder.lock()
+    prove_resumable(folder, config)
     run = OfflineRun(config, folder)
+    if run.checkpoints.last() is None:
+        begin_with_another(run)
     restore_last(run, path)
+    go_on(folder, config)
     return run

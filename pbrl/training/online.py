@@ -14,19 +14,23 @@ from omegaconf import DictConfig
 
 from pbrl.agents.sb3 import SACAgent
 from pbrl.data.episodes import Episode
-from pbrl.errors import UserError
 from pbrl.files import replacing
+from pbrl.finite import AGENT, REWARD_MODEL, NotFinite, require_finite_weights
 from pbrl.training.build import OnlineParts, build_online
 from pbrl.training.check import check, questions_in_time
 from pbrl.training.checkpoint import Checkpoints, restore_last
+from pbrl.training.divergence import explain_divergence
 from pbrl.training.feedback import FeedbackLoop
-from pbrl.training.interrupt import StopOnInterrupt
+from pbrl.training.init import begin_with_another, check_init
+from pbrl.training.interrupt import SAVES, StopOnInterrupt
 from pbrl.training.log import EVALUATIONS, PROGRESS, RunLog
-from pbrl.training.progress import Progress
+from pbrl.training.progress import Progress, State
+from pbrl.training.resume import config_record, go_on, prove_resumable
 from pbrl.training.run_dir import RunDir, write_json
 
 ROLLOUT_WINDOW = 100  # episodes averaged in rollout/*, as in SB3
 NEVER = 2**62  # steps
+ROUND_STEPS = 100  # at most: ten seconds of a robot that acts ten times a second
 
 
 class OnlineRun:
@@ -51,20 +55,35 @@ class OnlineRun:
         self.wall_s = 0.0
         self.latest: dict[str, float] = {}  # of the last feedback session
         self.last_evaluation: dict[str, Any] = {}
+        self.fresh_episode = False  # after a resume: do not play the unfinished episode again
         self._log: RunLog | None = None
         self._interrupted = False
 
     def train(self) -> bool:
-        """Runs to the end; False if Ctrl-C ended it early (after saving)."""
+        """Runs to the end; False if Ctrl-C, SIGTERM or SIGHUP ended it early (after saving)."""
+        try:
+            return self._train()
+        except NotFinite as error:
+            self._write_progress()  # the log shows the figures it ends with
+            learned = self.step > 0 if error.who == REWARD_MODEL else self.parts.agent.updates > 0
+            raise explain_divergence(error, self.step, learned, self.checkpoints, self.run.path) from error
+
+    def _train(self) -> bool:
         agent, episodes, feedback = self.parts.agent, self.parts.episodes, self.parts.feedback
-        begun, first_step = time.monotonic(), agent.env_steps
+        self._begun = begun = time.monotonic()
+        self._first_step = agent.env_steps
         if feedback is not None:
             feedback.stopped = lambda: self._interrupted
             feedback.tell(self._state(feedback), agent.env_steps, self.due["feedback"])
         started = begun - self.wall_s
-        with StopOnInterrupt(self.interrupt), Progress(self.config.steps) as progress:
+        saving = StopOnInterrupt(self.interrupt, SAVES, self.checkpoints.describe_loss)
+        with saving, Progress(self.config.steps, self._progress) as progress:
             if not self.last_evaluation:
                 self._evaluate()
+            progress.update(evaluated=True)
+            shown = self.last_evaluation
+            if agent.env_steps < self.config.steps:
+                self._ask_if_due()  # what was left out at the end of a run that is longer now
             while agent.env_steps < self.config.steps and not self._interrupted:
                 finished = agent.learn(self._until_next())
                 episodes.add(finished)
@@ -73,22 +92,22 @@ class OnlineRun:
                 over = agent.env_steps >= self.config.steps  # the end is evaluated, logged and saved, due or not
                 if feedback is not None:
                     feedback.observe(finished)
-                    # No session at the very end: its answers would teach nobody.
-                    if self._is_due("feedback") and not over and feedback.can_ask(episodes):
-                        self._feedback(feedback)
+                    if not over:  # at the very end its answers would teach nobody
+                        self._ask_if_due()
                     feedback.tell(self._state(feedback), agent.env_steps, self.due["feedback"])
                 if (self._is_due("evaluation") and not self.parts.shared) or over:
                     self._advance("evaluation", self.evaluation_every)
                     self._evaluate()
                 if self._is_due("log") or over:
                     self._advance("log", self.config.log_every)
-                    self._write_progress((agent.env_steps - first_step) / (time.monotonic() - begun))
+                    self._write_progress()
                 if self._is_due("checkpoint") or self._interrupted or over:
                     self._advance("checkpoint", self.config.checkpoint.every)
-                    self.checkpoints.save(agent.env_steps, self.state_dict())
-                progress.update(agent.env_steps, self.last_evaluation.get("return_mean"), self.labels)
-        complete = agent.env_steps >= self.config.steps
-        self.finish("finished" if complete else "interrupted")
+                    self._save()
+                progress.update(self.last_evaluation is not shown)
+                shown = self.last_evaluation
+            complete = agent.env_steps >= self.config.steps
+            self.finish("finished" if complete else "interrupted")
         self.run.unlock()
         return complete
 
@@ -118,6 +137,11 @@ class OnlineRun:
         """Stop at the end of this round, with a checkpoint."""
         self._interrupted = True
 
+    def _ask_if_due(self) -> None:
+        feedback = self.parts.feedback
+        if feedback is not None and self._is_due("feedback") and feedback.can_ask(self.parts.episodes):
+            self._feedback(feedback)
+
     def _feedback(self, feedback: FeedbackLoop) -> None:
         had_reward = feedback.has_reward
         learned = feedback.session(self.parts.episodes, self.parts.agent.env_steps)
@@ -126,12 +150,12 @@ class OnlineRun:
         if learned:
             self.latest = learned
             if feedback.has_reward:
-                self._adopt_reward(feedback, first=not had_reward)
+                self.adopt_reward(feedback, first=not had_reward)
 
     def _state(self, feedback: FeedbackLoop) -> str:
         return "training" if feedback.sessions else "collecting"
 
-    def _adopt_reward(self, feedback: FeedbackLoop, first: bool) -> None:
+    def adopt_reward(self, feedback: FeedbackLoop, first: bool) -> None:
         """The agent's past and future get the new reward; the critic that valued exploring is replaced once."""
         agent, method = self.parts.agent, self.config.method
         agent.set_intrinsic(None)
@@ -142,11 +166,15 @@ class OnlineRun:
             if method.critic_updates:
                 agent.update(method.critic_updates)
 
+    def _progress(self) -> State:
+        return State(self.step, self.last_evaluation.get("return_mean"), self.labels)
+
     def _until_next(self) -> int:
-        """Environment steps until something is due, so that rounds end exactly there."""
+        """Environment steps until something is due, so that rounds end exactly there; few, so that a stop is soon."""
         here = self.parts.agent.env_steps
-        # A session that waits for its first segment stays due: look again at the next log row.
-        waiting = [step for step in (*self.due.values(), self.config.steps) if step > here]
+        soon = here - here % ROUND_STEPS + ROUND_STEPS
+        # A session that waits for its first segment stays due: look again after a round.
+        waiting = [step for step in (*self.due.values(), self.config.steps, soon) if step > here]
         return min(waiting) - here
 
     def _is_due(self, event: str, step: int | None = None) -> bool:
@@ -171,8 +199,17 @@ class OnlineRun:
                 row["ep_learned_rew_mean"] = self.parts.video.reward.take_sum(e)
             self.recent.append(row)
 
-    def _write_progress(self, fps: float) -> None:
+    def _save(self) -> None:
+        """A checkpoint, unless a weight is not finite: the one before then stays the last."""
+        state = self.state_dict()
+        if state["feedback"] is not None:
+            require_finite_weights(state["feedback"]["model"], REWARD_MODEL)
+        require_finite_weights([state["agent"]["parameters"], state["agent"]["variables"]], AGENT)
+        self.checkpoints.save(self.step, state, config_record(self.config))
+
+    def _write_progress(self) -> None:
         agent = self.parts.agent
+        fps = (agent.env_steps - self._first_step) / (time.monotonic() - self._begun)
         metrics: dict[str, float] = {
             "time/total_timesteps": agent.env_steps,
             "time/fps": round(fps, 1),
@@ -185,7 +222,7 @@ class OnlineRun:
         if self.parts.feedback is not None:
             metrics |= self.parts.feedback.metrics()
         self.latest = {}
-        self.log.write(agent.env_steps, {k: v for k, v in metrics.items() if not math.isnan(v)})
+        self.log.write(agent.env_steps, metrics)
 
     def _evaluate_between(self) -> None:
         """Evaluates in the environment of training, whose episode is over and whose next one has not begun."""
@@ -199,7 +236,7 @@ class OnlineRun:
         if evaluator is None:
             return
         step = self.step if step is None else step
-        evaluation = evaluator(lambda obs: agent.act(obs, deterministic=True), step)
+        evaluation = evaluator(lambda obs: agent.act(obs, deterministic=True))
         self.last_evaluation = {
             "env_steps": step,
             "labels": self.labels,
@@ -222,8 +259,9 @@ class OnlineRun:
             quality = {"true_accuracy": self.parts.video.facts["pair_accuracy"]}
         if feedback is not None:
             weights = {k: v.contiguous() for k, v in feedback.model.state_dict().items()}
+            facts = {"scale": str(feedback.scale), "updates": str(feedback.updates)}
             with replacing(self.run.reward) as partial:
-                save_file(weights, str(partial))
+                save_file(weights, str(partial), metadata=facts)
             if feedback.has_reward:
                 quality |= feedback.quality(self.parts.episodes)
             feedback.tell(status, agent.env_steps, None)
@@ -271,7 +309,7 @@ class OnlineRun:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         parts = self.parts
-        parts.agent.load_state_dict(state["agent"])
+        parts.agent.load_state_dict(state["agent"], self.fresh_episode)
         parts.episodes.load_state_dict(state["episodes"])
         if parts.explore is not None:
             parts.explore.load_state_dict(state["explore"])
@@ -288,17 +326,16 @@ class OnlineRun:
 def start(config: DictConfig, command: list[str]) -> OnlineRun:
     """A run in a folder of its own; a config that cannot be built leaves no folder behind."""
     check(config)
+    check_init(config)
     if "video" in config.method:  # a run is resumed from anywhere
         for section, key in ((config, "data"), (config.method.video, "learned")):
             if section[key] is not None:
                 section[key] = str(Path(section[key]).resolve())
     folder = RunDir.create(config, command)
     folder.lock()
-    try:
+    with folder.being_built():
         run = OnlineRun(config, folder)
-    except (UserError, OSError):
-        folder.discard()
-        raise
+        begin_with_another(run)
     scripted = config.teacher.name != "human"  # people are asked as they answer
     if run.parts.feedback is not None and scripted and (asked := questions_in_time(config)) < config.feedback.budget:
         note = f"{config.steps} steps have time for {asked} of {config.feedback.budget} questions"
@@ -306,10 +343,18 @@ def start(config: DictConfig, command: list[str]) -> OnlineRun:
     return run
 
 
-def resume(path: Path, config: DictConfig) -> OnlineRun:
-    """The run in this folder, where its last checkpoint left it; from the start if it has none yet."""
+def resume(path: Path, config: DictConfig, fresh_episode: bool = False) -> OnlineRun:
+    """The run in this folder, where its last checkpoint left it; from the start if it has none yet.
+
+    fresh_episode: for environments that do not repeat themselves, see `SB3Agent.load_state_dict`.
+    """
     folder = RunDir(path)
     folder.lock()
+    prove_resumable(folder, config)
     run = OnlineRun(config, folder)
+    run.fresh_episode = fresh_episode
+    if run.checkpoints.last() is None:
+        begin_with_another(run)
     restore_last(run, path)
+    go_on(folder, config)
     return run

@@ -54,8 +54,7 @@ def mean_return(episodes: list[Episode]) -> float:
 
 def _block(recorders: list[EpisodeRecorder], act: ActFn, numbers: range, seed: int) -> list[Episode]:
     envs = recorders[: len(numbers)]
-    starts = [{"seed": seed, "episode": number, "actions": ()} for number in numbers]
-    obs = np.stack([env.load_state_dict(start) for env, start in zip(envs, starts, strict=True)])
+    obs = np.stack([env.begin(seed, number) for env, number in zip(envs, numbers, strict=True)])
     running = np.arange(len(envs))
     while len(running):
         ended = []

@@ -8,7 +8,10 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,6 +67,21 @@ class RunDir:
         for content in self.path.iterdir():
             shutil.rmtree(content) if content.is_dir() else content.unlink()
         remove_empty(self._made)
+
+    @contextmanager
+    def being_built(self) -> Iterator[None]:
+        """Takes the folder back if its run is refused, and says how to begin again if somebody ends it meanwhile."""
+        try:
+            yield
+        except (UserError, OSError):
+            self.discard()
+            raise
+        except KeyboardInterrupt:
+            print(
+                f"pbrl: before the first step; begin again with: {typed('train', f'resume={self.path}')}",
+                file=sys.stderr,
+            )
+            raise
 
     def lock(self) -> None:
         """One process at a time, until `unlock`; that of a process that was killed is free again."""

@@ -23,10 +23,10 @@ def load_offline_run(run: RunDir, config: DictConfig, checkpoint: Path | None) -
     """checkpoint: the folder to read instead of policy.safetensors."""
     obs_shape, action_size = _sizes(config)
     file = checkpoint or run.offline_policy
-    weights, step = _weights(run, checkpoint)
+    weights, step = read_weights(run, checkpoint)
     policies = {}
     for name in ("policy", "reference"):
-        if own := _under(weights, name):
+        if own := part_of(weights, name):
             make = build(config.method.learner.policy, obs_shape=obs_shape, action_size=action_size)
             policies[name] = make(rng=torch.Generator())
             read(file, partial(policies[name].load_state_dict, own))
@@ -38,7 +38,7 @@ def load_offline_run(run: RunDir, config: DictConfig, checkpoint: Path | None) -
         act=policies["policy"].act,
         obs_shape=obs_shape,
         action_size=action_size,
-        reward=_reward(config, checkpoint or run.reward, _under(weights, "model"), obs_shape[0], action_size),
+        reward=_reward(config, checkpoint or run.reward, part_of(weights, "model"), obs_shape[0], action_size),
         source=str(file.relative_to(run.path)),
         step=step,
         policy=policies["policy"],
@@ -56,7 +56,7 @@ def _sizes(config: DictConfig) -> tuple[tuple[int, ...], int]:
     return sizes
 
 
-def _weights(run: RunDir, checkpoint: Path | None) -> tuple[Weights, int]:
+def read_weights(run: RunDir, checkpoint: Path | None) -> tuple[Weights, int]:
     """The learner's weights and after how many updates it had them."""
     from safetensors.torch import load_file
 
@@ -79,5 +79,5 @@ def _reward(config: DictConfig, file: Path, weights: Weights, obs_size: int, act
     return getattr(model, "step_reward", None)
 
 
-def _under(weights: Weights, part: str) -> Weights:
+def part_of(weights: Weights, part: str) -> Weights:
     return {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}

@@ -24,6 +24,7 @@ from pbrl.data.episodes import Episode
 from pbrl.data.videos import Triplets, VideoPairs, Videos
 from pbrl.errors import UserError, one_line
 from pbrl.files import replacing
+from pbrl.finite import REWARD_MODEL, require_finite, require_finite_metrics, require_finite_weights
 from pbrl.methods.rapl import RAPL
 from pbrl.queries.triplets import uniform_pairs, uniform_triplets
 from pbrl.reading import read_object, require_file
@@ -54,6 +55,7 @@ class EpisodeReward:
         drawn = np.append(np.arange(self.stride - 1, steps - 1, self.stride), steps - 1)
         shared = np.diff(drawn, prepend=-1)  # steps of each frame
         rewards = self.scale * self.model.reward(self.camera(episode.states[1:][drawn])).numpy()
+        require_finite(rewards, REWARD_MODEL, "a reward")
         self._sums[id(episode)] = float(rewards.sum())
         return np.repeat(rewards / shared, shared).astype(np.float32)
 
@@ -114,6 +116,8 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
     shown = _draw(config, data, train)
     answers = _ask(model, teacher, shown, config.feedback.budget, rng)
     metrics = model.fit(shown, answers)
+    require_finite_metrics(metrics, REWARD_MODEL)
+    require_finite_weights(model.state_dict(), REWARD_MODEL)
     videos = len(shown)
     if isinstance(model, RAPL):
         if video.demos_data is not None:

@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
 import webbrowser
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from pbrl.data.labels import FILE_NAME, LabelStore
 from pbrl.errors import UserError
 from pbrl.files import replacing
 from pbrl.reading import find_object
+from pbrl.training.interrupt import StopOnInterrupt, exit_code
 from pbrl.viewer.settings import LOOPBACK, clip_style, desk_settings, instructions, viewer_section
 
 ADDRESS_FILE = "viewer.json"
@@ -72,9 +75,14 @@ def serve(run_dir: Path, overrides: dict[str, str]) -> int:
         print(f"label at: {url}", flush=True)
         if section.open_browser and _has_browser():
             webbrowser.open(_redirect(run_dir, url))
-        with contextlib.suppress(KeyboardInterrupt):
+        # uvicorn hears SIGINT and SIGTERM itself, and passes them on when it has ended.
+        end = partial(setattr, server, "should_exit", True)
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            StopOnInterrupt(end, "the viewer ends", lambda: "all answers are stored") as stop,
+        ):
             server.run(sockets=[listener])
-    return 0
+    return exit_code() if stop.stopping and exit_code() != 128 + signal.SIGINT else 0  # Ctrl-C is how it is ended
 
 
 def start_viewer(run_dir: Path) -> subprocess.Popen[bytes] | None:

@@ -45,7 +45,7 @@ def test_ends_with_both_returns_and_where_to_look(tmp_path: Path, output: Run, m
 
 def test_shows_each_evaluation_where_there_is_no_terminal(tmp_path: Path, output: Run):
     printed = output("demo", *TINY, "report=false", f"run_dir={tmp_path / 'run'}")
-    shown = [int(step) for step in re.findall(r"^  step +(\d+)", printed, re.MULTILINE)]
+    shown = [int(step) for step in re.findall(r"^[\d:]+ step (\d+) of", printed, re.MULTILINE)]
     assert shown == [0, 100, 200, 300]
     assert "random policy" in printed
     assert not (tmp_path / "run" / "report.html").exists()

@@ -201,7 +201,7 @@ def test_what_cannot_be_drawn(data, gl_backend, capsys, tmp_path):
 def test_a_diverged_run_fails_in_one_line(data, tmp_path):
     code, _, err = train(tmp_path / "run", *offline("bc", data), "method.learner.lr=1e30", "seed=1", method=None)
     assert (code, err.count("\n")) == (2, 1)
-    assert "action of the policy is not a finite number at step 10: the run has diverged" in err
+    assert "the agent gave a bc_loss (nan) that is not finite at step 2: the run has diverged" in err
 
 
 def test_the_budget_is_what_is_paid(data, tmp_path):

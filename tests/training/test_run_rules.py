@@ -110,7 +110,9 @@ def test_a_diverged_run_ends_at_its_next_evaluation(tmp_path):
     run = make_run(tmp_path / "run")
     act = run.parts.agent.act
     run.parts.agent.act = lambda *args, **more: act(*args, **more) * (np.nan if run.step >= 200 else 1)
-    with pytest.raises(UserError, match="at step 220: the run has diverged"):
+    with pytest.raises(
+        UserError, match="the agent gave an action that is not finite at step 220: the run has diverged"
+    ):
         run.train()
     assert not run.run.summary.exists()
 
