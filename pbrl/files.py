@@ -47,6 +47,11 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
         raise
 
 
+def no_folder(path: Path) -> str:
+    """What to say of a path that should be a folder, and is none."""
+    return "it is a file, expected a folder" if os.path.lexists(path) else "there is no such folder"
+
+
 def require_new(out: Path) -> None:
     """Refuses a folder that is there already, or that could not be made: before an hour of work is spent on it."""
     if out.exists() or out.is_symlink():

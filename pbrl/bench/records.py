@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,7 @@ def read_bench(folder: Path, imports: Sequence[Path]) -> Results:
     bench = read_bench_file(folder / BENCH_FILE)
     cells = [_cell(row, bench, "", "finished") for row in _rows(folder / "results.csv", (*KEY, *NEEDED, *MEASURED))]
     results = Results(bench, cells, [])
-    if (folder / "curves.csv").is_file():
+    if os.path.lexists(folder / "curves.csv"):
         rows = _rows(folder / "curves.csv", (*KEY, *CURVES), unique=False)
         results.evaluations = [_cell(row, bench, "", "") for row in rows]
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from pbrl.commands.arguments import Arguments
 from pbrl.commands.data_import import describe_labels, import_file
 from pbrl.commands.values import required
 from pbrl.errors import UserError, choices, one_line, typed
+from pbrl.files import no_folder
 
 if TYPE_CHECKING:
     from pbrl.data.datasets import Dataset
@@ -72,12 +74,14 @@ def info(name: str, parsed: Arguments) -> None:
     from pbrl.data.label_sets import load_label_set
 
     if format_of(Path(name)) == FORMAT:
-        print(describe_labels(load_label_set(Path(name)).meta))
+        meta = load_label_set(Path(name)).meta
+        if "--json" in parsed.flags:
+            print(json.dumps(meta, indent=2))
+        else:
+            print(describe_labels(meta))
         return
     report = dataset_report(_load(name))
     if "--json" in parsed.flags:
-        import json
-
         print(json.dumps(report, indent=2))
     else:
         print(format_report(report), end="")
@@ -112,5 +116,5 @@ def _load(name: str) -> Dataset:
     from pbrl.data.datasets import load_dataset
 
     if not Path(name).is_dir():
-        raise UserError(f"{name}: there is no such folder; `pbrl collect` makes one")
+        raise UserError(f"{name}: {no_folder(Path(name))}; `pbrl collect` makes one")
     return load_dataset(Path(name))

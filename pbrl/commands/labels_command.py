@@ -7,6 +7,7 @@ from pathlib import Path
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.values import new_file, run_folder, yes_or_no
 from pbrl.errors import UserError, choices
+from pbrl.files import no_folder
 
 HELP = """usage: pbrl labels export|import|report RUN_DIR [key=value ...]
 
@@ -56,7 +57,7 @@ def export(path: Path, parsed: Arguments) -> None:
 def import_(path: Path, parsed: Arguments) -> None:
     source = Path(_required(parsed, "from", "the folder of a label set"))
     if not source.is_dir():
-        raise UserError(f"from={source}: there is no such folder; it is made by pbrl labels export")
+        raise UserError(f"from={source}: {no_folder(source)}; it is made by pbrl labels export")
 
     from pbrl.data.label_sets import import_labels
 

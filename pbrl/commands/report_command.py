@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pbrl.commands.arguments import Arguments
 from pbrl.errors import UserError, one_line
+from pbrl.files import no_folder
 
 HELP = """usage: pbrl report DIR [with=FILE.csv,...] [out=FOLDER]
 
@@ -42,7 +43,7 @@ def _folder(words: list[str]) -> Path:
         raise UserError(f"expected one folder, {given}; {HELP.splitlines()[0]}")
     folder = Path(words[0])
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder; valid is that of a bench or of a run")
+        raise UserError(f"{folder}: {no_folder(folder)}; valid is that of a bench or of a run")
     if not any((folder / name).is_file() for name in ("bench.json", "config.yaml")):
         raise UserError(f"{folder} is neither a bench (it has no bench.json) nor a run (it has no config.yaml)")
     return folder

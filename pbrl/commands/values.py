@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pbrl.commands.arguments import Arguments
 from pbrl.errors import UserError
+from pbrl.files import no_folder
 
 MOST_DIGITS = 18  # which 64 bits hold, as torch's seeds do
 
@@ -32,7 +33,7 @@ def run_folder(words: list[str], usage: str) -> Path:
         raise UserError(f"expected one run directory, {given}; {usage}")
     path = Path(words[0])
     if not path.is_dir():
-        raise UserError(f"{path} is not a run directory: there is no such folder")
+        raise UserError(f"{path} is not a run directory: {no_folder(path)}")
     if not (path / "config.yaml").is_file():
         raise UserError(f"{path} is not a run directory: it has no config.yaml")
     return path

@@ -172,7 +172,7 @@ def _check(db: sqlite3.Connection, path: Path) -> int:
 def _check_content(db: sqlite3.Connection, path: Path) -> None:
     """Refuses damaged pages, and rows with values of another kind than this pbrl writes."""
     if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-        raise UserError(f"{path} is damaged ({found}); restore it from a copy")
+        raise UserError(f"{path} is damaged ({' '.join(found.split())}); restore it from a copy")
     for table, columns in COLUMNS.items():
         for column, kinds in columns.items():
             allowed = ", ".join(f"'{kind}'" for kind in kinds.split(" or "))

@@ -17,6 +17,7 @@ from pbrl.data.episodes import Episode
 from pbrl.data.label_sets import LabelSet, load_label_set
 from pbrl.data.offline import OfflineData, Pairs
 from pbrl.errors import UserError
+from pbrl.files import no_folder
 from pbrl.losses import preference_accuracy
 from pbrl.types import Comparisons, Segments
 
@@ -39,7 +40,7 @@ def load_offline(
     """
     path = Path(path)
     if not path.is_dir():
-        raise UserError(f"data={path}: there is no such folder; make one with `pbrl collect` or `pbrl labels export`")
+        raise UserError(f"data={path}: {no_folder(path)}; make one with `pbrl collect` or `pbrl labels export`")
     if is_dataset(path):
         dataset = load_dataset(path)
         if pairs == "dense" and heldout:

@@ -163,8 +163,11 @@ def _load_reward(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any]]
     from safetensors.torch import load_file
 
     model = _make_model(config, torch.Generator())
-    require_file(RunDir(folder).reward)
-    facts = read_object(folder / FACTS_FILE)
+    try:
+        require_file(RunDir(folder).reward)
+        facts = read_object(folder / FACTS_FILE)
+    except UserError as error:
+        raise UserError(f"{folder} holds no learned reward that can be read: {error}") from None
     try:
         theirs: dict[str, Any] = facts["settings"]
         ours = _settings(config)

@@ -77,6 +77,8 @@ def test_a_data_set_goes_to_minari_and_back(output, tmp_path):
         (["info"], "pbrl data info takes one name of a file or folder, 0 given"),
         (["info", "a", "b"], "takes one name of a file or folder, 2 given"),
         (["info", "nowhere"], "nowhere: there is no such folder"),
+        (["info", __file__], "test_data_command.py: it is a file, expected a folder"),
+        (["export", __file__, "format=minari", "id=a/b-v0"], "it is a file, expected a folder"),
         (["info", ".", "out=x"], "unknown key 'out'"),
         (["info", "."], "meta.json is missing; valid is a directory that `pbrl collect`"),
         (["import", "a.npz", "format=pairs"], "out= is missing"),

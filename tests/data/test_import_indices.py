@@ -2,6 +2,7 @@
 
 import pickle
 
+import damages
 import numpy as np
 import pytest
 
@@ -283,3 +284,49 @@ def test_missing_and_crowded_index_files_are_refused(files):
                 clip=False,
                 drop=False,
             )
+
+
+def other_file(file, name):
+    import h5py
+
+    file[name] = h5py.ExternalLink("elsewhere.hdf5", "/x")
+
+
+def huge(file, name):
+    file.create_dataset(name, (1 << 40, 6), "f8", chunks=(1024, 6))  # of which nothing is stored
+
+
+HDF5 = {
+    "a link": (other_file, "is no array of this file"),
+    "a folder": (lambda file, name: file.create_group(name), "is no array of this file"),
+    "text": (lambda file, name: file.create_dataset(name, data="words"), "expected numbers"),
+    "nothing": (lambda file, name: None, "observations missing"),
+    "rows without end": (huge, "would take .* GiB of memory"),
+}
+
+
+@pytest.mark.parametrize("change", HDF5)
+def test_an_hdf5_file_with_strange_content_is_one_line(files, change):
+    h5py = pytest.importorskip("h5py")
+    damage, message = HDF5[change]
+    with h5py.File(files.folder / "d4rl.hdf5", "w") as file:
+        for name, array in files.data.items():
+            if name != "observations":
+                file[name] = array
+        damage(file, "observations")
+    with pytest.raises(UserError, match=message) as caught:
+        files.load(file=files.folder / "d4rl.hdf5")
+    assert "\n" not in str(caught.value)
+    assert not (files.folder / "set").exists()
+
+
+@pytest.mark.parametrize("damage", damages.ANY)
+def test_a_damaged_hdf5_file_is_one_line(files, damage):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(files.folder / "d4rl.hdf5", "w") as file:
+        for name, array in files.data.items():
+            file[name] = array
+    damages.ANY[damage](files.folder / "d4rl.hdf5")
+    with pytest.raises(UserError, match=r"d4rl\.hdf5 ") as caught:
+        files.load(file=files.folder / "d4rl.hdf5")
+    assert "\n" not in str(caught.value)

@@ -4,6 +4,7 @@ import json
 import warnings
 from pathlib import Path
 
+import damages
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -254,3 +255,44 @@ def test_an_import_notes_the_environment_that_fits(make, tmp_path, capsys):
     name, said = imported("elsewhere")
     assert name == "Elsewhere-v0"
     assert "cannot be made here" in said
+
+
+def resize(episode, name, rows):
+    """Another size of one array of an episode."""
+    array = episode[name][()]
+    del episode[name]
+    episode[name] = np.resize(array, (rows, *array.shape[1:])) if isinstance(rows, int) else np.zeros(rows, array.dtype)
+
+
+ODD = {
+    "wider observations": (lambda e: resize(e, "observations", (4, 5)), r"shape \(5,\) .* its data set has \(2,\)"),
+    "narrower observations": (lambda e: resize(e, "observations", (4, 1)), r"shape \(1,\) .* its data set has \(2,\)"),
+    "wider actions": (lambda e: resize(e, "actions", (3, 7)), "cannot be read as a Minari data set"),
+    "fewer observations": (lambda e: resize(e, "observations", 3), "3 observations, 3 actions and 3 rewards"),
+    "more rewards": (lambda e: resize(e, "rewards", 9), "4 observations, 3 actions and 9 rewards"),
+    "no rewards": (lambda e: e.__delitem__("rewards"), "cannot be read as a Minari data set"),
+    "no terminations": (lambda e: resize(e, "terminations", 0), "cannot be read as a Minari data set"),
+    "flat observations": (lambda e: resize(e, "observations", (4,)), r"shape \(1,\) .* its data set has \(2,\)"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_episode_of_another_size_is_one_line(make, odd):
+    h5py = pytest.importorskip("h5py")
+    folder, (change, message) = make(), ODD[odd]
+    with h5py.File(folder / "data" / "main_data.hdf5", "r+") as file:
+        change(file["episode_1"])
+    with pytest.raises(UserError, match=message) as caught:
+        read_minari("made/test-v0", clip=False)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "main_data.hdf5"])
+@pytest.mark.parametrize("damage", damages.ANY)
+def test_damaged_files_are_one_line(make, name, damage):
+    file = make() / "data" / name
+    damages.ANY[damage](file)
+    with pytest.raises(UserError) as caught:
+        read_minari("made/test-v0", clip=False)
+    assert "\n" not in str(caught.value)
