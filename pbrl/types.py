@@ -12,11 +12,51 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pbrl.data.episodes import Episode
     from pbrl.data.videos import Videos
 
 RewardFn = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Rewards (M,) of observations (M, O) and actions (M, A); what an agent is driven by."""
+"""Rewards (M,) of observations (M, O) and actions (M, A)."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One finished episode of L steps. Reaching a time limit is not termination."""
+
+    obs: np.ndarray  # (L+1, O) float32
+    actions: np.ndarray  # (L, A)   float32
+    true_reward: np.ndarray  # (L,)     float32
+    terminated: bool
+    states: np.ndarray | None = None  # (L+1, D) float64, simulator states for rendering
+    success: float | None = None  # max over the episode of info["success"], where the task has it
+    success_at_end: float | None = None  # that of the last step
+    factors: np.ndarray | None = None  # (L, F) float32, what info["factors"] named after each step
+    factor_names: tuple[str, ...] = ()  # F
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+class Steps(NamedTuple):
+    """Any M steps of an agent."""
+
+    obs: Tensor  # (M, O)
+    actions: Tensor  # (M, A) in [-1, 1]
+    next_obs: Tensor | None = None  # (M, O); None where an agent does not keep it
+
+
+class RewardSource(Protocol):
+    """What drives an agent.
+
+    when: "stored", computed once per step, and again for all that is stored when the source changes; "sampled", for
+    each batch anew, as what changes with every step must be; "episode", for whole episodes when they end, whose
+    steps are learned from only then.
+    """
+
+    when: str
+
+    def of_steps(self, steps: Steps) -> Tensor: ...  # (M,); of "stored" and "sampled"
+
+    def of_episode(self, episode: Episode) -> np.ndarray: ...  # (L,); of "episode"
 
 
 @dataclass(frozen=True)

@@ -12,28 +12,25 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
 from pbrl.errors import UserError
-from pbrl.types import RewardFn
+from pbrl.types import Episode, RewardSource, Steps
 
 NOT_LAST = -1
 
 
 class LearnedRewardBuffer(ReplayBuffer):
-    """A replay buffer that stores the reward of `reward_fn`, and can be relabelled as a whole.
-
-    Without a `reward_fn` it keeps what the environment gives. While `reward_at_sampling` is set, it decides the
-    reward of each sampled observation instead: an intrinsic reward changes with every step.
+    """A replay buffer whose rewards are those of a `RewardSource`; without one it keeps what the environment gives.
 
     Each observation is stored once: what follows row i is row i+1, but for the last step of an episode, whose next
     observation lies in `last_obs[last_index[i]]`, and for the newest row, whose next one is `newest`. The rewards of
     new steps are computed in one block, as soon as one of them is sampled.
 
-    With `episode_reward`, which gives the rewards (L,) of the episode that just ended in an environment, steps are
-    sampled only after their episode has ended. It cannot be changed later: what was rewarded stays so.
+    A source of "episode" rewards cannot be changed later: what was rewarded stays so.
+
+    last_episode: the episode that ended last in an environment.
     """
 
-    reward_fn: RewardFn | None = None
-    episode_reward: Callable[[int], np.ndarray] | None = None
-    reward_at_sampling: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    source: RewardSource | None = None
+    last_episode: Callable[[int], Episode]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,7 +67,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         self.rewards[row] = reward
         for i, info in enumerate(infos):
             self.terminated[row, i] = done[i] and not info.get("TimeLimit.truncated", False)
-        if self.reward_fn is not None:
+        if self._when == "stored":
             self.pending = min(self.pending + 1, self.buffer_size)
         self._end_episodes(row, done)
         self.pos = (row + 1) % self.buffer_size
@@ -79,11 +76,16 @@ class LearnedRewardBuffer(ReplayBuffer):
     @property
     def settled(self) -> int:
         """How many rows, from the oldest on, may be sampled."""
-        return len(self) - (int(self.running.max()) if self.episode_reward is not None else 0)
+        return len(self) - (int(self.running.max()) if self._when == "episode" else 0)
+
+    @property
+    def stored_obs(self) -> np.ndarray:
+        """(M, O) all that is stored, in no order that means anything."""
+        return self.observations[: len(self)].reshape(-1, *self.obs_shape)
 
     def relabel(self) -> None:
-        """Gives every stored transition the reward of `reward_fn`."""
-        if self.reward_fn is None or len(self) == 0:
+        """Gives every stored transition the reward of a source of "stored" rewards."""
+        if self._when != "stored" or len(self) == 0:
             return
         self.pending = 0
         self._label(slice(0, len(self)))
@@ -106,16 +108,15 @@ class LearnedRewardBuffer(ReplayBuffer):
     def transitions(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What `sample_arrays` gives, of these rows; which environment's is drawn."""
         envs = np.random.randint(0, self.n_envs, size=len(rows)) if self.n_envs > 1 else np.zeros_like(rows)  # noqa: NPY002
-        obs = self.observations[rows, envs]
-        if self.reward_at_sampling is None:
+        obs, actions, next_obs = self.observations[rows, envs], self.actions[rows, envs], self._next_obs(rows, envs)
+        if self._when == "sampled":
+            rewards = self._rewards_of(obs, actions, next_obs)
+        else:
             if ((self.pos - 1 - rows) % self.buffer_size < self.pending).any():
                 self.label_pending()
             rewards = self.rewards[rows, envs]
-        else:
-            stored = self.observations[: len(self)].reshape(-1, obs.shape[1])
-            rewards = self.reward_at_sampling(obs, stored)
         dones = self.terminated[rows, envs].astype(np.float32)
-        return obs, self.actions[rows, envs], self._next_obs(rows, envs), dones[:, None], rewards[:, None]
+        return obs, actions, next_obs, dones[:, None], rewards[:, None]
 
     ARRAYS = ("observations", "actions", "rewards", "terminated", "last_index")
 
@@ -148,24 +149,32 @@ class LearnedRewardBuffer(ReplayBuffer):
                 "no episode has ended before learning starts; set agent.learning_starts to its steps or more"
             )
         rows = np.random.randint(0, self.settled, size=batch_size)  # noqa: NPY002  as SB3: global
-        if self.full and self.episode_reward is not None:
+        if self.full and self._when == "episode":
             return (self.pos + rows) % self.buffer_size  # the oldest row is the next to be written
         return rows
+
+    @property
+    def _when(self) -> str | None:
+        return None if self.source is None else self.source.when
+
+    def _rewards_of(self, *steps: np.ndarray) -> np.ndarray:
+        """(M,) by the source."""
+        assert self.source is not None
+        return self.source.of_steps(Steps(*map(torch.from_numpy, steps))).numpy()
 
     def _end_episodes(self, row: int, done: np.ndarray) -> None:
         self.running += 1
         for env in np.flatnonzero(done):
-            if self.episode_reward is not None:
+            if self.source is not None and self.source.when == "episode":
                 rows = (row - np.arange(self.running[env])[::-1]) % self.buffer_size
-                self.rewards[rows, env] = self.episode_reward(int(env))
+                self.rewards[rows, env] = self.source.of_episode(self.last_episode(int(env)))
             self.running[env] = 0
 
     def _label(self, rows: slice | np.ndarray) -> None:
-        assert self.reward_fn is not None
         rewards = self.rewards[rows]
-        obs, actions = self.observations[rows], self.actions[rows]
         flat = rewards.size, -1
-        self.rewards[rows] = self.reward_fn(obs.reshape(flat), actions.reshape(flat)).reshape(rewards.shape)
+        obs, actions = self.observations[rows].reshape(flat), self.actions[rows].reshape(flat)
+        self.rewards[rows] = self._rewards_of(obs, actions).reshape(rewards.shape)
 
     def _next_obs(self, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
         following = self.observations[(rows + 1) % self.buffer_size, envs]
@@ -198,16 +207,18 @@ class LearnedRewardRollout(RolloutBuffer):
     environment's own must be hidden (0) by the recorder.
     """
 
-    reward_fn: RewardFn | None = None
-    reward_at_sampling: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    source: RewardSource | None = None
+
+    @property
+    def stored_obs(self) -> np.ndarray:
+        """(M, O) those of the rollout."""
+        return self.observations.reshape(self.buffer_size * self.n_envs, -1)
 
     def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: np.ndarray) -> None:
-        shape = self.rewards.shape
-        obs = self.observations.reshape(shape[0] * shape[1], -1)
-        if self.reward_at_sampling is not None:
-            self.rewards += self.reward_at_sampling(obs, obs).reshape(shape)
-        elif self.reward_fn is not None:
+        if self.source is not None:
+            obs = self.stored_obs
             # The environment sees clipped actions, and so must the reward.
-            actions = np.clip(self.actions, -1, 1).reshape(shape[0] * shape[1], -1)
-            self.rewards += self.reward_fn(obs, actions).reshape(shape)
+            actions = np.clip(self.actions, -1, 1).reshape(len(obs), -1)
+            rewards = self.source.of_steps(Steps(torch.from_numpy(obs), torch.from_numpy(actions)))
+            self.rewards += rewards.numpy().reshape(self.rewards.shape)
         super().compute_returns_and_advantage(last_values, dones)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from pbrl.networks import RunningNorm
+from pbrl.types import Episode, Steps
 
 
 class StateEntropy:
@@ -20,11 +22,22 @@ class StateEntropy:
         k: which neighbour (the state itself does not count).
         reference: how many stored states at most.
         normalise: divide each observation by its spread first (the released code does not).
+
+    stored: gives the observations (M, O) among which neighbours are sought; whoever drives an agent by it sets it.
     """
+
+    when = "sampled"  # it changes with every step
+    stored: Callable[[], np.ndarray]
 
     def __init__(self, *, k: int, reference: int, normalise: bool) -> None:
         self.k, self.reference, self.normalise = k, reference, normalise
         self.distances = RunningNorm(1)
+
+    def of_steps(self, steps: Steps) -> torch.Tensor:
+        return torch.from_numpy(self(steps.obs.numpy(), self.stored()))
+
+    def of_episode(self, episode: Episode) -> np.ndarray:
+        return self(episode.obs[:-1], self.stored())
 
     @torch.no_grad()
     def __call__(self, obs: np.ndarray, stored: np.ndarray) -> np.ndarray:

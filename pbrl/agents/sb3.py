@@ -26,7 +26,7 @@ from pbrl.data.recorder import EpisodeRecorder
 from pbrl.errors import UserError, choices
 from pbrl.finite import AGENT, require_finite_metrics, require_finite_weights
 from pbrl.memory import GIB, free_memory
-from pbrl.types import RewardFn
+from pbrl.types import RewardSource
 
 ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "leaky_relu": torch.nn.LeakyReLU, "elu": torch.nn.ELU}
 
@@ -71,22 +71,18 @@ class SB3Agent:
         """Actions (M, A) in [-1, 1] for observations (M, O)."""
         return self.model.predict(obs, deterministic=deterministic)[0]
 
-    def set_reward(self, reward_fn: RewardFn) -> None:
-        """From now on, and for everything stored, the reward is `reward_fn`'s."""
-        self.buffer.reward_fn = reward_fn
+    def set_reward(self, source: RewardSource | None) -> None:
+        """From now on, and for everything stored, rewards are the source's; None: what the environment gives."""
+        self.buffer.source = source
 
-    def set_episode_reward(self, reward: Callable[[Episode], np.ndarray]) -> None:
-        """From the start of a run on, rewards (L,) come from whole episodes, when they end."""
-        self.buffer.episode_reward = lambda env: reward(self.recorders[env].finished[-1])
-
-    def resume_reward(self, reward_fn: RewardFn) -> None:
+    def resume_reward(self, source: RewardSource | None) -> None:
         """As `set_reward`, for a buffer that came from a checkpoint with its rewards."""
-        self.buffer.reward_fn = reward_fn
-        self.buffer.reward_at_sampling = None
+        self.buffer.source = source
 
-    def set_intrinsic(self, reward: Callable[[np.ndarray, np.ndarray], np.ndarray] | None) -> None:
-        """Explore with an intrinsic reward of (observations, stored observations) until it is set to None."""
-        self.buffer.reward_at_sampling = reward
+    @property
+    def stored_obs(self) -> np.ndarray:
+        """(M, O) the observations it learns from now."""
+        return self.buffer.stored_obs
 
     def metrics(self) -> dict[str, float]:
         """SB3's own `train/*` figures since the last call."""
@@ -229,14 +225,15 @@ class SACAgent(SB3Agent):
             **choice,
         )
         super().__init__(model, recorders)
+        self.buffer.last_episode = lambda env: self.recorders[env].finished[-1]
 
     @property
     def buffer(self) -> LearnedRewardBuffer:
         assert isinstance(self.model.replay_buffer, LearnedRewardBuffer)
         return self.model.replay_buffer
 
-    def set_reward(self, reward_fn: RewardFn) -> None:
-        super().set_reward(reward_fn)
+    def set_reward(self, source: RewardSource | None) -> None:
+        super().set_reward(source)
         self.buffer.relabel()
 
     def reset_critic(self) -> None:

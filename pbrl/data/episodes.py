@@ -10,25 +10,7 @@ import numpy as np
 import torch
 
 from pbrl.data.draw import distinct_pairs
-from pbrl.types import Segments
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One finished episode of L steps. Reaching a time limit is not termination."""
-
-    obs: np.ndarray  # (L+1, O) float32
-    actions: np.ndarray  # (L, A)   float32
-    true_reward: np.ndarray  # (L,)     float32
-    terminated: bool
-    states: np.ndarray | None = None  # (L+1, D) float64, simulator states for rendering
-    success: float | None = None  # max over the episode of info["success"], where the task has it
-    success_at_end: float | None = None  # that of the last step
-    factors: np.ndarray | None = None  # (L, F) float32, what info["factors"] named after each step
-    factor_names: tuple[str, ...] = ()  # F
-
-    def __len__(self) -> int:
-        return len(self.actions)
+from pbrl.types import Episode, Segments
 
 
 @dataclass(frozen=True)

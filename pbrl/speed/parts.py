@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from stable_baselines3 import SAC
 
+from pbrl.agents.reward_source import StoredReward
 from pbrl.config import build, compose_config
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.precision import has_bfloat16_hardware
@@ -98,7 +99,7 @@ def reward(effort: Effort) -> Iterator[Row]:
 def relabel(effort: Effort) -> Iterator[Row]:
     """Relabelling a buffer of a million steps of walker-walk."""
     buffer = full_buffer(MILLION)
-    buffer.reward_fn = reward_model().step_reward
+    buffer.source = StoredReward(reward_model().step_reward)
     held = sum(array.nbytes for array in vars(buffer).values() if isinstance(array, np.ndarray))
     setting = f"a million steps ({held / 2**20:.0f} MiB), 3 members of 3 x 256"
     for threads in effort.threads:

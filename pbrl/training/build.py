@@ -84,10 +84,10 @@ def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
         device=config.device,
         weights=_factor_weights(config, factors),
     )
-    if video is not None:
-        agent.set_episode_reward(video.reward)
     explore = build(config.method.explore) if config.method.explore is not None else None
-    agent.set_intrinsic(explore)
+    if explore is not None:
+        explore.stored = lambda: agent.stored_obs
+    agent.set_reward(explore if video is None else video.reward)
     return OnlineParts(
         agent=agent,
         evaluator=evaluator,

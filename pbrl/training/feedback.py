@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from pbrl.agents.reward_source import StoredReward
 from pbrl.blocks import PartOf, score_in_blocks
 from pbrl.data.episodes import Episode, EpisodeStore
 from pbrl.data.labels import LabelStore
@@ -72,6 +73,7 @@ class FeedbackLoop:
         self.labels, self.rngs = labels, rngs
         self.preferences = PreferenceDataset(config.heldout, rngs["preferences"])
         self.counts = Counts()
+        self.reward = StoredReward(self.step_reward)
         self.sessions, self.updates = 0, 0
         self.imported = 0  # the last imported query that was taken
         self.warned = False  # that sessions wait

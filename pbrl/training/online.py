@@ -158,8 +158,7 @@ class OnlineRun:
     def adopt_reward(self, feedback: FeedbackLoop, first: bool) -> None:
         """The agent's past and future get the new reward; the critic that valued exploring is replaced once."""
         agent, method = self.parts.agent, self.config.method
-        agent.set_intrinsic(None)
-        agent.set_reward(feedback.step_reward)
+        agent.set_reward(feedback.reward)
         if first and isinstance(agent, SACAgent):  # build_online refuses others that ask for this
             if method.reset_critic:
                 agent.reset_critic()
@@ -316,7 +315,7 @@ class OnlineRun:
         if parts.feedback is not None:
             parts.feedback.load_state_dict(state["feedback"])
             if parts.feedback.has_reward:
-                parts.agent.resume_reward(parts.feedback.step_reward)
+                parts.agent.resume_reward(parts.feedback.reward)
         self.due, self.recent = state["due"], deque(state["recent"], maxlen=ROLLOUT_WINDOW)
         self.latest, self.last_evaluation = state["latest"], state["last_evaluation"]
         self.wall_s = state["wall_s"]

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from pbrl.queries.triplets import uniform_pairs, uniform_triplets
 from pbrl.reading import read_object, require_file
 from pbrl.teachers.triplet import TripletTeacher
 from pbrl.training.run_dir import RunDir, write_json
+from pbrl.types import Steps
 
 FACTS_FILE, ANSWERS_FILE = "reward.json", "answers.npz"
 
@@ -41,6 +42,8 @@ class EpisodeReward:
     A frame is drawn after every `stride` steps, and its reward shared among them.
     """
 
+    when: ClassVar[str] = "episode"
+
     model: Any
     camera: Camera
     stride: int
@@ -49,7 +52,10 @@ class EpisodeReward:
     def __post_init__(self) -> None:
         self._sums: dict[int, float] = {}
 
-    def __call__(self, episode: Episode) -> np.ndarray:
+    def of_steps(self, steps: Steps) -> torch.Tensor:
+        raise NotImplementedError("pictures are rewarded episode by episode")
+
+    def of_episode(self, episode: Episode) -> np.ndarray:
         assert episode.states is not None
         steps = len(episode)
         drawn = np.append(np.arange(self.stride - 1, steps - 1, self.stride), steps - 1)

@@ -8,9 +8,19 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.agents.exploration import StateEntropy
+from pbrl.agents.reward_source import StoredReward
 from pbrl.errors import UserError
 
 OBS, ACT = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32), gym.spaces.Box(-1, 1, (2,), np.float32)
+
+
+class WholeEpisodes:
+    """Rewards episodes by this function when they end."""
+
+    when = "episode"
+
+    def __init__(self, reward):
+        self.of_episode = reward
 
 
 def stored(buffer, *names):
@@ -23,7 +33,7 @@ def test_after_relabelling_every_stored_reward_is_the_functions(make_sac, reward
     agent = make_sac(**numbers)  # 40 steps of room for 100: the buffer goes round
     agent.learn(100)
     assert np.all(agent.buffer.rewards == 0)  # the environment's 100 is hidden
-    agent.set_reward(reward)
+    agent.set_reward(StoredReward(reward))
     obs, actions, rewards = stored(agent.buffer, "observations", "actions", "rewards")
     np.testing.assert_allclose(rewards[:, 0], reward(obs, actions), rtol=1e-6)
     agent.learn(20)
@@ -89,7 +99,7 @@ def test_a_million_transitions_take_the_room_of_one_copy_and_at_most_a_fifth(epi
 def test_rewards_of_new_steps_are_computed_together_once_one_is_drawn(make_sac, reward):
     agent, calls = make_sac(), []
     agent.learn(9)  # no updates yet, which would draw
-    agent.set_reward(lambda obs, actions: calls.append(len(obs)) or reward(obs, actions))
+    agent.set_reward(StoredReward(lambda obs, actions: calls.append(len(obs)) or reward(obs, actions)))
     assert calls == [9]
     model = agent.model
     for _ in range(5):
@@ -108,17 +118,25 @@ def test_an_intrinsic_reward_is_computed_when_a_batch_is_drawn(make_sac):
     agent = make_sac()
     agent.learn(60)
     calls = []
-    agent.set_intrinsic(lambda obs, everything: calls.append((len(obs), len(everything))) or obs[:, 0])
+
+    class FirstNumber:
+        when = "sampled"
+
+        def of_steps(self, steps):
+            calls.append((len(steps.obs), len(agent.stored_obs)))
+            return steps.obs[:, 0]
+
+    agent.set_reward(FirstNumber())
     obs, _, _, _, rewards = agent.buffer.sample_arrays(12)
     assert calls == [(12, 60)]
     np.testing.assert_array_equal(rewards[:, 0], obs[:, 0])
-    agent.set_intrinsic(None)
+    agent.set_reward(None)
     assert np.all(agent.buffer.sample_arrays(12)[4] == 0)
 
 
 def test_sb3_samples_what_sample_arrays_gives(make_sac, reward):
     agent = make_sac(n_envs=2)
-    agent.set_reward(reward)
+    agent.set_reward(StoredReward(reward))
     agent.learn(60)
     batches = []
     for draw in (agent.buffer.sample, agent.buffer.sample_arrays):
@@ -159,7 +177,7 @@ def rollout(make_ppo, **numbers):
 
 def test_a_rollout_gets_learned_rewards_of_the_clipped_actions(make_ppo, reward):
     agent, seen = rollout(make_ppo, limit=100)
-    agent.set_reward(reward)
+    agent.set_reward(StoredReward(reward))
     agent.learn(1)
     clipped = np.clip(seen["actions"], -1, 1)
     assert np.abs(seen["actions"]).max() > 1
@@ -169,7 +187,7 @@ def test_a_rollout_gets_learned_rewards_of_the_clipped_actions(make_ppo, reward)
 
 def test_the_bootstrapped_value_of_a_time_limit_is_kept(make_ppo, reward):
     agent, seen = rollout(make_ppo, limit=4)
-    agent.set_reward(reward)
+    agent.set_reward(StoredReward(reward))
     agent.learn(1)
     bonus = seen["before"]
     assert np.count_nonzero(bonus) == 8  # 4 of 16 steps in each of 2 environments are the last of 4
@@ -180,7 +198,9 @@ def test_the_bootstrapped_value_of_a_time_limit_is_kept(make_ppo, reward):
 
 def test_a_rollout_explores_by_its_own_observations(make_ppo):
     agent, seen = rollout(make_ppo, limit=100)
-    agent.set_intrinsic(StateEntropy(k=2, reference=100, normalise=False))
+    explore = StateEntropy(k=2, reference=100, normalise=False)
+    explore.stored = lambda: agent.stored_obs
+    agent.set_reward(explore)
     agent.learn(1)
     obs = seen["observations"].reshape(-1, 3)
     expected = StateEntropy(k=2, reference=100, normalise=False)(obs, obs).reshape(16, 2)
@@ -189,7 +209,7 @@ def test_a_rollout_explores_by_its_own_observations(make_ppo):
 
 def test_a_restored_buffer_draws_the_same(make_sac, reward):
     old, new = make_sac(steps=40), make_sac(steps=40)
-    old.set_reward(reward)
+    old.set_reward(StoredReward(reward))
     old.learn(100)
     new.buffer.load_state_dict(old.buffer.state_dict())
     draws = []
@@ -205,7 +225,7 @@ def test_a_restored_buffer_draws_the_same(make_sac, reward):
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_steps_of_an_episode_are_drawn_once_it_has_ended_with_the_rewards_of_the_whole(make_sac, plain, n_envs):
     agent = make_sac(plain, ends=True, limit=9, n_envs=n_envs, learning_starts=60)
-    agent.set_episode_reward(lambda episode: np.arange(len(episode)) + 100 * episode.obs[0, 0])
+    agent.set_reward(WholeEpisodes(lambda episode: np.arange(len(episode)) + 100 * episode.obs[0, 0]))
     finished = agent.learn(200)
     buffer = agent.buffer
     unfinished = [len(r.state_dict()["actions"]) for r in agent.recorders]
@@ -220,7 +240,7 @@ def test_steps_of_an_episode_are_drawn_once_it_has_ended_with_the_rewards_of_the
 
 def test_a_buffer_that_has_gone_round_draws_what_is_rewarded_and_all_of_it():
     buffer = LearnedRewardBuffer(6, OBS, ACT, "cpu", 1)
-    buffer.episode_reward = lambda env: np.full(4, 7.0)
+    buffer.last_episode, buffer.source = lambda env: None, WholeEpisodes(lambda episode: np.full(4, 7.0))
     for step in range(10):  # two episodes of four steps, and two steps more
         obs, done = np.full((1, 3), step, np.float32), np.array([step % 4 == 3])
         buffer.add(obs, obs + 1, np.zeros((1, 2)), np.zeros(1), done, [{}])
@@ -231,7 +251,7 @@ def test_a_buffer_that_has_gone_round_draws_what_is_rewarded_and_all_of_it():
 
 def test_rewards_of_whole_episodes_need_one_before_learning_starts(make_sac):
     agent = make_sac(limit=30, learning_starts=10)
-    agent.set_episode_reward(lambda episode: np.zeros(len(episode)))
+    agent.set_reward(WholeEpisodes(lambda episode: np.zeros(len(episode))))
     with pytest.raises(UserError, match=r"no episode has ended .* agent\.learning_starts"):
         agent.learn(40)
 
@@ -240,9 +260,9 @@ def test_rewards_of_whole_episodes_need_one_before_learning_starts(make_sac):
 @pytest.mark.parametrize("room", [40, 41, 90])
 def test_a_buffer_that_has_gone_round_goes_on_in_one_of_more_room(make_sac, reward, room, n_envs):
     old, new = (make_sac(buffer_size=size * n_envs, n_envs=n_envs) for size in (40, room))
-    old.set_reward(reward)
+    old.set_reward(StoredReward(reward))
     old.learn(70 * n_envs)
-    new.set_reward(reward)
+    new.set_reward(StoredReward(reward))
     new.load_state_dict(old.state_dict())
 
     def steps(agent):

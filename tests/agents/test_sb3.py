@@ -5,6 +5,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO, SAC
 
+from pbrl.agents.reward_source import StoredReward
 from pbrl.errors import UserError
 
 
@@ -51,7 +52,7 @@ def test_one_call_or_many_are_the_same(make, reward):
     results = []
     for calls in (1, 3):
         agent = make()  # takes over the global random streams
-        agent.set_reward(reward)
+        agent.set_reward(StoredReward(reward))
         for _ in range(calls):
             agent.learn(96 // calls)
         results.append(weights(agent))
@@ -65,7 +66,7 @@ def test_the_environments_reward_changes_nothing_once_hidden(make, reward, monke
         for recorder in agent.recorders:
             step = recorder.env.step
             monkeypatch.setattr(recorder.env, "step", lambda a, s=step, v=value: (*(o := s(a))[:1], v, *o[2:]))
-        agent.set_reward(reward)
+        agent.set_reward(StoredReward(reward))
         agent.learn(64)
         agents.append(agent)
     assert same(*map(weights, agents))
@@ -74,13 +75,13 @@ def test_the_environments_reward_changes_nothing_once_hidden(make, reward, monke
 @pytest.mark.parametrize("steps", [4, 70])
 def test_a_restored_agent_goes_on_bit_by_bit(make, reward, steps):
     old, new = make(), make(seed=5)
-    old.set_reward(reward)
+    old.set_reward(StoredReward(reward))
     old.learn(steps)
     state = copy.deepcopy(old.state_dict())
     old.learn(40)
     new.learn(8)  # its own past must be forgotten
     new.load_state_dict(state)
-    new.resume_reward(reward)
+    new.resume_reward(StoredReward(reward))
     new.learn(40)
     assert same(weights(old), weights(new))
     assert old.env_steps == new.env_steps
@@ -91,7 +92,7 @@ def test_a_restored_agent_goes_on_bit_by_bit(make, reward, steps):
 @pytest.mark.parametrize(("name", "loader"), [("fast SAC", SAC), ("plain SAC", SAC), ("PPO", PPO)])
 def test_the_saved_zip_opens_with_plain_sb3(name, loader, make_sac, make_ppo, reward, tmp_path):
     agent = make_ppo() if name == "PPO" else make_sac(plain=name == "plain SAC")
-    agent.set_reward(reward)
+    agent.set_reward(StoredReward(reward))
     agent.learn(64)
     agent.save(str(tmp_path / "policy.zip"))
     loaded = loader.load(tmp_path / "policy.zip", device="cpu")
@@ -127,7 +128,7 @@ def test_reset_critic_changes_both_critics_and_targets_and_leaves_the_rest(make_
 
 def test_update_learns_without_acting(make_sac, reward):
     agent = make_sac()
-    agent.set_reward(reward)
+    agent.set_reward(StoredReward(reward))
     agent.learn(40)
     before, steps = weights(agent), agent.env_steps
     agent.update(5)

@@ -190,13 +190,13 @@ def test_the_first_session_ends_exploring_and_replaces_the_critic_once(tmp_path,
 
         return call
 
-    for name in ("set_intrinsic", "set_reward", "reset_critic", "update"):
+    for name in ("set_reward", "reset_critic", "update"):
         monkeypatch.setattr(agent, name, noted(name, getattr(agent, name)))
-    assert agent.buffer.reward_at_sampling is run.parts.explore
+    assert agent.buffer.source is run.parts.explore
     run.train()
-    every = [(name, step) for step in (120, 180, 240, 300) for name in ("set_intrinsic", "set_reward")]
-    assert events == [*every[:2], ("reset_critic", 120), ("update", 120), *every[2:]]
-    assert agent.buffer.reward_at_sampling is None
+    first, *later = [("set_reward", step) for step in (120, 180, 240, 300)]
+    assert events == [first, ("reset_critic", 120), ("update", 120), *later]
+    assert agent.buffer.source is run.parts.feedback.reward
 
 
 def test_after_each_session_every_stored_reward_is_the_learned_one(tmp_path):

@@ -29,8 +29,7 @@ def test_without_an_answer_the_agent_goes_on_exploring(tmp_path):
     buffer = run.parts.agent.buffer
     assert run.parts.feedback.counts.skipped > 0
     assert run.parts.feedback.updates == run.labels == 0
-    assert isinstance(buffer.reward_at_sampling, StateEntropy)
-    assert buffer.reward_fn is None
+    assert isinstance(buffer.source, StateEntropy)
     assert not buffer.rewards.any()
 
 

@@ -68,7 +68,7 @@ def test_the_reward_of_a_frame_is_shared_by_its_steps(steps, stride, expected):
     reward = EpisodeReward(Counting(), camera, stride, scale=10.0)
     zeros = np.zeros((steps + 1, 1))
     episode = Episode(zeros, zeros[1:], zeros[1:, 0], False, states=np.arange(steps + 1.0)[:, None])
-    np.testing.assert_allclose(reward(episode), 10 * np.array(expected), rtol=1e-6)
+    np.testing.assert_allclose(reward.of_episode(episode), 10 * np.array(expected), rtol=1e-6)
     assert shown[-1] == steps  # states after steps; the first is before any
     assert reward.take_sum(episode) == pytest.approx(10 * sum(expected))
 
