@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pbrl.agents.fast_sac import TANH_EPSILON, Batch
+from pbrl.finite import AGENT, require_finite_metrics
 
 Parameters = dict[str, Tensor]
 """The parameters of one network by name, as `named_parameters` gives them."""
@@ -42,8 +43,10 @@ class TorchSAC(SAC):
                 polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name in rows[0] if rows else ():
-            self.logger.record(f"train/{name}", sum(row[name] for row in rows) / len(rows))
+        means = {name: sum(row[name] for row in rows) / len(rows) for name in (rows[0] if rows else ())}
+        require_finite_metrics(means, AGENT)
+        for name, value in means.items():
+            self.logger.record(f"train/{name}", value)
 
     def sample_batch(self, batch_size: int) -> Batch:
         """Draw stored transitions; observations (B, O), actions (B, A), dones and rewards (B, 1)."""
