@@ -76,7 +76,7 @@ class LearnedRewardBuffer(ReplayBuffer):
     @property
     def settled(self) -> int:
         """How many rows, from the oldest on, may be sampled."""
-        return len(self) - (int(self.running.max()) if self._when == "episode" else 0)
+        return len(self) - (int(self.running.max()) if self.rewards_whole_episodes else 0)
 
     @property
     def stored_obs(self) -> np.ndarray:
@@ -149,9 +149,13 @@ class LearnedRewardBuffer(ReplayBuffer):
                 "no episode has ended before learning starts; set agent.learning_starts to its steps or more"
             )
         rows = np.random.randint(0, self.settled, size=batch_size)  # noqa: NPY002  as SB3: global
-        if self.full and self._when == "episode":
+        if self.full and self.rewards_whole_episodes:
             return (self.pos + rows) % self.buffer_size  # the oldest row is the next to be written
         return rows
+
+    @property
+    def rewards_whole_episodes(self) -> bool:
+        return self._when == "episode"
 
     @property
     def _when(self) -> str | None:

@@ -256,7 +256,7 @@ class SACAgent(SB3Agent):
 
     def load_state_dict(self, state: dict[str, Any], fresh_episode: bool = False) -> None:
         self.buffer.load_state_dict(state["buffer"])
-        if fresh_episode and self.buffer.episode_reward is not None:
+        if fresh_episode and self.buffer.rewards_whole_episodes:
             raise UserError("fresh_episode=true: whole episodes are rewarded here, so none can be left unfinished")
         if fresh_episode:
             self.buffer.running[:] = 0
