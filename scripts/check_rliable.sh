@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs tests/bench/test_against_rliable.py with rliable 1.2.0, in an environment of its own that is thrown away.
+# Runs tests/statistics/test_against_rliable.py with rliable 1.2.0, in an environment of its own that is thrown away.
 #   scripts/check_rliable.sh [FOLDER]        FOLDER: where the environment stays, to be used again
 # rliable needs pandas before 3, through arch; numpy and scipy are the versions of constraints.txt.
 set -euo pipefail
@@ -21,4 +21,4 @@ if ! "$theirs/bin/python" -c 'import rliable.library, pytest' 2>/dev/null; then
 fi
 
 # Without the conftest of the tests, which needs torch; nothing else of pbrl is installed there.
-PYTHONPATH=$root "$theirs/bin/python" -m pytest --noconftest -p no:cacheprovider -rs tests/bench/test_against_rliable.py
+PYTHONPATH=$root "$theirs/bin/python" -m pytest --noconftest -p no:cacheprovider -rs tests/statistics/test_against_rliable.py

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pbrl.bench.statistics import interval, interval_of_two, iqm
+from pbrl.statistics.runs import interval, interval_of_two, iqm
 
 SIZES = ((3, 1), (3, 4), (5, 1), (5, 4), (10, 4))  # seeds, tasks
 REPEATS, DRAWS = 1500, 500

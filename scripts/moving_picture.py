@@ -12,9 +12,10 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
+from pbrl.reports.video import frame_rate, frames
 from pbrl.training.rollout import Policy, random_policy
-from pbrl.training.saved import SavedRun, load_run
-from pbrl.training.video import frame_rate, frames
+from pbrl.training.saved import load_run
+from pbrl.training.saved_run import SavedRun
 
 SECONDS, EVERY = 3, 2  # every second frame of a clip is enough for a picture
 WIDTH, HEIGHT = 320, 200

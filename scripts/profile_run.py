@@ -20,8 +20,9 @@ from pbrl.agents.fast_sac import FastSAC
 from pbrl.commands import train_command
 from pbrl.data.labels import LabelStore
 from pbrl.data.recorder import EpisodeRecorder
-from pbrl.methods.partial_return import PartialReturn
-from pbrl.training import feedback, online
+from pbrl.feedback import loop as feedback
+from pbrl.rewards.partial_return import PartialReturn
+from pbrl.training import online
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.evaluate import Evaluator
 

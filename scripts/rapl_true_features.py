@@ -24,8 +24,8 @@ from pbrl.collection.videos import shown_steps
 from pbrl.config import compose_config
 from pbrl.data.datasets import load_dataset
 from pbrl.data.videos import Videos
-from pbrl.optimal_transport import sinkhorn
-from pbrl.queries.triplets import uniform_triplets
+from pbrl.feedback.triplets import uniform_triplets
+from pbrl.rewards.optimal_transport import sinkhorn
 from pbrl.teachers.triplet import TripletTeacher, spread
 from pbrl.training.video_reward import FACTS_FILE
 

@@ -19,8 +19,8 @@ import torch
 from scipy import optimize, sparse
 
 from pbrl.data.label_sets import load_label_set
-from pbrl.methods.partial_return import PartialReturn
-from pbrl.methods.preference_transformer import PreferenceTransformer
+from pbrl.rewards.partial_return import PartialReturn
+from pbrl.rewards.preference_transformer import PreferenceTransformer
 from pbrl.types import Comparisons, Segments
 
 FOLDS, DRAWS = 10, 10_000

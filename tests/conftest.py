@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from killed import server
+from offline_data import make_data
+from tiny import train
 
 from pbrl_envs import gl
 
@@ -15,3 +18,30 @@ def gl_backend() -> str:
     if backend is None or gl.probe(backend) is not None:
         pytest.skip(f"no OpenGL back end draws here; {gl.HOW_TO_GET}")
     return backend
+
+
+@pytest.fixture(scope="session")
+def run():
+    """`run(args, kill=None)`: `pbrl ARGS` in a process of its own."""
+    with server() as run:
+        yield run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """`finished(*overrides, method=...)`: the folder of such a run, made once. Not to be written to."""
+    done = {}
+
+    def get(*overrides, method="pebble"):
+        if (key := (method, *overrides)) not in done:
+            done[key] = tmp_path_factory.mktemp("finished") / "run"
+            assert train(done[key], *overrides, method=method)[0] == 0
+        return done[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def data():
+    """What the offline methods are tried on, see `offline_data`."""
+    return make_data()

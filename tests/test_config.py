@@ -81,7 +81,7 @@ BUILT = {
     "agent.activation=gelu": "agent.activation='gelu': valid are relu, tanh, leaky_relu, elu",
     "agent.ent_coef=high": "high",
     "agent=ppo": "method=pebble drives SACAgent, and agent is PPOAgent",
-    "queries._target_=pbrl.queries.samplers.best": "pbrl.queries.samplers.best",
+    "queries._target_=pbrl.feedback.samplers.best": "pbrl.feedback.samplers.best",
     "env.make.id=Nothing-v0": "env.id=Nothing-v0 does not exist",
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pbrl.networks import RunningNorm
+from pbrl.nets.networks import RunningNorm
 from pbrl.types import Episode, Steps
 
 

@@ -30,9 +30,9 @@ from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, SACPolicy
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from pbrl.agents.fast_mlp import FlatAdam, SideBySide, StackedMLP, fused_adam
 from pbrl.finite import AGENT, require_finite_metrics
-from pbrl.precision import matmul_dtype
+from pbrl.nets.fast_mlp import FlatAdam, SideBySide, StackedMLP, fused_adam
+from pbrl.nets.precision import matmul_dtype
 
 TANH_EPSILON = 1e-6  # as in SB3's SquashedDiagGaussianDistribution
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)

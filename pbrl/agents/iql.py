@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pbrl.losses import expectile_square
-from pbrl.networks import RunningNorm, StackedMLP
-from pbrl.policies import Policy
+from pbrl.nets.networks import RunningNorm, StackedMLP
+from pbrl.nets.policies import Policy
 
 GREATEST_WEIGHT = 100.0  # of a step in the policy's regression, as in IQL's released code
 

@@ -10,7 +10,7 @@ import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
-from pbrl.networks import RunningNorm
+from pbrl.nets.networks import RunningNorm
 
 
 class NormalisedObservations(BaseFeaturesExtractor):

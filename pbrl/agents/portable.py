@@ -23,8 +23,8 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.save_util import load_from_zip_file, save_to_zip_file
 from torch import Tensor
 
-from pbrl import networks
 from pbrl.agents import normalise
+from pbrl.nets import networks
 
 OF_THIS_RUN = ("env", "seed", "device", "replay_buffer_class", "rollout_buffer_class", "clip_range")
 UNIT_ACTIONS = "unit_actions.safetensors"  # a member of the zip that SB3 passes over

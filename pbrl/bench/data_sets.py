@@ -6,21 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from pbrl.bench.child import Child
-from pbrl.bench.grid import EnvEntry, Grid
+from pbrl.bench.grid import Cell, EnvEntry, Grid
 from pbrl.bench.identity import yaml_folders
 from pbrl.bench.jobs import POLL_S, Stop, last_words, set_aside, side_by_side
 from pbrl.bench.sources import code_version, digest, module_version, own_code, same_modules, yamls_version
 from pbrl.errors import UserError
 from pbrl.reading import find_object, sha256_of
 from pbrl.training.run_dir import write_json
-
-if TYPE_CHECKING:
-    from pbrl.bench.plan import Planned
 
 COMMAND = "pbrl.commands.collect_command"  # has the defaults of what is not said
 
@@ -40,15 +37,15 @@ def data_version(env: EnvEntry, out: Path, extra_dir: Path | None) -> str:
 
 def make_data_sets(
     grid: Grid,
-    todo: Sequence[Planned],
+    todo: Sequence[Cell],
     out: Path,
     extra_dir: Path | None,
     any_code: bool,
     slots: int,
     say: Callable[[str], None],
 ) -> None:
-    """Those that cells still need and that are missing or outdated, `slots` at once. any_code: as for cells."""
-    names = dict.fromkeys(p.cell.env for p in todo if p.cell.reads_data)
+    """Those that these cells still need and that are missing or outdated, `slots` at once. any_code: as for cells."""
+    names = dict.fromkeys(cell.env for cell in todo if cell.reads_data)
     collected = [env for env in map(grid.envs.__getitem__, names) if env.collect is not None]
     recipes = [(env, _recipe(env, out, extra_dir)) for env in collected]
     missing = [(env, recipe) for env, recipe in recipes if not _there(env, out, recipe, any_code)]

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from filelock import FileLock, Timeout
 
 from pbrl.bench.child import SAVE_S, Child
-from pbrl.errors import UserError, choices, one_line
+from pbrl.errors import UserError, one_line
 from pbrl.reading import find_object
 from pbrl.training.interrupt import StopOnInterrupt
 
@@ -229,20 +229,3 @@ def _has_failed(future: Future[Result]) -> bool:
 def cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def make_executor(name: str, options: dict[str, str], retries: int) -> Executor:
-    """The executor of that name; the options are its own."""
-    if name == "local":
-        from pbrl.bench.executors.local import LocalExecutor
-
-        return LocalExecutor.from_options(options, retries)
-    if name == "ray":
-        from pbrl.bench.executors.on_ray import RayExecutor
-
-        return RayExecutor.from_options(options, retries)
-    if name == "slurm":
-        from pbrl.bench.executors.on_slurm import SlurmExecutor
-
-        return SlurmExecutor.from_options(options, retries)
-    raise UserError(f"executor={name}: {choices(name, ('local', 'ray', 'slurm'))}")

@@ -14,7 +14,7 @@ from pbrl.bench.plan import Planned
 from pbrl.files import replacing
 from pbrl.reading import read_csv
 from pbrl.training.run_dir import RunDir
-from pbrl.training.saved import read_summary
+from pbrl.training.saved_run import read_summary
 
 ARM = ("env", "method", "teacher")
 RESULTS = (

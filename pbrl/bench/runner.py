@@ -78,7 +78,7 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         low = random_scores(out, {env: composed.config(first[env].cell) for env in known}, grid.seeds, listener.say)
         _check_scores(grid, low)
         here = max(1, min(executor.slots, cores()))  # processes at once before the executor has any
-        make_data_sets(grid, todo, out, options.extra_dir, options.any_code, here, listener.say)
+        make_data_sets(grid, [p.cell for p in todo], out, options.extra_dir, options.any_code, here, listener.say)
         expected = estimate(planned, todo, out, steps, options.probe_s, here)
         results = Results(out, grid, planned, low)
         _keep_tables(out, results)

@@ -13,7 +13,7 @@ from pbrl.errors import UserError
 from pbrl_envs.experts import Expert, find_expert, find_naive
 
 if TYPE_CHECKING:
-    from pbrl.training.saved import SavedRun
+    from pbrl.training.saved_run import SavedRun
 
 BLOCK = 5  # steps for which a half-skilled expert stays with its decision to know or not to know
 SKILLS = (0, 0.25, 0.5, 0.75, 1)

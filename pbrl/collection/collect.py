@@ -160,17 +160,13 @@ def _compare(
     for name, score in judged.items():
         rng = torch.Generator().manual_seed(int(teacher_seeds[SCORES.index(name)].generate_state(1)[0]))
         by = None if name == "return" else score  # the return has steps of its own
-        comparisons[name] = judge(make_teacher(teacher, rng), cut, by, left, right)
+        comparisons[name] = judge(build_teacher(teacher, rng=rng), cut, by, left, right)
     return comparisons
 
 
 def describe_env(env: DictConfig) -> dict[str, Any]:
     """What meta.json says of the environment."""
     return {"env_name": env.name, "env": OmegaConf.to_container(env, resolve=True)}
-
-
-def make_teacher(config: DictConfig, rng: torch.Generator) -> Any:
-    return build_teacher(config, rng=rng)
 
 
 def _check_teacher(config: DictConfig) -> None:
@@ -180,7 +176,7 @@ def _check_teacher(config: DictConfig) -> None:
             f"teacher={config.name}: the segments of a data set are compared at once, by a script; valid are scripted "
             "teachers, such as oracle, noisy or mistake"
         )
-    teacher = make_teacher(config, torch.Generator())
+    teacher = build_teacher(config, rng=torch.Generator())
     if isinstance(teacher, (HierarchyTeacher, FactorSumTeacher, TripletTeacher)):
         raise UserError(f"teacher={config.name} judges factors or videos, and the segments of a data set have scores")
 

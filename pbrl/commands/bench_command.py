@@ -41,7 +41,7 @@ def main(args: list[str]) -> int:
     if parsed.words:
         raise UserError(f"unknown word {parsed.words[0]!r}: expected key=value")
     from pbrl.bench.bench_file import check_name
-    from pbrl.bench.jobs import make_executor
+    from pbrl.bench.executors.choose import make_executor
     from pbrl.bench.plan import Composed, describe, make_plan
     from pbrl.bench.read_grid import load_grid
 

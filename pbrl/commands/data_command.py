@@ -69,9 +69,9 @@ def main(args: list[str]) -> int:
 
 def info(name: str, parsed: Arguments) -> None:
     parsed.check_keys(())
-    from pbrl.data.dataset_report import dataset_report, format_report
     from pbrl.data.label_set_checks import FORMAT, format_of
     from pbrl.data.label_sets import load_label_set
+    from pbrl.reports.dataset_report import dataset_report, format_report
 
     if format_of(Path(name)) == FORMAT:
         meta = load_label_set(Path(name)).meta

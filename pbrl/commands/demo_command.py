@@ -68,7 +68,7 @@ def summary(evaluation: dict[str, Any], random_return: float) -> str:
 
 
 def _random_return(run: OnlineRun) -> float:
-    from pbrl.training.report import random_episodes
+    from pbrl.reports.run_report import random_episodes
     from pbrl.training.rollout import mean_return
     from pbrl.training.saved import load_run
 

@@ -13,7 +13,7 @@ from pbrl.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from pbrl.data.episodes import Episode
-    from pbrl.training.saved import SavedRun
+    from pbrl.training.saved_run import SavedRun
 
 HELP = """usage: pbrl eval RUN_DIR [episodes=20] [seed=0] [checkpoint=last|STEP] [video=true] [report=true] [out=FILE]
                 [best_of=N] [envs=N]
@@ -77,7 +77,7 @@ class BestOf(NamedTuple):
             return saved
         import torch
 
-        from pbrl.policies import best_of
+        from pbrl.nets.policies import best_of
 
         if saved.policy is None or saved.reference is None:
             needs = "needs a policy learned relative to another, as by method=cpl_kl; leave it out"
@@ -89,7 +89,7 @@ class BestOf(NamedTuple):
 def _without_env(saved: SavedRun, report: bool) -> None:
     """What is known of a policy that was learned with env=none; there is nowhere to run it."""
     from pbrl.training.run_dir import RunDir
-    from pbrl.training.saved import heldout_accuracy
+    from pbrl.training.saved_run import heldout_accuracy
 
     print(f"learned without an environment (env=none): {heldout_accuracy(RunDir(saved.path))}  ({saved.source})")
     if report:
@@ -99,8 +99,8 @@ def _without_env(saved: SavedRun, report: bool) -> None:
 def _run(
     saved: SavedRun, out: Path, episodes: int, seed: int, video: bool, best_of: BestOf, envs: int | None
 ) -> dict[str, Any]:
+    from pbrl.reports.video import film
     from pbrl.training.run_dir import write_json
-    from pbrl.training.video import film
 
     clip = free_name(saved.path / "videos" / "policy.mp4") if video else None
     if clip is not None:  # first: where nothing renders, nobody waits for all the episodes to learn it
@@ -114,7 +114,7 @@ def _run(
 
 
 def _report(path: Path, checkpoint: str | None) -> None:
-    from pbrl.training.report import write_report
+    from pbrl.reports.run_report import write_report
     from pbrl.training.saved import load_run
 
     report = write_report(load_run(path, checkpoint))
@@ -127,8 +127,8 @@ def evaluate(saved: SavedRun, episodes: int, seed: int, envs: int | None = None)
 
     import numpy as np
 
+    from pbrl.feedback.loop import correlation
     from pbrl.training.evaluate import Evaluation
-    from pbrl.training.feedback import correlation
     from pbrl.training.rollout import steps_of
 
     done = saved.roll_out(saved.act, episodes, seed, envs)

@@ -66,12 +66,12 @@ def import_(path: Path, parsed: Arguments) -> None:
 
 
 def report(path: Path, parsed: Arguments) -> None:
-    from pbrl.data.label_report import label_report
+    from pbrl.reports.label_report import label_report
 
     out = _page_file(parsed)
     found = label_report(path)
     if out is not None:
-        from pbrl.training.label_page import write_label_page
+        from pbrl.reports.label_page import write_label_page
 
         write_label_page(found, out)
     if "--json" in parsed.flags:
@@ -81,7 +81,7 @@ def report(path: Path, parsed: Arguments) -> None:
     elif out is not None:
         print(f"{found['answers']} answers reported in {out}")
     else:
-        from pbrl.data.label_report_text import format_report
+        from pbrl.reports.label_text import format_report
 
         print(format_report(found), end="")
 

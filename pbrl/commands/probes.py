@@ -42,7 +42,7 @@ print(drawer)
 
 TORCH = """
 import torch
-from pbrl.precision import has_bfloat16_hardware
+from pbrl.nets.precision import has_bfloat16_hardware
 torch.ones(8, 8) @ torch.ones(8, 8)
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
 print(torch.get_num_threads(), has_bfloat16_hardware(), torch.version.cuda, "; ".join(gpus), sep="|")
@@ -76,7 +76,7 @@ def film_and_read() -> None:
     import av
     import numpy as np
 
-    from pbrl.training.video import write_mp4
+    from pbrl.reports.video import write_mp4
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clip.mp4"

@@ -50,7 +50,7 @@ def _folder(words: list[str]) -> Path:
 
 
 def _bench(folder: Path, values: dict[str, str]) -> int:
-    from pbrl.bench.report import write_bench_report
+    from pbrl.reports.bench_report import write_bench_report
 
     imports = [Path(name) for name in values["with"].split(",")] if "with" in values else []
     report = write_bench_report(folder, Path(values.get("out", folder / "report")), imports)
@@ -63,7 +63,7 @@ def _bench(folder: Path, values: dict[str, str]) -> int:
 def _run(folder: Path, values: dict[str, str]) -> int:
     if values:
         raise UserError(f"{next(iter(values))}= is for benches; {folder} is a run")
-    from pbrl.training.report import write_report
+    from pbrl.reports.run_report import write_report
     from pbrl.training.saved import load_run
 
     report = write_report(load_run(folder))

@@ -82,7 +82,7 @@ def cells(row: Row) -> list[str]:
 def write(out: Path, command: str, effort: Any, rows: list[Row]) -> None:
     from dataclasses import asdict
 
-    from pbrl.precision import has_bfloat16_hardware
+    from pbrl.nets.precision import has_bfloat16_hardware
     from pbrl.training.run_dir import versions, write_json
 
     machine = versions(max(effort.threads)) | {"bfloat16": has_bfloat16_hardware()}

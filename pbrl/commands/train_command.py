@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
+    from pbrl.reports.run_report import Report
     from pbrl.training.offline import OfflineRun
     from pbrl.training.online import OnlineRun
-    from pbrl.training.report import Report
 
 HELP = """usage: pbrl train [key=value ...] [--config-dir DIR] [--cfg]
        pbrl train resume=RUN_DIR [steps=N]
@@ -136,7 +136,7 @@ def _score(run: OnlineRun | OfflineRun) -> str:
     """The return; without an environment, how well held-out labels are foreseen."""
     evaluation = run.last_evaluation
     if run.config.env.make is None:
-        from pbrl.training.saved import heldout_accuracy
+        from pbrl.training.saved_run import heldout_accuracy
 
         return f"env=none: {heldout_accuracy(run.run)}"
     if not evaluation:
@@ -171,7 +171,7 @@ def _kind(run: OnlineRun | OfflineRun) -> str:
 
 def make_report(path: Path) -> Report | None:
     """Writes report.html. The run is safe by now, so what goes wrong here is said in one line and ends nothing."""
-    from pbrl.training.report import write_report
+    from pbrl.reports.run_report import write_report
     from pbrl.training.saved import load_run
 
     try:

@@ -201,7 +201,7 @@ def _confirm(plan: Plan, trials: Sequence[Trial], files: TuningFiles, executor: 
 
 
 def _executor(parsed: Arguments) -> Executor:
-    from pbrl.bench.jobs import make_executor
+    from pbrl.bench.executors.choose import make_executor
 
     options = {key: parsed.values[key] for key in ("workers",) if key in parsed.values}
     return make_executor("local", options, whole_number(parsed, "retries", 1, 0))

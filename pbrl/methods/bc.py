@@ -12,7 +12,7 @@ from pbrl.data.episodes import Episode
 from pbrl.data.offline import OfflineData
 from pbrl.losses import discounted_sum
 from pbrl.methods.learner import Learner, adam, descend, whole_numbers
-from pbrl.policies import Policy
+from pbrl.nets.policies import Policy
 from pbrl.types import Segments
 
 

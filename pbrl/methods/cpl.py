@@ -11,7 +11,7 @@ from torch import Tensor
 from pbrl.losses import cpl_loss, discounted_sum, preference_accuracy, ranked_cpl_loss
 from pbrl.methods.bc import bc_loss
 from pbrl.methods.learner import Learner, adam, descend, share_of, whole_numbers
-from pbrl.policies import Policy
+from pbrl.nets.policies import Policy
 from pbrl.types import Segments
 
 

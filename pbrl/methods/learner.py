@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pbrl.data.offline import OfflineData
-from pbrl.policies import Policy
+from pbrl.nets.policies import Policy
 from pbrl.types import Segments
 
 

@@ -13,7 +13,7 @@ from pbrl.blocks import score_in_blocks
 from pbrl.losses import preference_accuracy
 from pbrl.methods.bc import bc_loss
 from pbrl.methods.learner import Learner, adam, descend, share_of, whole_numbers
-from pbrl.methods.partial_return import PartialReturn
+from pbrl.rewards.partial_return import PartialReturn
 from pbrl.types import Segments
 
 

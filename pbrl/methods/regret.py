@@ -12,7 +12,7 @@ from torch import Tensor
 from pbrl.agents.iql import IQL, Batch
 from pbrl.data.offline import Transitions
 from pbrl.methods.learner import Learner, whole_numbers
-from pbrl.methods.partial_return import PartialReturn
+from pbrl.rewards.partial_return import PartialReturn
 from pbrl.types import Segments
 
 

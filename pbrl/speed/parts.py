@@ -15,7 +15,7 @@ from stable_baselines3 import SAC
 from pbrl.agents.reward_source import StoredReward
 from pbrl.config import build, compose_config
 from pbrl.data.recorder import EpisodeRecorder
-from pbrl.precision import has_bfloat16_hardware
+from pbrl.nets.precision import has_bfloat16_hardware
 from pbrl.speed.fixtures import CHEETAH, comparisons, fast_sac, full_buffer, plain_sac, reward_model, run, stepping
 from pbrl.speed.floor import sac_update
 from pbrl.speed.timing import Job, Timing, alternate, timed

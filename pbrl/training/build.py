@@ -17,6 +17,9 @@ from pbrl.config import build, build_teacher
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.feedback.loop import FeedbackLoop
+from pbrl.feedback.people import PeopleFeedback
+from pbrl.feedback.replay import ReplayFeedback
 from pbrl.seeds import seed_streams
 from pbrl.teachers.factor_sum import FactorSumTeacher
 from pbrl.teachers.hierarchy import HierarchyTeacher
@@ -27,9 +30,6 @@ from pbrl.teachers.triplet import TripletTeacher
 from pbrl.training.check import check
 from pbrl.training.environments import OneMore, evaluation_envs
 from pbrl.training.evaluate import Evaluator
-from pbrl.training.feedback import FeedbackLoop
-from pbrl.training.people import PeopleFeedback
-from pbrl.training.replay import ReplayFeedback
 from pbrl.training.run_dir import RunDir
 from pbrl.training.video_reward import LearnedVideoReward, learn_video_reward
 from pbrl.viewer.settings import viewer_section

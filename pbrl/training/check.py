@@ -8,7 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pbrl.config import options
 from pbrl.errors import UserError, choices
-from pbrl.queries.schedule import SCHEDULES, session_size
+from pbrl.feedback.schedule import SCHEDULES, session_size
 
 AT_LEAST = {  # whole numbers
     "steps": 1,

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -18,12 +18,8 @@ from pbrl.errors import UserError
 from pbrl.finite import AGENT, REWARD_MODEL, require_finite_weights
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.run_dir import RunDir
-from pbrl.training.saved import chosen_checkpoint, read, read_summary
 from pbrl.training.saved_offline import part_of, read_weights
-
-if TYPE_CHECKING:
-    from pbrl.training.offline import OfflineRun
-    from pbrl.training.online import OnlineRun
+from pbrl.training.saved_run import chosen_checkpoint, read, read_summary
 
 Weights = dict[str, Tensor]
 # What weights mean depends on these as well, and no size tells.
@@ -60,8 +56,8 @@ def check_init(config: DictConfig) -> None:
         load_config(Path(init.run) / "config.yaml")
 
 
-def begin_with_another(run: OnlineRun | OfflineRun) -> None:
-    """Gives a run that has not begun what `init` names; says what that is."""
+def begin_with_another(run: Any) -> None:
+    """Gives an OnlineRun or OfflineRun that has not begun what `init` names; says what that is."""
     init = run.config.get("init")
     if init is None or init.run is None:
         return

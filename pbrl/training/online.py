@@ -14,13 +14,13 @@ from omegaconf import DictConfig
 
 from pbrl.agents.sb3 import SACAgent
 from pbrl.data.episodes import Episode
+from pbrl.feedback.loop import FeedbackLoop
 from pbrl.files import replacing
 from pbrl.finite import AGENT, REWARD_MODEL, NotFinite, require_finite_weights
 from pbrl.training.build import OnlineParts, build_online
 from pbrl.training.check import check, questions_in_time
 from pbrl.training.checkpoint import Checkpoints, restore_last
 from pbrl.training.divergence import explain_divergence
-from pbrl.training.feedback import FeedbackLoop
 from pbrl.training.init import begin_with_another, check_init
 from pbrl.training.interrupt import SAVES, StopOnInterrupt
 from pbrl.training.log import EVALUATIONS, PROGRESS, RunLog

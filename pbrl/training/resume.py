@@ -11,7 +11,7 @@ from pbrl.errors import UserError, typed
 from pbrl.files import replacing
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.run_dir import RunDir
-from pbrl.training.saved import read_summary
+from pbrl.training.saved_run import read_summary
 
 # What decides nothing that was learned. Data sets may lie elsewhere by now: their content is compared.
 FREE_KEYS = {"steps", "run_dir", "report", "threads", "log_every", "data", "teacher.labels"}

@@ -2,63 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import gymnasium as gym
 import torch
 from omegaconf import DictConfig
 
 from pbrl.agents.sb3 import PPOAgent, SACAgent
-from pbrl.config import build, explained, load_config
-from pbrl.data.episodes import Episode
-from pbrl.errors import UserError, one_line, typed
-from pbrl.policies import Policy
-from pbrl.reading import read_object, require_archive, require_file
+from pbrl.config import explained, load_config
+from pbrl.errors import UserError
 from pbrl.training.build import build_agent, build_reward
 from pbrl.training.checkpoint import Checkpoints
-from pbrl.training.environments import evaluation_envs
-from pbrl.training.rollout import ActFn, roll_out
 from pbrl.training.run_dir import RunDir
+from pbrl.training.saved_offline import load_offline_run
+from pbrl.training.saved_run import SavedRun, chosen_checkpoint, read, read_summary, saved_step
 from pbrl.types import RewardFn, RewardModel
-
-
-@dataclass(frozen=True)
-class SavedRun:
-    path: Path
-    config: DictConfig
-    act: ActFn  # without noise
-    obs_shape: tuple[int, ...]
-    action_size: int  # A
-    reward: RewardFn | None  # None where the run learns none, or has had no answers yet
-    source: str  # the file that the policy came from, relative to the run
-    step: int  # at which the policy was saved: environment steps, or gradient steps of an offline run
-    agent: SACAgent | PPOAgent | None = None  # None where the method is offline
-    reference: Policy | None = None  # what an offline policy was learned relative to, where it was
-    policy: Policy | None = None  # an offline method's
-
-    @property
-    def offline(self) -> bool:
-        return self.policy is not None
-
-    @property
-    def has_env(self) -> bool:
-        return self.config.env.make is not None
-
-    def roll_out(self, act: ActFn, episodes: int, seed: int, envs: int | None = None) -> list[Episode]:
-        """Episodes of any policy in the task of the run; envs: how many at once, by default as many as the run had."""
-        return roll_out(self.make_env, act, episodes, seed, envs or evaluation_envs(self.config))
-
-    def make_env(self, **options: Any) -> gym.Env:
-        """The task of the run; options such as render_mode go to the suite. UserError: it had none."""
-        if not self.has_env:
-            raise UserError(f"{self.path} learned without an environment (env=none), so there is none to act in")
-        return build(self.config.env.make, **options)
 
 
 def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
@@ -76,8 +35,6 @@ def _load_run(run: RunDir, config: DictConfig, checkpoint: str | None) -> SavedR
     path = run.path
     torch.set_num_threads(config.threads)
     if "learner" in config.method:
-        from pbrl.training.saved_offline import load_offline_run
-
         return load_offline_run(run, config, chosen_checkpoint(run, checkpoint))
     agent = _untrained(config)
     folder = chosen_checkpoint(run, checkpoint)
@@ -90,34 +47,6 @@ def _load_run(run: RunDir, config: DictConfig, checkpoint: str | None) -> SavedR
     obs_shape, action_shape = (s.shape or () for s in (agent.model.observation_space, agent.model.action_space))
     act = partial(agent.act, deterministic=True)
     return SavedRun(path, config, act, obs_shape, action_shape[0], reward, source, step, agent)
-
-
-def read_summary(run: RunDir) -> dict[str, Any] | None:
-    """None while the run goes on, and after it was killed."""
-    if not os.path.lexists(run.summary):
-        return None
-    summary = read_object(run.summary)
-    if not isinstance(summary.get("status"), str):
-        raise UserError(f"{run.summary} is not the summary of a run: it has no status")
-    return summary
-
-
-def saved_step(run: RunDir, *keys: str) -> int:
-    """What summary.json says under the first of these keys that it has; 0 without any."""
-    summary = read_summary(run) or {}
-    found = next((summary[key] for key in keys if key in summary), 0)
-    if type(found) is not int:
-        raise UserError(f"{run.summary}: {' or '.join(keys)} is {found!r}, expected a whole number")
-    return found
-
-
-def heldout_accuracy(run: RunDir) -> str:
-    """In words, how many of the labels that an offline run did not learn from it foresees."""
-    summary = read_summary(run) or {}
-    for key, split in (("reward_accuracy", "test"), ("validation_accuracy", "validation")):
-        if (share := summary.get(key)) is not None:
-            return f"accuracy on held-out labels {share:.0%} ({split})"
-    return "no held-out labels to measure by"
 
 
 def _run_config(run: RunDir) -> DictConfig:
@@ -134,26 +63,6 @@ def _untrained(config: DictConfig) -> SACAgent | PPOAgent:
         # PPO complains that its batches do not divide the rollouts of one environment; it will not train here.
         warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
         return build_agent(config)
-
-
-def chosen_checkpoint(run: RunDir, wanted: str | None) -> Path | None:
-    """The checkpoint to read, or None for policy.zip."""
-    checkpoints = Checkpoints(run.checkpoints, keep=1)
-    if wanted not in (None, "last"):
-        if not (wanted.isdigit() and (run.checkpoints / wanted).is_dir()):
-            there = sorted((p.name for p in run.checkpoints.glob("*") if p.name.isdigit()), key=int)
-            raise UserError(f"checkpoint={wanted}: valid are {', '.join(['last', *there]) if there else 'none yet'}")
-        return run.checkpoints / wanted
-    last = checkpoints.last()
-    if wanted == "last" and last is None:
-        raise UserError(f"checkpoint=last: {run.path} has no checkpoint")
-    if wanted == "last" or not any(map(os.path.lexists, (run.policy, run.offline_policy))):
-        if last is None:
-            raise UserError(f"{run.path} has no policy yet; go on with: {typed('train', f'resume={run.path}')}")
-        return last
-    # A run that was resumed and killed has an old policy.zip beside newer checkpoints.
-    at_end = saved_step(run, "updates", "env_steps")
-    return last if last is not None and int(last.name) > at_end else None
 
 
 def _from_files(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent) -> RewardFn | None:
@@ -181,16 +90,3 @@ def _from_checkpoint(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent
 
 def _untrained_reward(config: DictConfig, agent: SACAgent | PPOAgent) -> RewardModel:
     return build_reward(config, agent.model.observation_space, agent.model.action_space, torch.Generator())
-
-
-def read(file: Path, load: Callable[[], Any]) -> Any:
-    """What `load` makes of a file of weights, or of a checkpoint's folder, which was checked before."""
-    if not file.is_dir():
-        require_file(file)
-    if (archive := file.suffix == ".zip") and file.is_file():
-        require_archive(file)
-    try:
-        return load()
-    except Exception as error:  # zip, torch, safetensors and SB3 each fail in their own way
-        other = "; checkpoint=last takes the last checkpoint" if archive else ""
-        raise UserError(f"{file} is damaged or of another config ({one_line(error)}){other}") from error

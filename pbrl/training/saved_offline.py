@@ -13,7 +13,7 @@ from pbrl.config import build
 from pbrl.errors import UserError
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.run_dir import RunDir
-from pbrl.training.saved import SavedRun, read, saved_step
+from pbrl.training.saved_run import SavedRun, read, saved_step
 from pbrl.types import RewardFn
 
 Weights = dict[str, torch.Tensor]

@@ -16,18 +16,17 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from scipy import stats
 
-from pbrl.collection.collect import make_teacher
 from pbrl.collection.videos import Camera, draw_videos
-from pbrl.config import build
+from pbrl.config import build, build_teacher
 from pbrl.data.datasets import Dataset, is_dataset, load_dataset
 from pbrl.data.episodes import Episode
 from pbrl.data.videos import Triplets, VideoPairs, Videos
 from pbrl.errors import UserError, one_line
+from pbrl.feedback.triplets import uniform_pairs, uniform_triplets
 from pbrl.files import replacing
 from pbrl.finite import REWARD_MODEL, require_finite, require_finite_metrics, require_finite_weights
-from pbrl.methods.rapl import RAPL
-from pbrl.queries.triplets import uniform_pairs, uniform_triplets
 from pbrl.reading import read_object, require_file
+from pbrl.rewards.rapl import RAPL
 from pbrl.teachers.triplet import TripletTeacher
 from pbrl.training.run_dir import RunDir, write_json
 from pbrl.types import Steps
@@ -114,7 +113,7 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
     Which videos are held out follows from the seed alone, so methods can be compared on the same ones.
     """
     video, started, rng = config.method.video, time.monotonic(), torch.Generator().manual_seed(seed)
-    teacher = make_teacher(config.teacher, rng)
+    teacher = build_teacher(config.teacher, rng=rng)
     _check_teacher(config, teacher)
     data = _load(config.data, config)
     model = _make_model(config, rng)
@@ -151,7 +150,7 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
 
 def _take_over(config: DictConfig, learned: Path, run: RunDir) -> tuple[Any, dict[str, Any]]:
     """Copies what another run has learned, what is known of it last: then the reward is there."""
-    _check_teacher(config, make_teacher(config.teacher, torch.Generator()))
+    _check_teacher(config, build_teacher(config.teacher, rng=torch.Generator()))
     try:
         model, facts = _load_reward(config, learned)
     except UserError as error:

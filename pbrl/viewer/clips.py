@@ -18,10 +18,14 @@ from pbrl.config import build
 from pbrl.data.segment_files import SIDES, SegmentPairs
 from pbrl.errors import UserError, one_line
 from pbrl.install import pip_install
-from pbrl.training.video import frame_rate, write_mp4
+from pbrl.reports.video import frame_rate, write_mp4
 
 FOLDER = "clips"  # in the run directory
 DEFAULT_CAMERA = "default"
+REPORT = "renderer.json"  # in FOLDER: how the process that draws is doing
+FAILED = 3  # exit code of a process that cannot draw here, and has said why: another one could not either
+STOP_S = 5.0
+UNKNOWN = {"clips": 0, "s_per_clip": None, "cameras": ["default"], "fps": None, "every": None}  # before it reports
 DRAWING = 1  # a part of every name: raise it when pictures change, so that old clips are not taken for new ones
 
 # A key frame at every second frame makes stepping and seeking exact and quick. No B-frames: they would wait for later
@@ -53,6 +57,10 @@ class Clip(NamedTuple):
 
     name: str
     steps: int
+
+
+def report_path(run_dir: Path) -> Path:
+    return run_dir / FOLDER / REPORT
 
 
 def clip_path(run_dir: Path, name: str) -> Path:

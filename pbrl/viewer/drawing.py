@@ -24,8 +24,19 @@ from pbrl.data.labels import FILE_NAME, LabelStore
 from pbrl.data.questions import SCRIPTED
 from pbrl.errors import UserError, choices, one_line
 from pbrl.training.run_dir import write_json
-from pbrl.viewer.clips import FOLDER, Clip, ClipDrawer, ClipStyle, clip_path, pair_clips, require_encoder
-from pbrl.viewer.renderer import FAILED, STOP_S, UNKNOWN, report_path
+from pbrl.viewer.clips import (
+    FAILED,
+    FOLDER,
+    STOP_S,
+    UNKNOWN,
+    Clip,
+    ClipDrawer,
+    ClipStyle,
+    clip_path,
+    pair_clips,
+    report_path,
+    require_encoder,
+)
 
 POLL_S = 0.2  # between looks at a label store that may have changed
 LOOK_S = 2.0  # between looks at one that seems not to have

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pbrl.data.questions import HUMAN, run_id
+from pbrl.feedback.status import read_learned, read_status
 from pbrl.reading import find_object
-from pbrl.training.status import read_learned, read_status
 from pbrl.viewer.desk import Desk
 from pbrl.viewer.gallery import Gallery
-
-if TYPE_CHECKING:
-    from pbrl.viewer.server import ViewerConfig
+from pbrl.viewer.settings import ViewerConfig
 
 
 def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str) -> dict[str, Any]:

@@ -18,22 +18,14 @@ from typing import Any
 
 from pbrl.errors import UserError
 from pbrl.reading import read_object
-from pbrl.viewer.clips import FOLDER, ClipStyle
+from pbrl.viewer.clips import FAILED, FOLDER, STOP_S, UNKNOWN, ClipStyle, report_path
 
-REPORT = "renderer.json"
 LOG = "renderer.log"
-FAILED = 3  # exit code of a process that cannot draw here, and has said why: another one could not either
 RESTARTS = 3  # in a row
 HEALTHY_S = 60.0  # who lives for so long did not die of its start
-STOP_S = 5.0
 LOOK_S = 0.1  # between looks at whether it lives
-UNKNOWN = {"clips": 0, "s_per_clip": None, "cameras": ["default"], "fps": None, "every": None}
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 DRAW_IN_PLACE = {"LP_NUM_THREADS": "0"}  # of Mesa's software renderer, which else takes all cores
-
-
-def report_path(run_dir: Path) -> Path:
-    return run_dir / FOLDER / REPORT
 
 
 class Renderer:

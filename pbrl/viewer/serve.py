@@ -50,7 +50,8 @@ def serve(run_dir: Path, overrides: dict[str, str]) -> int:
 
     from pbrl.viewer.gallery import Gallery
     from pbrl.viewer.renderer import Renderer
-    from pbrl.viewer.server import ViewerConfig, make_app
+    from pbrl.viewer.server import make_app
+    from pbrl.viewer.settings import ViewerConfig
 
     viewer = ViewerConfig(
         run_dir=run_dir,

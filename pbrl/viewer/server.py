@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +18,19 @@ from pbrl.data.label_rows import Query
 from pbrl.data.labels import LabelStore
 from pbrl.data.questions import run_id, signal
 from pbrl.errors import UserError, choices
-from pbrl.training.status import read_learned, read_status
-from pbrl.viewer.desk import Card, Desk, DeskSettings, Given, in_segment_order
+from pbrl.feedback.status import read_learned, read_status
+from pbrl.viewer.desk import Card, Desk, Given, in_segment_order
 from pbrl.viewer.fields import flag, json_body, number, person, text, whole
 from pbrl.viewer.gallery import Gallery
 from pbrl.viewer.overview import overview
 from pbrl.viewer.security import Guard, refusal, same
+from pbrl.viewer.settings import ViewerConfig
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 FILES = {file.name: file for file in STATIC.iterdir() if file.suffix in TYPES}
 MAX_ID = 2**53  # larger numbers are not whole in JavaScript
 WEEK = 7 * 24 * 3600
-
-
-@dataclass(frozen=True)
-class ViewerConfig:
-    """What one viewer shows and to whom."""
-
-    run_dir: Path
-    env: str
-    mode: str  # of the teacher; "labels only" where no training waits for people
-    instructions: str
-    question: str
-    desk: DeskSettings
-    hold_s: float
-    token: str
-    port: int
-    hosts: frozenset[str] | None  # Host headers that mean this server; None: any
-
-    @property
-    def cookie(self) -> str:
-        return f"pbrl_{self.port}"  # cookies do not tell ports apart, several viewers may run
 
 
 class Viewer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,6 +25,26 @@ GENERAL = (
     "Two clips of the same task play side by side. Say which one does better.\n"
     "If both are as good (or as bad) as each other, say equal; if they cannot be compared, say can't tell."
 )
+
+
+@dataclass(frozen=True)
+class ViewerConfig:
+    """What one viewer shows and to whom."""
+
+    run_dir: Path
+    env: str
+    mode: str  # of the teacher; "labels only" where no training waits for people
+    instructions: str
+    question: str
+    desk: DeskSettings
+    hold_s: float
+    token: str
+    port: int
+    hosts: frozenset[str] | None  # Host headers that mean this server; None: any
+
+    @property
+    def cookie(self) -> str:
+        return f"pbrl_{self.port}"  # cookies do not tell ports apart, several viewers may run
 
 
 def viewer_section(config: DictConfig, overrides: dict[str, str] | None = None) -> DictConfig:

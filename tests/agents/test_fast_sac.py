@@ -9,10 +9,9 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from torch.nn import functional as F
 
-from pbrl import precision
-from pbrl.agents import fast_mlp
 from pbrl.agents.fast_sac import FastSAC
 from pbrl.finite import NotFinite
+from pbrl.nets import fast_mlp, precision
 
 OBS, ACT, BATCH = 5, 3, 48  # BATCH * ACT is a multiple of 16, below it torch fills normals one by one
 

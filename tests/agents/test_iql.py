@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pbrl.agents.iql import IQL, Batch
-from pbrl.policies import Policy
+from pbrl.nets.policies import Policy
 
 
 def make(expectile=0.7, gamma=0.5, beta=1 / 3, steps=2000):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 
-from pbrl.bench.jobs import Job
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
 from tiny import TINY, train
+
+from pbrl.bench.jobs import Job
 
 LONG = "steps=600"  # eight checkpoints
 WALL = ("wall_s",)  # of evaluations.csv, all that may differ

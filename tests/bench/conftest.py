@@ -1,12 +1,9 @@
 """A grid of runs that take a second each, and a run that nothing interrupted."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
 from cells import LONG, uninterrupted
 from tiny import COMMON, REWARD, SAC
 

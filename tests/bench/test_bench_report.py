@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from made_bench import MadeBench
 
-from pbrl.bench import pictures
-from pbrl.bench.report import write_bench_report
-from pbrl.bench.report_tables import Table
 from pbrl.errors import UserError
+from pbrl.reports import pictures
+from pbrl.reports.bench_report import write_bench_report
+from pbrl.reports.bench_tables import Table
 
 FIVE = [0.30, 0.35, 0.40, 0.45, 0.50]
 HIGHER = [score + 0.3 for score in FIVE]

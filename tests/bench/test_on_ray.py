@@ -18,11 +18,12 @@ from cells import LONG, job, numbers
 from omegaconf import OmegaConf
 from tiny import collect, offline
 
+from pbrl.bench.executors.choose import make_executor
 from pbrl.bench.executors.code_facts import code_facts, differences
 from pbrl.bench.executors.on_ray import RayExecutor
 from pbrl.bench.executors.ray_cluster import RayCluster, _room
 from pbrl.bench.executors.ray_worker import Bundle, unpack
-from pbrl.bench.jobs import Job, make_executor
+from pbrl.bench.jobs import Job
 from pbrl.cli import main
 from pbrl.errors import UserError
 

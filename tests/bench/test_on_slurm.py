@@ -13,9 +13,10 @@ import pytest
 from cells import LONG, job, numbers
 from slurm_here import HOW_TO_GET, missing, slurm_here
 
+from pbrl.bench.executors.choose import make_executor
 from pbrl.bench.executors.on_slurm import SlurmExecutor, _Cell
 from pbrl.bench.executors.slurm_queue import in_queue
-from pbrl.bench.jobs import Job, make_executor
+from pbrl.bench.jobs import Job
 from pbrl.errors import UserError
 
 pytest.importorskip("submitit", reason="needs submitit: pip install 'pbrl[slurm]'")

@@ -55,7 +55,7 @@ def tune(tmp_path, monkeypatch):
     file = space_file(tmp_path)
 
     def run(*args, space=str(file)):
-        monkeypatch.setattr("pbrl.bench.jobs.make_executor", lambda *_: Formula(run.formula))
+        monkeypatch.setattr("pbrl.bench.executors.choose.make_executor", lambda *_: Formula(run.formula))
         return main(["tune", f"space={space}", "env=point_reach", "out=out", "trials=3", *args])
 
     run.formula = hill

@@ -120,7 +120,7 @@ def test_a_damaged_file_is_one_line(whole, tmp_path, capsys, monkeypatch, file, 
     for name in parts:
         copy = shutil.copytree if (whole / name).is_dir() else shutil.copy
         copy(whole / name, tmp_path / name)
-    monkeypatch.setattr("pbrl.training.report.film", lambda *args, **options: None)  # takes seconds, and reads nothing
+    monkeypatch.setattr("pbrl.reports.run_report.film", lambda *args, **options: None)  # takes seconds, reads nothing
     if not path.exists():
         path.touch()  # SQLite's log of a database that is in use
     damage(path)

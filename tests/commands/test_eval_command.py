@@ -15,7 +15,8 @@ from pbrl.seeds import seed_streams
 from pbrl.training.build import STREAMS
 from pbrl.training.log import read_table
 from pbrl.training.rollout import roll_out, steps_of
-from pbrl.training.saved import SavedRun, load_run
+from pbrl.training.saved import load_run
+from pbrl.training.saved_run import SavedRun
 from pbrl_envs import gl
 
 Run = Callable[..., str]

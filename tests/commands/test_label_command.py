@@ -10,16 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from tiny import TINY
 
 from pbrl.cli import main
 from pbrl.data.labels import LabelStore
 from pbrl.viewer.client import ViewerClient
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
-from tiny import TINY
 
 PBRL = [sys.executable, "-m", "pbrl"]
 HUMAN = ["teacher=human", "teacher.mode=block", "feedback.budget=12", "viewer.open_browser=false"]

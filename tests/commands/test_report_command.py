@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pbrl.bench import pictures
+from pbrl.reports import pictures
 
 Run = Callable[..., str]
 BENCH = """{"name": "made", "about": null, "commands": [], "code": "1a2b3c4d", "versions": {}, "seeds": [0], "cells": 4,

@@ -9,12 +9,12 @@ import pytest
 import torch
 from test_labels import ask, make_answers, make_segments
 
-from pbrl.data.label_report import label_report, wilson_interval
-from pbrl.data.label_report_text import format_report
 from pbrl.data.label_views import View, add_check, add_view
 from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
-from pbrl.training.label_page import label_page, write_label_page
+from pbrl.reports.label_page import label_page, write_label_page
+from pbrl.reports.label_report import label_report, wilson_interval
+from pbrl.reports.label_text import format_report
 from pbrl.types import Segments
 
 

@@ -9,9 +9,9 @@ from offline_data import action_error, common, make_data, run
 
 from pbrl.data.episodes import Episode
 from pbrl.methods.bc import BC, best_episodes
-from pbrl.methods.partial_return import PartialReturn
 from pbrl.methods.paws import PAWS, weights_of_share
 from pbrl.methods.sft import SFT
+from pbrl.rewards.partial_return import PartialReturn
 
 
 def bc(data, top=1.0, steps=400):

@@ -5,9 +5,9 @@ from offline_data import BEST, LENGTH, common, make_data, run
 
 from pbrl.agents.iql import IQL, Batch
 from pbrl.methods.ipl import IPL
-from pbrl.methods.partial_return import PartialReturn
 from pbrl.methods.piql import RewardThenIQL
 from pbrl.methods.regret import Regret
+from pbrl.rewards.partial_return import PartialReturn
 from pbrl.types import Segments
 
 

@@ -10,7 +10,7 @@ from tiny import collect, offline, train
 
 from pbrl.cli import main
 from pbrl.methods.learner import Learner
-from pbrl.methods.partial_return import PartialReturn
+from pbrl.rewards.partial_return import PartialReturn
 from pbrl.training.log import read_table
 from pbrl.training.online import OnlineRun
 

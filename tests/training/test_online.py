@@ -11,7 +11,7 @@ from tiny import LEARNERS, TINY, VIDEOS, train
 
 from pbrl.config import compose_config, options
 from pbrl.data.recorder import EpisodeRecorder
-from pbrl.queries import samplers
+from pbrl.feedback import samplers
 from pbrl.teachers.scripted import ScriptedTeacher
 from pbrl.training.check import check
 from pbrl.training.online import OnlineRun

@@ -30,7 +30,7 @@ MOMENTS = {
     "before the first step": Kill("pbrl.training.online:OnlineRun.train", 1),
     "before the first checkpoint": Kill(STEP, 40),
     "in the middle of an episode": Kill(STEP, 233),
-    "in the middle of fitting": Kill("pbrl.methods.partial_return:PartialReturn.update", 5),
+    "in the middle of fitting": Kill("pbrl.rewards.partial_return:PartialReturn.update", 5),
     "between question and answer": Kill("pbrl.data.labels:LabelStore.ask", 2, "after"),
     "between answer and checkpoint": Kill("pbrl.data.labels:LabelStore.answer", 3, "after"),
     "between a log row and its checkpoint": Kill("pbrl.training.log:RunLog.write", 9, "after"),

@@ -12,7 +12,8 @@ from pbrl.data.labels import LabelStore
 from pbrl.types import Segments
 from pbrl.viewer.desk import DeskSettings
 from pbrl.viewer.gallery import ShownClip
-from pbrl.viewer.server import ViewerConfig, make_app
+from pbrl.viewer.server import make_app
+from pbrl.viewer.settings import ViewerConfig
 
 TOKEN, PORT = "t" * 32, 8765
 HOST = f"127.0.0.1:{PORT}"

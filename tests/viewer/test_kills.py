@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,15 +15,14 @@ from pathlib import Path
 import pytest
 import uvicorn
 from shop import HOST, PORT, TOKEN, DrawnClips
+from tiny import TINY
 
 from pbrl.cli import main
 from pbrl.data.labels import LabelStore
 from pbrl.viewer.client import ViewerClient
 from pbrl.viewer.desk import DeskSettings
-from pbrl.viewer.server import ViewerConfig, make_app
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
-from tiny import TINY
+from pbrl.viewer.server import make_app
+from pbrl.viewer.settings import ViewerConfig
 
 KILLS = 50
 

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from page_driver import shown, until
+from tiny import TINY
 
 from pbrl.data.labels import LabelStore
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
-from tiny import TINY
 
 SIZES = ["viewer.open_browser=false", "viewer.width=64", "viewer.height=64", "viewer.repeats=0", "viewer.ahead=6"]
 RUN = ["teacher=human", "teacher.mode=block", "feedback.budget=24", "steps=600", *SIZES]

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from pbrl.data.labels import LabelStore
 from pbrl.data.questions import run_id
-from pbrl.training.status import write_status
+from pbrl.feedback.status import write_status
 
 ANSWER = {
     "id": "a-1",

@@ -1,0 +1,23 @@
+"""Where the cells of a bench run: here, on Ray or on SLURM."""
+
+from __future__ import annotations
+
+from pbrl.bench.jobs import Executor
+from pbrl.errors import UserError, choices
+
+
+def make_executor(name: str, options: dict[str, str], retries: int) -> Executor:
+    """The executor of that name; the options are its own."""
+    if name == "local":
+        from pbrl.bench.executors.local import LocalExecutor
+
+        return LocalExecutor.from_options(options, retries)
+    if name == "ray":
+        from pbrl.bench.executors.on_ray import RayExecutor
+
+        return RayExecutor.from_options(options, retries)
+    if name == "slurm":
+        from pbrl.bench.executors.on_slurm import SlurmExecutor
+
+        return SlurmExecutor.from_options(options, retries)
+    raise UserError(f"executor={name}: {choices(name, ('local', 'ray', 'slurm'))}")

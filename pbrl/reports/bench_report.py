@@ -1,0 +1,127 @@
+"""The report of a bench: a page, figures, and tables for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from pbrl.bench.records import Results, read_bench
+from pbrl.errors import UserError
+from pbrl.files import replacing
+from pbrl.reports import bench_words as report_words
+from pbrl.reports.bench_analysis import Analysis, analyse
+from pbrl.reports.bench_arms import Arm, Runs, Setting
+from pbrl.reports.bench_curves import Courses
+from pbrl.reports.bench_figures import Places, group_pictures
+from pbrl.reports.bench_page import MARK, bench_page
+from pbrl.reports.bench_report_curves import budget_pictures, efficiency_pictures, task_pictures
+from pbrl.reports.bench_tables import (
+    FEW_NOTE,
+    Table,
+    comparisons_csv,
+    per_task_csv,
+    published_table,
+    ranking_table,
+    separation_table,
+    summary_csv,
+    task_table,
+)
+from pbrl.reports.pictures import Picture
+
+PAGE = "report.html"
+FIGURES = "figures"
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    page: Path
+    headlines: list[str]  # a line for each group of arms that was compared
+    figures: int
+
+
+def write_bench_report(folder: Path, out: Path, imports: Sequence[Path]) -> BenchReport:
+    """Writes report.html, tables.md, CSVs and figures to `out`, where only an earlier report may be.
+
+    UserError for files that cannot be read, a bench without a finished run, and an `out` with other things in it.
+    """
+    _require_own(out)
+    results = read_bench(folder, imports)
+    runs = Runs(results)
+    if not runs.cells:
+        raise UserError(f"{folder} has no finished run with a score yet, so there is nothing to report")
+    analysis, courses = analyse(results, runs), Courses(results.evaluations, runs)
+    places = Places(analysis.groups, runs)
+    of_groups = [
+        [] if found.group.subset else group_pictures(found, runs, places) + efficiency_pictures(found, places, courses)
+        for found in analysis.groups
+    ]
+    budgets, of_tasks = budget_pictures(analysis.groups, places), _tasks(runs, analysis, places, courses)
+    inline = _draw(out / FIGURES, [*chain(*of_groups), *budgets, *chain(*(found for _, found in of_tasks.values()))])
+    texts = {
+        "tables.md": _markdown(results, runs, analysis, [table for table, _ in of_tasks.values()]),
+        "summary.csv": summary_csv(analysis),
+        "comparisons.csv": comparisons_csv(analysis),
+        "per_task.csv": per_task_csv(runs),
+        PAGE: bench_page(results, runs, analysis, of_groups, budgets, of_tasks, inline),
+    }
+    for name, text in texts.items():  # the page last: a folder that has it has everything else
+        with replacing(out / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    headlines = [f"{found.group.setting}: {report_words.headline(found, runs)}" for found in analysis.groups]
+    return BenchReport(out / PAGE, headlines, len(inline))
+
+
+def _tasks(runs: Runs, analysis: Analysis, places: Places, courses: Courses) -> dict[str, tuple[Table, list[Picture]]]:
+    """Arms of a task in the order of their ranking, those in none last."""
+    rankings: dict[Setting, list[Arm]] = {setting: [] for setting in runs.settings()}
+    for found in analysis.groups:
+        ranked = rankings[found.group.setting]
+        ranked += [a.arm for a in found.aggregates if a.arm not in ranked]
+    for setting, ranked in rankings.items():
+        ranked += [arm for arm in runs.arms(setting) if arm not in ranked]
+    found_tasks = {}
+    for task in runs.envs:
+        arms = [arm for arm in dict.fromkeys(chain(*rankings.values())) if task in runs.cells[arm]]
+        if arms:
+            table = task_table(task, arms, runs, len(rankings) > 1)
+            found_tasks[task] = (table, task_pictures(task, rankings, runs, places, courses))
+    return found_tasks
+
+
+def _markdown(results: Results, runs: Runs, analysis: Analysis, tasks: Sequence[Table]) -> str:
+    bench = results.bench
+    commands, seeds = "\n".join(map(str, bench.commands)), ", ".join(map(str, bench.seeds))
+    parts = [
+        f"# {bench.name}\n\n{bench.about}\n\n```sh\n{commands}\n```\n",
+        f"{bench.finished} of {bench.cells} cells finished, seeds {seeds}, code {bench.code}.\n",
+        "".join(f"- {note}\n" for note in report_words.warnings(results, runs, analysis)),
+        report_words.multiplicity(analysis) + "\n",
+    ]
+    for found in analysis.groups:
+        note = f"On {', '.join(found.group.tasks)}. {report_words.headline(found, runs)} {FEW_NOTE}"
+        parts.append(ranking_table(found.aggregates, str(found.group.setting), note).markdown())
+    if analysis.separations:
+        parts.append(separation_table(analysis).markdown())
+    if bench.published:
+        parts.append(published_table(bench, runs).markdown())
+    return "\n".join([*filter(None, parts), *(table.markdown() for table in tasks)])
+
+
+def _require_own(out: Path) -> None:
+    page = out / PAGE
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (page.is_file() and MARK in page.read_text(encoding="utf-8", errors="replace")):
+        raise UserError(f"{out} holds something else than a bench's report; valid is a new folder or that of a report")
+
+
+def _draw(folder: Path, pictures: Sequence[Picture]) -> dict[str, str]:
+    """Writes the figures and removes those of an earlier report; returns them by name, for the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    inline = {picture.name: picture.write(folder) for picture in pictures}
+    for old in folder.iterdir():
+        if old.suffix in (".png", ".svg") and old.stem not in inline:
+            old.unlink()
+    return inline

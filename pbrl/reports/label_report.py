@@ -1,0 +1,151 @@
+"""What the labels of a run look like: how many, how decided, how biased, how consistent, how right."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pbrl.data.label_rows import Query
+from pbrl.data.label_views import Check, GivenAnswer, View, find_history
+from pbrl.data.labels import LabelStore
+from pbrl.reports.label_numbers import (
+    FAST_S,
+    agreement,
+    choice_of,
+    labels_per_minute,
+    over_time,
+    pace,
+    proportion,
+    quantiles,
+    screen_left,
+    second_thoughts,
+    self_consistency,
+    wilson_interval,
+)
+
+__all__ = ["label_report", "warnings_of", "wilson_interval"]
+
+FAST_SHARE = 0.05  # of answers under FAST_S; below that it is a slip of the finger
+FEW = 10  # repetitions, under which a low consistency is no news
+
+
+def label_report(run_dir: Path) -> dict[str, Any]:
+    """Statistics of the standing answers of a run, as numbers that JSON can hold; docs/labels-report.md explains them.
+
+    `label_report_text.format_report` makes them a text, `pbrl.reports.label_page.label_page` a page.
+    """
+    with LabelStore(run_dir, create=False) as store:
+        with store.transaction():  # of one moment, while people answer
+            queries, given = store.queries(), find_history(store.db)
+            views, checks = {view.answer: view for view in store.views()}, store.checks()
+        standing = [a for a in given if a.retracted_at is None]
+        agrees = _agrees_with_true_return(store, standing)
+    names = dict.fromkeys([*(a.annotator for a in sorted(given, key=lambda a: a.id)), *(c.annotator for c in checks)])
+    report = {
+        "run_dir": str(run_dir),
+        "queries": len(queries),
+        "unanswered": len(queries) - len({a.query for a in standing}),
+        **_describe(given, views, checks, agrees),
+        "annotators": {
+            name: _describe(
+                [a for a in given if a.annotator == name], views, [c for c in checks if c.annotator == name], agrees
+            )
+            for name in names
+        },
+        "agreement": agreement(standing, np.random.default_rng(0)),  # fixed: the same labels give the same report
+        "sessions": _sessions(queries, standing, views),
+        "over_time": over_time(standing),
+    }
+    return report | {"warnings": warnings_of(report)}
+
+
+def warnings_of(report: dict[str, Any]) -> list[str]:
+    """What a reader should not miss, one line each."""
+    found = []
+    for name, row in report["annotators"].items():
+        side, same, true = row["screen_left"], row["self_consistency"], row["agrees_with_true_return"]
+        if side and not side["low"] <= 0.5 <= side["high"]:
+            which = "left" if side["share"] > 0.5 else "right"
+            share = max(side["share"], 1 - side["share"])
+            found.append(f"{name} prefers the {which} side of the screen: {share:.0%} of {side['of']} decisive answers")
+        if same and same["of"] >= FEW and same["low"] <= 0.5:
+            found.append(f"{name} answered {same['count']} of {same['of']} repeated pairs alike, which may be chance")
+        if row["fast"] and row["fast"]["share"] > FAST_SHARE:
+            share, n = row["fast"]["share"], row["fast"]["count"]
+            found.append(f"{name} answered {n} pairs in under {FAST_S:g} s ({share:.0%})")
+        if true and true["high"] < 0.5:
+            found.append(f"{name} mostly prefers the lower true return ({1 - true['share']:.0%}): are sides mixed up?")
+    together = report["agreement"]
+    alpha = together["alpha"]["nominal"] if together else None
+    if alpha and alpha["low"] is not None and alpha["low"] <= 0:
+        found.append(f"annotators agree no more than chance may give: alpha {alpha['value']:.2f}")
+    return found
+
+
+def _describe(
+    given: Sequence[GivenAnswer], views: Mapping[int, View], checks: Sequence[Check], agrees: Mapping[int, bool | None]
+) -> dict[str, Any]:
+    """Counts and shares of some answers."""
+    standing = [a for a in given if a.retracted_at is None]
+    choices = Counter(choice_of(a, views) for a in standing)
+    counts = {
+        "decisive": choices["left"] + choices["right"],
+        "equal": choices["equal"],
+        "incomparable": choices["incomparable"],
+        "skipped": choices["skip"],
+    }
+    seen = [view for a in standing if (view := views.get(a.id))]
+    return {
+        "answers": len(standing),
+        **counts,
+        "shares": {name: count / max(len(standing), 1) for name, count in counts.items()},
+        **second_thoughts(given),
+        "slight": proportion(v.strength == "slight" for v in seen if v.choice in ("left", "right")),
+        "prefers_right": proportion(c == "right" for c in choices.elements() if c in ("left", "right")),
+        "screen_left": screen_left(standing, views),
+        "self_consistency": self_consistency(given, views, checks),
+        "agrees_with_true_return": proportion(agree for a in standing if (agree := agrees.get(a.id)) is not None),
+        "response_s": quantiles(a.response_s for a in standing),
+        "fast": proportion(a.response_s < FAST_S for a in standing if a.response_s is not None),
+        "unplayed": proportion(view.played_at is None for view in seen),
+        "labels_per_minute": labels_per_minute(given, checks),
+        "pace": pace(standing),
+    }
+
+
+def _agrees_with_true_return(store: LabelStore, standing: Sequence[GivenAnswer]) -> dict[int, bool | None]:
+    """By answer: does it prefer the segment of the higher true return? None where nobody can say."""
+    values = {a.id: (a.query, a.prefers_right) for a in standing if a.prefers_right is not None}
+    decisive = {answer: (query, value > 0.5) for answer, (query, value) in values.items() if value != 0.5}
+    by_file = defaultdict(set)
+    for query in store.queries([query for query, _ in decisive.values()]):
+        by_file[query.file].add(query.id)
+    advantage: dict[int, float] = {}  # true return of the right segment minus that of the left one
+    for ids in map(sorted, by_file.values()):  # file by file: memory does not grow with the run, lengths may differ
+        left, right = store.segments(ids)
+        difference = (right.true_reward.double() * right.mask).sum(1) - (left.true_reward.double() * left.mask).sum(1)
+        advantage |= zip(ids, difference.tolist(), strict=True)
+    known = {answer: (advantage[query], right) for answer, (query, right) in decisive.items()}
+    return {i: None if math.isnan(d) or d == 0 else (d > 0) == right for i, (d, right) in known.items()}
+
+
+def _sessions(
+    queries: Sequence[Query], standing: Sequence[GivenAnswer], views: Mapping[int, View]
+) -> list[dict[str, int]]:
+    """Labels per feedback session, in order of environment steps; imported ones last."""
+    place = {q.id: (q.session, q.env_steps) for q in queries}
+    asked = Counter(place.values())
+    kinds = {"left": "decisive", "right": "decisive", "skip": "skipped"}
+    found: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
+    for a in standing:
+        found[place[a.query]][kinds.get(choice := choice_of(a, views), choice)] += 1
+    return [
+        {"session": key[0], "env_steps": key[1], "queries": asked[key]}
+        | {name: found[key][name] for name in ("decisive", "equal", "incomparable", "skipped")}
+        for key in sorted(asked, key=lambda key: (key[0] < 0, key[1], key[0]))
+    ]

@@ -1,0 +1,160 @@
+"""A label report for a terminal."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from pbrl.reports.label_numbers import BINS_S, FAST_S
+
+NOTHING = "-"
+MOST_TIMES = 16  # rows
+Columns = Mapping[str, Callable[[Any], str]]  # header: the cell of a row
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The report as a plain text of tables."""
+    from rich.console import Console
+    from rich.text import Text
+
+    text = io.StringIO()
+    console = Console(file=text, width=110, color_system=None, highlight=False)
+    console.print(headline(report), markup=False, soft_wrap=True)
+    for warning in report["warnings"]:
+        console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    if report["answers"]:
+        people, together = people_rows(report), report["agreement"]
+        parts = [_table("annotator", people, columns) for columns in (WHAT, HOW_WELL, HOW_FAST)]
+        if together:
+            parts.append(Text(_alpha(together["alpha"])))
+            parts.append(_table("agreement of", pair_rows(together), PAIR))
+        parts.append(_table("session", {str(s["session"]): s for s in report["sessions"]}, SESSION))
+        parts.append(_table("time (UTC)", _bins(report["over_time"]), BIN))
+        console.print(*filter(None, parts), sep="\n")
+    return text.getvalue().rstrip() + "\n"
+
+
+def headline(report: dict[str, Any]) -> str:
+    return (
+        f"{report['run_dir']}: {report['queries']} queries, {report['unanswered']} of them open; "
+        f"{report['answers']} answers stand, {report['retracted']} retracted"
+    )
+
+
+def people_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of each annotator and, if there are several, of all together."""
+    return report["annotators"] | ({"all": report} if len(report["annotators"]) > 1 else {})
+
+
+def pair_rows(together: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {" and ".join(pair["annotators"]): pair for pair in together["pairs"]}
+
+
+def filled(rows: Mapping[str, Any], columns: Columns) -> dict[str, list[str]]:
+    """The cells by column; columns in which nobody has anything are left out."""
+    cells = {header: [cell(row) for row in rows.values()] for header, cell in columns.items()}
+    return {header: column for header, column in cells.items() if set(column) - {NOTHING}}
+
+
+def percent(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return NOTHING
+    return f"{found['share']:.0%} [{found['low']:.0%}, {found['high']:.0%}] of {found['of']}"
+
+
+def beyond_chance(found: dict[str, Any]) -> str:
+    """kappa or alpha with its interval."""
+    if found["value"] is None:
+        return NOTHING
+    return f"{found['value']:.2f}" + ("" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]")
+
+
+def share(name: str) -> Callable[[Any], str]:
+    return lambda row: f"{row['shares'][name]:.0%}"
+
+
+def some(name: str) -> Callable[[Any], str]:
+    """A count, where it is not 0."""
+    return lambda row: str(row[name] or NOTHING)
+
+
+def seconds(name: str) -> Callable[[Any], str]:
+    return lambda row: NOTHING if row["response_s"] is None else f"{row['response_s'][name]:.1f}"
+
+
+WHAT: Columns = {
+    "answers": lambda row: str(row["answers"]),
+    "decisive": share("decisive"),
+    "equal": share("equal"),
+    "can't tell": share("incomparable"),
+    "skipped": share("skipped"),
+    "slight": lambda row: f"{row['slight']['share']:.0%}" if row["slight"] and row["slight"]["count"] else NOTHING,
+    "undone": some("undone"),
+    "changed": some("changed"),
+    "prefers right": lambda row: percent(row["prefers_right"]),
+}
+HOW_WELL: Columns = {
+    "screen-left": lambda row: percent(row["screen_left"]),
+    "repeats alike": lambda row: percent(row["self_consistency"]),
+    "agrees with true return": lambda row: percent(row["agrees_with_true_return"]),
+}
+HOW_FAST: Columns = {
+    "s, 10 %": seconds("p10"),
+    "median": seconds("median"),
+    "90 %": seconds("p90"),
+    f"under {FAST_S:g} s": lambda row: NOTHING if not row["fast"] else str(row["fast"]["count"]),
+    "not played": lambda row: NOTHING if not row["unplayed"] else str(row["unplayed"]["count"] or NOTHING),
+    "labels/min": lambda row: f"{row['labels_per_minute']['rate']:.1f}" if row["labels_per_minute"] else NOTHING,
+}
+PAIR: Columns = {
+    "same answer": lambda row: percent(row["same"]),
+    "kappa": lambda row: beyond_chance(row["kappa"]),
+    "linear kappa": lambda row: beyond_chance(row["linear_kappa"]),
+}
+SESSION: Columns = {
+    "env steps": lambda row: str(row["env_steps"]),
+    "queries": lambda row: str(row["queries"]),
+    "decisive": lambda row: str(row["decisive"]),
+    "equal": lambda row: str(row["equal"]),
+    "can't tell": some("incomparable"),
+    "skipped": lambda row: str(row["skipped"]),
+}
+BIN: Columns = {"answers": lambda row: str(sum(row["answers"].values())), "in all": lambda row: str(row["cumulative"])}
+
+
+def _alpha(alpha: dict[str, dict[str, Any]]) -> str:
+    nominal, ordinal = alpha["nominal"], alpha["ordinal"]
+    if nominal["value"] is None:
+        return f"Krippendorff's alpha: none, {nominal['reason']}"
+    values = f"{beyond_chance(nominal)} nominal, {beyond_chance(ordinal)} ordinal"
+    return f"Krippendorff's alpha: {values}; {nominal['units']} shared pairs"
+
+
+def _bins(found: dict[str, Any] | None) -> dict[str, Any]:
+    """The bins by their start, joined to longer ones where they are many. The last `cumulative` of each counts."""
+    rows: dict[str, Any] = {}
+    if found is None:
+        return rows
+    longer = [b for b in BINS_S if b >= found["bin_s"]]
+    width = next((b for b in longer if len({one["time"] // b for one in found["bins"]}) <= MOST_TIMES), longer[-1])
+    for one in found["bins"]:
+        start = datetime.fromtimestamp(one["time"] // width * width, timezone.utc).strftime("%Y-%m-%d %H:%M")
+        answers = Counter(rows[start]["answers"]) if start in rows else Counter()
+        rows[start] = {"answers": answers + Counter(one["answers"]), "cumulative": one["cumulative"]}
+    return rows
+
+
+def _table(first: str, rows: Mapping[str, Any], columns: Columns) -> Any:
+    """None if there is no row or no column to show."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not (shown := filled(rows, columns)):
+        return None
+    table = Table(first, *shown)
+    for name, *row in zip(rows, *shown.values(), strict=True):
+        table.add_row(Text(name), *row)
+    return table

@@ -1,0 +1,287 @@
+"""`report.html`: one run on one page that needs nothing else, neither files beside it nor a network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from pbrl.data.episodes import Episode
+from pbrl.errors import UserError, one_line
+from pbrl.feedback.loop import correlation
+from pbrl.files import replacing
+from pbrl.reading import read_object, read_text
+from pbrl.reports import figures
+from pbrl.reports.video import film
+from pbrl.seeds import seed_streams
+from pbrl.training.build import OFFLINE_STREAMS, STREAMS
+from pbrl.training.log import EVALUATIONS, read_table
+from pbrl.training.rollout import mean_return, random_policy, steps_of
+from pbrl.training.run_dir import RunDir
+from pbrl.training.saved_run import SavedRun, heldout_accuracy, read_summary
+
+FILE_NAME = "report.html"
+
+
+@dataclass(frozen=True)
+class Report:
+    file: Path
+    random_return: float
+    notes: list[str]  # what is missing in it, and why
+
+
+@dataclass
+class Findings:
+    """What the page shows."""
+
+    evaluations: figures.Rows  # of evaluations.csv
+    sessions: figures.Rows  # the rows of progress.csv that follow a feedback session
+    random_return: float
+    policy: figures.Steps | None  # None: no learned reward to compare
+    random: figures.Steps | None
+    clip: bytes | None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def correlation(self) -> float:
+        """Of learned and true reward, over the steps of both policies; NaN if there is none."""
+        if self.policy is None or self.random is None:
+            return math.nan
+        return correlation(*(np.concatenate(pair) for pair in zip(self.policy, self.random, strict=True)))
+
+
+def write_report(saved: SavedRun) -> Report:
+    """Measures what the run itself did not, and writes the page; whoever trains is not touched."""
+    findings = _measure(saved)
+    page = _page(saved, findings)
+    file = saved.path / FILE_NAME
+    with replacing(file) as partial:
+        partial.write_text(page, encoding="utf-8")
+    return Report(file, findings.random_return, findings.notes)
+
+
+def random_episodes(saved: SavedRun) -> list[Episode]:
+    """Uniform actions in the episodes that the run was evaluated on, so that the two returns compare."""
+    policy = random_policy(saved.action_size, _seed(saved))
+    return saved.roll_out(policy, saved.config.evaluation.episodes, _seed(saved))
+
+
+def _seed(saved: SavedRun) -> int:
+    """Of the run's own evaluations."""
+    streams = OFFLINE_STREAMS if saved.offline else STREAMS
+    return seed_streams(saved.config.seed, len(streams))[streams.index("evaluation")]
+
+
+NUMBERS = ("return_mean", "return_std")  # of every evaluation
+SHOWN = (*NUMBERS, "success_rate", "labels", "wall_s")
+
+
+def _measure(saved: SavedRun) -> Findings:
+    evaluations = read_table(saved.path / "evaluations.csv")
+    sessions = [r for r in read_table(saved.path / "progress.csv") if r.get("reward/true_accuracy") is not None]
+    if saved.config.evaluation.every is None:
+        off = "evaluation is off (evaluation.every=null), and a report runs nothing either"
+        off = off if saved.has_env else "the run has no environment (env=none)"
+        return Findings(evaluations, sessions, math.nan, policy=None, random=None, clip=None, notes=[f"no clip: {off}"])
+    if not evaluations:
+        raise UserError(f"{saved.path} has no evaluation yet, so there is nothing to report")
+    if missing := {_axis(saved), *SHOWN} - evaluations[-1].keys():
+        raise UserError(f"{saved.path / 'evaluations.csv'} has no column {min(missing)}")
+    if unknown := [key for key in (_axis(saved), *NUMBERS) if any(row[key] is None for row in evaluations)]:
+        raise UserError(f"{saved.path / 'evaluations.csv'} has rows without {unknown[0]}")
+    random = random_episodes(saved)
+    findings = Findings(evaluations, sessions, mean_return(random), policy=None, random=None, clip=None)
+    if saved.reward is not None:
+        policy = saved.roll_out(saved.act, saved.config.evaluation.episodes, _seed(saved))
+        findings.policy, findings.random = (_rewards(saved, e) for e in (policy, random))
+    try:
+        findings.clip = _clip(saved)
+    except (
+        Exception
+    ) as error:  # simulators, drivers and encoders fail in their own ways; the figures are still worth having
+        findings.notes.append(f"no clip: {one_line(error)}")
+    return findings
+
+
+def _rewards(saved: SavedRun, episodes: list[Episode]) -> figures.Steps:
+    assert saved.reward is not None
+    obs, actions, true_reward = steps_of(episodes)
+    return figures.Steps(true_reward, saved.reward(obs, actions))
+
+
+def _clip(saved: SavedRun) -> bytes:
+    file = saved.path / "videos" / "report.mp4"
+    film(file, saved.make_env, saved.act, seed=_seed(saved))
+    return file.read_bytes()
+
+
+def _page(saved: SavedRun, found: Findings) -> str:
+    config, last = saved.config, _last(saved, found)
+    template = Template((Path(__file__).parent / "report_template.html").read_text(encoding="utf-8"))
+    env, labels = str(config.env.name), int(last["labels"] or 0)
+    score = f"return {_number(last['return_mean'])}" if found.evaluations else "not evaluated,"
+    score = score if saved.has_env else f"{heldout_accuracy(RunDir(saved.path))},"
+    without = "without labels" if saved.offline else "on the true reward"
+    learned = f"after {labels} comparisons" if _learns_from_labels(saved) else without
+    facts = [config.method.name, *_who(saved), f"seed {config.seed}", f"{last[_axis(saved)]:,.0f} {_steps(saved)}"]
+    if (read_summary(RunDir(saved.path)) or {}).get("status") != "finished":
+        facts.append("not finished")
+    return template.substitute(
+        title=as_text(f"{env}, {config.method.name}: {score.rstrip(',')}"),
+        headline=as_text(f"{env}: {score} {learned}"),
+        facts=as_text(" · ".join([*facts, _duration(last["wall_s"] or 0)])),
+        tiles="\n".join(_tiles(saved, found)),
+        policy=_policy(found),
+        sections="\n".join(_sections(saved, found)),
+        command=as_text(_read(saved.path / "command.txt")),
+        settings=as_text(_read(saved.path / "config.yaml")),
+        versions=as_text(_versions(saved.path)),
+    )
+
+
+def _tiles(saved: SavedRun, found: Findings) -> list[str]:
+    last, tiles = _last(saved, found), []
+    if found.evaluations:
+        tiles += [
+            tile("Final return", _number(last["return_mean"]), f"± {_number(last['return_std'])} over episodes"),
+            tile("Random policy", _number(found.random_return), "return, same starts"),
+        ]
+    if last["success_rate"] is not None:
+        tiles.append(tile("Success", f"{last['success_rate']:.0%}", "of the last evaluation's episodes"))
+    if not _learns_from_labels(saved):
+        return tiles
+    tiles.append(tile("Labels", f"{last['labels']:.0f}", _budget(saved)))
+    if not math.isnan(found.correlation):
+        tiles.append(tile("Learned reward", f"r = {found.correlation:.2f}", "correlation with the true one"))
+    summary = read_summary(RunDir(saved.path)) or {}
+    if saved.offline:
+        for key, split in (("reward_accuracy", "test"), ("validation_accuracy", "validation")):
+            if summary.get(key) is not None:
+                tiles.append(tile("Accuracy", f"{summary[key]:.0%}", f"on the labels held out for {split}"))
+    elif (accuracy := summary.get("reward_accuracy")) is not None:
+        tiles.append(tile("Reward accuracy", f"{accuracy:.0%}", "of random pairs ordered right"))
+    return tiles
+
+
+def _last(saved: SavedRun, found: Findings) -> dict[str, Any]:
+    """The last evaluation; without any, how far the run came."""
+    if found.evaluations:
+        return found.evaluations[-1]
+    summary = read_summary(RunDir(saved.path)) or {}
+    counts = {name: summary.get(name) or 0 for name in ("labels", "wall_s")}
+    return dict.fromkeys(EVALUATIONS) | counts | {_axis(saved): saved.step}
+
+
+def _policy(found: Findings) -> str:
+    if found.clip is None:
+        return section("The policy", "; ".join(found.notes))
+    data = base64.b64encode(found.clip).decode()
+    video = f'<video src="data:video/mp4;base64,{data}" controls loop muted autoplay playsinline></video>'
+    return section("The policy", "The start of its evaluation episodes, in real time.", video)
+
+
+def _sections(saved: SavedRun, found: Findings) -> list[str]:
+    parts = _return_over(found, _axis(saved), _steps(saved), "The task's own return, in separate episodes.")
+    if saved.offline:
+        return [*parts, *_reward_section(found)]
+    if saved.config.method.model is None:
+        nothing = "None: this run learns from the true reward, without labels."
+        return [*parts, section("Learned reward", nothing)]
+    parts += _return_over(found, "labels", "labels", "Labels are comparisons of two segments that were answered.")
+    if saved.reward is None:
+        return [*parts, section("Learned reward", "None: no comparison was answered.")]
+    parts += _reward_section(found)
+    if found.sessions:
+        text = "After each feedback session. The dotted line is chance."
+        parts.append(section("Accuracy of the learned reward", text, figures.accuracy_curve(found.sessions)))
+    return parts
+
+
+def _return_over(found: Findings, column: str, unit: str, text: str) -> list[str]:
+    if not found.evaluations:
+        return []
+    curve = figures.learning_curve(found.evaluations, column, unit, found.random_return)
+    return [section(f"Return over {unit}", text, curve)]
+
+
+def _reward_section(found: Findings) -> list[str]:
+    if found.policy is None or found.random is None:
+        return []
+    where = (
+        f"Correlation {found.correlation:.2f} over fresh steps: {len(found.policy.true):,} of the final policy and "
+        f"{len(found.random.true):,} of random actions. For evaluation only, nothing learned from them."
+    )
+    return [section("Learned and true reward", where, figures.reward_scatter(found.policy, found.random))]
+
+
+def _learns_from_labels(saved: SavedRun) -> bool:
+    if saved.offline:
+        return bool((read_summary(RunDir(saved.path)) or {}).get("labels"))
+    return saved.config.method.model is not None
+
+
+def _who(saved: SavedRun) -> list[str]:
+    """Who acts and who answers."""
+    config = saved.config
+    if saved.offline:
+        label = (read_summary(RunDir(saved.path)) or {}).get("label", "unknown")
+        return ["offline", f"{label} labels"]
+    agent = config.agent._target_.rsplit(".", 1)[-1].removesuffix("Agent")
+    return [agent, f"{config.teacher.name} teacher" if _learns_from_labels(saved) else "no teacher"]
+
+
+def _budget(saved: SavedRun) -> str:
+    budget = saved.config.feedback.budget
+    return f"of a budget of {budget}" if budget is not None else "all of the data set"
+
+
+def _axis(saved: SavedRun) -> str:
+    """The column of evaluations.csv that counts the run's progress."""
+    return "updates" if saved.offline else "env_steps"
+
+
+def _steps(saved: SavedRun) -> str:
+    return "gradient steps" if saved.offline else "environment steps"
+
+
+def section(title: str, text: str, content: str = "") -> str:
+    return f'<section><h2>{as_text(title)}</h2><p class="note">{as_text(text)}</p>{content}</section>'
+
+
+def tile(name: str, value: str, detail: str) -> str:
+    return f"<div><dt>{as_text(name)}</dt><dd>{as_text(value)}<small>{as_text(detail)}</small></dd></div>"
+
+
+def _versions(path: Path) -> str:
+    file = path / "versions.json"
+    return OmegaConf.to_yaml(OmegaConf.create(read_object(file))) if os.path.lexists(file) else "unknown"
+
+
+def _read(file: Path) -> str:
+    return read_text(file).strip() if os.path.lexists(file) else "unknown"
+
+
+def _number(value: float | None) -> str:
+    """Three or more significant digits, with a real minus sign."""
+    if value is None or math.isnan(value):
+        return "unknown"
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def as_text(value: Any) -> str:
+    return html.escape(str(value))

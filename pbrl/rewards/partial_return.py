@@ -1,0 +1,146 @@
+"""The partial-return reward model of PEBBLE and PrefPPO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.data.episodes import Episode
+from pbrl.errors import choices
+from pbrl.losses import bradley_terry_loss, preference_accuracy
+from pbrl.nets.networks import HEADS, RunningNorm, StackedMLP
+from pbrl.nets.precision import matmul_dtype
+from pbrl.types import Comparisons, Segments
+
+BLOCK = 2048  # rows per forward pass: activations stay in the cache
+
+
+class PartialReturn(torch.nn.Module):
+    """An ensemble of rewards r(s, a) whose sum over a segment explains the answers (Christiano et al. 2017, eq. 1).
+
+    A segment that reached its end goes on in an absorbing state of reward 0. That fixes the offset of the reward,
+    which comparisons of whole segments leave open: where falling is disliked, steps of not falling become positive,
+    so a task that can end early does not teach the agent to end it.
+
+    Args:
+        obs_size, action_size: O and A.
+        members: E networks, trained together as one batched product.
+        hidden: sizes of the hidden layers.
+        activation: "relu", "leaky_relu" or "tanh".
+        head: "tanh" bounds the reward to [-1, 1]; "linear" does not.
+        normalise: divide observations by their running statistics.
+        lr: of one Adam over all members.
+        smoothing: the probability that an answer is taken to be wrong.
+        crop: None, or the shortest and longest length (in steps) to which both segments of a pair are cut in training.
+        precision: of the products in training: float32, bfloat16, or auto (bfloat16 where the processor has it).
+        rng: initial weights and crops.
+    """
+
+    def __init__(
+        self,
+        *,
+        obs_size: int,
+        action_size: int,
+        members: int,
+        hidden: Sequence[int],
+        activation: str,
+        head: str,
+        normalise: bool,
+        lr: float,
+        smoothing: float,
+        crop: Sequence[int] | None,
+        precision: str,
+        rng: torch.Generator,
+    ) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise ValueError(f"method.model.head={head!r}: {choices(head, HEADS)}")
+        if crop is not None and not (len(crop) == 2 and 1 <= crop[0] <= crop[1]):
+            raise ValueError(f"method.model.crop={list(crop)}: expected [shortest, longest], 1 <= shortest <= longest")
+        if not 0 <= smoothing < 0.5:
+            raise ValueError(f"method.model.smoothing={smoothing}: expected a probability in [0, 0.5)")
+        self.head = HEADS[head]
+        self.norm = RunningNorm(obs_size) if normalise else None
+        self.net = StackedMLP(members, [obs_size + action_size, *hidden, 1], activation, rng)
+        self.obs_size, self.action_size = obs_size, action_size
+        self.smoothing, self.crop, self.rng = smoothing, crop, rng
+        self.dtype = matmul_dtype(precision, min(hidden, default=0))
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, fused=True)
+
+    @property
+    def members(self) -> int:
+        return self.net.members
+
+    def observe(self, obs: np.ndarray) -> None:
+        """Adds observations (M, O) to the input statistics; do it before a fit, since it moves the reward."""
+        if self.norm is not None:
+            self.norm.observe(torch.from_numpy(obs))
+
+    def forward(self, obs: Tensor, actions: Tensor) -> Tensor:
+        """(M, O), (M, A) or (E, M, O), (E, M, A) -> rewards (E, M)."""
+        obs = self.norm(obs) if self.norm is not None else obs
+        return self.head(self.net(torch.cat([obs, actions], dim=-1)).float()).squeeze(-1)
+
+    @torch.no_grad()
+    def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """The mean member's reward (M,) of steps (M, O), (M, A): what drives the agent."""
+        blocks = zip(torch.from_numpy(obs).split(BLOCK), torch.from_numpy(actions).split(BLOCK), strict=True)
+        return torch.cat([self(o, a).mean(0) for o, a in blocks]).numpy()
+
+    def episode_reward(self, episode: Episode) -> np.ndarray:
+        """(L,) of an episode's steps."""
+        return self.step_reward(episode.obs[:-1], episode.actions)
+
+    @torch.no_grad()
+    def reward(self, segments: Segments) -> Tensor:
+        return self._member_rewards(segments).mean(0)
+
+    def score(self, segments: Segments) -> Tensor:
+        """(E, N): the sum of rewards over real steps."""
+        return self._member_rewards(segments).sum(-1)
+
+    def update(self, comparisons: Comparisons, gain: Tensor | None = None) -> dict[str, float]:
+        """One gradient step. E * b comparisons are E batches of b, one for each member in turn.
+
+        gain: (E * b,) added to right minus left, for what else the answers are thought to follow.
+        """
+        left, right = self._crop(comparisons)
+        with torch.autocast(left.obs.device.type, self.dtype, enabled=self.dtype == torch.bfloat16):
+            left_score, right_score = self._own_score(left), self._own_score(right)  # (E, b)
+        if gain is not None:
+            right_score = right_score + gain.view(self.members, -1)
+        target = comparisons.prefers_right.view(self.members, -1)
+        # Sum over members: each is trained as if it were alone.
+        loss = self.members * bradley_terry_loss(left_score, right_score, target, self.smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return {
+            "loss": float(loss.detach()) / self.members,
+            "accuracy": float(preference_accuracy(left_score.detach(), right_score.detach(), target)),
+        }
+
+    def _member_rewards(self, segments: Segments) -> Tensor:
+        n, t = segments.actions.shape[:2]
+        rewards = self(segments.obs[:, :-1].flatten(0, 1), segments.actions.flatten(0, 1))
+        return rewards.view(-1, n, t) * segments.mask
+
+    def _own_score(self, segments: Segments) -> Tensor:
+        """Member e scores rows e*b .. (e+1)*b alone: (E*b segments) -> (E, b)."""
+        e, t = self.members, segments.steps
+        obs = segments.obs[:, :-1].reshape(e, -1, segments.obs.shape[-1])
+        rewards = self(obs, segments.actions.reshape(e, -1, segments.actions.shape[-1]))
+        return (rewards.view(e, -1, t) * segments.mask.view(e, -1, t)).sum(-1)
+
+    def _crop(self, comparisons: Comparisons) -> tuple[Segments, Segments]:
+        """One length per batch, the same for both segments of a pair (a longer one would win by length alone)."""
+        left, right = comparisons.left, comparisons.right
+        if self.crop is None or left.steps <= self.crop[0]:
+            return left, right
+        longest = min(self.crop[1], left.steps)
+        length = int(torch.randint(self.crop[0], longest + 1, (), generator=self.rng))
+        starts = torch.randint(left.steps - length + 1, (2, len(left)), generator=self.rng)
+        return left.crop(starts[0], length), right.crop(starts[1], length)
