@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pbrl.errors import UserError
-from pbrl.files import sync
+from pbrl.files import replacing, sync
 from pbrl.reading import read_csv, reading
 
 TIME = ("time/total_timesteps", "time/fps", "time/time_elapsed")
@@ -61,27 +61,30 @@ EVAL_TAGS = {  # and factor_NAME as eval/factor_NAME
 
 
 class RunLog:
-    """Appends rows; `state_dict` remembers how long the files were, so that a resumed run cuts off what it repeats."""
+    """Appends rows; `state_dict` remembers which there were, so that a resumed run leaves out what it repeats.
+
+    A metric that no row had before becomes a column of its own, empty in the rows above.
+    """
 
     def __init__(
         self,
         run_dir: Path,
-        lengths: dict[str, int] | None = None,
+        state: dict[str, Any] | None = None,
         purge_step: int | None = None,
         progress: tuple[str, ...] = PROGRESS,
         evaluations: tuple[str, ...] = EVALUATIONS,
     ) -> None:
-        """progress, evaluations: the columns of the two tables."""
+        """state: of the checkpoint from which a run goes on. progress, evaluations: the columns to begin with."""
         from torch.utils.tensorboard import SummaryWriter
 
-        lengths = lengths or {}
-        self.progress = _Table(run_dir / "progress.csv", progress, lengths.get("progress", 0))
-        self.evaluations = _Table(run_dir / "evaluations.csv", evaluations, lengths.get("evaluations", 0))
+        state = state or {}
+        self.progress = _Table(run_dir / "progress.csv", progress, state.get("progress"))
+        self.evaluations = _Table(run_dir / "evaluations.csv", evaluations, state.get("evaluations"))
         self.board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge_step)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """One row of progress.csv; what a method reports beyond its columns goes to TensorBoard alone."""
-        self.progress.append({k: v for k, v in metrics.items() if k in self.progress.columns})
+        """One row of progress.csv, and TensorBoard."""
+        self.progress.append(metrics)
         for name, value in metrics.items():
             if not name.startswith("time/t"):
                 self.board.add_scalar(name, value, step)
@@ -94,34 +97,49 @@ class RunLog:
                 self.board.add_scalar(tag, row[column], step)
         self.board.flush()
 
-    def state_dict(self) -> dict[str, int]:
-        return {"progress": self.progress.length(), "evaluations": self.evaluations.length()}
+    def state_dict(self) -> dict[str, Any]:
+        return {"progress": self.progress.state_dict(), "evaluations": self.evaluations.state_dict()}
 
     def close(self) -> None:
         self.board.close()
 
 
 class _Table:
-    """A CSV file with fixed columns; what `length` counts is on the disk."""
+    """A CSV file that gets columns as rows bring them; what `state_dict` counts is on the disk."""
 
-    def __init__(self, path: Path, columns: tuple[str, ...], length: int) -> None:
-        self.path, self.columns = path, columns
-        if length == 0:
-            with path.open("w", newline="") as file:
-                csv.writer(file).writerow(columns)
-        else:
-            if not path.is_file() or path.stat().st_size < length:
+    def __init__(self, path: Path, columns: tuple[str, ...], state: dict[str, Any] | None) -> None:
+        self.path, self.columns = path, list(columns)
+        rows: list[dict[str, str]] = []
+        if state is not None:
+            self.columns, rows = list(state["columns"]), self._read()[: state["rows"]]
+            if len(rows) < state["rows"]:
                 raise UserError(f"{path} lacks rows that the checkpoint has seen; put the file back, or start anew")
-            with path.open("r+b") as file:
-                file.truncate(length)
+        self._write(rows)
 
     def append(self, row: dict[str, Any]) -> None:
+        if new := [name for name in row if name not in self.columns]:
+            self.columns += new
+            self._write(self._read())
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self.columns, restval="").writerow(row)
+        self.rows += 1
 
-    def length(self) -> int:
+    def state_dict(self) -> dict[str, Any]:
         sync(self.path)
-        return self.path.stat().st_size
+        return {"columns": list(self.columns), "rows": self.rows}
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        with replacing(self.path) as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        self.rows = len(rows)
 
 
 def read_table(path: Path) -> list[dict[str, float | None]]:

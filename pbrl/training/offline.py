@@ -131,9 +131,9 @@ class OfflineRun:
         assert self._log is not None
         return self._log
 
-    def open_log(self, lengths: dict[str, int] | None = None, purge_step: int | None = None) -> None:
+    def open_log(self, state: dict[str, Any] | None = None, purge_step: int | None = None) -> None:
         own = self.evaluator.columns if self.evaluator is not None else ()
-        self._log = RunLog(self.run.path, lengths, purge_step, PROGRESS, (*EVALUATIONS, "updates", *own))
+        self._log = RunLog(self.run.path, state, purge_step, PROGRESS, (*EVALUATIONS, "updates", *own))
 
     def interrupt(self) -> None:
         """Stop after this update, with a checkpoint."""
@@ -269,7 +269,7 @@ class OfflineRun:
         self.sums = defaultdict(list, state["sums"])
         self.reward_updates = state["reward_updates"]
         self.wall_s, self.update_s = state["wall_s"], state["update_s"]
-        self.open_log(lengths=state["log"], purge_step=self.learner.updates + 1)
+        self.open_log(state["log"], purge_step=self.learner.updates + 1)
 
 
 def _known(value: float | None) -> float | None:

@@ -123,9 +123,8 @@ class OnlineRun:
         assert self._log is not None
         return self._log
 
-    def open_log(self, lengths: dict[str, int] | None = None, purge_step: int | None = None) -> None:
-        own = self.parts.feedback.teacher.metrics() if self.parts.feedback is not None else ()
-        self._log = RunLog(self.run.path, lengths, purge_step, (*PROGRESS, *own), self.columns)
+    def open_log(self, state: dict[str, Any] | None = None, purge_step: int | None = None) -> None:
+        self._log = RunLog(self.run.path, state, purge_step, PROGRESS, self.columns)
 
     @property
     def labels(self) -> int:
@@ -319,7 +318,7 @@ class OnlineRun:
         self.due, self.recent = state["due"], deque(state["recent"], maxlen=ROLLOUT_WINDOW)
         self.latest, self.last_evaluation = state["latest"], state["last_evaluation"]
         self.wall_s = state["wall_s"]
-        self.open_log(lengths=state["log"], purge_step=parts.agent.env_steps + 1)
+        self.open_log(state["log"], purge_step=parts.agent.env_steps + 1)
 
 
 def start(config: DictConfig, command: list[str]) -> OnlineRun:

@@ -81,12 +81,17 @@ def _outcome(to: Path, make: Callable[[Path], tuple[int, str, str]]) -> dict[str
         if code:
             return {"failed": said.strip().splitlines()[-1:]}
         return {
-            **{name: table(to / f"{name}.csv") for name in ("progress", "evaluations")},
+            **{name: [_filled(row) for row in table(to / f"{name}.csv")] for name in ("progress", "evaluations")},
             "answers": answers(to) if (to / "labels.sqlite").exists() else None,
             "weights": _digest(to),
         }
     except Exception:
         return {"failed": traceback.format_exc().splitlines()[-1:]}
+
+
+def _filled(row: dict[str, str]) -> dict[str, str]:
+    """Columns come and go with the code, and mean nothing where they are empty."""
+    return {name: value for name, value in row.items() if value}
 
 
 def _digest(to: Path) -> str:
