@@ -157,7 +157,7 @@ def test_resume_says_what_is_no_run(capsys, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     assert "nowhere is not a run directory: it has no config.yaml" in says(capsys, "train", "resume=nowhere")
     assert "empty is not a run directory: it has no config.yaml" in says(capsys, "train", "resume=empty")
-    assert "resume=RUN_DIR takes no other keys" in says(capsys, "train", "resume=empty", "steps=5")
+    assert "beside resume=RUN_DIR there are steps=N" in says(capsys, "train", "resume=empty", "seed=5")
     for content, message in (
         ("env: [", "is damaged or not a YAML file"),
         ("just words", "is not the config of a run"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pbrl.data.episodes import EpisodeStore
-from pbrl.data.label_set_checks import check_names, refuse
+from pbrl.data.label_set_checks import check_names, check_states, refuse
 from pbrl.data.segment_files import KIND_NAMES, Arrays, require
 from pbrl.errors import UserError, choices
 from pbrl.reading import read_object
@@ -98,8 +98,10 @@ def check_episodes(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
         raise UserError(f"{where}: factors has shape {arrays['factors'].shape}, expected (rows, {len(names)}): {names}")
     _check_rows(arrays, [n for n in PER_STEP if n in arrays], int((length + 1).sum()), "length + 1 of all", where)
     _check_rows(arrays, ["terminated", "success", "source"], len(length), "length", where)
-    for name in ("obs", "true_reward", *(name for name in ("factors", "states") if name in arrays)):
+    for name in ("obs", "true_reward", *(["factors"] if "factors" in arrays else [])):
         refuse(~np.isfinite(arrays[name]), arrays[name], name, "finite numbers", where)
+    if "states" in arrays:
+        check_states(arrays["states"], "states", where)
     actions, success, source = arrays["actions"], arrays["success"], arrays["source"]
     refuse(~(np.abs(actions) <= 1), actions, "actions", "-1 to 1", where)
     refuse(~((success >= 0) & (success <= 1) | np.isnan(success)), success, "success", "0 to 1, or NaN", where)

@@ -114,12 +114,18 @@ def check_values(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
         refuse(mask[:, :1] != 1, mask, f"{side}/mask", "1 on the first step: a segment has at least one", where)
         refuse(np.diff(mask, axis=1, prepend=1) > 0, mask, f"{side}/mask", "0 after a 0: padding is at the end", where)
         refuse(~(np.abs(actions) <= 1), actions, f"{side}/actions", "-1 to 1", where)
-        known = (["true_reward"] if meta["true_reward"] else []) + (["states"] if f"{side}/states" in arrays else [])
-        for name in ("obs", *known):
+        for name in ("obs", *(["true_reward"] if meta["true_reward"] else [])):
             array = arrays[f"{side}/{name}"]
             refuse(~np.isfinite(array), array, f"{side}/{name}", "finite numbers", where)
+        if (states := arrays.get(f"{side}/states")) is not None:
+            check_states(states, f"{side}/states", where)
     if (counts := count_rows(arrays)) != meta["counts"]:
         raise UserError(f"{where}: rows are {counts}, {META_FILE} says {meta['counts']}")
+
+
+def check_states(states: np.ndarray, name: str, where: Path) -> None:
+    """NaN stands for what a task does not know yet, as the pendulum's last torque before its first step."""
+    refuse(np.isinf(states), states, name, "finite numbers, or NaN where the task knows none yet", where)
 
 
 def check_queries(query: np.ndarray, annotator: np.ndarray, pairs: SegmentPairs, where: Path) -> None:

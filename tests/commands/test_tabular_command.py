@@ -100,7 +100,7 @@ def test_the_default_name_is_the_next_free_one(output, tmp_path, monkeypatch):
         ("workers=0", "workers=0: expected a whole number of at least 1"),
         ("learning_rate=nan", "learning_rate=nan: expected a number above 0 and up to 100"),
         ("learning_rate=fast", "learning_rate=fast: expected a number above 0"),
-        ("board=nowhere", "board nowhere: No such file or directory; valid are a file, brick_shortcut"),
+        ("board=nowhere", "board nowhere is missing; valid are brick_shortcut, coin_detour"),
         ("out=study.txt", "out=study.txt: expected a name that ends with .csv"),
         ("out=no/such/file.csv", "out=no/such/file.csv: there is no folder no/such"),
         ("mdp=3", "unknown key 'mdp': valid are mdps, sizes, labels, board"),
