@@ -126,16 +126,16 @@ def _clip(saved: SavedRun) -> bytes:
 def _page(saved: SavedRun, found: Findings) -> str:
     config, last = saved.config, _last(saved, found)
     template = Template((Path(__file__).parent / "report_template.html").read_text(encoding="utf-8"))
-    env, labels = str(config.env.name), int(last["labels"] or 0)
-    score = f"return {_number(last['return_mean'])}" if found.evaluations else "not evaluated,"
-    score = score if saved.has_env else f"{heldout_accuracy(RunDir(saved.path))},"
+    env, labels = str(config.env.name) if saved.has_env else config.method.name, int(last["labels"] or 0)
+    score = f"return {_number(last['return_mean'])}" if found.evaluations else "not evaluated"
+    score = score if saved.has_env else heldout_accuracy(RunDir(saved.path))
     without = "without labels" if saved.offline else "on the true reward"
     learned = f"after {labels} comparisons" if _learns_from_labels(saved) else without
     facts = [config.method.name, *_who(saved), f"seed {config.seed}", f"{last[_axis(saved)]:,.0f} {_steps(saved)}"]
     if (read_summary(RunDir(saved.path)) or {}).get("status") != "finished":
         facts.append("not finished")
     return template.substitute(
-        title=as_text(f"{env}, {config.method.name}: {score.rstrip(',')}"),
+        title=as_text(f"{env}, {config.method.name}: {score}"),
         headline=as_text(f"{env}: {score} {learned}"),
         facts=as_text(" · ".join([*facts, _duration(last["wall_s"] or 0)])),
         tiles="\n".join(_tiles(saved, found)),
