@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pbrl.errors import StorageError, UserError
+from pbrl.errors import StorageError, UserError, is_name
 from pbrl.reading import require_file
 from pbrl.storage import storage_problem
 
@@ -90,6 +90,7 @@ COLUMNS = {
     "annotators": {"name": "text"},
     "answers": {"kind": "text", "prefers_right": "real or null", "response_s": "real or null", "created_at": "real"},
 }
+NAMES = (("annotators", "name"), ("answers", "kind"), ("batches", "sampler"))  # text that reports show
 SCHEMA = (VERSION_1, VERSION_2)  # each is applied on top of the one before
 
 
@@ -179,6 +180,20 @@ def _check_content(db: sqlite3.Connection, path: Path) -> None:
             sql = f"SELECT {column} FROM {table} WHERE typeof({column}) NOT IN ({allowed}) LIMIT 1"
             if wrong := db.execute(sql).fetchone():
                 raise UserError(f"{path}: {column} of {table} is {wrong[0]!r}, expected {kinds}")
+    for table, column in NAMES:
+        for (text,) in db.execute(f"SELECT DISTINCT {column} FROM {table}"):
+            if not is_name(text):
+                valid = "text without control characters, not blank"
+                raise UserError(f"{path}: {column} of {table} is {text!r}, expected {valid}")
+    _check_references(db, path)
+
+
+def _check_references(db: sqlite3.Connection, path: Path) -> None:
+    """Refuses rows that refer to rows that are not there: whatever joins them would leave them out without a word."""
+    if broken := db.execute("PRAGMA foreign_key_check").fetchone():
+        table, row, other, _ = broken
+        found = f"row {row} of {table} refers to a row of {other} that is not there"
+        raise UserError(f"{path} is damaged ({found}); restore it from a copy")
 
 
 def _use_wal(db: sqlite3.Connection) -> None:

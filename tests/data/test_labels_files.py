@@ -73,3 +73,41 @@ def test_damaged_segment_files_are_refused_in_one_line(store):
             fresh.segments(ids)
         assert "\n" not in str(caught.value)
         assert "session_00001.npz" in str(caught.value)
+
+
+def change(path, *statements):
+    """As a user of the database does who takes away what keeps answers as they are."""
+    with sqlite3.connect(path) as db:
+        for statement in ("DROP TRIGGER answers_keep", "DROP TRIGGER answers_stay", *statements):
+            db.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE answers SET annotator = 99", "row 1 of answers refers to a row of annotators"),
+        ("UPDATE answers SET query = 99", "row 1 of answers refers to a row of queries"),
+        ("DELETE FROM annotators", "row 1 of answers refers to a row of annotators"),
+        ("DELETE FROM batches", "row 1 of queries refers to a row of batches"),
+    ],
+)
+def test_answers_whose_annotator_or_question_is_gone_are_missed(store, statement, says):
+    store.answer(ask(store), make_answers(0, 1, 0, 1), "anna")
+    store.close()
+    change(store.path, statement)
+    with pytest.raises(UserError, match=rf"labels\.sqlite is damaged \({says} that is not there\); restore it from"):
+        LabelStore(store.run_dir)
+
+
+@pytest.mark.parametrize("text", ["", " ", "anna\x1b[2J", "an\nna"])
+@pytest.mark.parametrize("column", ["annotators.name", "answers.kind", "batches.sampler"])
+def test_a_name_that_no_terminal_should_show_is_refused(store, column, text):
+    store.answer(ask(store), make_answers(0, 1, 0, 1), "anna")
+    store.close()
+    table, name = column.split(".")
+    change(store.path, f"UPDATE {table} SET {name} = char({', '.join(str(ord(c)) for c in text)})")
+    with pytest.raises(
+        UserError, match=rf"{name} of {table} is .*, expected text without control characters"
+    ) as caught:
+        LabelStore(store.run_dir)
+    assert str(caught.value).isprintable()
