@@ -10,14 +10,14 @@ import threading
 import numpy as np
 import pytest
 import torch
+from outcome import assert_same
+from tiny import train
 
 from pbrl.cli import main
 from pbrl.data.labels import LabelStore
 from pbrl.errors import EnvError, StorageError, UserError
 from pbrl.files import new_folder, replacing
 from pbrl.storage import silent_threads, storage_problem, storing
-from tests.training.outcome import assert_same
-from tests.training.tiny import train
 
 
 @contextlib.contextmanager
@@ -85,6 +85,30 @@ def test_a_run_says_in_one_line_that_the_disk_is_full_and_goes_on_when_there_is_
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
         assert main(["train", f"resume={tmp_path / 'run'}"]) == 0, err.getvalue()
     assert_same(tmp_path / "run", tmp_path / "whole")
+
+
+def full(*args, **kwargs):
+    """As TensorBoard's writer fails, with an error that names no file."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_is_full_when_a_run_goes_on_is_named(tmp_path, capsys, monkeypatch):
+    assert train(tmp_path / "run", method="true_reward")[0] == 0
+    command = ["train", f"resume={tmp_path / 'run'}", "steps=330"]
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.utils.tensorboard.SummaryWriter", full)
+        assert main(command) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"pbrl: {tmp_path / 'run'}: No space left on device; nothing is damaged; once there is room")
+    assert main(command) == 0
+
+
+def test_a_disk_that_is_full_before_the_first_step_is_named_and_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("pbrl.training.online.begin_with_another", full)
+    code, _, err = train(tmp_path / "run", method="true_reward")
+    assert code == 1
+    assert err == f"pbrl: {tmp_path / 'run'}: No space left on device\n"
+    assert not (tmp_path / "run").exists()
 
 
 def test_collect_says_in_one_line_that_the_disk_is_full(tmp_path, capsys):

@@ -78,7 +78,8 @@ def resume_run(path: Path, steps: int | None = None, fresh_episode: bool = False
         config.steps = steps
     if fresh_episode and "learner" in config.method:
         raise UserError(f"fresh_episode=true: method={config.method.name} has no episodes to leave; leave it out")
-    run = _loop(config).resume(path, config, **({"fresh_episode": True} if fresh_episode else {}))
+    with storing(path, _room(path)):
+        run = _loop(config).resume(path, config, **({"fresh_episode": True} if fresh_episode else {}))
     print(f"run: {path}, from step {run.step}")
     return _train(run)
 
@@ -106,8 +107,7 @@ def _loop(config: DictConfig) -> ModuleType:
 
 def _train(run: OnlineRun | OfflineRun) -> int:
     path = run.run.path
-    room = f"nothing is damaged; once there is room, go on with: {typed('train', f'resume={path}')}"
-    with storing(path, room), viewer_beside(run):
+    with storing(path, _room(path)), viewer_beside(run):
         try:
             finished = run.train()
         except EnvError as error:
@@ -121,6 +121,11 @@ def _train(run: OnlineRun | OfflineRun) -> int:
     if run.config.get("report", True) and (report := make_report(path)) is not None:
         print(f"report: {report.file}")
     return 0
+
+
+def _room(path: Path) -> str:
+    """How to go on with a run whose disk was full."""
+    return f"nothing is damaged; once there is room, go on with: {typed('train', f'resume={path}')}"
 
 
 def _way_on(run: OnlineRun | OfflineRun) -> str:

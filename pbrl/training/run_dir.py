@@ -72,7 +72,8 @@ class RunDir:
     def being_built(self) -> Iterator[None]:
         """Takes the folder back if its run is refused, and says how to begin again if somebody ends it meanwhile."""
         try:
-            yield
+            with storing(self.path):
+                yield
         except (UserError, OSError):
             self.discard()
             raise
