@@ -5,6 +5,7 @@ Preference Transformer, Uni-RLHF and DPPO publish labels so; which rows their in
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ from pbrl.reading import read_array, read_arrays, require_file
 from pbrl.types import Segments
 
 TIE = -1  # as csmile-1006/PreferenceTransformer:JaxPref/reward_transform.py
+PICKLE = b"\x80"  # how one of protocol 2 or later begins
+UNPICKLE = (
+    "One that you trust becomes an array file by: "
+    "python -c \"import sys, pickle, numpy; numpy.save(sys.argv[2], pickle.load(open(sys.argv[1], 'rb')))\""
+)
 LABELS = "0 for the first to 1 for the second, or -1 for a tie"
 
 
@@ -50,6 +56,8 @@ def import_indices(
     require_new(out)
     steps = read_steps(file)
     check_sizes(steps.obs.shape[1:], steps.actions.shape[1:], sizes, file)
+    if len(steps) < length:
+        raise UserError(f"{file} has {len(steps)} steps, fewer than segment_length={length}")
     starts, value, unanswered = _read_questions(indices, labels, len(steps) - length)
     whole = np.logical_and(*(steps.episode[start] == steps.episode[start + length - 1] for start in starts))
     if not whole.all() and not drop:
@@ -68,6 +76,8 @@ def import_indices(
 def _read_questions(indices: tuple[Path, Path], labels: Path, last: int) -> tuple[list[np.ndarray], np.ndarray, int]:
     """First rows (N,) of left and right, from 0 to `last`; prefers_right (N,); how many indices have no label."""
     value = _read_labels(labels)
+    if not len(value):
+        raise UserError(f"{labels} has no labels")
     starts = [_read_indices(path) for path in indices]
     if len(starts[0]) != len(starts[1]):
         found = f"{indices[0]} has {len(starts[0])} indices, {indices[1]} has {len(starts[1])}"
@@ -126,11 +136,8 @@ def _read_column(path: Path) -> np.ndarray:
             raise UserError(f"{path} has {len(arrays)} arrays, expected one")
         return next(iter(arrays.values()))
     require_file(path)
-    try:
-        return read_array(path)
-    except UserError as error:
-        raise UserError(
-            f"{error}; pickles are never loaded. One that you trust becomes an array file by: "
-            "python -c \"import sys, pickle, numpy; numpy.save(sys.argv[2], pickle.load(open(sys.argv[1], 'rb')))\" "
-            f"{path.name} {path.stem}.npy"
-        ) from None
+    with path.open("rb") as stream:
+        if stream.read(len(PICKLE)) == PICKLE:
+            files = shlex.join([str(path), str(path.with_name(f"{path.stem}_array.npy"))])
+            raise UserError(f"{path} is a pickle, and pickles are never loaded. {UNPICKLE} {files}")
+    return read_array(path)

@@ -177,4 +177,9 @@ def _check(data: Arrays, where: Path) -> None:
         raise UserError(f"{where}: next_observations and observations have shapes {shapes}, expected the same")
     if not m:
         raise UserError(f"{where} has no steps")
-    refuse(~np.isfinite(data["rewards"]), data["rewards"], "rewards", "finite numbers", where)
+    for name in ("observations", "rewards", "next_observations"):  # where episodes end is read off the first and last
+        if name in data:
+            refuse(~np.isfinite(data[name]), data[name], name, "finite numbers", where)
+    for name in ("terminals", "timeouts"):
+        if name in data:
+            refuse((data[name] != 0) & (data[name] != 1), data[name], name, "0 or 1", where)

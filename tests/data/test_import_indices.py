@@ -1,6 +1,9 @@
 """Preference Transformer's index files with D4RL's arrays."""
 
 import pickle
+import shlex
+import subprocess
+import sys
 
 import damages
 import numpy as np
@@ -215,6 +218,14 @@ def set_data(name, value):
     return lambda files: files.data.update({name: value(files.data[name]) if callable(value) else value})
 
 
+def put_data(name, row, value):
+    def change(files):
+        files.data[name] = files.data[name].astype("f8")
+        files.data[name][row] = value
+
+    return change
+
+
 def set_column(name, value):
     return lambda files: setattr(files, name, value)
 
@@ -240,6 +251,15 @@ DAMAGES = {
         set_column("labels", np.array([[1, 1], [0, 1], [1, 0], [1, 0]])),
         r"labels\[0, 0\] is 1.0, exp",
     ),
+    "no labels": (lambda f: setattr(f, "labels", np.zeros(0)), r"labels\.npy has no labels$"),
+    "too little data": (
+        lambda f: (setattr(f, "data", {k: v[:5] for k, v in f.data.items()}), f.options.update(length=8)),
+        "has 4 steps, fewer than segment_length=8",
+    ),
+    "time limits unknown": (put_data("timeouts", 0, np.nan), r"timeouts\[0\] is nan, expected 0 or 1"),
+    "time limits counted": (put_data("timeouts", 13, 2), r"timeouts\[13\] is 2.0, expected 0 or 1"),
+    "terminals unknown": (put_data("terminals", 3, np.nan), r"terminals\[3\] is nan, expected 0 or 1"),
+    "no observation": (put_data("observations", 5, np.inf), r"observations\[5, 0\] is inf, expected finite"),
     "crossing": (
         lambda f: (set_column("first", np.full(4, 6))(f), f.options.update(drop=True)),
         "all 4 comparisons have a segment that crosses",
@@ -265,6 +285,25 @@ def test_a_pickle_is_never_opened_and_the_way_out_is_said(files):
     (files.folder / "first.npy").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(UserError, match=r"pickles are never loaded.*numpy\.save\(sys\.argv\[2\], pickle\.load"):
         files.load()
+
+
+def test_the_advice_about_a_pickle_works_and_leaves_it_as_it_is(files):
+    file = files.folder / "first.npy"
+    file.write_bytes(pickle.dumps(files.first))
+    with pytest.raises(UserError, match="is a pickle") as caught:
+        files.load()
+    command = str(caught.value).split("by: python -c ")[1]
+    subprocess.run(f"{shlex.quote(sys.executable)} -c {command}", shell=True, check=True, timeout=60)
+    assert pickle.loads(file.read_bytes()).tolist() == files.first.tolist()
+    np.testing.assert_array_equal(np.load(files.folder / "first_array.npy"), files.first)
+
+
+@pytest.mark.parametrize("dtype", ["U1", ">i8", "c16"])
+def test_an_array_of_something_else_is_no_pickle(files, dtype):
+    np.save(files.folder / "first.npy", np.zeros(4, dtype))
+    with pytest.raises(UserError, match=r"first\.npy has dtype .*, expected numbers") as caught:
+        files.load()
+    assert "python -c" not in str(caught.value)
 
 
 def test_missing_and_crowded_index_files_are_refused(files):
