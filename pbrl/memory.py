@@ -5,17 +5,51 @@ from __future__ import annotations
 import contextlib
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 GIB = 2**30
-_CONTAINER = Path("/sys/fs/cgroup/memory.max")  # "max" where a container has no limit of its own
+
+
+class Files(NamedTuple):
+    """Where Linux says what a control group, such as that of a container or of a job, may take and has taken."""
+
+    root: Path
+    limit: str
+    used: str
+    cached: tuple[str, str]  # lines of memory.stat: files that give way to what needs the memory
+
+
+MEMINFO, OWN_GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup")
+VERSION_2 = Files(Path("/sys/fs/cgroup"), "memory.max", "memory.current", ("inactive_file", "active_file"))
+VERSION_1 = Files(
+    Path("/sys/fs/cgroup/memory"),
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    ("total_inactive_file", "total_active_file"),
+)
 
 
 def free_memory() -> float:
-    """Bytes, as far as the system tells; infinite where it does not."""
+    """Bytes, as far as the system tells: of the machine, and of each group that this process is in; else infinite."""
     free = math.inf
     with contextlib.suppress(OSError, StopIteration, ValueError):  # not Linux
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = MEMINFO.read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    with contextlib.suppress(OSError, ValueError):
-        free = min(free, int(_CONTAINER.read_text()))
+    with contextlib.suppress(OSError):
+        for line in OWN_GROUPS.read_text().splitlines():
+            _, kinds, group = line.split(":", 2)
+            if not kinds or "memory" in kinds.split(","):
+                free = min(free, _free_in(group.strip("/"), VERSION_1 if kinds else VERSION_2))
+    return max(free, 0)
+
+
+def _free_in(group: str, files: Files) -> float:
+    """What is left in a group and in those it lies in. A container may see itself as the root of all groups."""
+    free = math.inf
+    for part in (Path(group), *Path(group).parents):
+        folder = files.root / part
+        with contextlib.suppress(OSError, ValueError):  # no limit there: "max", or no such file
+            limit, used = (int((folder / name).read_text()) for name in (files.limit, files.used))
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            free = min(free, limit - used + sum(int(stat.get(name, 0)) for name in files.cached))
     return free
