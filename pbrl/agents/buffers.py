@@ -145,13 +145,19 @@ class LearnedRewardBuffer(ReplayBuffer):
 
     def _draw(self, batch_size: int) -> np.ndarray:
         if self.settled <= 0:
-            raise UserError(
-                "no episode has ended before learning starts; set agent.learning_starts to its steps or more"
-            )
+            raise UserError(self._why_nothing_settled())
         rows = np.random.randint(0, self.settled, size=batch_size)  # noqa: NPY002  as SB3: global
         if self.full and self.rewards_whole_episodes:
             return (self.pos + rows) % self.buffer_size  # the oldest row is the next to be written
         return rows
+
+    def _why_nothing_settled(self) -> str:
+        if not self.full:
+            return "no episode has ended before learning starts; set agent.learning_starts to its steps or more"
+        return (
+            f"the {self.buffer_size} steps that are kept of each environment lie all in an episode that has not ended, "
+            "and only whole episodes are rewarded; set agent.buffer_size to the steps of several episodes"
+        )
 
     @property
     def rewards_whole_episodes(self) -> bool:

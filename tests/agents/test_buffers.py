@@ -256,6 +256,16 @@ def test_rewards_of_whole_episodes_need_one_before_learning_starts(make_sac):
         agent.learn(40)
 
 
+def test_a_buffer_smaller_than_an_episode_is_named_for_it():
+    buffer = LearnedRewardBuffer(6, OBS, ACT, "cpu", 1)
+    buffer.last_episode, buffer.source = lambda env: None, WholeEpisodes(lambda episode: np.zeros(len(episode)))
+    for step in range(8):
+        obs = np.full((1, 3), step, np.float32)
+        buffer.add(obs, obs + 1, np.zeros((1, 2)), np.zeros(1), np.array([False]), [{}])
+    with pytest.raises(UserError, match=r"the 6 steps .* set agent\.buffer_size to the steps of several episodes"):
+        buffer.sample_arrays(4)
+
+
 @pytest.mark.parametrize("n_envs", [1, 3])
 @pytest.mark.parametrize("room", [40, 41, 90])
 def test_a_buffer_that_has_gone_round_goes_on_in_one_of_more_room(make_sac, reward, room, n_envs):
