@@ -131,7 +131,9 @@ def describe_counts(meta: dict[str, Any]) -> str:
     """One line about a data set."""
     c = meta["counts"]
     parts = [f"{c['episodes']} episodes of {c['steps']} steps", f"segments: {_by_split(c['segments'])}"]
-    parts += [f"comparisons by {label}: {_by_split(n)}" for label, n in c["comparisons"].items()]
+    for label, counts in c["comparisons"].items():
+        found = _by_split(counts)
+        parts.append(f"comparisons by {label}: {found}" if found else f"no comparisons by {label}")
     return "; ".join(parts)
 
 

@@ -123,3 +123,10 @@ def test_info_tells_what_a_data_set_holds(output, refusal, tmp_path):
     assert report["labels"]["return"]["train"]["comparisons"] == 20
     (tmp_path / "set" / "segments.npz").unlink()
     assert "segments.npz is missing" in refusal("data", "info", tmp_path / "set")
+
+
+def test_a_data_set_too_small_for_comparisons_says_that_it_has_none(output, tmp_path):
+    small = ("env=point_reach", "+env.make.max_episode_steps=16", "episodes=3", "segment_length=16", "labels=return")
+    printed = output("collect", *small, "policies=random", f"out={tmp_path / 'set'}")
+    assert load_dataset(tmp_path / "set").meta["counts"]["comparisons"]["return"]["train"] == 0
+    assert "; no comparisons by return; see: pbrl data info " in printed
