@@ -74,7 +74,8 @@ def info(name: str, parsed: Arguments) -> None:
     from pbrl.reports.dataset_report import dataset_report, format_report
 
     if format_of(Path(name)) == FORMAT:
-        meta = load_label_set(Path(name)).meta
+        labels = load_label_set(Path(name))
+        meta = labels.meta | {"twins": labels.twins}
         if "--json" in parsed.flags:
             print(json.dumps(meta, indent=2))
         else:

@@ -51,6 +51,8 @@ def describe_labels(meta: dict[str, Any]) -> str:
         parts.append(f"{meta['dropped']} left out that cross an episode")
     if meta.get("unanswered"):
         parts.append(f"{meta['unanswered']} indices without a label not used")
+    if meta.get("twins"):
+        parts.append(f"{meta['twins']} of pairs whose two sides are the same clip")
     parts.append("true rewards known" if meta["true_reward"] else "true rewards unknown")
     if not meta.get("last_obs", True):
         parts.append("observation after the last action unknown")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pbrl.data.episodes import EpisodeStore
-from pbrl.data.label_set_checks import check_names, check_states, refuse
+from pbrl.data.label_set_checks import check_names, check_states, refuse, require_width
 from pbrl.data.segment_files import KIND_NAMES, Arrays, require
 from pbrl.errors import UserError, choices
 from pbrl.reading import read_object
@@ -98,6 +98,7 @@ def check_episodes(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
         raise UserError(f"{where}: factors has shape {arrays['factors'].shape}, expected (rows, {len(names)}): {names}")
     _check_rows(arrays, [n for n in PER_STEP if n in arrays], int((length + 1).sum()), "length + 1 of all", where)
     _check_rows(arrays, ["terminated", "success", "source"], len(length), "length", where)
+    require_width(arrays, ("obs", "actions"), where)
     for name in ("obs", "true_reward", *(["factors"] if "factors" in arrays else [])):
         refuse(~np.isfinite(arrays[name]), arrays[name], name, "finite numbers", where)
     if "states" in arrays:
@@ -140,7 +141,8 @@ def check_comparisons(arrays: Arrays, segments: Arrays, label: str, where: Path)
     n, split = len(segments["ids"]), segments["split"]
     for name in ("left", "right"):
         refuse((arrays[name] < 0) | (arrays[name] >= n), arrays[name], name, f"a segment, 0 to {n - 1}", where)
-    refuse(left == right, right, "right", "another segment than left", where)
+    ids = segments["ids"]
+    refuse((left == right) | (ids[left] == ids[right]), right, "right", "another segment than left", where)
     refuse(split[left] != split[right], right, "right", "a segment of the same split as left", where)
     refuse(answered & ~((value >= 0) & (value <= 1)), value, "prefers_right", "0 to 1 where answered", where)
     refuse(~answered & ~np.isnan(value), value, "prefers_right", "NaN where skipped", where)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import pbrl
-from pbrl.data.label_set_checks import COLUMNS, FORMAT, VERSION, count_rows, refuse
+from pbrl.data.label_set_checks import COLUMNS, FORMAT, VERSION, count_rows, count_twins, refuse
 from pbrl.data.label_sets import write_label_set
 from pbrl.data.segment_files import Arrays, SegmentPairs, Shape, require
 from pbrl.errors import UserError
@@ -111,6 +111,8 @@ def write_answers(
     known = bool(pairs.left.true_reward.isfinite().all() and pairs.right.true_reward.isfinite().all())
     meta["imported_from"] = {"file": source.name, "sha256": sha256_of(source)}
     meta |= {"annotators": [annotator], "counts": count_rows(arrays), "true_reward": known}
+    if twins := count_twins(pairs.hashes()):
+        meta["twins"] = twins
     if not known:
         arrays = {name: array for name, array in arrays.items() if not name.endswith("/true_reward")}
     return write_label_set(out, arrays, meta, source)

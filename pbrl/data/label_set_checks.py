@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -114,6 +115,7 @@ def check_values(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
         refuse(mask[:, :1] != 1, mask, f"{side}/mask", "1 on the first step: a segment has at least one", where)
         refuse(np.diff(mask, axis=1, prepend=1) > 0, mask, f"{side}/mask", "0 after a 0: padding is at the end", where)
         refuse(~(np.abs(actions) <= 1), actions, f"{side}/actions", "-1 to 1", where)
+        require_width(arrays, (f"{side}/obs", f"{side}/actions"), where)
         for name in ("obs", *(["true_reward"] if meta["true_reward"] else [])):
             array = arrays[f"{side}/{name}"]
             refuse(~np.isfinite(array), array, f"{side}/{name}", "finite numbers", where)
@@ -147,6 +149,18 @@ def count_rows(arrays: Arrays) -> dict[str, int]:
         "skipped": int((~answered).sum()),
         "queries": len(np.unique(arrays["query"])),
     }
+
+
+def count_twins(hashes: Iterable[Sequence[str]]) -> int:
+    """How many questions show the same clip more than once, from what `hashes` tells of each."""
+    return sum(len(set(items)) < len(items) for items in hashes)
+
+
+def require_width(arrays: Arrays, names: Sequence[str], where: Path) -> None:
+    """Refuses steps of no numbers: there is nothing to learn from them."""
+    for name in names:
+        if 0 in arrays[name].shape[1:]:
+            raise UserError(f"{where}: {name} has shape {arrays[name].shape}, expected at least one number per step")
 
 
 def refuse(wrong: np.ndarray, values: np.ndarray, name: str, valid: str, where: Path) -> None:

@@ -23,6 +23,7 @@ from pbrl.data.label_set_checks import (
     check_label_set,
     check_meta,
     count_rows,
+    count_twins,
     read_meta,
 )
 from pbrl.data.labels import LabelStore
@@ -54,6 +55,11 @@ class LabelSet:
     def last_obs(self) -> bool:
         """False: the observation after the last action may be a repeat of the one before, and must not be used."""
         return self.meta.get("last_obs", True)
+
+    @property
+    def twins(self) -> int:
+        """Rows whose sides show the same clip, so that their answer says nothing."""
+        return count_twins(self.pairs.hashes())
 
     @property
     def comparisons(self) -> Comparisons:

@@ -21,7 +21,7 @@ def pairs(tmp_path):
 
 @pytest.fixture
 def index_files(tmp_path):
-    steps = {"observations": np.zeros((30, 6)), "actions": np.zeros((30, 2)), "rewards": np.ones(30)}
+    steps = {"observations": np.arange(180.0).reshape(30, 6), "actions": np.zeros((30, 2)), "rewards": np.ones(30)}
     np.savez(tmp_path / "d4rl.npz", **steps, terminals=np.zeros(30, bool), timeouts=np.arange(30) % 10 == 9)
     for name, column in {"indices": [0, 12], "indices_2": [5, 8], "labels": [1, -1]}.items():
         np.save(tmp_path / f"{name}.npy", column)
@@ -77,6 +77,7 @@ def test_a_data_set_goes_to_minari_and_back(output, tmp_path):
         (["info"], "pbrl data info takes one name of a file or folder, 0 given"),
         (["info", "a", "b"], "takes one name of a file or folder, 2 given"),
         (["info", "nowhere"], "nowhere: there is no such folder"),
+        (["info", "/dev/null"], "/dev/null: it is a device, a pipe or a socket, expected a folder"),
         (["info", __file__], "test_data_command.py: it is a file, expected a folder"),
         (["export", __file__, "format=minari", "id=a/b-v0"], "it is a file, expected a folder"),
         (["info", ".", "out=x"], "unknown key 'out'"),

@@ -256,6 +256,10 @@ DAMAGES = {
     "dimensions": (change_array(E, "actions", lambda x: x[:, 0]), r"expected float of 2 dimensions"),
     "flat obs": (change_array(E, "obs", lambda x: x[:, 0]), r"obs has shape \(31,\), expected \(rows, O\)"),
     "states": (change_array(E, "states", lambda x: x.astype("f4")), "states is float32.*, expected float64"),
+    "no numbers": (
+        change_array(E, "obs", lambda x: x[:, :0]),
+        r"obs has shape \(31, 0\), expected at least one number",
+    ),
     "obs value": (change_array(E, "obs", put((3, 1), np.nan)), r"obs\[3, 1\] is nan, expected finite"),
     "reward": (change_array(E, "true_reward", put(2, np.inf)), r"true_reward\[2\] is inf, expected finite"),
     "action": (change_array(E, "actions", put((2, 1), -1.5)), r"actions\[2, 1\] is -1.5, expected -1 to 1"),
@@ -271,6 +275,7 @@ DAMAGES = {
     "no score": (change_array(S, "score/return", lambda x: None), "there is no score return"),
     "pair outside": (change_array(C, "left", put(0, 50)), r"left\[0\] is 50, expected a segment, 0 to"),
     "pair of itself": (change_array(C, "right", put(0, 0)), r"right\[0\] is 0, expected another segment"),
+    "pair of one clip": (change_array(S, "ids", lambda x: x[[1, 1, *range(2, len(x))]]), "expected another segment"),
     "pair across": (change_array(C, "right", put(0, 10)), r"right\[0\] is 10, expected a segment of the same split"),
     "range": (change_array(C, "prefers_right", put(0, 1.2)), r"prefers_right\[0\] is 1.2, expected 0 to 1"),
     "skip": (change_array(C, "prefers_right", put(2, 0.5)), r"prefers_right\[2\] is 0.5, expected NaN"),

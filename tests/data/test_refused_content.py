@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pbrl.commands.data_import import describe_labels
 from pbrl.data.import_pairs import import_pairs
 from pbrl.data.label_sets import export_labels, load_label_set
 from pbrl.data.labels import LabelStore
@@ -85,6 +86,25 @@ def test_a_set_that_says_so_is_not_loaded(label_set, change):
     with pytest.raises(UserError, match=message) as caught:
         load_label_set(label_set)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["obs", "action"])
+def test_steps_of_no_numbers_are_refused(tmp_path, name):
+    empty = {f"{name}_{i}": np.zeros((4, 5, 0)) for i in (1, 2)}
+    with pytest.raises(UserError, match=rf"left/{name}s? has shape \(4, ., 0\), expected at least one number per"):
+        import_(tmp_path, pairs() | empty)
+    assert not (tmp_path / "set").exists()
+
+
+def test_pairs_of_one_clip_are_counted_and_said(tmp_path):
+    arrays = pairs()
+    for name in ("obs", "action"):  # the second alike in both; the third in its observations alone
+        arrays[f"{name}_2"][1] = arrays[f"{name}_1"][1]
+    arrays["obs_2"][2] = arrays["obs_1"][2]
+    meta = import_(tmp_path, arrays)
+    assert meta["twins"] == 1
+    assert "; 1 of pairs whose two sides are the same clip; " in describe_labels(meta)
+    assert load_label_set(tmp_path / "set").twins == 1
 
 
 @pytest.mark.parametrize("annotator", ["", "  ", "a\nb", "\x07"])
