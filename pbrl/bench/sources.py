@@ -20,9 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 OURS = ("pbrl", "pbrl_envs")
 # Of pbrl, what decides no number of a run: what other commands do, and what draws or shows.
 APART = {
-    *("bench", "viewer", "commands", "tabular", "speed", "cli.py"),
-    *("data/dataset_report.py", "data/label_report_text.py"),
-    *(f"training/{name}.py" for name in ("figures", "label_figures", "label_page", "progress", "report", "video")),
+    *("bench", "viewer", "commands", "tabular", "speed", "reports", "statistics"),
+    *("cli.py", "training/progress.py"),
 }
 NO_RUN = ("bench", "tune")  # groups of YAMLs that no run reads
 NAMING = {  # keys of a config that name code, and how

@@ -8,7 +8,6 @@ from string import Template
 
 from omegaconf import OmegaConf
 
-import pbrl.training
 from pbrl.bench.records import Results
 from pbrl.reports import bench_words as report_words
 from pbrl.reports import pictures
@@ -99,7 +98,7 @@ def bench_page(
 
 def _head(title: str) -> str:
     """That of a run's report, so that all look alike."""
-    template = (Path(pbrl.training.__path__[0]) / "report_template.html").read_text(encoding="utf-8")
+    template = (Path(__file__).parent / "report_template.html").read_text(encoding="utf-8")
     start, _ = template.split("</style>", 1)
     start = Template(start).substitute(title=as_text(title)).replace("<title>", f"{MARK}\n<title>", 1)
     return f"{start}{pictures.css()}{STYLE}</style>\n</head>\n<body>"

@@ -3,12 +3,12 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from tiny import train
 
 from pbrl.cli import main
 from pbrl.collection.collect import assemble
 from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
-from tests.training.tiny import train
 
 
 class OneStep(gym.Env):
