@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pbrl.errors import EnvError, UserError, choices, closest, one_line
-from pbrl.files import expand_home
+from pbrl.files import expand_home, no_folder
 from pbrl.overrides import PATHS, parse, read_overrides
 from pbrl.reading import read_yaml
 
@@ -35,7 +35,7 @@ def config_dir() -> Path:
 def compose_config(overrides: Sequence[str], extra_dir: str | None = None) -> DictConfig:
     """The config of `key=value` overrides; extra_dir is searched for groups of the user's own."""
     if extra_dir and not Path(extra_dir).is_dir():
-        raise UserError(f"--config-dir {extra_dir}: no such folder")
+        raise UserError(f"--config-dir {extra_dir}: {no_folder(Path(extra_dir))}")
     given = read_overrides(overrides)
     given = [*_env_of_data(given, extra_dir), *given]
     config = _compose(given, extra_dir)
@@ -76,7 +76,8 @@ def env_overrides(name: str) -> str:
 def load_config(path: Path) -> DictConfig:
     """The config.yaml of a run."""
     if not path.exists():
-        raise UserError(f"{path.parent} is not a run directory: it has no {path.name}")
+        found = f"it has no {path.name}" if path.parent.is_dir() else no_folder(path.parent)
+        raise UserError(f"{path.parent} is not a run directory: {found}")
     config = read_yaml(path)
     with explained(path):
         for key, kind in RUN_KEYS.items():

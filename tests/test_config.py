@@ -155,7 +155,9 @@ def test_an_existing_run_is_never_overwritten(wrong, tmp_path):
 def test_resume_says_what_is_no_run(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    assert "nowhere is not a run directory: it has no config.yaml" in says(capsys, "train", "resume=nowhere")
+    assert "nowhere is not a run directory: there is no such folder" in says(capsys, "train", "resume=nowhere")
+    for given in (["resume=/dev/null"], ["method=cpl", "data=/dev/null"]):
+        assert "it is a device, a pipe or a socket, expected a folder" in says(capsys, "train", *given)
     assert "empty is not a run directory: it has no config.yaml" in says(capsys, "train", "resume=empty")
     assert "beside resume=RUN_DIR there are steps=N" in says(capsys, "train", "resume=empty", "seed=5")
     for content, message in (
@@ -172,7 +174,7 @@ def test_unknown_commands_and_flags_name_the_valid_ones(capsys):
     assert "unknown command 'trian': valid are demo, train" in says(capsys, "trian")
     assert "unknown option --fast: valid are --cfg, --config-dir, --help" in says(capsys, "train", "--fast")
     assert "--config-dir needs a value" in says(capsys, "train", "--config-dir")
-    assert "--config-dir nowhere: no such folder" in says(capsys, "train", "--config-dir", "nowhere")
+    assert "--config-dir nowhere: there is no such folder" in says(capsys, "train", "--config-dir", "nowhere")
 
 
 def test_a_folder_of_ones_own_adds_to_the_groups(tmp_path):

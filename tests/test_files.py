@@ -2,14 +2,15 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny import collect, train
 
 from pbrl.data.label_sets import export_labels
-from pbrl.files import new_folder, replacing
-from tests.training.tiny import collect, train
+from pbrl.files import new_folder, no_folder, replacing
 
 PRIVATE = {"labels.sqlite", "episodes", "checkpoints"}
 
@@ -72,3 +73,12 @@ def test_the_log_of_the_label_database_is_private_while_it_is_open(tmp_path):
         store.db.execute("INSERT INTO signals (name, created_at) VALUES ('continue', 0)")
         assert {mode(path) for path in tmp_path.iterdir()} == {0o600}
         assert (tmp_path / "labels.sqlite-wal").exists()
+
+
+def test_what_is_there_instead_of_a_folder_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    assert no_folder(tmp_path / "file") == "it is a file, expected a folder"
+    assert no_folder(Path("/dev/null")) == "it is a device, a pipe or a socket, expected a folder"
+    assert no_folder(tmp_path / "link") == "it is a link to nothing, expected a folder"
+    assert no_folder(tmp_path / "nothing") == "there is no such folder"

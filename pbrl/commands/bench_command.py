@@ -9,6 +9,7 @@ from pathlib import Path
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.values import number, required, whole_number, yes_or_no
 from pbrl.errors import UserError, typed
+from pbrl.files import no_folder
 from pbrl.storage import storing
 
 HELP = """usage: pbrl bench grid=NAME out=FOLDER [key=value ...] [--config-dir DIR]
@@ -81,5 +82,5 @@ def main(args: list[str]) -> int:
 
 def _folder(text: str | None) -> Path | None:
     if text is not None and not Path(text).is_dir():
-        raise UserError(f"--config-dir {text}: no such folder")
+        raise UserError(f"--config-dir {text}: {no_folder(Path(text))}")
     return None if text is None else Path(text).resolve()

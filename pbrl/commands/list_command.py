@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pbrl.commands.arguments import Arguments
 from pbrl.errors import UserError, choices
+from pbrl.files import no_folder
 
 HELP = """usage: pbrl list [envs|methods|agents|teachers|samplers|experiments|benches|spaces] [--config-dir DIR]
        pbrl list envs gym|dmc|metaworld|robotics
@@ -34,7 +35,7 @@ def main(args: list[str]) -> int:
     parsed.check_keys(())
     extra = parsed.options.get("--config-dir")
     if extra is not None and not Path(extra).is_dir():
-        raise UserError(f"--config-dir {extra}: no such folder")
+        raise UserError(f"--config-dir {extra}: {no_folder(Path(extra))}")
     words = parsed.words
     if words and words[0] not in GROUPS:
         raise UserError(f"unknown list {words[0]!r}: {choices(words[0], GROUPS)}")

@@ -14,6 +14,7 @@ from pbrl.data.dataset_checks import META_FILE, read_meta
 from pbrl.data.datasets import is_dataset
 from pbrl.data.label_set_checks import read_meta as read_label_meta
 from pbrl.errors import UserError
+from pbrl.files import no_folder
 
 VALID = "give env=NAME, or env=none to train without one"
 Leaves = dict[tuple[str, ...], Any]
@@ -22,7 +23,7 @@ Leaves = dict[tuple[str, ...], Any]
 def data_meta(path: Path) -> dict[str, Any]:
     """meta.json of a data set or of a label set."""
     if not path.is_dir():
-        raise UserError(f"data={path}: there is no such folder; make one with `pbrl collect` or `pbrl labels export`")
+        raise UserError(f"data={path}: {no_folder(path)}; make one with `pbrl collect` or `pbrl labels export`")
     return (read_meta if is_dataset(path) else read_label_meta)(path / META_FILE)
 
 
