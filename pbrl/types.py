@@ -58,6 +58,8 @@ class RewardSource(Protocol):
 
     def of_episode(self, episode: Episode) -> np.ndarray: ...  # (L,); of "episode"
 
+OVERALL = "overall"  # the criterion of a question that names none
+
 
 @dataclass(frozen=True)
 class Segments:
@@ -142,6 +144,7 @@ class Comparisons:
     right: Segments  # B
     prefers_right: Tensor  # (B,) in [0, 1]; 0.5 is a tie
     annotator: Tensor  # (B,) int
+    criterion: str = OVERALL  # by which one was preferred
 
     def __post_init__(self) -> None:
         b = len(self.left)
@@ -161,15 +164,20 @@ class Comparisons:
         return len(self.left)
 
     def __getitem__(self, rows: Any) -> Comparisons:
-        return Comparisons(self.left[rows], self.right[rows], self.prefers_right[rows], self.annotator[rows])
+        value, who = self.prefers_right[rows], self.annotator[rows]
+        return Comparisons(self.left[rows], self.right[rows], value, who, self.criterion)
 
     @staticmethod
     def cat(parts: Sequence[Comparisons]) -> Comparisons:
+        """One after another, all by one criterion."""
+        if len(criteria := {p.criterion for p in parts}) > 1:
+            raise ValueError(f"comparisons by {sorted(criteria)} cannot be one batch, expected one criterion")
         return Comparisons(
             Segments.cat([p.left for p in parts]),
             Segments.cat([p.right for p in parts]),
             torch.cat([p.prefers_right for p in parts]),
             torch.cat([p.annotator for p in parts]),
+            *criteria,
         )
 
 

@@ -43,8 +43,12 @@ def import_file(name: str, parsed: Arguments, command: str) -> None:
 
 def describe_labels(meta: dict[str, Any]) -> str:
     """One line about a label set."""
+    from pbrl.data.label_set_checks import ASKED
+
     c = meta["counts"]
     parts = [f"{c['answers']} answers of {', '.join(meta['annotators'])}: {c['decisive']} decisive, {c['equal']} equal"]
+    if any(meta[name] != ASKED[name] for name in ("kind", "criterion")):
+        parts.insert(0, f"questions of kind {meta['kind']} by {meta['criterion']}")
     if c["skipped"]:
         parts.append(f"{c['skipped']} skipped")
     if meta.get("dropped"):

@@ -11,18 +11,23 @@ from pbrl.files import no_folder
 
 HELP = """usage: pbrl labels export|import|report RUN_DIR [key=value ...]
 
-  export RUN_DIR out=FOLDER [true_reward=false] [states=false]
+  export RUN_DIR out=FOLDER [kind=segment_pair] [criterion=overall] [true_reward=false] [states=false]
       writes the standing answers as a label set, which any run can import; FOLDER must not exist yet.
+      A set has the answers to one kind of question by one criterion.
       true_reward=false leaves out what teachers know, states=false what clips are drawn from
   import RUN_DIR from=FOLDER
       adds a label set to the labels of a run; importing it twice adds nothing
-  report RUN_DIR [--json] [out=FILE.html]
+  report RUN_DIR [--json] [out=FILE.html] [criterion=overall]
       how many labels there are, how decided, by whom, how biased, how consistent, how fast, and how often they
       agree with each other and with the true return; out= makes it a page with figures, which must not exist yet
 
 example: pbrl labels export runs/halfcheetah/pebble/20250101-120000_s0 out=my_labels"""
 
-KEYS = {"export": ("out", "true_reward", "states"), "import": ("from",), "report": ("out",)}
+KEYS = {
+    "export": ("out", "kind", "criterion", "true_reward", "states"),
+    "import": ("from",),
+    "report": ("out", "criterion"),
+}
 
 
 def main(args: list[str]) -> int:
@@ -49,9 +54,22 @@ def export(path: Path, parsed: Arguments) -> None:
     true_reward, states = yes_or_no(parsed, "true_reward", True), yes_or_no(parsed, "states", True)
 
     from pbrl.data.label_sets import export_labels
+    from pbrl.data.labels import LabelStore
+    from pbrl.question_kinds import SegmentPair
+    from pbrl.questions import Question
+    from pbrl.types import OVERALL
 
-    counts = export_labels(path, out, true_reward=true_reward, states=states)["counts"]
+    name, criterion = parsed.values.get("kind", SegmentPair.kind), parsed.values.get("criterion", OVERALL)
+    if name not in Question.kinds:
+        raise UserError(f"kind={name}: {choices(name, Question.kinds)}")
+    asked = Question.kinds[name]
+    meta = export_labels(path, out, kind=asked, criterion=criterion, true_reward=true_reward, states=states)
+    counts = meta["counts"]
     print(f"{counts['answers']} answers exported to {out} ({counts['skipped']} of them skips)")
+    with LabelStore(path, create=False) as store:
+        for (kind, by), n in store.forms().items():
+            if (kind, by) != (name, criterion):
+                print(f"not exported: {n} answers with kind={kind} criterion={by}")
 
 
 def import_(path: Path, parsed: Arguments) -> None:
@@ -67,9 +85,10 @@ def import_(path: Path, parsed: Arguments) -> None:
 
 def report(path: Path, parsed: Arguments) -> None:
     from pbrl.reports.label_report import label_report
+    from pbrl.types import OVERALL
 
     out = _page_file(parsed)
-    found = label_report(path)
+    found = label_report(path, parsed.values.get("criterion", OVERALL))
     if out is not None:
         from pbrl.reports.label_page import write_label_page
 

@@ -14,9 +14,10 @@ import numpy as np
 from pbrl.data.import_pairs import check_sizes, make_segments, unit_actions, write_answers
 from pbrl.data.index_rows import Steps, read_steps
 from pbrl.data.label_set_checks import refuse
-from pbrl.data.segment_files import SegmentPairs, Shape
+from pbrl.data.segment_files import Shape
 from pbrl.errors import UserError
 from pbrl.files import require_new
+from pbrl.question_kinds import SegmentPair
 from pbrl.reading import read_array, read_arrays, require_file
 from pbrl.types import Segments
 
@@ -70,7 +71,7 @@ def import_indices(
     actions = unit_actions(steps.actions, "actions", file, clip)
     left, right = (_segments(steps, actions, start[whole], length) for start in starts)
     more = {"last_obs": left[1] and right[1], "dropped": int((~whole).sum()), "unanswered": unanswered}
-    return write_answers(out, SegmentPairs(left[0], right[0]), value[whole], about | more, annotator, file)
+    return write_answers(out, SegmentPair(left[0], right[0]), value[whole], about | more, annotator, file)
 
 
 def _read_questions(indices: tuple[Path, Path], labels: Path, last: int) -> tuple[list[np.ndarray], np.ndarray, int]:

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 import pbrl
-from pbrl.data.label_set_checks import COLUMNS, FORMAT, VERSION, count_rows, count_twins, refuse
-from pbrl.data.label_sets import write_label_set
-from pbrl.data.segment_files import Arrays, SegmentPairs, Shape, require
+from pbrl.data.label_set_checks import FORMAT, VERSION, columns_of, count_rows, count_twins, refuse
+from pbrl.data.label_sets import describe, write_label_set
+from pbrl.data.segment_files import Arrays, Shape, require, to_arrays
 from pbrl.errors import UserError
 from pbrl.files import require_new
+from pbrl.question_kinds import SegmentPair
 from pbrl.reading import read_arrays, sha256_of
 from pbrl.types import Segments
 
@@ -46,7 +47,7 @@ def import_pairs(
     label = arrays["label"].astype(np.float64)
     refuse(~((label >= 0) & (label <= 1)), label, "label", "0 to 1, where 1 is for the second segment", file)
     left, right = (_side(arrays, number, file, clip) for number in (1, 2))
-    return write_answers(out, SegmentPairs(left, right), label, about | {"last_obs": False}, annotator, file)
+    return write_answers(out, SegmentPair(left, right), label, about | {"last_obs": False}, annotator, file)
 
 
 def make_segments(
@@ -91,7 +92,7 @@ def check_sizes(obs: Shape, actions: Shape, sizes: tuple[Shape, Shape] | None, w
 
 
 def write_answers(
-    out: Path, pairs: SegmentPairs, prefers_right: np.ndarray, about: dict[str, Any], annotator: str, source: Path
+    out: Path, pairs: SegmentPair, prefers_right: np.ndarray, about: dict[str, Any], annotator: str, source: Path
 ) -> dict[str, Any]:
     """A label set of one annotator who answered each pair (N,) once, checked as if it were loaded."""
     n = len(pairs)
@@ -106,8 +107,15 @@ def write_answers(
         "env_steps": np.zeros(n),
         "response_s": np.full(n, np.nan),
     }
-    arrays: Arrays = pairs.to_arrays() | {name: np.asarray(column, COLUMNS[name]) for name, column in columns.items()}
-    meta = {"format": FORMAT, "version": VERSION, "created_by": f"pbrl {pbrl.__version__}", **about}
+    types = columns_of(SegmentPair)
+    arrays: Arrays = to_arrays(pairs) | {name: np.asarray(column, types[name]) for name, column in columns.items()}
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        **describe(pairs.form),
+        "created_by": f"pbrl {pbrl.__version__}",
+        **about,
+    }
     known = bool(pairs.left.true_reward.isfinite().all() and pairs.right.true_reward.isfinite().all())
     meta["imported_from"] = {"file": source.name, "sha256": sha256_of(source)}
     meta |= {"annotators": [annotator], "counts": count_rows(arrays), "true_reward": known}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pbrl.errors import StorageError, UserError, is_name
 from pbrl.reading import require_file
 from pbrl.storage import storage_problem
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x7062726C  # "pbrl", so that another program's database is not mistaken for ours
 BUSY_TIMEOUT_S = 30.0
 
@@ -77,6 +79,26 @@ CREATE TABLE identity (run TEXT NOT NULL);
 
 INSERT INTO identity SELECT lower(hex(randomblob(16)));
 """
+
+# Questions of any kind. What is there are pairs of segments, and stays as it is: a pair's answer is in prefers_right.
+VERSION_3 = """
+ALTER TABLE batches ADD COLUMN kind TEXT NOT NULL DEFAULT 'segment_pair';
+
+ALTER TABLE batches ADD COLUMN items INTEGER NOT NULL DEFAULT 2 CHECK (items >= 1);
+
+ALTER TABLE batches ADD COLUMN criterion TEXT NOT NULL DEFAULT 'overall';
+
+ALTER TABLE batches ADD COLUMN details TEXT NOT NULL DEFAULT '{}';
+
+ALTER TABLE queries ADD COLUMN more_hashes TEXT NOT NULL DEFAULT '';
+
+ALTER TABLE answers ADD COLUMN value TEXT CHECK (value IS NULL OR (prefers_right IS NULL AND retracts IS NULL));
+
+CREATE TRIGGER answer_of_its_kind BEFORE INSERT ON answers WHEN (NEW.prefers_right IS NOT NULL OR NEW.value IS NOT NULL)
+    AND (NEW.value IS NULL) != ((SELECT kind FROM batches AS b JOIN queries AS q ON batch = b.id WHERE q.id = NEW.query)
+    IN ('segment_pair', 'episode_pair'))
+    BEGIN SELECT RAISE(ABORT, 'prefers_right answers pairs, value all other kinds'); END;
+"""
 # What a column holds, where other code relies on it; SQLite itself takes anything.
 COLUMNS = {
     "batches": {
@@ -91,7 +113,13 @@ COLUMNS = {
     "answers": {"kind": "text", "prefers_right": "real or null", "response_s": "real or null", "created_at": "real"},
 }
 NAMES = (("annotators", "name"), ("answers", "kind"), ("batches", "sampler"))  # text that reports show
-SCHEMA = (VERSION_1, VERSION_2)  # each is applied on top of the one before
+COLUMNS_3 = {
+    "batches": {"kind": "text", "items": "integer", "criterion": "text", "details": "text"},
+    "queries": {"more_hashes": "text"},
+    "answers": {"value": "text or null"},
+}
+NAMES_3 = (("batches", "kind"), ("batches", "criterion"))
+SCHEMA = (VERSION_1, VERSION_2, VERSION_3)  # each is applied on top of the one before
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -110,7 +138,7 @@ def open_database(path: Path) -> sqlite3.Connection:
             db.execute("BEGIN")  # so that what is read below is of one moment
             version = _check(db, path)
             if version:
-                _check_content(db, path)
+                _check_content(db, path, version)
             db.execute("COMMIT")
             _use_wal(db)
             db.execute("PRAGMA synchronous = FULL")
@@ -170,22 +198,24 @@ def _check(db: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _check_content(db: sqlite3.Connection, path: Path) -> None:
+def _check_content(db: sqlite3.Connection, path: Path, version: int) -> None:
     """Refuses damaged pages, and rows with values of another kind than this pbrl writes."""
     if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise UserError(f"{path} is damaged ({' '.join(found.split())}); restore it from a copy")
-    for table, columns in COLUMNS.items():
+    for table, columns in [*COLUMNS.items(), *(COLUMNS_3.items() if version >= 3 else ())]:
         for column, kinds in columns.items():
             allowed = ", ".join(f"'{kind}'" for kind in kinds.split(" or "))
             sql = f"SELECT {column} FROM {table} WHERE typeof({column}) NOT IN ({allowed}) LIMIT 1"
             if wrong := db.execute(sql).fetchone():
                 raise UserError(f"{path}: {column} of {table} is {wrong[0]!r}, expected {kinds}")
-    for table, column in NAMES:
+    for table, column in (*NAMES, *(NAMES_3 if version >= 3 else ())):
         for (text,) in db.execute(f"SELECT DISTINCT {column} FROM {table}"):
             if not is_name(text):
                 valid = "text without control characters, not blank"
                 raise UserError(f"{path}: {column} of {table} is {text!r}, expected {valid}")
     _check_references(db, path)
+    if version >= 3:
+        _check_json(db, path)
 
 
 def _check_references(db: sqlite3.Connection, path: Path) -> None:
@@ -194,6 +224,23 @@ def _check_references(db: sqlite3.Connection, path: Path) -> None:
         table, row, other, _ = broken
         found = f"row {row} of {table} refers to a row of {other} that is not there"
         raise UserError(f"{path} is damaged ({found}); restore it from a copy")
+
+
+def _check_json(db: sqlite3.Connection, path: Path) -> None:
+    for (text,) in db.execute("SELECT DISTINCT details FROM batches"):
+        if not isinstance(_parsed(text), dict):
+            raise UserError(f"{path}: details of batches is {text!r}, expected a JSON object")
+    for (text,) in db.execute("SELECT DISTINCT value FROM answers WHERE value IS NOT NULL"):
+        numbers = _parsed(text)
+        if not isinstance(numbers, list) or not numbers or not all(type(x) in (int, float) for x in numbers):
+            raise UserError(f"{path}: value of answers is {text!r}, expected a JSON list of numbers")
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _use_wal(db: sqlite3.Connection) -> None:

@@ -27,19 +27,21 @@ from pbrl.data.label_set_checks import (
     read_meta,
 )
 from pbrl.data.labels import LabelStore
-from pbrl.data.segment_files import SIDES, Arrays, SegmentPairs, publish, stage
+from pbrl.data.segment_files import Arrays, publish, stage, to_arrays
 from pbrl.errors import UserError
 from pbrl.files import new_folder, require_new
+from pbrl.question_kinds import SegmentPair
+from pbrl.questions import Form, Question
 from pbrl.reading import read_arrays, read_yaml, sha256_of
-from pbrl.types import Answers, Comparisons
+from pbrl.types import OVERALL, Comparisons
 
 
 @dataclass(frozen=True)
 class LabelSet:
     """R rows, one per standing answer; a query that several people answered has several rows."""
 
-    pairs: SegmentPairs  # R; true_reward is NaN where the set leaves it out
-    prefers_right: np.ndarray  # (R,) float64, NaN where skipped
+    questions: Question  # R; true_reward is NaN where the set leaves it out
+    value: np.ndarray  # (R,) float64, NaN where skipped; of choices (R, w) int64, -1 where skipped
     answered: np.ndarray  # (R,) bool, False = skipped
     annotator: np.ndarray  # (R,) int64, index into meta["annotators"]
     query: np.ndarray  # (R,) int64, query id in the run it came from, as are the next two
@@ -58,38 +60,69 @@ class LabelSet:
 
     @property
     def twins(self) -> int:
-        """Rows whose sides show the same clip, so that their answer says nothing."""
-        return count_twins(self.pairs.hashes())
+        """Rows of which two items are the same clip, so that their answer says little or nothing."""
+        return count_twins(self.questions.hashes())
+
+    @property
+    def pairs(self) -> SegmentPair:
+        """The questions of a set of pairs."""
+        if not isinstance(self.questions, SegmentPair):
+            raise UserError(f"a label set of kind {self.questions.kind} was given; valid here is one of pairs")
+        return self.questions
+
+    @property
+    def prefers_right(self) -> np.ndarray:
+        """(R,) float64, NaN where skipped: the answers of a set of pairs."""
+        return self.value[: len(self.pairs)]
 
     @property
     def comparisons(self) -> Comparisons:
-        """The rows that are not skips."""
+        """The rows that are not skips, of a set of pairs."""
         rows = np.flatnonzero(self.answered)
         prefers_right = torch.from_numpy(self.prefers_right[rows]).float()
-        pairs = self.pairs[rows.tolist()]
-        return Comparisons(pairs.left, pairs.right, prefers_right, torch.from_numpy(self.annotator[rows]))
+        pairs, who = self.pairs[rows.tolist()], torch.from_numpy(self.annotator[rows])
+        return Comparisons(pairs.left, pairs.right, prefers_right, who, pairs.criterion)
 
 
-def export_labels(run_dir: Path, out: Path, *, true_reward: bool = True, states: bool = True) -> dict[str, Any]:
-    """Writes the standing answers of a run to the new directory `out`, skips included; returns its meta.json."""
+def export_labels(
+    run_dir: Path,
+    out: Path,
+    *,
+    kind: type[Question] = SegmentPair,
+    criterion: str = OVERALL,
+    true_reward: bool = True,
+    states: bool = True,
+) -> dict[str, Any]:
+    """Writes the standing answers of a run to the new directory `out`, skips included; returns its meta.json.
+
+    kind, criterion: of the questions; a label set has answers to one kind, by one criterion.
+    """
     out = Path(out)
     require_new(out)
     with LabelStore(run_dir, create=False) as store:
-        rows = store.standing_answers()
+        rows = store.standing_answers(kind=kind, criterion=criterion)
         if not rows:
-            raise UserError(f"{store.path} has no answers yet, so there is nothing to export")
-        arrays, names = _rows_to_arrays(store, rows)
-    true_reward = true_reward and all(np.isfinite(arrays[f"{side}/true_reward"]).all() for side in SIDES)
+            raise UserError(_nothing_to_export(store, kind, criterion))
+        questions = store.questions([row.query for row in rows])
+        arrays, names = _rows_to_arrays(store, rows, kind)
+    known = all(bool(segments.true_reward.isfinite().all()) for segments in questions.items)
+    true_reward, arrays = true_reward and known, to_arrays(questions) | arrays
     left_out = ([] if true_reward else ["true_reward"]) + ([] if states else ["states"])
     arrays = {name: array for name, array in arrays.items() if name.split("/")[-1] not in left_out}
     meta = {
         "format": FORMAT,
         "version": VERSION,
+        **describe(questions.form),
         "created_by": f"pbrl {pbrl.__version__}",
         **_environment(Path(run_dir)),
     }
-    meta |= {"annotators": names, "counts": count_rows(arrays), "true_reward": true_reward}
+    meta |= {"annotators": names, "counts": count_rows(arrays, kind), "true_reward": true_reward}
     return write_label_set(out, arrays, meta, store.path)
+
+
+def describe(form: Form) -> dict[str, Any]:
+    """What was asked, as meta.json says it."""
+    return form._asdict() | {"details": json.loads(form.details)}
 
 
 def load_label_set(path: Path) -> LabelSet:
@@ -100,8 +133,8 @@ def load_label_set(path: Path) -> LabelSet:
     if (found := sha256_of(file)) != meta["sha256"]:
         raise UserError(f"{file} has sha256 {found}, {META_FILE} says {meta['sha256']}; fetch or export it again")
     arrays = read_arrays(file)
-    pairs = check_label_set(arrays, meta, file)
-    return LabelSet(pairs, **{name: arrays[name] for name in COLUMNS}, meta=meta)
+    questions = check_label_set(arrays, meta, file)
+    return LabelSet(questions, arrays[questions.value_name()], **{name: arrays[name] for name in COLUMNS}, meta=meta)
 
 
 def import_labels(run_dir: Path, path: Path) -> dict[str, int]:
@@ -119,20 +152,30 @@ def import_labels(run_dir: Path, path: Path) -> dict[str, int]:
             "valid is to learn from the label set itself"
         )
     with LabelStore(run_dir) as store, store.transaction():
-        before = store.counts()["queries"]
-        _check_shape(store, labels)
+        before = store.counts(kind=None, criterion=None)["queries"]
+        _check_alike(store, labels.questions)
         query = _import_queries(store, labels)
         added = _import_answers(store, labels, query)
-        queries = store.counts()["queries"] - before
+        queries = store.counts(kind=None, criterion=None)["queries"] - before
     return {"queries_added": queries, "answers_added": added, "answers_known": len(labels) - added}
 
 
-def _rows_to_arrays(store: LabelStore, rows: list[StandingAnswer]) -> tuple[Arrays, list[str]]:
+def _nothing_to_export(store: LabelStore, kind: type[Question], criterion: str) -> str:
+    others = [f"kind={k} criterion={c} ({n})" for (k, c), n in store.forms().items()]
+    if not others:
+        return f"{store.path} has no answers yet, so there is nothing to export"
+    wanted = f"to questions of kind={kind.kind} criterion={criterion}"
+    return f"{store.path} has no answers {wanted}; it has {', '.join(others)}"
+
+
+def _rows_to_arrays(store: LabelStore, rows: list[StandingAnswer], kind: type[Question]) -> tuple[Arrays, list[str]]:
     queries = store.queries([row.query for row in rows])
     names = sorted({row.annotator for row in rows})
+    shape = kind.answer_shape(queries[0].form)
+    blank = (kind.blank,) * math.prod(shape)
+    value: np.ndarray = np.array([blank if row.value is None else row.value for row in rows], kind.dtype)
     columns: dict[str, list[Any]] = {
-        "prefers_right": [math.nan if row.prefers_right is None else row.prefers_right for row in rows],
-        "answered": [row.prefers_right is not None for row in rows],
+        "answered": [row.value is not None for row in rows],
         "annotator": [names.index(row.annotator) for row in rows],
         "query": [row.query for row in rows],
         "session": [query.session for query in queries],
@@ -140,7 +183,7 @@ def _rows_to_arrays(store: LabelStore, rows: list[StandingAnswer]) -> tuple[Arra
         "response_s": [math.nan if row.response_s is None else row.response_s for row in rows],
     }
     arrays: Arrays = {name: np.array(column, COLUMNS[name]) for name, column in columns.items()}
-    return store.pairs([row.query for row in rows]).to_arrays() | arrays, names
+    return arrays | {kind.value_name(): value.reshape(len(rows), *shape)}, names
 
 
 def _environment(run_dir: Path) -> dict[str, Any]:
@@ -174,23 +217,30 @@ def write_label_set(out: Path, arrays: Arrays, meta: dict[str, Any], source: Pat
     return meta
 
 
-def _check_shape(store: LabelStore, labels: LabelSet) -> None:
-    """Comparisons of other shapes would make those of this run unreadable as one batch."""
-    if known := store.queries():
-        ours, theirs = store.pairs([known[0].id]), labels.pairs
-        if (expected := ours.shape) != theirs.shape:
-            raise UserError(
-                f"the label set has segments of shape (steps, observation, action) {theirs.shape}, "
-                f"{store.path} has {expected}; valid is a label set of the same shape"
-            )
+def _check_alike(store: LabelStore, questions: Question) -> None:
+    """Questions of another form or shape would make those of this run unreadable as one batch."""
+    known = store.queries(kind=type(questions), criterion=questions.criterion)
+    if not known:
+        return
+    if (form := known[0].form) != questions.form:
+        raise UserError(
+            f"the label set asks {describe(questions.form)}, {store.path} has {describe(form)}; "
+            "valid is a label set that asks the same"
+        )
+    ours, theirs = store.questions([known[0].id]).shape, questions.shape
+    if (ours[1:] if questions.whole else ours) != (theirs[1:] if questions.whole else theirs):
+        raise UserError(
+            f"the label set has segments of shape (steps, observation, action) {theirs}, "
+            f"{store.path} has {ours}; valid is a label set of the same shape"
+        )
 
 
 def _import_queries(store: LabelStore, labels: LabelSet) -> dict[int, int]:
     """The store's query for each query of the set; those it lacks become sessions with negative numbers."""
-    here = defaultdict(list)  # a pair that was asked twice matches a pair that was asked twice
-    for known in reversed(store.queries()):
-        here[known.left_hash, known.right_hash].append(known.id)
-    hashes = labels.pairs.hashes()
+    here = defaultdict(list)  # a question that was asked twice matches a question that was asked twice
+    for known in reversed(store.queries(kind=type(labels.questions), criterion=labels.questions.criterion)):
+        here[known.hashes].append(known.id)
+    hashes = labels.questions.hashes()
     found: dict[int, int] = {}
     new: dict[tuple[int, int], list[int]] = defaultdict(list)  # rows by the session they were asked in
     for query, row in zip(*(x.tolist() for x in np.unique(labels.query, return_index=True)), strict=True):
@@ -198,13 +248,11 @@ def _import_queries(store: LabelStore, labels: LabelSet) -> dict[int, int]:
             found[query] = here[hashes[row]].pop()
         else:
             new[int(labels.session[row]), int(labels.env_steps[row])].append(row)
-    number = min([0, *(q.session for q in store.queries())])
+    number = min([0, *(q.session for q in store.queries(kind=None, criterion=None))])
     for (_, env_steps), rows in new.items():
         number -= 1
-        part = labels.pairs[rows]
-        states = {"left_states": part.left_states, "right_states": part.right_states}
         sampler = f"imported from label set {labels.meta['sha256'][:12]}"
-        ids = store.ask(number, env_steps, part.left, part.right, **states, sampler=sampler)
+        ids = store.ask(number, env_steps, labels.questions[rows], sampler=sampler)
         found |= zip(labels.query[rows].tolist(), ids, strict=True)
     return found
 
@@ -217,8 +265,9 @@ def _import_answers(store: LabelStore, labels: LabelSet, query: dict[int, int]) 
         rows = [row for row in mine if (query[int(labels.query[row])], name) not in before]
         if not rows:
             continue
-        answers = Answers(torch.from_numpy(labels.prefers_right[rows]), torch.from_numpy(labels.answered[rows]))
+        told = torch.from_numpy(labels.value[rows]), torch.from_numpy(labels.answered[rows])
         times = [None if math.isnan(t) else t for t in labels.response_s[rows].tolist()]
-        store.answer([query[int(labels.query[row])] for row in rows], answers, name, times, kind="imported")
+        asked = [query[int(labels.query[row])] for row in rows]
+        store.answer(asked, labels.questions.answers(*told), name, times, kind="imported")
         added += len(rows)
     return added

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from typing import NamedTuple
 
-from pbrl.data.label_rows import annotator_id
+from pbrl.data.label_rows import USUAL, Scope, annotator_id
 from pbrl.errors import UserError, choices
 
 CHOICES = ("left", "right", "equal", "incomparable", "skip")  # in the order of the segments, not of the screen
@@ -54,12 +54,15 @@ class GivenAnswer(NamedTuple):
     retracted_at: float | None  # Unix time; None = it stands
 
 
-def find_history(db: sqlite3.Connection) -> list[GivenAnswer]:
-    """Every answer ever given, ordered by query and then by age."""
+def find_history(db: sqlite3.Connection, scope: Scope = USUAL) -> list[GivenAnswer]:
+    """Every answer ever given to pairs, by default of segments overall, ordered by query and then by age."""
+    pairs, values = scope.where()
     rows = db.execute(
         "SELECT a.id, a.query, name, a.prefers_right, a.response_s, a.kind, a.created_at, r.created_at"
         " FROM answers AS a JOIN annotators AS n ON n.id = a.annotator LEFT JOIN answers AS r ON r.retracts = a.id"
-        " WHERE a.retracts IS NULL ORDER BY a.query, a.id"
+        " JOIN queries AS q ON q.id = a.query JOIN batches AS b ON b.id = q.batch"
+        f" WHERE a.retracts IS NULL AND {pairs} ORDER BY a.query, a.id",
+        values,
     )
     return [GivenAnswer(*row) for row in rows]
 

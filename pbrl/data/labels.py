@@ -7,37 +7,56 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from pbrl.data.label_files import QuestionFiles, one_form
 from pbrl.data.label_rows import (
+    ALL,
     Query,
+    Scope,
     StandingAnswer,
     add_answer,
     add_batch,
     annotator_id,
+    check_value,
     count_labels,
     find_batch,
+    find_forms,
     find_queries,
     find_standing,
     latest_answer,
     retract_answer,
+    stored_values,
 )
 from pbrl.data.label_schema import open_database, transaction
 from pbrl.data.label_views import Check, View, find_checks, find_views
 from pbrl.data.questions import open_queries
-from pbrl.data.segment_files import SegmentPairs, content_hash, free_name, publish, stage
+from pbrl.data.segment_files import content_hash
 from pbrl.errors import UserError
-from pbrl.reading import read_arrays
-from pbrl.types import Answers, Comparisons, Segments
+from pbrl.question_kinds import SegmentPair
+from pbrl.questions import Question
+from pbrl.types import OVERALL, Comparisons, Segments
 
 FILE_NAME = "labels.sqlite"
+Kind = type[Question] | None
+
+
+class Answered(NamedTuple):
+    """Questions of one kind with the answers that stand, one row each; none of them is a skip."""
+
+    questions: Question
+    answers: Any  # of the questions' kind
+    annotator: torch.Tensor  # (n,) long, see `LabelStore.annotators`
 
 
 class LabelStore:
     """Queries and answers of one run. Any number of processes may read and write at once, each with its own store.
+
+    There are questions of any kind and by any criterion. Where a method does not say which, or names their ids, it
+    means pairs of segments, overall; kind=None and criterion=None mean whatever there is.
 
     A call that has returned is on the disk: every transaction is synced (synchronous=FULL), and segment files are
     synced and named before the rows that refer to them are committed. Use each store from one thread.
@@ -51,7 +70,7 @@ class LabelStore:
         elif not self.path.exists():
             raise UserError(f"{self.path} is missing; a directory of a run that has asked queries has it")
         self._db = open_database(self.path)
-        self._loaded: tuple[str, SegmentPairs] | None = None
+        self._files = QuestionFiles(self.path, self._db)
 
     def __enter__(self) -> LabelStore:
         return self
@@ -75,31 +94,38 @@ class LabelStore:
         self,
         session: int,
         env_steps: int,
-        left: Segments,
-        right: Segments,
+        questions: Question | Segments,
+        right: Segments | None = None,
         *,
         left_states: np.ndarray | None = None,
         right_states: np.ndarray | None = None,
         sampler: str,
     ) -> list[int]:
-        """Stores the pairs of a feedback session and returns their query ids, in order.
+        """Stores the questions of a feedback session and returns their query ids, in order.
 
         Asking the same again, as a resumed run does, returns the ids there are. Different content under the same
-        session number becomes another batch of that session.
+        session number, or another criterion, becomes another batch of that session.
+
+        Args:
+            questions: of any kind; or the left segments of pairs, whose others are `right`, with the simulator states
+                of both.
         """
-        if len(left) == len(right) == 0:
+        if isinstance(questions, Segments):
+            if right is None:
+                raise ValueError("segments are asked as pairs, or as questions of another kind; right is missing")
+            questions = SegmentPair(questions, right, left_states, right_states)
+        if len(questions) == 0:
             return []
-        session, pairs = int(session), SegmentPairs(left, right, left_states, right_states)
-        hashes = pairs.hashes()
-        content = content_hash(hashes)
+        session, hashes, form = int(session), questions.hashes(), questions.form
+        content = content_hash(hashes, form)
         if known := find_batch(self._db, session, content):
             return known
-        staged = stage(self.run_dir / "episodes", pairs.to_arrays())  # outside the transaction: nobody waits for it
+        staged = self._files.stage(questions)  # outside the transaction: nobody waits for it
         try:
             with self.transaction():
                 if not find_batch(self._db, session, content):
-                    file = self._publish(staged, session)
-                    add_batch(self._db, session, int(env_steps), sampler, file, content, hashes)
+                    file = self._files.publish(staged, session)
+                    add_batch(self._db, session, int(env_steps), sampler, file, content, hashes, form)
                 return find_batch(self._db, session, content)
         finally:
             staged.unlink(missing_ok=True)
@@ -107,31 +133,32 @@ class LabelStore:
     def answer(
         self,
         queries: Sequence[int],
-        answers: Answers,
+        answers: Any,
         annotator: str,
         response_s: Sequence[float | None] | None = None,
         *,
         kind: str = "scripted",
         client_id: str | None = None,
     ) -> list[int]:
-        """Stores answers, all or none, and returns their ids.
+        """Stores answers, all or none, and returns their ids. To pairs they are `Answers`, see `Question.answers`.
 
         An answer equal to the one that stands writes nothing; a different one retracts it. A `client_id`, for one
         answer at a time, makes a retry write nothing even after the answer was retracted.
         """
-        values = _values(answers)
-        times = [None if t is None else float(t) for t in ([None] * len(values) if response_s is None else response_s)]
-        if not len(queries) == len(values) == len(times) or (client_id is not None and len(values) != 1):
-            n = (len(queries), len(values), len(times))
-            raise ValueError(f"{n} queries, answers and times, expected as many of each, and 1 with a client_id")
+        n = len(answers.answered)
+        times = [None if t is None else float(t) for t in ([None] * n if response_s is None else response_s)]
+        if not len(queries) == n == len(times) or (client_id is not None and n != 1):
+            given = (len(queries), n, len(times))
+            raise ValueError(f"{given} queries, answers and times, expected as many of each, and 1 with a client_id")
         if bad := [t for t in times if t is not None and not (0 <= t < math.inf)]:
             raise UserError(f"response time {bad[0]} of {annotator!r}; valid are seconds from 0, or None if unknown")
         with self.transaction():
-            self.queries(queries)
+            asked = self.queries(queries)
+            told = stored_values(answers, asked)
             who = annotator_id(self._db, annotator)
             return [
-                add_answer(self._db, int(query), who, value, kind=kind, response_s=seconds, client_id=client_id)
-                for query, value, seconds in zip(queries, values, times, strict=True)
+                add_answer(self._db, query.id, who, value, kind=kind, response_s=seconds, client_id=client_id)
+                for query, value, seconds in zip(asked, told, times, strict=True)
             ]
 
     def retract(self, answer_id: int | None = None, *, query: int | None = None, annotator: str | None = None) -> int:
@@ -148,9 +175,11 @@ class LabelStore:
             raise UserError(f"{self.path} has no {what} that could be retracted")
         return retraction
 
-    def queries(self, ids: Sequence[int] | None = None) -> list[Query]:
-        """The queries with these ids, in this order; by default all."""
-        rows = find_queries(self._db, ids)
+    def queries(
+        self, ids: Sequence[int] | None = None, *, kind: Kind = SegmentPair, criterion: str | None = OVERALL
+    ) -> list[Query]:
+        """The queries with these ids, in this order; by default all of this kind and criterion."""
+        rows = find_queries(self._db, ids, _scope(ids, kind, criterion))
         if ids is None:
             return rows
         found = {row.id: row for row in rows}
@@ -164,26 +193,34 @@ class LabelStore:
         """Names by the number that `Comparisons.annotator` holds."""
         return dict(self._db.execute("SELECT id, name FROM annotators ORDER BY id").fetchall())
 
-    def standing_answers(self, queries: Sequence[int] | None = None) -> list[StandingAnswer]:
+    def standing_answers(
+        self, queries: Sequence[int] | None = None, *, kind: Kind = SegmentPair, criterion: str | None = OVERALL
+    ) -> list[StandingAnswer]:
         """What is not retracted, at most one per query and annotator, ordered by query and then by age."""
-        return find_standing(self._db, queries)
+        return find_standing(self._db, queries, _scope(queries, kind, criterion))
 
-    def answers_for(self, queries: Sequence[int], annotator: str | None = None) -> Answers:
-        """Answers to these queries, by this annotator or, by default, the latest of anyone's.
+    def answers_for(self, queries: Sequence[int], annotator: str | None = None) -> Any:
+        """Answers to these queries, by this annotator or, by default, the latest of anyone's: `Answers` to pairs.
 
         `answered` is False where it was skipped and where nothing stands; `unanswered` tells the two apart.
         """
-        found = {a.query: a.prefers_right for a in self.standing_answers(queries) if annotator in (None, a.annotator)}
-        values = [found.get(int(q)) for q in queries]
-        return Answers(
-            prefers_right=torch.tensor([0.5 if v is None else v for v in values], dtype=torch.float32),
-            answered=torch.tensor([v is not None for v in values], dtype=torch.bool),
-        )
+        found = {a.query: a.value for a in self.standing_answers(queries) if annotator in (None, a.annotator)}
+        form = one_form(find_queries(self._db, queries))
+        return form.type.make_answers([found.get(int(q)) for q in queries], form)
 
-    def unanswered(self, queries: Sequence[int] | None = None, annotator: str | None = None) -> list[int]:
+    def unanswered(
+        self,
+        queries: Sequence[int] | None = None,
+        annotator: str | None = None,
+        *,
+        kind: Kind = SegmentPair,
+        criterion: str | None = OVERALL,
+    ) -> list[int]:
         """Which of the queries this annotator (default: anyone) neither answered nor skipped, in the given order."""
-        done = {a.query for a in self.standing_answers(queries) if annotator in (None, a.annotator)}
-        asked = [int(q) for q in queries] if queries is not None else [q.id for q in self.queries()]
+        about: Any = {"kind": kind, "criterion": criterion}
+        standing = self.standing_answers(queries, **about)
+        done = {a.query for a in standing if annotator in (None, a.annotator)}
+        asked = [int(q) for q in queries] if queries is not None else [q.id for q in self.queries(**about)]
         return [q for q in asked if q not in done]
 
     def open_queries(self, overlap: int = 1, *, scripts_count: bool = True) -> list[Query]:
@@ -203,21 +240,24 @@ class LabelStore:
         sql = "SELECT query, name FROM answers JOIN annotators AS n ON n.id = annotator"
         return set(self._db.execute(sql))
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self, *, kind: Kind = SegmentPair, criterion: str | None = OVERALL) -> dict[str, Any]:
         """Queries, answers that stand and what they are, retractions; the answers by annotator as well."""
-        return count_labels(self._db)
+        return count_labels(self._db, _scope(None, kind, criterion), kind.tie if kind is not None else None)
 
-    def pairs(self, queries: Sequence[int]) -> SegmentPairs:
-        """The segments of these queries with their simulator states, in order; each file is read once."""
-        rows: dict[str, list[int]] = {}
-        places: list[int] = []
-        for place, query in sorted(enumerate(self.queries(queries)), key=lambda item: item[1].file):
-            rows.setdefault(query.file, []).append(query.row)
-            places.append(place)
-        if not rows:
-            raise ValueError("no queries given, so there are no segments")
-        parts = [self._load(file)[self._inside(file, r)] for file, r in rows.items()]
-        return SegmentPairs.cat(parts)[np.argsort(places).tolist()]
+    def forms(self) -> dict[tuple[str, str], int]:
+        """How many answers stand, by kind and criterion of the question."""
+        return find_forms(self._db)
+
+    def questions(self, queries: Sequence[int]) -> Question:
+        """These queries, all of one form, with the simulator states of their segments; each file is read once."""
+        return self._files.read(self.queries(queries))
+
+    def pairs(self, queries: Sequence[int]) -> SegmentPair:
+        """As `questions`, of queries that are pairs of segments."""
+        found = self.questions(queries)
+        if not isinstance(found, SegmentPair):
+            raise UserError(f"{self.path}: query {int(queries[0])} is of kind {found.kind}; valid here are pairs")
+        return found
 
     def segments(self, queries: Sequence[int]) -> tuple[Segments, Segments]:
         pairs = self.pairs(queries)
@@ -229,51 +269,45 @@ class LabelStore:
         return None if left is None or right is None else (left, right)
 
     def comparisons(
-        self, queries: Sequence[int] | None = None, annotators: Sequence[str] | None = None
+        self,
+        queries: Sequence[int] | None = None,
+        annotators: Sequence[str] | None = None,
+        *,
+        kind: type[SegmentPair] = SegmentPair,
+        criterion: str = OVERALL,
     ) -> Comparisons | None:
+        """As `answered`, of pairs; those among `queries` that are of another kind or criterion are left out."""
+        found = self.answered(queries, annotators, kind=kind, criterion=criterion)
+        if found is None:
+            return None
+        left, right = found.questions.items
+        return Comparisons(left, right, found.answers.prefers_right, found.annotator, criterion)
+
+    def answered(
+        self,
+        queries: Sequence[int] | None = None,
+        annotators: Sequence[str] | None = None,
+        *,
+        kind: type[Question],
+        criterion: str = OVERALL,
+    ) -> Answered | None:
         """All standing answers that are not skips, or those of some queries or people; None if there are none."""
         numbers = {name: number for number, name in self.annotators().items()}
         rows = [
             a
-            for a in self.standing_answers(queries)
-            if a.prefers_right is not None and (annotators is None or a.annotator in annotators)
+            for a in find_standing(self._db, queries, Scope(kind.kind, criterion))
+            if a.value is not None and (annotators is None or a.annotator in annotators)
         ]
         if not rows:
             return None
-        left, right = self.segments([a.query for a in rows])
-        prefers_right = torch.tensor([a.prefers_right for a in rows], dtype=torch.float32)
-        return Comparisons(left, right, prefers_right, torch.tensor([numbers[a.annotator] for a in rows]))
-
-    def _publish(self, staged: Path, session: int) -> str:
-        stem = f"episodes/session_{session:05d}" if session >= 0 else f"episodes/import_{-session:05d}"
-        taken = {row[0] for row in self._db.execute("SELECT file FROM batches")}
-        file = free_name(self.run_dir, stem, staged, taken)
-        publish(staged, self.run_dir / file)
-        return file
-
-    def _inside(self, file: str, rows: list[int]) -> list[int]:
-        """These rows, all of which the file has."""
-        if wrong := [row for row in rows if not 0 <= row < len(self._load(file))]:
-            raise UserError(f"{self.path} names row {wrong[0]} of {file}, which has {len(self._load(file))}")
-        return rows
-
-    def _load(self, file: str) -> SegmentPairs:
-        if self._loaded is None or self._loaded[0] != file:
-            path = self.run_dir / file
-            if Path(file).is_absolute() or ".." in Path(file).parts:
-                raise UserError(f"{self.path} names {file!r}, which is outside of {self.run_dir}")
-            pairs = SegmentPairs.from_arrays(read_arrays(path), path)
-            expected = self._db.execute("SELECT content_hash FROM batches WHERE file = ?", (file,)).fetchone()[0]
-            if content_hash(pairs.hashes()) != expected:
-                raise UserError(f"{path} holds other segments than {self.path} says; restore the file of this run")
-            self._loaded = (file, pairs)
-        return self._loaded[1]
+        questions = self.questions([a.query for a in rows])
+        values = [a.value for a in rows if a.value is not None]
+        for a, value in zip(rows, values, strict=True):
+            check_value(value, questions.form, f"{self.path}: answer {a.id}")
+        answers = kind.make_answers(values, questions.form)
+        return Answered(questions, answers, torch.tensor([numbers[a.annotator] for a in rows]))
 
 
-def _values(answers: Answers) -> list[float | None]:
-    """The numbers to store, None where skipped."""
-    pairs = zip(answers.prefers_right.tolist(), answers.answered.tolist(), strict=True)
-    values = [float(value) if answered else None for value, answered in pairs]
-    if bad := [v for v in values if v is not None and not 0 <= v <= 1]:
-        raise UserError(f"answer prefers_right={bad[0]}; valid are 0 (left) to 1 (right), 0.5 for equal, or a skip")
-    return values
+def _scope(ids: Sequence[int] | None, kind: Kind, criterion: str | None) -> Scope:
+    """What "all" means; ids that are given say themselves what they are."""
+    return ALL if ids is not None else Scope(None if kind is None else kind.kind, criterion)

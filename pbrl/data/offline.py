@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pbrl.data.draw import distinct_pairs
 from pbrl.data.episodes import Episode
-from pbrl.types import Comparisons, Segments
+from pbrl.types import OVERALL, Comparisons, Segments
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,18 @@ class Pairs:
     left: Tensor  # (C,) long
     right: Tensor  # (C,) long
     prefers_right: Tensor  # (C,) float in [0, 1]; 0.5 is a tie
+    annotator: Tensor  # (C,) long, who answered
+    criterion: str = OVERALL  # by which one was preferred
 
     def __len__(self) -> int:
         return len(self.left)
 
     def __getitem__(self, rows: Tensor | slice) -> Pairs:
-        return Pairs(self.left[rows], self.right[rows], self.prefers_right[rows])
+        return Pairs(self.left[rows], self.right[rows], self.prefers_right[rows], self.annotator[rows], self.criterion)
 
     def comparisons(self, segments: Segments) -> Comparisons:
-        who = torch.zeros(len(self), dtype=torch.long)
-        return Comparisons(segments[self.left], segments[self.right], self.prefers_right, who)
+        left, right = segments[self.left], segments[self.right]
+        return Comparisons(left, right, self.prefers_right, self.annotator, self.criterion)
 
 
 class Transitions(NamedTuple):
@@ -62,6 +64,12 @@ class OfflineData:
     ceiling: float | None  # accuracy on `test` of the scores that the labels were drawn from
     scores: Tensor | None  # (S,) of the first S segments where all their pairs count as labelled (dense), else None
     last_obs: bool  # False: the last observation of each episode is unknown and stands there as a copy
+    annotators: tuple[str, ...]  # names, by the numbers in `pairs` and `validation`
+
+    @property
+    def criterion(self) -> str:
+        """What the answers are about."""
+        return self.pairs.criterion
 
     @property
     def labels(self) -> int:
@@ -97,7 +105,7 @@ class OfflineData:
         left, right = distinct_pairs(len(self.scores), n, rng)
         gain = self.scores[right] - self.scores[left]
         prefers_right = torch.where(gain == 0, 0.5, (gain > 0).double()).float()
-        return Pairs(left, right, prefers_right).comparisons(self.segments)
+        return Pairs(left, right, prefers_right, torch.zeros_like(left)).comparisons(self.segments)
 
     def sample_scored(self, n: int, rng: torch.Generator) -> tuple[Segments, Tensor]:
         """n scored segments without replacement (all if there are fewer) and their scores (n,)."""

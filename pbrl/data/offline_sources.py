@@ -19,6 +19,7 @@ from pbrl.data.offline import OfflineData, Pairs
 from pbrl.errors import UserError
 from pbrl.files import no_folder
 from pbrl.losses import preference_accuracy
+from pbrl.question_kinds import SegmentPair
 from pbrl.types import Comparisons, Segments
 
 PAIRS = ("fixed", "dense")
@@ -49,6 +50,8 @@ def load_offline(
             )
         return _from_dataset(dataset, label, budget, pairs, heldout, rng)
     labels = load_label_set(path)
+    if labels.questions.kind != SegmentPair.kind:
+        raise UserError(f"{path} has answers of kind {labels.questions.kind}; valid here is {SegmentPair.kind}")
     if pairs != "fixed":
         raise UserError(f"feedback.pairs={pairs} needs scored segments, and {path} is a label set; valid is fixed")
     if label is not None:
@@ -75,7 +78,7 @@ def _from_dataset(
         rows = rows[c.answered[rows]]
         _some(len(rows), dataset.path)
         left, right = (torch.from_numpy(place[side[rows]]) for side in (c.left, c.right))
-        paid = Pairs(left, right, torch.from_numpy(c.prefers_right[rows]).float())
+        paid = Pairs(left, right, torch.from_numpy(c.prefers_right[rows]).float(), torch.zeros_like(left))
         kept, validation = _held_out(paid, segments, heldout, rng)
     in_training = dataset.episode_split == SPLITS.index("train")
     test, ceiling = _test(dataset, label)
@@ -90,6 +93,7 @@ def _from_dataset(
         ceiling=ceiling,
         scores=scores,
         last_obs=dataset.meta.get("last_obs", True),
+        annotators=(label,),  # a script by this rule
     )
 
 
@@ -107,7 +111,8 @@ def _from_label_set(
     _, first, place = np.unique([*left_hashes, *right_hashes], return_index=True, return_inverse=True)
     segments = both[torch.from_numpy(first)]  # a segment that was shown twice is one segment
     left, right = torch.from_numpy(place).chunk(2)
-    paid = Pairs(left, right, torch.from_numpy(labels.prefers_right[rows]).float())
+    value, who = (torch.from_numpy(column[rows]) for column in (labels.prefers_right, labels.annotator))
+    paid = Pairs(left, right, value.float(), who, labels.pairs.criterion)
     kept, validation = _held_out(paid, segments, heldout, rng)
     return OfflineData(
         label=_who(labels.meta),
@@ -120,6 +125,7 @@ def _from_label_set(
         ceiling=None,
         scores=None,
         last_obs=labels.meta.get("last_obs", True),
+        annotators=tuple(labels.meta["annotators"]),
     )
 
 
@@ -199,4 +205,4 @@ def _some(n: int, path: Path) -> None:
 
 def _no_pairs() -> Pairs:
     empty = torch.zeros(0, dtype=torch.long)
-    return Pairs(empty, empty, torch.zeros(0))
+    return Pairs(empty, empty, torch.zeros(0), empty)

@@ -1,4 +1,4 @@
-"""Pairs of segments on disk: npz files without pickle that are there whole or not at all."""
+"""The segments of questions on disk: npz files without pickle that are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import dataclasses
 import filecmp
 import hashlib
 import itertools
+import json
 import os
 import tempfile
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,102 +18,56 @@ import torch
 
 from pbrl.errors import UserError
 from pbrl.files import sync
-from pbrl.types import Segments
+from pbrl.question_kinds import SegmentPair
+from pbrl.questions import Form, Question
+from pbrl.types import OVERALL, Segments
 
 SEGMENT_ARRAYS = tuple(f.name for f in dataclasses.fields(Segments) if f.name != "factors")  # those are a teacher's
 SIDES = ("left", "right")
+PAIRS = Form(SegmentPair.kind, 2, OVERALL)  # what is asked unless something else is said
 KINDS = {"obs": "fiu", "actions": "f", "mask": "f", "terminated": "f", "true_reward": "f", "ids": "i", "states": "f"}
 KIND_NAMES = {"f": "float", "i": "int", "u": "unsigned int", "b": "bool"}
 Arrays = dict[str, np.ndarray]
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class SegmentPairs:
-    """What was shown in N queries, with the simulator states that a clip of it needs, where they are known."""
-
-    left: Segments
-    right: Segments
-    left_states: np.ndarray | None = None  # (N, T+1, D) float64
-    right_states: np.ndarray | None = None  # (N, T+1, D) float64
-
-    def __post_init__(self) -> None:
-        n, t = len(self.left), self.left.steps
-        for side in SIDES:
-            segments, states = getattr(self, side), getattr(self, f"{side}_states")
-            if len(segments) != n or segments.steps != t:
-                raise ValueError(f"{side} has {len(segments)} segments of {segments.steps} steps, expected {n} of {t}")
-            if states is not None and (states.ndim != 3 or states.shape[:2] != (n, t + 1)):
-                raise ValueError(f"{side}_states has shape {states.shape}, expected ({n}, {t + 1}, D)")
-        if (self.left_states is None) != (self.right_states is None):
-            raise ValueError("simulator states are given for one side only, expected both or none")
-
-    def __len__(self) -> int:
-        return len(self.left)
-
-    def __getitem__(self, rows: Sequence[int]) -> SegmentPairs:
-        left, right = self.left_states, self.right_states
-        index = torch.as_tensor(rows, dtype=torch.long)
-        return SegmentPairs(
-            self.left[index],
-            self.right[index],
-            None if left is None else left[index.numpy()],
-            None if right is None else right[index.numpy()],
-        )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(T, *O, A): what pairs must have in common to be one batch."""
-        return (self.left.steps, *self.left.obs.shape[2:], self.left.actions.shape[-1])
-
-    def hashes(self) -> list[tuple[str, str]]:
-        """What tells the content of each pair: a hash of left and one of right."""
-        return list(zip(_hashes(self.left), _hashes(self.right), strict=True))
-
-    def to_arrays(self) -> Arrays:
-        arrays: Arrays = {}
-        for side in SIDES:
-            segments, states = getattr(self, side), getattr(self, f"{side}_states")
-            arrays |= {f"{side}/{name}": _numpy(getattr(segments, name)) for name in SEGMENT_ARRAYS}
-            if states is not None:
-                arrays[f"{side}/states"] = np.asarray(states, np.float64)
-        return arrays
-
-    @staticmethod
-    def from_arrays(arrays: Arrays, where: Path) -> SegmentPairs:
-        parts: dict[str, Any] = {f"{side}_states": arrays.get(f"{side}/states") for side in SIDES}
-        require(arrays, [f"{side}/{name}" for side in SIDES for name in SEGMENT_ARRAYS], where)
-        for side, (name, kinds) in itertools.product(SIDES, KINDS.items()):
-            require_kind(arrays.get(f"{side}/{name}"), f"{side}/{name}", kinds, where)
-        try:
-            for side in SIDES:
-                parts[side] = Segments(**{name: torch.from_numpy(arrays[f"{side}/{name}"]) for name in SEGMENT_ARRAYS})
-            return SegmentPairs(**parts)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{where}: {error}") from None
-
-    @staticmethod
-    def cat(parts: Sequence[SegmentPairs]) -> SegmentPairs:
-        """One after another; states only where all parts have them."""
-        shapes = {p.shape for p in parts}
-        if len(shapes) > 1:
-            raise UserError(
-                f"segments of different shapes (steps, observation, action) cannot be one batch: {sorted(shapes)}; "
-                "take those of one shape"
-            )
-        states = {}
-        for side in SIDES:
-            known = [s for p in parts if (s := getattr(p, f"{side}_states")) is not None]
-            alike = len(known) == len(parts) and len({s.shape[2] for s in known}) == 1
-            states[side] = np.concatenate(known) if alike else None
-        left, right = (Segments.cat([getattr(p, side) for p in parts]) for side in SIDES)
-        both = states["left"] is not None and states["right"] is not None
-        return SegmentPairs(left, right, *((states["left"], states["right"]) if both else ()))
+SegmentPairs = SegmentPair  # the name it has where pairs are the only kind
 
 
-def content_hash(hashes: Sequence[tuple[str, str]]) -> str:
-    """One hash for the pairs of a session, in order."""
-    return hashlib.blake2b(" ".join(left + right for left, right in hashes).encode(), digest_size=16).hexdigest()
+def to_arrays(questions: Question) -> Arrays:
+    """As they are written to a file: the arrays of each item under its place."""
+    arrays: Arrays = {}
+    places = questions.places(len(questions.items))
+    for place, segments in zip(places, questions.items, strict=True):
+        arrays |= {f"{place}/{name}": _numpy(getattr(segments, name)) for name in SEGMENT_ARRAYS}
+    for place, states in zip(places, questions.item_states or (), strict=False):
+        arrays[f"{place}/states"] = np.asarray(states, np.float64)
+    return arrays
+
+
+def from_arrays(arrays: Arrays, form: Form, where: Path) -> Question:
+    """Questions of a form; anything wrong with the arrays is one line."""
+    places = form.type.places(form.items)
+    require(arrays, [f"{place}/{name}" for place in places for name in SEGMENT_ARRAYS], where)
+    for place, (name, kinds) in itertools.product(places, KINDS.items()):
+        require_kind(arrays.get(f"{place}/{name}"), f"{place}/{name}", kinds, where)
+    states: Any = tuple(arrays.get(f"{place}/states") for place in places)
+    try:
+        items = [
+            Segments(**{name: torch.from_numpy(arrays[f"{place}/{name}"]) for name in SEGMENT_ARRAYS})
+            for place in places
+        ]
+        known = any(s is not None for s in states)
+        return form.type.of(items, states if known else None, criterion=form.criterion, **json.loads(form.details))
+    except (TypeError, ValueError, UserError) as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def content_hash(hashes: Sequence[tuple[str, ...]], form: Form) -> str:
+    """One hash for the questions of a session, in order, and for what they ask unless it is the usual."""
+    asked = "" if form == PAIRS else f"{json.dumps(form)} "
+    text = asked + " ".join("".join(items) for items in hashes)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def stage(folder: Path, arrays: Arrays) -> Path:
@@ -159,19 +113,6 @@ def require_kind(array: np.ndarray | None, name: str, kinds: str, where: Path) -
     if array is not None and array.dtype.kind not in kinds:
         valid = " or ".join(KIND_NAMES[k] for k in kinds)
         raise UserError(f"{where}: {name} has dtype {array.dtype}, expected {valid}")
-
-
-def _hashes(segments: Segments) -> list[str]:
-    columns = [_numpy(getattr(segments, name)) for name in ("obs", "actions", "mask")]
-    shape = " ".join(f"{column.dtype.str}{column.shape[1:]}" for column in columns).encode()
-    return [_hash(shape, [column[row] for column in columns]) for row in range(len(segments))]
-
-
-def _hash(shape: bytes, arrays: Sequence[np.ndarray]) -> str:
-    digest = hashlib.blake2b(shape, digest_size=16)
-    for array in arrays:
-        digest.update(array.data)
-    return digest.hexdigest()
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:

@@ -197,15 +197,7 @@ class FeedbackLoop:
             self.observed.clear()
 
     def _ask(self, pairs: SegmentPairs, env_steps: int) -> list[int]:
-        queries = self.labels.ask(
-            self.sessions,
-            env_steps,
-            pairs.left,
-            pairs.right,
-            left_states=pairs.left_states,
-            right_states=pairs.right_states,
-            sampler=self.sampler_name,
-        )
+        queries = self.labels.ask(self.sessions, env_steps, pairs, sampler=self.sampler_name)
         self.sessions += 1
         return queries
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.data.label_rows import Query
+from pbrl.data.label_rows import Query, Scope
 from pbrl.data.label_views import Check, GivenAnswer, View, find_history
 from pbrl.data.labels import LabelStore
+from pbrl.errors import UserError
 from pbrl.reports.label_numbers import (
     FAST_S,
     agreement,
@@ -27,6 +28,7 @@ from pbrl.reports.label_numbers import (
     self_consistency,
     wilson_interval,
 )
+from pbrl.types import OVERALL
 
 __all__ = ["label_report", "warnings_of", "wilson_interval"]
 
@@ -34,15 +36,19 @@ FAST_SHARE = 0.05  # of answers under FAST_S; below that it is a slip of the fin
 FEW = 10  # repetitions, under which a low consistency is no news
 
 
-def label_report(run_dir: Path) -> dict[str, Any]:
-    """Statistics of the standing answers of a run, as numbers that JSON can hold; docs/labels-report.md explains them.
+def label_report(run_dir: Path, criterion: str = OVERALL) -> dict[str, Any]:
+    """Statistics of the standing answers to pairs of segments, as JSON numbers; docs/labels-report.md explains them.
 
     `label_report_text.format_report` makes them a text, `pbrl.reports.label_page.label_page` a page.
     """
     with LabelStore(run_dir, create=False) as store:
         with store.transaction():  # of one moment, while people answer
-            queries, given = store.queries(), find_history(store.db)
-            views, checks = {view.answer: view for view in store.views()}, store.checks()
+            queries = store.queries(criterion=criterion)
+            given = find_history(store.db, Scope(criterion=criterion))
+            asked, views = {q.id for q in queries}, {view.answer: view for view in store.views()}
+            checks = [check for check in store.checks() if check.query in asked]
+        if not queries and criterion != OVERALL:
+            raise UserError(f"{store.path} has no pairs of segments with criterion={criterion}")
         standing = [a for a in given if a.retracted_at is None]
         agrees = _agrees_with_true_return(store, standing)
     names = dict.fromkeys([*(a.annotator for a in sorted(given, key=lambda a: a.id)), *(c.annotator for c in checks)])

@@ -11,8 +11,8 @@ import torch
 
 from pbrl.data.episodes import Episode
 from pbrl.data.label_sets import load_label_set
-from pbrl.data.segment_files import SegmentPairs
 from pbrl.errors import UserError
+from pbrl.question_kinds import SegmentPair
 from pbrl.types import Answers, Segments
 
 
@@ -27,6 +27,9 @@ class ReplayTeacher:
         if labels is None:
             raise UserError("teacher=replay needs teacher.labels, the folder of a label set from pbrl labels export")
         self.labels = load_label_set(Path(labels))
+        if self.labels.questions.kind != SegmentPair.kind:
+            kind = self.labels.questions.kind
+            raise UserError(f"teacher.labels={labels} has answers of kind {kind}; valid is {SegmentPair.kind}")
         if not len(self.labels):
             raise UserError(f"teacher.labels={labels} has no answers")
         if not self.labels.last_obs:
@@ -37,7 +40,7 @@ class ReplayTeacher:
     def remaining(self) -> int:
         return len(self.labels) - self._next
 
-    def questions(self, n: int) -> SegmentPairs:
+    def questions(self, n: int) -> SegmentPair:
         """The next n pairs of the file; `answer` then answers these."""
         return self.labels.pairs[list(range(self._next, self._next + n))]
 

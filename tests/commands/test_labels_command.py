@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pbrl.data.labels import LabelStore
+from pbrl.question_kinds import Rating, RatingAnswers, SegmentPair
+from pbrl.types import Answers
 
 Run = Callable[..., str]
 
@@ -41,6 +44,27 @@ def test_import_brings_back_what_export_wrote_and_twice_adds_nothing(run_dir: Pa
     assert (after["queries"], after["answers"]) == (20, 20)
     assert "0 answers added" in output("labels", "import", run_dir, f"from={tmp_path / 'set'}")
     assert counts(run_dir) == after
+
+
+def test_other_questions_are_exported_by_name_and_never_silently_left_out(run_dir: Path, tmp_path: Path, output: Run):
+    with LabelStore(run_dir) as store:
+        left, right = store.segments([1, 2])
+        ids = store.ask(9, 0, SegmentPair(left, right, criterion="speed"), sampler="s")
+        store.answer(ids, Answers(torch.ones(2), torch.ones(2, dtype=torch.bool)), "anna")
+        ids = store.ask(9, 0, Rating(left, "stars", 1, 5), sampler="s")
+        store.answer(ids, RatingAnswers(torch.tensor([4.5, 2]), torch.ones(2, dtype=torch.bool)), "anna")
+    assert output("labels", "export", run_dir, f"out={tmp_path / 'set'}").splitlines()[1:] == [
+        "not exported: 2 answers with kind=rating criterion=overall",
+        "not exported: 2 answers with kind=segment_pair criterion=speed",
+    ]
+    assert "2 answers" in output("labels", "export", run_dir, f"out={tmp_path / 'stars'}", "kind=rating")
+    assert np.load(tmp_path / "stars" / "comparisons.npz")["rating"].tolist() == [4.5, 2]
+    assert "2 answers" in output("labels", "export", run_dir, f"out={tmp_path / 'speed'}", "criterion=speed")
+    assert "questions of kind segment_pair by speed" in output("data", "info", tmp_path / "speed")
+    assert "answers" in output("labels", "import", run_dir, f"from={tmp_path / 'stars'}")
+    assert json.loads(output("labels", "report", run_dir, "--json"))["answers"] == 20
+    report = json.loads(output("labels", "report", run_dir, "--json", "criterion=speed"))
+    assert (report["answers"], list(report["annotators"])) == (2, ["anna"])
 
 
 def test_the_oracle_agrees_with_the_true_return(run_dir: Path, output: Run):
@@ -99,6 +123,9 @@ def test_a_damaged_database_is_named(run_dir: Path, refusal: Run):
         (["export", "RUN", "out=RUN/config.yaml/set"], "RUN/config.yaml"),
         (["export", "RUN", "out=x", "states=perhaps"], "true or false"),
         (["export", "RUN", "to=x"], "unknown key 'to'"),
+        (["export", "RUN", "out=x", "kind=triple"], "valid are segment_pair, episode_pair, triplet, choice, rating"),
+        (["export", "RUN", "out=x", "criterion=speed"], "it has kind=segment_pair criterion=overall (20)"),
+        (["report", "RUN", "criterion=speed"], "has no pairs of segments with criterion=speed"),
         (["export", "RUN", "out=x", "--json"], "--json belongs to"),
         (["import", "RUN"], "from= is missing"),
         (["import", "RUN", "from=/nowhere/at/all"], "no such folder"),

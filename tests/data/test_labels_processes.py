@@ -8,11 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+from questions_made import make_questions, make_told
 from test_labels import ask, assert_equal, make_answers, make_segments
 
 from pbrl.data.labels import LabelStore
 
 COMMON = """
+import os
+import signal
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
@@ -32,6 +36,22 @@ ASK_FOREVER = """
 with LabelStore(run_dir) as store:
     for session in range(1, 10**9):
         ids = ask(store, session=session, seed=session)
+        print(session, ids[0], flush=True)
+"""
+ASK_ALL_KINDS = """
+from questions_made import make_questions, make_told
+from pbrl.data.label_files import QuestionFiles
+publish = QuestionFiles.publish
+def killed_after_naming(self, staged, session):
+    file = publish(self, staged, session)
+    if name == file:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return file
+QuestionFiles.publish = killed_after_naming
+with LabelStore(run_dir) as store:
+    for session, (kind, questions) in enumerate(make_questions().items(), 1):
+        ids = store.ask(session, 0, questions, sampler="s")
+        store.answer(ids, make_told(kind), "anna")
         print(session, ids[0], flush=True)
 """
 ANSWER_EACH = """
@@ -90,6 +110,26 @@ def test_every_acknowledged_query_has_its_segments_after_kill_9(tmp_path):
         session = acknowledged[-1][0] + 1  # goes on where it was killed, whatever was left there
         ids = ask(store, session=session, seed=session)
         assert_equal(store.segments(ids)[0], make_segments(4, session))
+    assert integrity(tmp_path) == ("ok", [])
+
+
+@pytest.mark.parametrize("session", [2, 3, 4, 7])
+def test_a_kill_between_file_and_commit_loses_no_question_of_any_kind(tmp_path, session):
+    file = f"episodes/session_{session:05d}.npz"
+    process = start(ASK_ALL_KINDS, tmp_path, file)
+    acknowledged = process.stdout.read().splitlines()
+    assert process.wait(60) == -signal.SIGKILL
+    assert len(acknowledged) == session - 1
+    assert (tmp_path / file).exists()
+    with LabelStore(tmp_path) as store:
+        assert len(store.queries(kind=None, criterion=None)) == 3 * (session - 1)
+        for number, (kind, questions) in enumerate(make_questions().items(), 1):
+            ids = store.ask(number, 0, questions, sampler="s")
+            assert ids == [3 * number - 2, 3 * number - 1, 3 * number]
+            assert store.questions(ids).hashes() == questions.hashes()
+            store.answer(ids, make_told(kind), "anna")
+        assert store.counts(kind=None, criterion=None)["answers"] == 3 * 7
+    assert len(list((tmp_path / "episodes").glob("*.npz"))) == 7  # the file that was named already is used
     assert integrity(tmp_path) == ("ok", [])
 
 

@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from pbrl.data.labels import LabelStore
 from pbrl.data.questions import retired
 from pbrl.data.questions import signal as leave_signal
 from pbrl.feedback.status import read_learned, read_status
+from pbrl.question_kinds import Triplet
 from pbrl.types import Answers
 from pbrl.viewer.desk import Desk, DeskSettings, Given
 
@@ -281,6 +283,24 @@ def test_a_label_set_teaches_another_run(tmp_path, finished):
     with LabelStore(folder, create=False) as mine, LabelStore(source, create=False) as theirs:
         assert [q[-2:] for q in mine.queries()] == [q[-2:] for q in theirs.queries()]
         assert list(mine.annotators().values()) == ["replay:replay"]
+
+
+def test_a_set_by_another_criterion_teaches_under_its_name_beside_questions_of_other_kinds(tmp_path, finished):
+    from pbrl.data.label_sets import export_labels
+
+    source, folder = finished("feedback.budget=18"), tmp_path / "run"
+    with LabelStore(source, create=False) as old, LabelStore(tmp_path / "asked") as new:
+        ids = [q.id for q in old.queries()]
+        pairs, told = old.pairs(ids), old.answers_for(ids)
+        new.answer(new.ask(1, 0, replace(pairs, criterion="speed"), sampler="s"), told, "anna")
+        new.ask(1, 0, Triplet(pairs.left, pairs.right, pairs.left), sampler="s")
+    export_labels(tmp_path / "asked", tmp_path / "set", criterion="speed")
+    code, _, _ = train(folder, "teacher=replay", f"teacher.labels={tmp_path / 'set'}", "feedback.budget=18")
+    assert code == 0
+    assert summary(folder)["labels"] == 18
+    with LabelStore(folder, create=False) as store:
+        assert store.forms() == {("segment_pair", "speed"): 18}
+        assert torch.equal(store.comparisons(criterion="speed").prefers_right, told.prefers_right)
 
 
 def test_both_sides_of_a_changed_mind_never_count(tmp_path):

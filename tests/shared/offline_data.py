@@ -28,7 +28,8 @@ def make_data(
     segments = store.gather(ids, STEPS)
     regret = -((segments.actions - segments.obs[:, :-1] @ torch.from_numpy(BEST).T) ** 2).sum((1, 2))
     left, right = (torch.from_numpy(rng.integers(0, len(ids), pairs)) for _ in range(2))
-    labelled = Pairs(left, right, torch.where(left == right, 0.5, (regret[right] > regret[left]).float()))
+    told = torch.where(left == right, 0.5, (regret[right] > regret[left]).float())
+    labelled = Pairs(left, right, told, torch.zeros_like(left))
     return OfflineData(
         label="regret",
         sha256="0",
@@ -40,6 +41,7 @@ def make_data(
         ceiling=None,
         scores=regret if dense else None,
         last_obs=last_obs,
+        annotators=("regret",),
     )
 
 

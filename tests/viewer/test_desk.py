@@ -6,12 +6,14 @@ import random
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 from shop import fill
 
 from pbrl.data.labels import LabelStore
 from pbrl.data.questions import retire
 from pbrl.errors import UserError
+from pbrl.question_kinds import SegmentPair, Triplet
 from pbrl.types import Answers
 from pbrl.viewer.desk import Desk, DeskSettings, Given, in_segment_order, prefers_right
 
@@ -36,6 +38,20 @@ def given(card, choice, number=0, annotator="ann", **more):
     common = {"shown_at": time.time(), "response_s": 1.0, "repeat": card.repeat, "swapped": card.swapped}
     name = f"{annotator}-{card.query.id}-{number}"
     return Given(id=name, query=card.query.id, annotator=annotator, choice=choice, **{**common, **more})
+
+
+def test_people_get_pairs_of_segments_alone(store):
+    pairs = fill(store, 2)
+    left, right = store.segments(pairs)
+    states = np.zeros((2, 5, 2))
+    fast = store.ask(7, 0, SegmentPair(left, right, states, states, criterion="speed"), sampler="s")
+    triplets = store.ask(7, 0, Triplet(left, right, left, (states,) * 3), sampler="s")
+    table = desk(store)
+    assert {card.query.id for card in cards(table, "ann", 10)} == set(pairs)
+    with pytest.raises(UserError, match="is of kind triplet, answered by Answers"):
+        table.answer(Given("x", triplets[0], "ann", "left", False, time.time(), 1.0))
+    assert store.standing_answers([*fast, *triplets]) == []
+    assert store.views() == []
 
 
 @pytest.mark.parametrize("choice", ["left", "right", "equal", "incomparable", "skip"])
