@@ -40,7 +40,9 @@ class Form(NamedTuple):
         return Question.kinds[self.kind]
 
     def detail(self, name: str) -> Any:
-        return json.loads(self.details)[name]
+        if name not in (details := json.loads(self.details)):
+            raise UserError(f"details of a question of kind {self.kind} are {self.details}, expected {name!r} in them")
+        return details[name]
 
 
 class Question:
