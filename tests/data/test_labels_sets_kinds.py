@@ -155,7 +155,7 @@ def test_a_malformed_set_of_another_kind_is_one_line(tmp_path, damage):
 
 
 def load(path):
-    about = {"env": "any", "label": None, "budget": None, "pairs": "fixed"}
+    about = {"label": None, "budget": None, "pairs": "fixed"}
     return load_offline(path, **about, heldout=0.0, rng=torch.Generator().manual_seed(0))
 
 
