@@ -9,6 +9,7 @@ import sys
 import traceback
 
 OF_PATHS = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EROFS}
+HELP, VERSION = ("-h", "--help", "help"), ("-V", "--version")
 VERBS = {
     "demo": "a short real run with a scripted teacher, then a report",
     "train": "one run: pbrl train env=walker-walk method=pebble; or go on: pbrl train resume=RUN_DIR",
@@ -30,10 +31,10 @@ VERBS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb; returns the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help", "help"):
+    if not args or (len(args) == 1 and args[0] in HELP):
         print(usage())
         return 0
-    if args[0] in ("-V", "--version"):
+    if len(args) == 1 and args[0] in VERSION:
         from pbrl import __version__
 
         print(__version__)
@@ -48,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
         sys.path.append(os.getcwd())  # the user's own modules, as with `python -m pbrl`
     try:
         _check_text(args)
+        if args[0] in (*HELP, *VERSION):
+            about = "pbrl VERB --help is about one command"
+            raise UserError(f"{args[0]} takes nothing more, and {args[1]} was given; {about}")
         if args[0] not in VERBS:
             raise UserError(f"unknown command {args[0]!r}: {choices(args[0], VERBS)}")
         with silent_threads(), ending_signals():

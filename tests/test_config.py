@@ -79,7 +79,11 @@ BUILT = {
     "method.model.hidden=[wide]": r"method.model.hidden=\['wide'\]: expected whole numbers from 1 to 65536",
     "agent.learning_rate=fast": "unknown key",
     "agent.activation=gelu": "agent.activation='gelu': valid are relu, tanh, leaky_relu, elu",
-    "agent.ent_coef=high": "high",
+    **{
+        f"agent.ent_coef={wrong}": f"agent.ent_coef={wrong}: expected a number >= 0, auto, or auto_NUMBER"
+        for wrong in ("high", "auto_x", "auto_0", "auto_-1", "auto_nan", "automatic", "-0.1")
+    },
+    "agent.hidden=[]": "a network has no hidden layer. Use stable_baselines3.SAC instead: agent=sac_sb3",
     "agent=ppo": "method=pebble drives SACAgent, and agent is PPOAgent",
     "queries._target_=pbrl.feedback.samplers.best": "pbrl.feedback.samplers.best",
     "env.make.id=Nothing-v0": "env.id=Nothing-v0 does not exist",
@@ -172,6 +176,8 @@ def test_resume_says_what_is_no_run(capsys, tmp_path, monkeypatch):
 
 def test_unknown_commands_and_flags_name_the_valid_ones(capsys):
     assert "unknown command 'trian': valid are demo, train" in says(capsys, "trian")
+    for alone in ("--version", "-V", "--help", "help"):
+        assert f"{alone} takes nothing more, and --x was given" in says(capsys, alone, "--x")
     assert "unknown option --fast: valid are --cfg, --config-dir, --help" in says(capsys, "train", "--fast")
     assert "--config-dir needs a value" in says(capsys, "train", "--config-dir")
     assert "--config-dir nowhere: there is no such folder" in says(capsys, "train", "--config-dir", "nowhere")

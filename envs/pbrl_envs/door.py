@@ -13,7 +13,7 @@ import numpy as np
 from pbrl.errors import EnvError, UserError, one_line
 from pbrl_envs.action_box import ActionBox
 from pbrl_envs.experts import time_limit
-from pbrl_envs.flat_obs import flat_space, flatten
+from pbrl_envs.flat_obs import FlatObs
 
 LONGEST_EPISODE = 10_000  # steps of a task without a time limit, unless its limit is said to be higher
 NOTED = 1_000  # steps after which such an episode is spoken of
@@ -38,10 +38,10 @@ class Door(gym.Wrapper):
     def __init__(self, env: gym.Env, name: str, limit: int | None = None) -> None:
         super().__init__(env)
         self._name = name
-        self._given = getattr(env, "observation_space", None)
+        self._flat = FlatObs(getattr(env, "observation_space", None), f"env={name}")
         self._act = ActionBox(getattr(env, "action_space", None), f"env={name}")
         self.action_space = self._act.space
-        self.observation_space = flat_space(self._given, f"env={name}")
+        self.observation_space = self._flat.space
         self.task_spaces = env.observation_space, env.action_space  # a policy that leaves pbrl has these again
         self._factors: tuple[str, ...] | None = None  # unknown before the first step
         self._steps = 0
@@ -63,7 +63,7 @@ class Door(gym.Wrapper):
         obs, info = given
         if not isinstance(info, dict):
             raise self.refuse(f"info of type {type(info).__name__}", "a dictionary")
-        return flatten(self._given, obs, self.refuse), dict(info)
+        return self._flat(obs, self.refuse), dict(info)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self._steps += 1
@@ -82,7 +82,7 @@ class Door(gym.Wrapper):
             raise self.refuse(f"{_sort(given)} from step()", expected)
         obs, reward, terminated, truncated, info = given
         return (
-            flatten(self._given, obs, self.refuse),
+            self._flat(obs, self.refuse),
             self._number(reward, "reward"),
             self._flag(terminated, "terminated"),
             self._flag(truncated, "truncated"),

@@ -68,11 +68,12 @@ class Factors(gym.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
         self._steps += 1
+        next_obs = _read_only(obs)
         if self._obs is not None:
-            seen = {"obs": self._obs, "action": _read_only(action), "next_obs": _read_only(obs), "info": info}
+            seen = {"obs": self._obs, "action": _read_only(action), "next_obs": next_obs, "info": info}
             own = {name: self._finite(name, _number(name, how, seen)) for name, how in self.measures.items()}
             info["factors"] = {**info.get("factors", {}), **own}
-        self._obs = _read_only(obs)
+        self._obs = next_obs
         return obs, float(reward), terminated, truncated, info
 
     def _finite(self, factor: str, value: float) -> float:

@@ -250,7 +250,8 @@ def _require_plain(model: SAC) -> None:
     }
     reasons = [reason for reason, found in wrong.items() if found]
     if reasons:
-        raise ValueError(f"FastSAC does not cover this model: {'; '.join(reasons)}. Use stable_baselines3.SAC instead.")
+        instead = "Use stable_baselines3.SAC instead: agent=sac_sb3."
+        raise ValueError(f"FastSAC does not cover this model: {'; '.join(reasons)}. {instead}")
 
 
 def _is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:

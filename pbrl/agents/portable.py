@@ -25,8 +25,10 @@ from torch import Tensor
 
 from pbrl.agents import normalise
 from pbrl.nets import networks
+from pbrl_envs.action_box import is_unit
 
 OF_THIS_RUN = ("env", "seed", "device", "replay_buffer_class", "rollout_buffer_class", "clip_range")
+LARGEST_END = 1e16  # of a box of actions: PPO takes squares in float32, which end at 1e38
 UNIT_ACTIONS = "unit_actions.safetensors"  # a member of the zip that SB3 passes over
 State = dict[str, Any]
 
@@ -39,13 +41,14 @@ def save_portable(model: SAC | PPO, path: str, env: gym.Env, **settings: Any) ->
     obs_space, action_space = task_spaces(env)
     obs_space = obs_space if _reads(obs_space) else env.observation_space
     algorithm = PPO if isinstance(model, PPO) else SAC
+    action_space = _acts(action_space, algorithm) or env.action_space
     numbers = inspect.signature(algorithm).parameters.keys() - OF_THIS_RUN
     data = {name: value for name, value in vars(model).items() if name in numbers} | settings
     data |= {"num_timesteps": model.num_timesteps, "n_envs": 1} | _for_one_environment(model)
     data |= {"policy_class": _policy(algorithm, obs_space)}
     data |= {"observation_space": obs_space, "action_space": action_space}
     params, unit = model.get_parameters(), {}
-    if isinstance(model, PPO) and action_space != model.action_space:
+    if isinstance(model, PPO) and not is_unit(action_space):
         unit = _to_own_units(params, action_space)
     variables = {name: getattr(model, name) for name in model._get_torch_save_params()[1]}
     with _code_inside(normalise, networks):
@@ -83,6 +86,26 @@ def _reads(space: gym.Space) -> bool:
         return False  # SB3 counts from 0
     numbers = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
     return isinstance(space, numbers) or (isinstance(space, spaces.Box) and not is_image_space(space))
+
+
+def _acts(space: gym.Space, algorithm: type[BaseAlgorithm]) -> spaces.Box | None:
+    """The box to which SB3 scales, and in which it learns, as pbrl does; None where float32 has no numbers for it.
+
+    SB3 stores actions in the box's own type, before it clips them or in [-1, 1]: whole numbers and float16 become
+    float64. Its SAC divides by high - low: where they are the same, ends in float64 are the least bit apart.
+    """
+    assert isinstance(space, spaces.Box)
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    if max(abs(low).max(), abs(high).max()) > LARGEST_END:
+        return None
+    stores = space.dtype in (np.float32, np.float64)
+    moves = algorithm is PPO or bool((high > low).all())
+    if stores and moves:
+        return space
+    wide = spaces.Box(low, high if moves else np.where(high > low, high, np.nextafter(high, np.inf)), dtype=np.float64)
+    if stores:
+        wide.dtype = space.dtype  # so that SB3 still takes the environment's own box for the same one
+    return wide
 
 
 def _policy(algorithm: type[BaseAlgorithm], obs_space: gym.Space) -> Any:

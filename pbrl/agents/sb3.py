@@ -161,12 +161,13 @@ class SACAgent(SB3Agent):
         hide_reward: the environment's reward must not reach the agent.
         weights: None, or of the factors whose sum the agent gets as its reward.
         steps: length of the whole run.
-        buffer_size: steps that the replay buffer holds, of all environments together; the newest replace the oldest.
-            None for all of the run.
+        buffer_size: steps that the replay buffer holds, of all environments together and as many of each; the newest
+            replace the oldest. None for all of the run.
         learning_starts: steps with uniformly random actions and no updates.
         gradient_steps: updates per environment step.
         precision: of an algorithm that has a choice, as FastSAC: float32, bfloat16 or auto; null for SB3's own.
-        n_envs, hidden, activation, lr, batch_size, gamma, tau, ent_coef, target_update_interval: as in SB3.
+        ent_coef: weight of the entropy; "auto" learns it from 1 on, "auto_0.1" from 0.1.
+        n_envs, hidden, activation, lr, batch_size, gamma, tau, target_update_interval: as in SB3.
     """
 
     model: SAC
@@ -200,8 +201,12 @@ class SACAgent(SB3Agent):
                 f"agent.target_update_interval={target_update_interval}: SB3's SAC counts anew at each step; valid are "
                 "divisors of gradient_steps * n_envs, or agent=sac"
             )
+        _check_ent_coef(ent_coef)
+        asked = f"agent.buffer_size={buffer_size}"
+        if buffer_size is not None and buffer_size < n_envs:
+            raise UserError(f"{asked}: expected at least {n_envs}, a step of each environment, or null")
         recorders = [EpisodeRecorder(make_env(), hide_reward, weights) for _ in range(n_envs)]
-        whole, asked = steps if buffer_size is None else buffer_size, f"agent.buffer_size={buffer_size}"
+        whole = math.ceil(steps / n_envs) * n_envs if buffer_size is None else buffer_size
         what = f"a replay buffer of all steps={steps}" if buffer_size is None else asked
         _require_memory(what, whole, recorders[0], "agent.buffer_size")
         choice: dict[str, Any] = {} if precision is None else {"precision": precision}
@@ -305,6 +310,8 @@ class PPOAgent(SB3Agent):
         normalise_obs: bool,
         weights: Mapping[str, float] | None = None,
     ) -> None:
+        if isinstance(ent_coef, (str, bool)) or not 0 <= ent_coef < math.inf:
+            raise UserError(f"agent.ent_coef={ent_coef}: expected a number >= 0")
         recorders = [EpisodeRecorder(make_env(), hide_reward, weights) for _ in range(n_envs)]
         _require_memory(f"agent.n_steps={n_steps} of {n_envs} environments", n_steps * n_envs, recorders[0], None)
         extractor = {"features_extractor_class": NormalisedObservations} if normalise_obs else {}
@@ -384,6 +391,18 @@ def _require_memory(what: str, steps: int, env: gym.Env, key: str | None) -> Non
 def _variables(model: BaseAlgorithm) -> list[str]:
     """Tensors that SB3 saves but `get_parameters` leaves out: SAC's temperature."""
     return model._get_torch_save_params()[1]
+
+
+def _check_ent_coef(given: str | float) -> None:
+    """SB3 takes any word that begins with auto, and any number; what makes sense is less."""
+    learned, text = str(given).startswith("auto"), str(given).removeprefix("auto_")
+    try:
+        number = 1.0 if given == "auto" else float(text)
+    except ValueError:
+        number = math.nan
+    if isinstance(given, bool) or not 0 <= number < math.inf or (learned and number == 0):
+        valid = "a number >= 0, auto, or auto_NUMBER with one > 0, such as auto_0.1"
+        raise UserError(f"agent.ent_coef={given}: expected {valid}")
 
 
 def _activation(name: str) -> type[torch.nn.Module]:

@@ -26,6 +26,7 @@ from pbrl.files import new_folder
 from pbrl.install import install_extra
 from pbrl.reading import read_object, require_file
 from pbrl_envs.action_box import ActionBox
+from pbrl_envs.flat_obs import note_rounding
 
 ID = re.compile(r"([-\w]+/)*[-\w]+-v\d+", re.ASCII)
 
@@ -176,7 +177,11 @@ def _flat(space: Any, value: Any, where: Path) -> np.ndarray:
     if isinstance(space, spaces.Box):
         array = np.asarray(value)
         is_image = array.dtype == np.uint8 and array.ndim == 4
-        return array if is_image else array.reshape(len(array), -1).astype(np.float32)
+        if is_image:
+            return array
+        flat = array.reshape(len(array), -1).astype(np.float32)
+        note_rounding(array, flat, where)
+        return flat
     if isinstance(space, spaces.Dict):
         return np.concatenate([_flat(part, value[key], where) for key, part in space.spaces.items()], 1)
     if isinstance(space, spaces.Tuple):

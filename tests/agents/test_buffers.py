@@ -304,6 +304,11 @@ def test_a_buffer_holds_the_run_unless_its_size_is_given(make_sac):
     assert make_sac(steps=300).buffer.buffer_size == 300
     assert make_sac(steps=300, buffer_size=50).buffer.buffer_size == 50
     assert make_sac(steps=300, buffer_size=50, n_envs=2).buffer.buffer_size == 25  # rows, of two steps each
+    assert make_sac(steps=300, buffer_size=3, n_envs=3).buffer.buffer_size == 1
+    agent = make_sac(steps=31, n_envs=3)
+    agent.learn(31)  # 33, which is all of the run as well
+    assert len(agent.buffer) == 11
+    assert agent.buffer.stored_obs.shape == (33, 3)
 
 
 @pytest.mark.parametrize("numbers", [{"steps": 10**15}, {"steps": 300, "buffer_size": 10**13}], ids=str)

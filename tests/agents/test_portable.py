@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import stable_baselines3
 import torch
+from gymnasium.spaces import Box
+from own_tasks import Good, register
 from stable_baselines3 import PPO, SAC
 
 from pbrl_envs.suites.gym import make_gym
@@ -144,6 +146,59 @@ def test_a_file_of_an_older_pbrl_still_loads(tasks, make_ppo, tmp_path):
     fresh = make_ppo(make_env=lambda: make_gym("tasks:Flat-v0"), seed=9)
     fresh.load_policy(str(tmp_path / "old.zip"))
     np.testing.assert_array_equal(fresh.act(np.ones((1, 4), np.float32), deterministic=True), before)
+
+
+ODD_BOXES = {
+    "signed bytes": Box(-100, 100, (2,), np.int8),
+    "bytes": Box(0, 255, (2,), np.uint8),
+    "all of int32": Box(-(2**31), 2**31 - 1, (2,), np.int32),
+    "half": Box(-60000, 60000, (2,), np.float16),
+    "one is fixed": Box(np.float32([-1, 0.1]), np.float32([3, 0.1])),
+    "unit, almost": Box(np.float32([-1, -0.999995]), np.float32([0.999995, 1])),
+    "wide": Box(-1e15, 9e15, (2,), np.float32),
+    "too wide": Box(-1e300, 1e300, (2,), np.float64),
+}
+
+
+def acting_in(box):
+    class Task(Good):
+        action_space = box
+
+        def act(self, action):
+            self.got = action
+
+    return register(Task)
+
+
+@pytest.mark.parametrize("kind", ["sac", "ppo"])
+@pytest.mark.parametrize("name", ODD_BOXES)
+def test_plain_sb3_acts_in_any_box_as_pbrl_does_and_learns_there(name, kind, make_sac, make_ppo, tmp_path):
+    box, id = ODD_BOXES[name], acting_in(ODD_BOXES[name])
+    agent = {"sac": make_sac, "ppo": make_ppo}[kind](make_env=lambda: make_gym(id))
+    agent.learn(40)
+    agent.save(str(tmp_path / "policy.zip"))
+    model = (SAC if kind == "sac" else PPO).load(tmp_path / "policy.zip", device="cpu")
+    inside, obs = make_gym(id), np.float32([0.3, 5])
+    inside.reset(seed=0)
+    inside.step(unit := agent.act(obs[None], deterministic=True)[0])
+    given = model.predict(obs, deterministic=True)[0].astype(np.float64)
+    if name == "too wide":
+        np.testing.assert_allclose(given, unit, rtol=1e-4)  # in [-1, 1], as the page about environments says
+        return
+    given = np.rint(given) if box.dtype.kind != "f" else given
+    assert box.contains(given.astype(box.dtype))
+    step = 1 if box.dtype.kind != "f" else float(np.spacing(box.high).max())
+    np.testing.assert_allclose(given, inside.unwrapped.got.astype(np.float64), rtol=1e-4, atol=step)
+    env = gym.make(id)
+    if box.dtype not in (np.float32, np.float64):  # as the page about environments says
+        env = gym.wrappers.TransformAction(env, lambda a: np.rint(a).astype(box.dtype), model.action_space)
+    model.set_env(env)
+    model.learn(60)
+    if kind == "sac":
+        assert model.replay_buffer.actions[:60].std() > 0.1  # in [-1, 1], and not all zeros
+    else:
+        assert model.rollout_buffer.actions.dtype.kind == "f"
+    assert all(torch.isfinite(v).all() for v in model.policy.state_dict().values())
 
 
 def test_a_component_that_cannot_move_stays_where_it_is(make_ppo, tmp_path):

@@ -13,6 +13,7 @@ Box = gym.spaces.Box
 BOXES = {
     "unit": Box(-1, 1, (2,), np.float32),
     "unit float64": Box(-1, 1, (2,), np.float64),
+    "all but unit": Box(np.float32([-1, -0.999995]), np.float32([0.999995, 1])),
     "torque": Box(-2, 2, (2,), np.float32),
     "uneven": Box(np.float32([0.1, -3]), np.float32([0.7, 1e-3])),
     "uneven float64": Box(np.array([0.1, 1e16]), np.array([0.7, 1e16 + 2]), dtype=np.float64),

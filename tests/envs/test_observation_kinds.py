@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.errors import UserError
+from pbrl_envs import flat_obs
 from pbrl_envs.wrap import wrap
 
 LARGEST = np.finfo(np.float64).max
@@ -81,6 +82,44 @@ def test_numbers_of_every_kind_become_a_vector_without_a_warning(kind):
         assert obs.dtype == np.float32
     np.testing.assert_array_equal(first, expected)
     np.testing.assert_array_equal(episode.obs, [expected, expected])
+
+
+@pytest.mark.parametrize(
+    ("number", "dtype", "rounded"),
+    [(2**24 + 1, np.int64, 2**24), (-(2**24) - 1, np.int32, -(2**24)), (2**63 - 1, np.uint64, 2**63)],
+)
+def test_a_whole_number_that_float32_does_not_know_is_spoken_of_once(number, dtype, rounded, capsys, monkeypatch):
+    monkeypatch.setattr(flat_obs, "_noted", set())
+    info = np.iinfo(dtype)
+    space = spaces.Dict(x=spaces.Box(-1, 1, (2,)), t=spaces.Box(info.min, info.max, (2,), dtype))
+    for _ in range(2):  # as of several environments of one run
+        env = wrap(Given(space, {"x": np.zeros(2, np.float32), "t": np.array([3, number], dtype)}), "here")
+        env.reset(seed=0)
+        env.step(np.zeros(1, np.float32))
+    err = capsys.readouterr().err
+    assert f"env=here has the whole number {number} in an observation, which is {rounded} in float32" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [2**24, 2**24 + 2, -(2**40), 7])
+def test_a_whole_number_that_float32_knows_is_none_to_speak_of(number, capsys, monkeypatch):
+    monkeypatch.setattr(flat_obs, "_noted", set())
+    wrap(Given(spaces.Box(-(2**62), 2**62, (2,), np.int64), np.array([3, number])), "here").reset(seed=0)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("start", [0, -2, 5])
+def test_choices_start_anywhere_in_any_structure(start):
+    """The vector is Gymnasium's own, and 1.0 stands at (number - start) of each choice."""
+    table = spaces.MultiDiscrete(np.array([[2, 3], [4, 2]]), start=np.full((2, 2), start))
+    deep = spaces.Tuple([table, spaces.Box(-1, 1, (2, 2))])
+    space = spaces.Dict({"n": spaces.Discrete(3, start=start), "deep": deep})
+    space.seed(0)
+    for _ in range(20):
+        given = space.sample()
+        obs, _ = wrap(Given(space, given), "here").reset(seed=0)
+        np.testing.assert_array_equal(obs, spaces.flatten(space, given))
+        assert obs[2 + 3 + 4 + 2 + 4 :][given["n"] - start] == 1
 
 
 @pytest.mark.parametrize("said", REFUSED)

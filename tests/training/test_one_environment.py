@@ -184,11 +184,15 @@ def test_offline_without_evaluation_no_environment_is_made(tmp_path, monkeypatch
         ("agent.hidden=[99999999]", "agent.hidden=[99999999]: expected whole numbers from 1 to 65536"),
         ("threads=100000000", "threads=100000000: expected a number from 1 to 1024"),
         ("agent.buffer_size=0", "agent.buffer_size=0: expected a whole number of at least 1"),
+        (
+            ("agent.buffer_size=2", "agent.n_envs=3"),
+            "agent.buffer_size=2: expected at least 3, a step of each environment, or null",
+        ),
         ("seed=" + "9" * 5000, "a number of more than 300 digits"),
     ],
 )
 def test_numbers_that_torch_or_python_would_choke_on(wrong, said, tmp_path):
-    code, _, err = train(tmp_path / "run", wrong)
+    code, _, err = train(tmp_path / "run", *([wrong] if isinstance(wrong, str) else wrong))
     assert (code, err.count("\n")) == (2, 1)
     assert said in err
     assert not (tmp_path / "run").exists()
