@@ -18,9 +18,9 @@ from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.agents.exploration import StateEntropy
 from pbrl.agents.fast_sac import FastSAC
 from pbrl.commands import train_command
-from pbrl.data.labels import LabelStore
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.feedback import loop as feedback
+from pbrl.labels.store import LabelStore
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.training import online
 from pbrl.training.checkpoint import Checkpoints

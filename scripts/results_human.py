@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy import optimize, sparse
 
-from pbrl.data.label_sets import load_label_set
+from pbrl.labels.sets import load_label_set
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.rewards.preference_transformer import PreferenceTransformer
 from pbrl.types import Comparisons, Segments

@@ -26,7 +26,7 @@ import numpy as np
 from run_many import evaluations, finished
 from scipy import stats
 
-from pbrl.data.labels import LabelStore
+from pbrl.labels.store import LabelStore
 from pbrl.viewer.client import ViewerClient
 
 SEEDS = (0, 1, 2)

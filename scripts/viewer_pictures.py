@@ -25,7 +25,7 @@ from typing import Any
 
 from PIL import Image
 
-from pbrl.data.labels import LabelStore
+from pbrl.labels.store import LabelStore
 
 SIZE = {"width": 1200, "height": 860}
 GIF_WIDTH, GIF_S, GIF_FPS, COLOURS = 600, 9.0, 7, 128

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from tiny import collect, train
 
-from pbrl.data.label_sets import export_labels
 from pbrl.files import new_folder, no_folder, replacing
+from pbrl.labels.sets import export_labels
 
 PRIVATE = {"labels.sqlite", "episodes", "checkpoints"}
 
@@ -67,7 +67,7 @@ def test_of_a_run_others_read_the_models_and_the_owner_alone_the_answers(tmp_pat
 
 
 def test_the_log_of_the_label_database_is_private_while_it_is_open(tmp_path):
-    from pbrl.data.labels import LabelStore
+    from pbrl.labels.store import LabelStore
 
     with LabelStore(tmp_path) as store, store.transaction():
         store.db.execute("INSERT INTO signals (name, created_at) VALUES ('continue', 0)")

@@ -14,9 +14,9 @@ from outcome import assert_same
 from tiny import train
 
 from pbrl.cli import main
-from pbrl.data.labels import LabelStore
 from pbrl.errors import EnvError, StorageError, UserError
 from pbrl.files import new_folder, replacing
+from pbrl.labels.store import LabelStore
 from pbrl.storage import silent_threads, storage_problem, storing
 
 

@@ -69,8 +69,8 @@ def main(args: list[str]) -> int:
 
 def info(name: str, parsed: Arguments) -> None:
     parsed.check_keys(())
-    from pbrl.data.label_set_checks import FORMAT, format_of
-    from pbrl.data.label_sets import load_label_set
+    from pbrl.labels.set_checks import FORMAT, format_of
+    from pbrl.labels.sets import load_label_set
     from pbrl.reports.dataset_report import dataset_report, format_report
 
     if format_of(Path(name)) == FORMAT:

@@ -11,7 +11,7 @@ from pbrl.commands.values import required, whole_number, yes_or_no
 from pbrl.errors import UserError, choices, typed
 
 if TYPE_CHECKING:
-    from pbrl.data.segment_files import Shape
+    from pbrl.labels.segment_files import Shape
 
 KEYS = {
     "pairs": ("annotator", "clip"),
@@ -43,7 +43,7 @@ def import_file(name: str, parsed: Arguments, command: str) -> None:
 
 def describe_labels(meta: dict[str, Any]) -> str:
     """One line about a label set."""
-    from pbrl.data.label_set_checks import ASKED
+    from pbrl.labels.set_checks import ASKED
 
     c = meta["counts"]
     parts = [f"{c['answers']} answers of {', '.join(meta['annotators'])}: {c['decisive']} decisive, {c['equal']} equal"]
@@ -64,14 +64,14 @@ def describe_labels(meta: dict[str, Any]) -> str:
 
 
 def _pairs(name: str, out: Path, parsed: Arguments, about: dict[str, Any]) -> dict[str, Any]:
-    from pbrl.data.import_pairs import import_pairs
+    from pbrl.labels.import_pairs import import_pairs
 
     annotator, clip = parsed.values.get("annotator", "imported"), yes_or_no(parsed, "clip", False)
     return import_pairs(Path(name), out, about, annotator=annotator, clip=clip, sizes=_sizes(about))
 
 
 def _indices(name: str, out: Path, parsed: Arguments, about: dict[str, Any]) -> dict[str, Any]:
-    from pbrl.data.import_indices import import_indices
+    from pbrl.labels.import_indices import import_indices
 
     first, second, labels = (
         Path(required(parsed, key, f"a file of plain arrays, as {key}={key}.npy"))
@@ -96,9 +96,9 @@ def _minari(name: str, out: Path, parsed: Arguments, about: dict[str, Any], conf
     import numpy as np
 
     from pbrl.collection.collect import assemble
-    from pbrl.data.import_pairs import check_sizes
     from pbrl.data.minari_files import read_minari
     from pbrl.files import require_new
+    from pbrl.labels.import_pairs import check_sizes
 
     require_new(out)
     labels = words(parsed, "labels") or ()
@@ -120,8 +120,8 @@ def _own_env(name: str, shapes: tuple[Shape, Shape]) -> dict[str, Any]:
     """What a Minari data set says of its environment, as far as it fits; what does not is said."""
     from pbrl.collection.collect import describe_env
     from pbrl.config import compose_config
-    from pbrl.data.import_pairs import check_sizes
     from pbrl.data.minari_files import env_overrides
+    from pbrl.labels.import_pairs import check_sizes
 
     if not (overrides := env_overrides(name)):
         say(f"{name} names no environment; env=NAME notes one")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from pbrl.data.episodes import EpisodeStore
-from pbrl.data.label_set_checks import check_names, check_states, refuse, require_width
-from pbrl.data.segment_files import KIND_NAMES, Arrays, require
 from pbrl.errors import UserError, choices
+from pbrl.labels.segment_files import KIND_NAMES, Arrays, require
+from pbrl.labels.set_checks import check_names, check_states, refuse, require_width
 from pbrl.reading import read_object
 
 FORMAT = "pbrl-dataset"

@@ -33,10 +33,10 @@ from pbrl.data.dataset_checks import (
     read_meta,
 )
 from pbrl.data.episodes import Episode, EpisodeStore
-from pbrl.data.label_set_checks import format_of
-from pbrl.data.segment_files import Arrays
 from pbrl.errors import UserError, choices
 from pbrl.files import new_folder, require_new
+from pbrl.labels.segment_files import Arrays
+from pbrl.labels.set_checks import format_of
 from pbrl.reading import read_arrays, require_memory, sha256_of
 from pbrl.types import Comparisons, Segments
 

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 
 from pbrl.data.dataset_checks import META_FILE, read_meta
 from pbrl.data.datasets import is_dataset
-from pbrl.data.label_set_checks import read_meta as read_label_meta
 from pbrl.errors import UserError
 from pbrl.files import no_folder
+from pbrl.labels.set_checks import read_meta as read_label_meta
 
 VALID = "give env=NAME, or env=none to train without one"
 Leaves = dict[tuple[str, ...], Any]

@@ -20,10 +20,10 @@ from gymnasium import spaces
 from pbrl.data.datasets import SPLITS, Dataset
 from pbrl.data.env_of_data import as_word, is_plain
 from pbrl.data.episodes import Episode
-from pbrl.data.import_pairs import unit_actions
 from pbrl.errors import UserError, one_line
 from pbrl.files import new_folder
 from pbrl.install import install_extra
+from pbrl.labels.import_pairs import unit_actions
 from pbrl.reading import read_object, require_file
 from pbrl_envs.action_box import ActionBox
 from pbrl_envs.flat_obs import note_rounding

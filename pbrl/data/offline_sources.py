@@ -14,10 +14,10 @@ from torch import Tensor
 
 from pbrl.data.datasets import SPLITS, Dataset, is_dataset, load_dataset
 from pbrl.data.episodes import Episode
-from pbrl.data.label_sets import LabelSet, load_label_set
 from pbrl.data.offline import OfflineData, Pairs
 from pbrl.errors import UserError
 from pbrl.files import no_folder
+from pbrl.labels.sets import LabelSet, load_label_set
 from pbrl.losses import preference_accuracy
 from pbrl.question_kinds import SegmentPair
 from pbrl.types import Comparisons, Segments

@@ -15,14 +15,14 @@ from omegaconf import DictConfig
 from pbrl.agents.reward_source import StoredReward
 from pbrl.blocks import PartOf, score_in_blocks
 from pbrl.data.episodes import Episode, EpisodeStore
-from pbrl.data.labels import LabelStore
-from pbrl.data.segment_files import SegmentPairs
 from pbrl.errors import UserError
 from pbrl.feedback.fit import fit_reward
 from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.feedback.samplers import preference_probability, uniform
 from pbrl.feedback.schedule import session_size
 from pbrl.finite import REWARD_MODEL, require_finite
+from pbrl.labels.segment_files import SegmentPairs
+from pbrl.labels.store import LabelStore
 from pbrl.losses import preference_accuracy
 from pbrl.types import Answers, QuerySampler, RewardModel, Segments, Teacher
 

@@ -11,11 +11,11 @@ import torch
 
 from pbrl.blocks import score_in_blocks
 from pbrl.data.episodes import EpisodeStore
-from pbrl.data.label_rows import StandingAnswer
-from pbrl.data.questions import HUMAN, answers_given, drop_leases, last_answer, last_signal, retire, unretire
 from pbrl.feedback.loop import Counts, FeedbackLoop
 from pbrl.feedback.schedule import session_size
 from pbrl.feedback.status import LEARNED_FILE, read_drawing_problem, write_status
+from pbrl.labels.questions import HUMAN, answers_given, drop_leases, last_answer, last_signal, retire, unretire
+from pbrl.labels.rows import StandingAnswer
 from pbrl.reports.label_report import wilson_interval
 from pbrl.teachers.human import HumanTeacher
 from pbrl.training.run_dir import write_json

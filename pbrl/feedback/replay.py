@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from pbrl.data.episodes import EpisodeStore
-from pbrl.data.segment_files import SegmentPairs
 from pbrl.feedback.loop import FeedbackLoop
 from pbrl.feedback.schedule import session_size
+from pbrl.labels.segment_files import SegmentPairs
 from pbrl.teachers.replay import ReplayTeacher
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.data.label_views import Check, GivenAnswer, View
+from pbrl.labels.views import Check, GivenAnswer, View
 from pbrl.statistics.agreement import Agreement, cohen_kappa, krippendorff_alpha
 
 Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.data.label_rows import Query, Scope
-from pbrl.data.label_views import Check, GivenAnswer, View, find_history
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.rows import Query, Scope
+from pbrl.labels.store import LabelStore
+from pbrl.labels.views import Check, GivenAnswer, View, find_history
 from pbrl.reports.label_numbers import (
     FAST_S,
     agreement,

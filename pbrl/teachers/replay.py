@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from pbrl.data.episodes import Episode
-from pbrl.data.label_sets import load_label_set
 from pbrl.errors import UserError
+from pbrl.labels.sets import load_label_set
 from pbrl.question_kinds import SegmentPair
 from pbrl.types import Answers, Segments
 

@@ -15,11 +15,11 @@ from pbrl.agents.exploration import StateEntropy
 from pbrl.agents.sb3 import PPOAgent, SACAgent
 from pbrl.config import build, build_teacher
 from pbrl.data.episodes import EpisodeStore
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
 from pbrl.feedback.loop import FeedbackLoop
 from pbrl.feedback.people import PeopleFeedback
 from pbrl.feedback.replay import ReplayFeedback
+from pbrl.labels.store import LabelStore
 from pbrl.seeds import seed_streams
 from pbrl.teachers.factor_sum import FactorSumTeacher
 from pbrl.teachers.hierarchy import HierarchyTeacher

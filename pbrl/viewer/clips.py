@@ -15,9 +15,9 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from pbrl.config import build
-from pbrl.data.segment_files import SIDES, SegmentPairs
 from pbrl.errors import UserError, one_line
 from pbrl.install import pip_install
+from pbrl.labels.segment_files import SIDES, SegmentPairs
 from pbrl.reports.video import frame_rate, write_mp4
 
 FOLDER = "clips"  # in the run directory

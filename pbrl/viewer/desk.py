@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pbrl.data.label_rows import Query, StandingAnswer
-from pbrl.data.label_views import CHOICES, STRENGTHS, View, add_check, add_view
-from pbrl.data.labels import LabelStore
-from pbrl.data.questions import HUMAN, SCRIPTED, answers_given, lease, leased_elsewhere, release
 from pbrl.errors import UserError
+from pbrl.labels.questions import HUMAN, SCRIPTED, answers_given, lease, leased_elsewhere, release
+from pbrl.labels.rows import Query, StandingAnswer
+from pbrl.labels.store import LabelStore
+from pbrl.labels.views import CHOICES, STRENGTHS, View, add_check, add_view
 from pbrl.types import Answers
 
 UNREADY = 50  # open pairs without clips after which no drawn one is expected

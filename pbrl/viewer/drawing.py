@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from pbrl.config import load_config
-from pbrl.data.labels import FILE_NAME, LabelStore
-from pbrl.data.questions import SCRIPTED
 from pbrl.errors import UserError, choices, one_line
+from pbrl.labels.questions import SCRIPTED
+from pbrl.labels.store import FILE_NAME, LabelStore
 from pbrl.training.run_dir import write_json
 from pbrl.viewer.clips import (
     FAILED,

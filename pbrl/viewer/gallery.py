@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from pbrl.data.label_rows import Query
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.rows import Query
+from pbrl.labels.store import LabelStore
 from pbrl.viewer.clips import DEFAULT_CAMERA, Clip, ClipStyle, clip_path, frame_count, pair_clips
 from pbrl.viewer.renderer import Renderer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pbrl.data.questions import HUMAN, run_id
 from pbrl.feedback.status import read_learned, read_status
+from pbrl.labels.questions import HUMAN, run_id
 from pbrl.reading import find_object
 from pbrl.viewer.desk import Desk
 from pbrl.viewer.gallery import Gallery

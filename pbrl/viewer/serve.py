@@ -19,9 +19,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from pbrl.config import load_config
-from pbrl.data.labels import FILE_NAME, LabelStore
 from pbrl.errors import UserError
 from pbrl.files import replacing
+from pbrl.labels.store import FILE_NAME, LabelStore
 from pbrl.reading import find_object
 from pbrl.training.interrupt import StopOnInterrupt, exit_code
 from pbrl.viewer.settings import LOOPBACK, clip_style, desk_settings, instructions, viewer_section

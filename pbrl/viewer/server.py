@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from pbrl.data.label_rows import Query
-from pbrl.data.labels import LabelStore
-from pbrl.data.questions import run_id, signal
 from pbrl.errors import UserError, choices
 from pbrl.feedback.status import read_learned, read_status
+from pbrl.labels.questions import run_id, signal
+from pbrl.labels.rows import Query
+from pbrl.labels.store import LabelStore
 from pbrl.viewer.desk import Card, Desk, Given, in_segment_order
 from pbrl.viewer.fields import flag, json_body, number, person, text, whole
 from pbrl.viewer.gallery import Gallery

@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 
 from pbrl.bench.executors import mirror
 from pbrl.bench.executors.mirror import Source, adopt, all_files, read_pieces, relocate, write_pieces
-from pbrl.data import labels
 from pbrl.errors import UserError
+from pbrl.labels import store as labels
 from pbrl.training import checkpoint
 from pbrl.training.checkpoint import Checkpoints
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pbrl.data.datasets import load_dataset
-from pbrl.data.label_sets import load_label_set
+from pbrl.labels.sets import load_label_set
 
 COLLECT = ("env=point_reach", "+env.make.max_episode_steps=30", "episodes=4", "policies=random", "labels=return")
 CUT = ("segments=20", "segment_length=8", "comparisons=10", "heldout=1")

@@ -15,7 +15,7 @@ import pytest
 from tiny import TINY
 
 from pbrl.cli import main
-from pbrl.data.labels import LabelStore
+from pbrl.labels.store import LabelStore
 from pbrl.viewer.client import ViewerClient
 
 PBRL = [sys.executable, "-m", "pbrl"]

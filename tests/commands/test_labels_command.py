@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pbrl.data.labels import LabelStore
+from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import Rating, RatingAnswers, SegmentPair
 from pbrl.types import Answers
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pbrl.commands.data_import import describe_labels
-from pbrl.data.import_pairs import import_pairs
-from pbrl.data.label_sets import export_labels, load_label_set
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.import_pairs import import_pairs
+from pbrl.labels.sets import export_labels, load_label_set
+from pbrl.labels.store import LabelStore
 from pbrl.types import Answers, Segments
 
 ABOUT = {"env_name": None, "env": None, "command": "pbrl data import"}

@@ -17,10 +17,10 @@ from tiny import TINY, train
 
 from pbrl.cli import main
 from pbrl.config import load_config
-from pbrl.data.labels import LabelStore
-from pbrl.data.questions import retired
-from pbrl.data.questions import signal as leave_signal
 from pbrl.feedback.status import read_learned, read_status
+from pbrl.labels.questions import retired
+from pbrl.labels.questions import signal as leave_signal
+from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import Triplet
 from pbrl.types import Answers
 from pbrl.viewer.desk import Desk, DeskSettings, Given
@@ -286,7 +286,7 @@ def test_a_label_set_teaches_another_run(tmp_path, finished):
 
 
 def test_a_set_by_another_criterion_teaches_under_its_name_beside_questions_of_other_kinds(tmp_path, finished):
-    from pbrl.data.label_sets import export_labels
+    from pbrl.labels.sets import export_labels
 
     source, folder = finished("feedback.budget=18"), tmp_path / "run"
     with LabelStore(source, create=False) as old, LabelStore(tmp_path / "asked") as new:

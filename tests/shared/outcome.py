@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from stable_baselines3.common.save_util import load_from_zip_file
 
-from pbrl.data.labels import LabelStore
+from pbrl.labels.store import LabelStore
 from pbrl.training.checkpoint import Checkpoints
 
 TIMES = {"time/fps", "time/updates_per_s", "time/time_elapsed", "wall_s"}

@@ -23,7 +23,7 @@ from outcome import answers, table, weights
 from safetensors.torch import load_file
 from tiny import COMMON, LEARNERS, PPO, VIDEOS, collect, from_videos, offline, train
 
-from pbrl.data.label_sets import export_labels
+from pbrl.labels.sets import export_labels
 
 SAMPLERS = ("uniform", "disagreement", "entropy", "k_center", "k_center_disagreement", "k_center_entropy")
 TEACHERS = ("oracle", "mistake", "noisy", "skip", "equal", "myopic", "random")

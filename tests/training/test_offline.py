@@ -16,8 +16,8 @@ from tiny import LEARNERS, OFFLINE_EXPERIMENTS, collect, offline, train
 
 from pbrl.cli import main
 from pbrl.data.datasets import load_dataset
-from pbrl.data.label_sets import export_labels
 from pbrl.data.offline_sources import load_offline
+from pbrl.labels.sets import export_labels
 from pbrl.training.evaluate import best_window
 from pbrl.training.saved import load_run
 

@@ -11,7 +11,7 @@ from outcome import assert_same, table
 from tiny import TINY, train
 
 from pbrl.cli import main
-from pbrl.data.label_sets import export_labels, load_label_set
+from pbrl.labels.sets import export_labels, load_label_set
 
 # Every part that holds a random state or a history of its own.
 RICH = [
@@ -31,8 +31,8 @@ MOMENTS = {
     "before the first checkpoint": Kill(STEP, 40),
     "in the middle of an episode": Kill(STEP, 233),
     "in the middle of fitting": Kill("pbrl.rewards.partial_return:PartialReturn.update", 5),
-    "between question and answer": Kill("pbrl.data.labels:LabelStore.ask", 2, "after"),
-    "between answer and checkpoint": Kill("pbrl.data.labels:LabelStore.answer", 3, "after"),
+    "between question and answer": Kill("pbrl.labels.store:LabelStore.ask", 2, "after"),
+    "between answer and checkpoint": Kill("pbrl.labels.store:LabelStore.answer", 3, "after"),
     "between a log row and its checkpoint": Kill("pbrl.training.log:RunLog.write", 9, "after"),
     "between an evaluation and its checkpoint": Kill("pbrl.training.log:RunLog.write_evaluation", 3, "after"),
     "before the tensors of a checkpoint": Kill("torch:save", 2),

@@ -10,8 +10,8 @@ from tiny import COMMON, REWARD, SAC, train
 
 from pbrl.agents.exploration import StateEntropy
 from pbrl.config import compose_config
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.store import LabelStore
 from pbrl.training.online import resume, start
 from pbrl_envs.point_reach import PointReach
 

@@ -7,8 +7,8 @@ from tiny import train
 
 from pbrl.cli import main
 from pbrl.collection.collect import assemble
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.store import LabelStore
 
 
 class OneStep(gym.Env):

@@ -9,8 +9,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from pbrl.config import build, compose_config
-from pbrl.data.labels import LabelStore
-from pbrl.data.segment_files import SegmentPairs
+from pbrl.labels.segment_files import SegmentPairs
+from pbrl.labels.store import LabelStore
 from pbrl.types import Segments
 
 STEPS = 12  # of a segment

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pbrl.data.labels import LabelStore
+from pbrl.labels.store import LabelStore
 from pbrl.types import Segments
 from pbrl.viewer.desk import DeskSettings
 from pbrl.viewer.gallery import ShownClip

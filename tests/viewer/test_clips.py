@@ -9,8 +9,8 @@ import pytest
 from point_run import STEPS, make_pairs, make_run
 
 from pbrl.config import build, compose_config
-from pbrl.data.segment_files import SegmentPairs
 from pbrl.errors import UserError
+from pbrl.labels.segment_files import SegmentPairs
 from pbrl.viewer.clips import ENCODER, ClipDrawer, ClipStyle, clip_name, clip_path, frame_count, pair_clips
 
 STYLE = ClipStyle(width=160, height=144)

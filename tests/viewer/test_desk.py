@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from shop import fill
 
-from pbrl.data.labels import LabelStore
-from pbrl.data.questions import retire
 from pbrl.errors import UserError
+from pbrl.labels.questions import retire
+from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import SegmentPair, Triplet
 from pbrl.types import Answers
 from pbrl.viewer.desk import Desk, DeskSettings, Given, in_segment_order, prefers_right

@@ -18,7 +18,7 @@ from shop import HOST, PORT, TOKEN, DrawnClips
 from tiny import TINY
 
 from pbrl.cli import main
-from pbrl.data.labels import LabelStore
+from pbrl.labels.store import LabelStore
 from pbrl.viewer.client import ViewerClient
 from pbrl.viewer.desk import DeskSettings
 from pbrl.viewer.server import make_app

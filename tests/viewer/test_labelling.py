@@ -11,7 +11,7 @@ from typing import Any
 from page_driver import shown, until
 from tiny import TINY
 
-from pbrl.data.labels import LabelStore
+from pbrl.labels.store import LabelStore
 
 SIZES = ["viewer.open_browser=false", "viewer.width=64", "viewer.height=64", "viewer.repeats=0", "viewer.ahead=6"]
 RUN = ["teacher=human", "teacher.mode=block", "feedback.budget=24", "steps=600", *SIZES]

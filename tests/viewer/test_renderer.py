@@ -15,9 +15,9 @@ from filelock import FileLock
 from omegaconf import DictConfig
 from point_run import ask, make_pairs, make_run
 
-from pbrl.data.labels import LabelStore
-from pbrl.data.questions import retire
 from pbrl.errors import UserError
+from pbrl.labels.questions import retire
+from pbrl.labels.store import LabelStore
 from pbrl.types import Answers
 from pbrl.viewer import drawing, renderer
 from pbrl.viewer.clips import ClipStyle, clip_path, pair_clips

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from shop import CHANGES, HOST, PORT, TOKEN, DrawnClips, fill, viewer
 from starlette.testclient import TestClient
 
-from pbrl.data.labels import LabelStore
-from pbrl.data.questions import run_id
 from pbrl.feedback.status import write_status
+from pbrl.labels.questions import run_id
+from pbrl.labels.store import LabelStore
 
 ANSWER = {
     "id": "a-1",

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from test_labels import make_segments
+from test_label_store import make_segments
 
 from pbrl.question_kinds import (
     Choice,

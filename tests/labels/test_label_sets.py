@@ -3,11 +3,11 @@ import json
 
 import numpy as np
 import pytest
-from test_labels import ask, assert_equal, make_answers, make_segments
+from test_label_store import ask, assert_equal, make_answers, make_segments
 
-from pbrl.data.label_sets import export_labels, import_labels, load_label_set
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.sets import export_labels, import_labels, load_label_set
+from pbrl.labels.store import LabelStore
 
 
 @pytest.fixture

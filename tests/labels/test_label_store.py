@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.store import LabelStore
 from pbrl.types import Answers, Segments
 
 

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_labels import ask, make_answers, make_segments
+from test_label_store import ask, make_answers, make_segments
 
-from pbrl.data.label_views import View, add_check, add_view
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.store import LabelStore
+from pbrl.labels.views import View, add_check, add_view
 from pbrl.reports.label_page import label_page, write_label_page
 from pbrl.reports.label_report import label_report, wilson_interval
 from pbrl.reports.label_text import format_report
@@ -80,8 +80,8 @@ def stopped_clock():
     clock = SimpleNamespace(now=START)
     clock.time = lambda: clock.now
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("label_rows", "label_views"):
-            patch.setattr(f"pbrl.data.{module}.time", clock)
+        for module in ("rows", "views"):
+            patch.setattr(f"pbrl.labels.{module}.time", clock)
         yield clock
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from questions_made import make_questions, make_told
-from test_labels import assert_equal, make_answers, make_segments
+from test_label_store import assert_equal, make_answers, make_segments
 
-from pbrl.data.label_schema import SCHEMA_VERSION
-from pbrl.data.label_sets import export_labels, load_label_set
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.schema import SCHEMA_VERSION
+from pbrl.labels.sets import export_labels, load_label_set
+from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import Triplet
 
 VERSION_1 = """
@@ -191,7 +191,7 @@ def test_an_old_file_reads_and_goes_on_as_a_new_one(old):
 
 
 def test_an_upgrade_that_is_broken_off_changes_nothing(old, monkeypatch):
-    from pbrl.data import label_schema
+    from pbrl.labels import schema as label_schema
 
     before = dump(old / "labels.sqlite")
     broken = label_schema.VERSION_3 + "\n\nCREATE TABLE batches (id INTEGER);"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pbrl.commands.data_import import describe_labels
-from pbrl.data.import_indices import import_indices
-from pbrl.data.index_rows import ROBOMIMIC, read_steps
-from pbrl.data.label_sets import load_label_set
 from pbrl.errors import UserError
+from pbrl.labels.import_indices import import_indices
+from pbrl.labels.index_rows import ROBOMIMIC, read_steps
+from pbrl.labels.sets import load_label_set
 
 ABOUT = {"env_name": None, "env": None, "command": "pbrl data import"}
 LENGTHS = (8, 6, 10)  # the first ends by termination, the second by its time limit, the third with the file

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from questions_made import TOLD, make_items, make_questions, make_told
-from test_labels import ask, assert_equal, make_answers, make_segments
+from test_label_store import ask, assert_equal, make_answers, make_segments
 
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import Choice, ChoiceAnswers, EpisodePair, Rating, RatingAnswers, SegmentPair, Triplet
 from pbrl.types import Answers
 

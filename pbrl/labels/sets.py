@@ -13,8 +13,11 @@ import numpy as np
 import torch
 
 import pbrl
-from pbrl.data.label_rows import StandingAnswer
-from pbrl.data.label_set_checks import (
+from pbrl.errors import UserError
+from pbrl.files import new_folder, require_new
+from pbrl.labels.rows import StandingAnswer
+from pbrl.labels.segment_files import Arrays, publish, stage, to_arrays
+from pbrl.labels.set_checks import (
     ARRAYS_FILE,
     COLUMNS,
     FORMAT,
@@ -26,10 +29,7 @@ from pbrl.data.label_set_checks import (
     count_twins,
     read_meta,
 )
-from pbrl.data.labels import LabelStore
-from pbrl.data.segment_files import Arrays, publish, stage, to_arrays
-from pbrl.errors import UserError
-from pbrl.files import new_folder, require_new
+from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import SegmentPair
 from pbrl.questions import Form, Question
 from pbrl.reading import read_arrays, read_yaml, sha256_of

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pbrl.data.label_rows import Query
-from pbrl.data.segment_files import PAIRS, content_hash, free_name, from_arrays, publish, stage, to_arrays
 from pbrl.errors import UserError
+from pbrl.labels.rows import Query
+from pbrl.labels.segment_files import PAIRS, content_hash, free_name, from_arrays, publish, stage, to_arrays
 from pbrl.questions import Form, Question
 from pbrl.reading import read_arrays
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.data.label_set_checks import refuse
-from pbrl.data.segment_files import Arrays, require
 from pbrl.errors import UserError
 from pbrl.install import pip_install
+from pbrl.labels.segment_files import Arrays, require
+from pbrl.labels.set_checks import refuse
 from pbrl.reading import read_arrays, reading, require_memory
 
 HDF5 = (".hdf5", ".h5")

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.data.segment_files import Arrays, from_arrays, require
 from pbrl.errors import UserError, choices, is_name
+from pbrl.labels.segment_files import Arrays, from_arrays, require
 from pbrl.question_kinds import SegmentPair
 from pbrl.questions import Form, Question
 from pbrl.reading import find_object, read_object

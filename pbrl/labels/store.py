@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from pbrl.data.label_files import QuestionFiles, one_form
-from pbrl.data.label_rows import (
+from pbrl.errors import UserError
+from pbrl.labels.files import QuestionFiles, one_form
+from pbrl.labels.questions import open_queries
+from pbrl.labels.rows import (
     ALL,
     Query,
     Scope,
@@ -31,11 +33,9 @@ from pbrl.data.label_rows import (
     retract_answer,
     stored_values,
 )
-from pbrl.data.label_schema import open_database, transaction
-from pbrl.data.label_views import Check, View, find_checks, find_views
-from pbrl.data.questions import open_queries
-from pbrl.data.segment_files import content_hash
-from pbrl.errors import UserError
+from pbrl.labels.schema import open_database, transaction
+from pbrl.labels.segment_files import content_hash
+from pbrl.labels.views import Check, View, find_checks, find_views
 from pbrl.question_kinds import SegmentPair
 from pbrl.questions import Question
 from pbrl.types import OVERALL, Comparisons, Segments
@@ -224,7 +224,7 @@ class LabelStore:
         return [q for q in asked if q not in done]
 
     def open_queries(self, overlap: int = 1, *, scripts_count: bool = True) -> list[Query]:
-        """What waits for people, in the order they get it; see `pbrl.data.questions.open_queries`."""
+        """What waits for people, in the order they get it; see `pbrl.labels.questions.open_queries`."""
         return open_queries(self._db, overlap, scripts_count=scripts_count)
 
     def views(self) -> list[View]:

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterable
 
-from pbrl.data.label_rows import USUAL, Query, annotator_id, find_queries
+from pbrl.labels.rows import USUAL, Query, annotator_id, find_queries
 
 HUMAN = "human"  # the kind of a person's answer
 SCRIPTED = "scripted"  # that of a script's

@@ -1,6 +1,6 @@
 """Label sets from index files: start rows in a published data set, and what people answered.
 
-Preference Transformer, Uni-RLHF and DPPO publish labels so; which rows their indices count: `pbrl.data.index_rows`.
+Preference Transformer, Uni-RLHF and DPPO publish labels so; which rows their indices count: `pbrl.labels.index_rows`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.data.import_pairs import check_sizes, make_segments, unit_actions, write_answers
-from pbrl.data.index_rows import Steps, read_steps
-from pbrl.data.label_set_checks import refuse
-from pbrl.data.segment_files import Shape
 from pbrl.errors import UserError
 from pbrl.files import require_new
+from pbrl.labels.import_pairs import check_sizes, make_segments, unit_actions, write_answers
+from pbrl.labels.index_rows import Steps, read_steps
+from pbrl.labels.segment_files import Shape
+from pbrl.labels.set_checks import refuse
 from pbrl.question_kinds import SegmentPair
 from pbrl.reading import read_array, read_arrays, require_file
 from pbrl.types import Segments

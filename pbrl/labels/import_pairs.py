@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 import pbrl
-from pbrl.data.label_set_checks import FORMAT, VERSION, columns_of, count_rows, count_twins, refuse
-from pbrl.data.label_sets import describe, write_label_set
-from pbrl.data.segment_files import Arrays, Shape, require, to_arrays
 from pbrl.errors import UserError
 from pbrl.files import require_new
+from pbrl.labels.segment_files import Arrays, Shape, require, to_arrays
+from pbrl.labels.set_checks import FORMAT, VERSION, columns_of, count_rows, count_twins, refuse
+from pbrl.labels.sets import describe, write_label_set
 from pbrl.question_kinds import SegmentPair
 from pbrl.reading import read_arrays, sha256_of
 from pbrl.types import Segments

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from questions_made import make_questions, make_told
-from test_labels import ask, assert_equal, make_answers, make_segments
+from test_label_store import ask, assert_equal, make_answers, make_segments
 
-from pbrl.data.labels import LabelStore
+from pbrl.labels.store import LabelStore
 
 COMMON = """
 import os
@@ -20,8 +20,8 @@ import signal
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_labels import ask, make_answers
-from pbrl.data.labels import LabelStore
+from test_label_store import ask, make_answers
+from pbrl.labels.store import LabelStore
 run_dir, name = Path(sys.argv[1]), sys.argv[2]
 """
 ANSWER_FOREVER = """
@@ -40,7 +40,7 @@ with LabelStore(run_dir) as store:
 """
 ASK_ALL_KINDS = """
 from questions_made import make_questions, make_told
-from pbrl.data.label_files import QuestionFiles
+from pbrl.labels.files import QuestionFiles
 publish = QuestionFiles.publish
 def killed_after_naming(self, staged, session):
     file = publish(self, staged, session)

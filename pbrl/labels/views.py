@@ -6,8 +6,8 @@ import sqlite3
 import time
 from typing import NamedTuple
 
-from pbrl.data.label_rows import USUAL, Scope, annotator_id
 from pbrl.errors import UserError, choices
+from pbrl.labels.rows import USUAL, Scope, annotator_id
 
 CHOICES = ("left", "right", "equal", "incomparable", "skip")  # in the order of the segments, not of the screen
 STRENGTHS = ("clear", "slight")

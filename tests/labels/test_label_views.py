@@ -1,9 +1,9 @@
 import pytest
-from test_labels import ask, make_answers
+from test_label_store import ask, make_answers
 
-from pbrl.data.label_views import GivenAnswer, View, add_check, add_view, find_history
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.store import LabelStore
+from pbrl.labels.views import GivenAnswer, View, add_check, add_view, find_history
 
 
 @pytest.fixture

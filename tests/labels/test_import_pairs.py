@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from pbrl.data.import_pairs import import_pairs
-from pbrl.data.label_sets import export_labels, import_labels, load_label_set
 from pbrl.errors import UserError
+from pbrl.labels.import_pairs import import_pairs
+from pbrl.labels.sets import export_labels, import_labels, load_label_set
 
 PEOPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "human_preferences"
 ABOUT = {"env_name": "walker2d", "env": None, "command": "pbrl data import"}
@@ -55,7 +55,7 @@ def test_what_the_file_does_not_know_is_not_made_up(tmp_path):
 
 
 def test_a_label_set_of_a_run_knows_its_last_observations(tmp_path):
-    from pbrl.data.labels import LabelStore
+    from pbrl.labels.store import LabelStore
     from pbrl.types import Answers, Segments
 
     shapes = ((4, 1), (3, 1), (3,), (3,), (3,))

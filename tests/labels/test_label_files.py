@@ -4,10 +4,10 @@ import sqlite3
 
 import numpy as np
 import pytest
-from test_labels import ask, make_answers
+from test_label_store import ask, make_answers
 
-from pbrl.data.labels import LabelStore
 from pbrl.errors import UserError
+from pbrl.labels.store import LabelStore
 
 
 @pytest.fixture

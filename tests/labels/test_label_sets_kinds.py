@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from questions_made import TOLD, make_items, make_questions, make_told
-from test_labels import ask, assert_equal, make_answers, make_segments
+from test_label_store import ask, assert_equal, make_answers, make_segments
 
-from pbrl.data.label_sets import export_labels, import_labels, load_label_set
-from pbrl.data.labels import LabelStore
 from pbrl.data.offline_sources import load_offline
 from pbrl.errors import UserError
+from pbrl.labels.sets import export_labels, import_labels, load_label_set
+from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import EpisodePair, Rating, SegmentPair, Triplet
 from pbrl.teachers.replay import ReplayTeacher
 

@@ -1,0 +1,1 @@
+"""Questions and answers as data: the store of a run, label sets, imports."""
