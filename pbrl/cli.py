@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -30,7 +31,19 @@ VERBS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb; returns the exit code."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    from pbrl.terminal import output_of_a_command, print_what_it_can
+
+    print_what_it_can()
+    with output_of_a_command() as output:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+    if output.full is None:
+        return code
+    with contextlib.suppress(OSError):
+        print(f"pbrl: standard output: {output.full.strerror}", file=sys.stderr, flush=True)
+    return code or 1
+
+
+def _run(args: list[str]) -> int:
     if not args or (len(args) == 1 and args[0] in HELP):
         print(usage())
         return 0
@@ -41,10 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     from pbrl.errors import EnvError, StorageError, UserError, as_line, choices
     from pbrl.storage import silent_threads, storage_problem
-    from pbrl.terminal import print_what_it_can
     from pbrl.training.interrupt import ending_signals, exit_code
 
-    print_what_it_can()
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the user's own modules, as with `python -m pbrl`
     try:
@@ -69,8 +80,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("pbrl: stopped", file=sys.stderr)
         return exit_code()
-    except BrokenPipeError:
-        return 1
     except Exception as error:
         if (problem := storage_problem(error)) is not None:
             print(f"pbrl: {problem}", file=sys.stderr)

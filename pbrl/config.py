@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pbrl.errors import EnvError, UserError, choices, closest, one_line
 from pbrl.files import expand_home, no_folder
-from pbrl.overrides import PATHS, parse, read_overrides
+from pbrl.overrides import PATHS, SHORT, parse, read_overrides
 from pbrl.reading import read_yaml
 
 
@@ -32,13 +32,17 @@ def config_dir() -> Path:
     raise UserError(f"no configs found beside {package}; install pbrl again")
 
 
-def compose_config(overrides: Sequence[str], extra_dir: str | None = None) -> DictConfig:
-    """The config of `key=value` overrides; extra_dir is searched for groups of the user's own."""
+def compose_config(overrides: Sequence[str], extra_dir: str | None = None, also: Sequence[str] = ()) -> DictConfig:
+    """The config of `key=value` overrides; extra_dir is searched for groups of the user's own.
+
+    also: keys that the command knows beside those of the config, for who misspells one.
+    """
     if extra_dir and not Path(extra_dir).is_dir():
         raise UserError(f"--config-dir {extra_dir}: {no_folder(Path(extra_dir))}")
     given = read_overrides(overrides)
     given = [*_env_of_data(given, extra_dir), *given]
-    config = _compose(given, extra_dir)
+    config = _compose(given, extra_dir, also=also)
+    _check_new_keys(given, extra_dir)
     _check_types(config, _compose(_chosen(given, env=True), extra_dir), given)
     return config
 
@@ -102,7 +106,9 @@ def explained(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is not the config of a run: {one_line(error)}") from error
 
 
-def _compose(overrides: Sequence[str], extra_dir: str | None, complete: bool = True) -> DictConfig:
+def _compose(
+    overrides: Sequence[str], extra_dir: str | None, complete: bool = True, also: Sequence[str] = ()
+) -> DictConfig:
     GlobalHydra.instance().clear()
     search = [f"hydra.searchpath=['file://{Path(extra_dir).resolve()}']"] if extra_dir else []
     try:
@@ -113,7 +119,7 @@ def _compose(overrides: Sequence[str], extra_dir: str | None, complete: bool = T
             OmegaConf.resolve(config)
         return config
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise UserError(_explain(error, overrides, extra_dir)) from error
+        raise UserError(_explain(error, overrides, extra_dir, also)) from error
 
 
 def _env_of_data(overrides: Sequence[str], extra_dir: str | None) -> list[str]:
@@ -140,8 +146,42 @@ def _check_complete(config: DictConfig) -> None:
 def _chosen(overrides: Sequence[str], env: bool = False) -> list[str]:
     """The overrides that choose a file of a group, and with `env` those without which an env is incomplete."""
     parsed = [(parse(text).key_or_group, text) for text in overrides]
-    groups = {p.name for p in config_dir().iterdir() if p.is_dir()}
-    return [text for key, text in parsed if key in groups or (env and key.startswith("env."))]
+    return [text for key, text in parsed if key in _groups() or (env and key.startswith("env."))]
+
+
+@cache
+def _groups() -> set[str]:
+    return {p.name for p in config_dir().iterdir() if p.is_dir()}
+
+
+OPTIONAL = {"method.reward_std"}  # what is read where a file or the command line has it
+
+
+def _check_new_keys(overrides: Sequence[str], extra_dir: str | None) -> None:
+    """UserError for +key=value where nobody would read it; a constructor itself refuses what it does not know."""
+    new = [o.key_or_group for o in map(parse, overrides) if o.is_add() or o.is_force_add()]
+    if new:
+        files = OmegaConf.to_container(_compose(_chosen(overrides), extra_dir, complete=False), resolve=False)
+        values = [*overrides, *(str(value) for _, value in leaves(files))]
+        asked = " ".join(value for value in values if "${" in value)  # as ${oc.select:env.levels,null} asks for a key
+        for key in new:
+            if (
+                key not in _groups() | OPTIONAL
+                and not _is_read(key, files)
+                and not re.search(rf"\b{re.escape(key)}\b", asked)
+            ):
+                raise UserError(f"unknown key {key!r}{_near(key, overrides, extra_dir)}")
+
+
+def _is_read(key: str, node: Any) -> bool:
+    """Whether a key is one of nested dicts, or belongs to a constructor or an open mapping in them."""
+    for part in key.split("."):
+        if isinstance(node, dict) and (not node or "_target_" in node):
+            return True
+        if not isinstance(node, dict) or part not in node:
+            return False
+        node = node[part]
+    return True
 
 
 def _check_types(config: DictConfig, defaults: DictConfig, overrides: Sequence[str]) -> None:
@@ -176,10 +216,10 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _explain(error: Exception, overrides: Sequence[str], extra_dir: str | None) -> str:
+def _explain(error: Exception, overrides: Sequence[str], extra_dir: str | None, also: Sequence[str]) -> str:
     text = str(error)
     if match := re.search(r"Could not override '([^']+)'", text):
-        return f"unknown key {match[1]!r}{_near(match[1], overrides, extra_dir)}"
+        return f"unknown key {match[1]!r}{_near(match[1], overrides, extra_dir, also)}"
     if match := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
         return f"{match[1]}={match[2]}: {_valid(match[1], match[2], extra_dir)}"
     return one_line(error)
@@ -192,7 +232,7 @@ def _valid(group: str, name: str, extra_dir: str | None) -> str:
     return choices(name, options(group, extra_dir)) + own
 
 
-def _near(key: str, overrides: Sequence[str], extra_dir: str | None) -> str:
+def _near(key: str, overrides: Sequence[str], extra_dir: str | None, also: Sequence[str] = ()) -> str:
     """Keys like this one in the files that were chosen."""
     if _chosen(overrides) == list(overrides):
         return ""  # a file asks for what is not there; the files alone cannot be composed
@@ -200,7 +240,7 @@ def _near(key: str, overrides: Sequence[str], extra_dir: str | None) -> str:
     known = [k for k, _ in leaves(OmegaConf.to_container(config, resolve=False))]
     if OmegaConf.select(config, key.rpartition(".")[0]) == {}:
         return f"; a key that is new there is given as +{key}=VALUE"
-    close = closest(key, known, n=3)
+    close = closest(key, [*known, *SHORT, *also], n=3)
     top = ", ".join(str(k) for k in config)
     return f"; did you mean {' or '.join(close)}?" if close else f"; valid at the top are {top}"
 

@@ -65,5 +65,10 @@ def typed(*words: str) -> str:
     return shlex.join(["pbrl", *words])
 
 
+def typed_value(key: str, value: object) -> str:
+    """A value as one types it in a shell, with quotes where it needs them."""
+    return shlex.quote(f"{key}={value}")
+
+
 def _plain(name: str) -> str:
     return name.lower().replace("-", "_")

@@ -14,6 +14,14 @@ MISTAKES = {
     "feedback.budgets=3": "unknown key 'feedback.budgets'; did you mean feedback.budget",
     "agent.leaning_starts=3": "did you mean agent.learning_starts",
     "zzz=3": "unknown key 'zzz'; valid at the top are steps, seed, run_dir",
+    "resum=run": r"unknown key 'resum'; did you mean resume\?",
+    "stepss=3": r"did you mean steps\?",
+    "inti=run": r"did you mean init\?",
+    "+zzz=3": "unknown key 'zzz'; valid at the top are steps, seed, run_dir",
+    "+env.kwargs.nan_at=120": "unknown key 'env.kwargs.nan_at'",
+    "++env.limit=120": "unknown key 'env.limit'",
+    "+feedback.budgets=3": "unknown key 'feedback.budgets'; did you mean feedback.budget",
+    "+method.fit.epochs=3": "unknown key 'method.fit.epochs'",
     "env.make.seed=3": "unknown key 'env.make.seed'",
     "hydra.run.dir=x": "unknown key 'hydra.run.dir'",
     "env=walker": "env=walker: valid are ant, .*walker-walk",
@@ -125,6 +133,13 @@ def assert_matches(pattern, line):
 def test_a_new_key_of_a_mapping_takes_a_plus(wrong):
     assert "given as +env.make.kwargs.g=VALUE" in wrong("env=gym", "env.id=Pendulum-v1", "env.make.kwargs.g=9")
     assert compose_config(["env=gym", "env.id=Pendulum-v1", "+env.make.kwargs.g=9"]).env.make.kwargs.g == 9
+    assert (
+        compose_config(["env=point_reach", "+env.make.kwargs={a:1}", "+env.make.kwargs.b.c=2"]).env.make.kwargs.b.c == 2
+    )
+    assert compose_config(["+method.reward_std=1"]).method.reward_std == 1  # of which only some files speak
+    levels = ["teacher=hierarchy", "+env.levels=[{factor: speed, better: higher, margin: 0}]"]
+    assert compose_config(["env=swimmer", *levels]).teacher.levels[0].factor == "speed"
+    assert compose_config(["env=point_reach", "+env.make.max_episode_steps=30"]).env.make.max_episode_steps == 30
 
 
 @pytest.mark.parametrize("flag", ["-m", "--multirun"])

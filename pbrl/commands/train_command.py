@@ -50,7 +50,7 @@ def main(args: list[str]) -> int:
 
     from pbrl.config import compose_config
 
-    config = compose_config(parsed.overrides, parsed.options.get("--config-dir"))
+    config = compose_config(parsed.overrides, parsed.options.get("--config-dir"), also=("resume",))
     if "--cfg" in parsed.flags:
         print(OmegaConf.to_yaml(config), end="")
         return 0
@@ -117,8 +117,9 @@ def _train(run: OnlineRun | OfflineRun) -> int:
     if not finished:
         print(f"stopped at step {run.step}; go on with: {typed('train', f'resume={path}')}")
         return exit_code()
+    report = make_report(path) if run.config.get("report", True) else None
     print(f"{_score(run)} after {run.labels} labels{_kind(run)}; see {path}")
-    if run.config.get("report", True) and (report := make_report(path)) is not None:
+    if report is not None:
         print(f"report: {report.file}")
     return 0
 

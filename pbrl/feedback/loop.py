@@ -75,6 +75,7 @@ class FeedbackLoop:
         self.counts = Counts()
         self.reward = StoredReward(self.step_reward)
         self.sessions, self.updates = 0, 0
+        self.fitted = False  # a fit of the model has begun
         self.imported = 0  # the last imported query that was taken
         self.warned = False  # that sessions wait
         self.stopped: Callable[[], bool] = lambda: False  # the run is to end, so nothing may wait longer
@@ -170,11 +171,13 @@ class FeedbackLoop:
     @torch.no_grad()
     def quality(self, episodes: EpisodeStore) -> dict[str, float]:
         """How well the reward agrees with the true one on recent episodes; evaluation only, nothing learns from it."""
-        obs, actions, reward = episodes.recent_steps(CORRELATION_STEPS)
-        return {
-            "true_accuracy": self._true_accuracy(episodes),
-            "corr_true": correlation(self.model.step_reward(obs, actions), reward),
-        }
+        learned, true = self._recent_rewards(episodes)
+        return {"true_accuracy": self._true_accuracy(episodes), "corr_true": correlation(learned, true)}
+
+    def _recent_rewards(self, episodes: EpisodeStore) -> tuple[np.ndarray, np.ndarray]:
+        """Of the model and of the environment, on recent steps; NotFinite where the model's is not."""
+        obs, actions, true = episodes.recent_steps(CORRELATION_STEPS)
+        return require_finite(self.model.step_reward(obs, actions), REWARD_MODEL, "a reward"), true
 
     def _true_accuracy(self, episodes: EpisodeStore) -> float:
         """Of random pairs whose true returns differ; NaN where recent episodes have no two segments."""
@@ -203,11 +206,13 @@ class FeedbackLoop:
 
     def _learn(self, episodes: EpisodeStore, metrics: dict[str, float]) -> dict[str, float]:
         """Fits the reward to all answers; returns what was measured before, by the fit and after it."""
+        if not self.has_reward:
+            self._recent_rewards(episodes)  # what is not finite now, no fit has spoilt
+        self.fitted = True
         fit = fit_reward(self.model, self.preferences, members=self.model.members, rng=self.rngs["fit"], **self.fit)
         self.updates += int(fit.pop("updates"))
         if self.reward_std is not None:
-            obs, actions, _ = episodes.recent_steps(CORRELATION_STEPS)
-            self.scale = self.reward_std / max(float(self.model.step_reward(obs, actions).std()), 1e-6)
+            self.scale = self.reward_std / max(float(self._recent_rewards(episodes)[0].std()), 1e-6)
         metrics = metrics | {"updates": self.updates} | fit | self.quality(episodes)
         return {f"reward/{k}": v for k, v in metrics.items()} | self.metrics()
 

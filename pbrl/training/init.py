@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pbrl.agents.portable import load_portable
 from pbrl.config import load_config
-from pbrl.errors import UserError
+from pbrl.errors import UserError, typed_value
 from pbrl.finite import AGENT, REWARD_MODEL, require_finite_weights
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.run_dir import RunDir
@@ -25,6 +25,7 @@ Weights = dict[str, Tensor]
 # What weights mean depends on these as well, and no size tells.
 OF_AGENTS = ("_target_", "hidden", "activation")
 OF_REWARDS = ("_target_", "hidden", "activation", "head", "members")
+NOTHING = "nothing of that run fits this one"
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Given:
 
 
 def check_init(config: DictConfig) -> None:
-    """Keys that make no sense; makes the folder absolute, since a run is resumed from anywhere."""
+    """UserError where its keys make no sense, or its folder is no run."""
     init = config.get("init")
     if init is None:
         return
@@ -51,8 +52,7 @@ def check_init(config: DictConfig) -> None:
             raise UserError(f"init.{key}={init[key]} needs the folder of a run: init.run=RUN_DIR")
     if init.run is not None:
         if init.policy is False and init.reward is False:
-            raise UserError(f"init.run={init.run}: with init.policy=false and init.reward=false nothing is taken")
-        init.run = str(Path(init.run).resolve())
+            raise UserError(f"{_named(config)}: with init.policy=false and init.reward=false nothing is taken")
         load_config(Path(init.run) / "config.yaml")
 
 
@@ -61,48 +61,57 @@ def begin_with_another(run: Any) -> None:
     init = run.config.get("init")
     if init is None or init.run is None:
         return
-    given, taken = _read(RunDir(Path(init.run))), []
-    if init.policy is not False:
-        _take_policy(run, given)
-        taken.append("policy")
-    has_model = _reward_model(run) is not None
-    if init.reward or (init.reward is None and has_model and given.reward):
-        if not has_model:
-            raise UserError(f"init.reward=true: method={run.config.method.name} learns no reward")
-        if not given.reward:
-            raise UserError(f"init.reward=true: {init.run} has learned no reward")
-        _take_reward(run, given)
-        taken.append("reward")
-    if not taken:
-        raise UserError(f"init.run={init.run}: it has no reward that this run could take; leave init.policy=false out")
-    print(f"pbrl: begins with the {' and the '.join(taken)} of {init.run}", file=sys.stderr)
+    given = _read(RunDir(Path(init.run)))
+    takes = {"policy": init.policy is not False, "reward": _takes_reward(run, given)}
+    if not any(takes.values()):
+        without = "init.policy=false leaves its policy out, and it has no reward that this run could take"
+        raise UserError(f"{_named(run.config)}: {NOTHING}: {without}")
+    # Without the one there must be the other.
+    if takes["policy"]:
+        _take_policy(run, given, "init.policy=false leaves it out" if takes["reward"] else NOTHING)
+    if takes["reward"]:
+        _take_reward(run, given, "init.reward=false leaves it out" if takes["policy"] else NOTHING)
+    taken = " and the ".join(part for part, is_taken in takes.items() if is_taken)
+    print(f"pbrl: begins with the {taken} of {init.run}", file=sys.stderr)
 
 
-def _take_policy(run: Any, given: Given) -> None:
-    path, leave_out = run.config.init.run, "init.policy=false leaves it out"
+def _takes_reward(run: Any, given: Given) -> bool:
+    init, has_model = run.config.init, _reward_model(run) is not None
+    if init.reward and not has_model:
+        raise UserError(f"init.reward=true: method={run.config.method.name} learns no reward")
+    if init.reward and not given.reward:
+        raise UserError(f"init.reward=true: {init.run} has learned no reward")
+    return bool(init.reward or (init.reward is None and has_model and given.reward))
+
+
+def _named(config: DictConfig) -> str:
+    return typed_value("init.run", config.init.run)
+
+
+def _take_policy(run: Any, given: Given, leave_out: str) -> None:
+    named = _named(run.config)
     if ("learner" in given.config.method) != ("learner" in run.config.method):
-        raise UserError(f"init.run={path}: policies of online and of offline methods do not fit; {leave_out}")
+        raise UserError(f"{named}: policies of online and of offline methods do not fit; {leave_out}")
     require_finite_weights(given.policy, AGENT)
     if "learner" in run.config.method:
-        _require_fit(given.policy, run.learner.policy.state_dict(), f"init.run={path}: its policy", leave_out)
+        _require_fit(given.policy, run.learner.policy.state_dict(), f"{named}: its policy", leave_out)
         run.learner.policy.load_state_dict(given.policy)
         return
     _require_same(given.config, run.config, "agent", OF_AGENTS, leave_out)
     agent = run.parts.agent
     own = agent.state_dict()["parameters"]  # optimisers start afresh
-    _require_fit(given.policy, own["policy"], f"init.run={path}: its policy", leave_out)
+    _require_fit(given.policy, own["policy"], f"{named}: its policy", leave_out)
     temperature = {
         k: v for k, v in given.variables.items() if k == "log_ent_coef" and agent.model.log_ent_coef is not None
     }
     agent.set_policy(own | {"policy": given.policy}, temperature)
 
 
-def _take_reward(run: Any, given: Given) -> None:
-    path, leave_out = run.config.init.run, "init.reward=false leaves it out"
+def _take_reward(run: Any, given: Given, leave_out: str) -> None:
     model = _reward_model(run)
     require_finite_weights(given.reward, REWARD_MODEL)
     _require_same(given.config, run.config, _model_key(run.config), OF_REWARDS, leave_out, _model_key(given.config))
-    _require_fit(given.reward, model.state_dict(), f"init.run={path}: its reward", leave_out)
+    _require_fit(given.reward, model.state_dict(), f"{_named(run.config)}: its reward", leave_out)
     model.load_state_dict(given.reward)
     if "learner" not in run.config.method:
         feedback = run.parts.feedback
@@ -127,7 +136,7 @@ def _require_same(
         theirs = OmegaConf.select(there, f"{their_key or key}.{name}")
         ours = OmegaConf.select(here, f"{key}.{name}")
         if theirs != ours:
-            raise UserError(f"init.run={here.init.run}: {key}.{name} is {theirs} there and {ours} here; {leave_out}")
+            raise UserError(f"{_named(here)}: {key}.{name} is {theirs} there and {ours} here; {leave_out}")
 
 
 def _require_fit(given: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str, leave_out: str) -> None:

@@ -43,7 +43,8 @@ def ending_signals() -> Iterator[None]:
 class StopOnInterrupt:
     """The first Ctrl-C, SIGTERM or SIGHUP calls `stop`, which ends the round and saves; a second Ctrl-C ends at once.
 
-    What ignores SIGHUP (`nohup`) goes on ignoring it, and a handler of somebody else's stays.
+    What ignores SIGHUP (`nohup`) or SIGINT (a job in the background of a script) goes on ignoring it, and a handler of
+    somebody else's for SIGTERM and SIGHUP stays.
 
     Args:
         stop: asks what runs to end; called in the signal's handler.
@@ -62,7 +63,9 @@ class StopOnInterrupt:
 
     def __enter__(self) -> StopOnInterrupt:
         ours = [number for number in NAMES if _is_ours(signal.getsignal(number))]
-        self.before = {number: _set(number, self._stop) for number in (signal.SIGINT, *ours)}
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            ours.append(int(signal.SIGINT))
+        self.before = {number: _set(number, self._stop) for number in ours}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,7 +83,10 @@ class StopOnInterrupt:
         self.stopping = True
         _note(number)
         self.stop()
-        _say(f"{NAMES.get(number, 'Ctrl-C')}: {self.plan}; another Ctrl-C ends it at once: {self.lost()}")
+        if number in NAMES:  # of a scheduler, say, whose users have no Ctrl-C
+            _say(f"{NAMES[number]}: {self.plan}")
+        else:
+            _say(f"Ctrl-C: {self.plan}; another Ctrl-C ends it at once: {self.lost()}")
 
 
 Handler = Any  # a function, SIG_IGN or SIG_DFL; None: set by code that is not Python's

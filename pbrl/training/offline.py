@@ -286,7 +286,6 @@ def start(config: DictConfig, command: list[str]) -> OfflineRun:
     """A run in a folder of its own; a config that cannot be built leaves no folder behind."""
     check(config)
     check_init(config)
-    config.data = str(Path(config.data).resolve())  # a run is resumed from anywhere
     if not has_env(config):
         config.evaluation.every = None
     folder = RunDir.create(config, command)

@@ -65,7 +65,9 @@ class OnlineRun:
             return self._train()
         except NotFinite as error:
             self._write_progress()  # the log shows the figures it ends with
-            learned = self.step > 0 if error.who == REWARD_MODEL else self.parts.agent.updates > 0
+            feedback = self.parts.feedback
+            fitted = feedback.fitted or feedback.has_reward if feedback is not None else self.step > 0
+            learned = fitted if error.who == REWARD_MODEL else self.parts.agent.updates > 0
             raise explain_divergence(error, self.step, learned, self.checkpoints, self.run.path) from error
 
     def _train(self) -> bool:
@@ -325,10 +327,6 @@ def start(config: DictConfig, command: list[str]) -> OnlineRun:
     """A run in a folder of its own; a config that cannot be built leaves no folder behind."""
     check(config)
     check_init(config)
-    if "video" in config.method:  # a run is resumed from anywhere
-        for section, key in ((config, "data"), (config.method.video, "learned")):
-            if section[key] is not None:
-                section[key] = str(Path(section[key]).resolve())
     folder = RunDir.create(config, command)
     folder.lock()
     with folder.being_built():

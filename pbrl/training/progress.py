@@ -16,7 +16,7 @@ WINDOW = 10  # lines over which the speed is measured: the first steps, with not
 
 class State(NamedTuple):
     step: int
-    score: float | None  # the return of the last evaluation
+    score: float | None  # the return of the last evaluation; None where nothing is evaluated
     labels: int
 
 
@@ -63,14 +63,14 @@ class Bar:
             MofNCompleteColumn(),
             BarColumn(),
             TimeRemainingColumn(),
-            TextColumn("return {task.fields[score]}  labels {task.fields[labels]}"),
+            TextColumn("{task.fields[told]}"),
         )
         self.bar = RichProgress(*columns, console=Console(file=sys.stderr))
-        self.task = self.bar.add_task("", total=steps, score="-", labels=0)
+        self.task = self.bar.add_task("", total=steps, told="")
         self.start, self.stop = self.bar.start, self.bar.stop
 
     def show(self, state: State, evaluated: bool) -> None:
-        self.bar.update(self.task, completed=state.step, score=_score(state), labels=state.labels)
+        self.bar.update(self.task, completed=state.step, told="  ".join(_figures(state)))
 
 
 class Lines:
@@ -95,8 +95,7 @@ class Lines:
         self.marks.append((now, state.step))
         clock, share = time.strftime("%H:%M:%S"), state.step / self.steps
         done = f"step {state.step} of {self.steps} ({share:.0%})"
-        told = f"{clock} {done}, return {_score(state)}, labels {state.labels}, {self._left(state.step)}"
-        print(told, flush=True)
+        print(f"{clock} {', '.join([done, *_figures(state), self._left(state.step)])}", flush=True)
 
     def _break_silence(self) -> None:
         if time.monotonic() - self.written >= SILENCE_S:
@@ -139,5 +138,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
 
 
-def _score(state: State) -> str:
-    return "-" if state.score is None else f"{state.score:.1f}"
+def _figures(state: State) -> list[str]:
+    """The return, where there is one, and the labels."""
+    score = [] if state.score is None else [f"return {state.score:.1f}"]
+    return [*score, f"labels {state.labels}"]

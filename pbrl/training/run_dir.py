@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pbrl.errors import StorageError, UserError, typed
 from pbrl.files import LOCK, make_folder, remove_empty, replacing
+from pbrl.overrides import PATHS
 from pbrl.storage import storing
 
 PACKAGES = ("pbrl", "gymnasium", "mujoco", "numpy", "torch", "stable-baselines3", "dm_control", "metaworld")
@@ -36,7 +37,8 @@ class RunDir:
 
     @staticmethod
     def create(config: DictConfig, command: list[str]) -> RunDir:
-        """A new folder; an existing one that is not empty is never touched."""
+        """A new folder; an existing one that is not empty is never touched. Makes the paths in the config absolute."""
+        _make_absolute(config)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         default = Path("runs", config.env.name, config.method.name, f"{stamp}_s{config.seed}")
         path = Path(str(config.run_dir)) if config.run_dir else default
@@ -117,6 +119,13 @@ class RunDir:
     @property
     def reward(self) -> Path:
         return self.path / "reward.safetensors"
+
+
+def _make_absolute(config: DictConfig) -> None:
+    """Every folder that a run reads, since it is resumed from anywhere."""
+    for key in PATHS:
+        if key != "run_dir" and (value := OmegaConf.select(config, key)) is not None:
+            OmegaConf.update(config, key, str(Path(value).resolve()))
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

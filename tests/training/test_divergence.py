@@ -139,3 +139,35 @@ def test_what_is_not_known_is_nan_in_the_log_and_a_report_copes(tmp_path):
     assert code == 0, err
     assert (tmp_path / "run" / "report.html").exists()
     assert main(["eval", str(tmp_path / "run"), "episodes=1"]) == 0
+
+
+@pytest.mark.parametrize("method", ["pebble", "heron"])  # and one that scales by what it gives
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_reward_that_no_fit_has_spoilt_is_refused_before_anything_is_computed_from_it(method, tmp_path, monkeypatch):
+    poison_at(monkeypatch, PartialReturn, "step_reward", 1, lambda _, reward: reward * np.inf)
+    code, _, err = train(tmp_path / "run", method=method)
+    assert code == 2
+    line = one_line(err)
+    assert line.startswith("pbrl: the reward model gave a reward that is not finite at step 120, before it has learned")
+    assert "learning rate" not in line
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_reward_that_a_fit_has_spoilt_is_refused_too(tmp_path, monkeypatch):
+    poison_at(monkeypatch, PartialReturn, "step_reward", 2, lambda _, reward: reward * np.inf)
+    code, _, err = train(tmp_path / "run")
+    assert code == 2
+    assert "a lower learning rate of the reward model may help" in one_line(err)
+
+
+def test_a_folder_with_a_space_is_quoted_as_a_shell_needs_it(tmp_path):
+    from pbrl.finite import AGENT, NotFinite
+    from pbrl.training.checkpoint import Checkpoints
+    from pbrl.training.divergence import explain_divergence
+
+    run = tmp_path / "my run"
+    run.mkdir()
+    checkpoints = Checkpoints(run / "checkpoints", keep=1)
+    checkpoints.save(7, {}, {})
+    said = str(explain_divergence(NotFinite(AGENT, "an action"), 9, True, checkpoints, run))
+    assert f"begun with 'init={run}', a lower" in said

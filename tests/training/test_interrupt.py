@@ -1,5 +1,7 @@
 """SIGTERM and SIGHUP end what runs as Ctrl-C does; only a second Ctrl-C loses something, and says what."""
 
+import errno
+import io
 import json
 import re
 import signal
@@ -14,6 +16,7 @@ from tiny import TINY, collect, offline, train
 from pbrl.cli import main
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.methods.learner import Learner
+from pbrl.training.interrupt import StopOnInterrupt
 
 PBRL = [sys.executable, "-m", "pbrl"]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -60,7 +63,8 @@ def test_a_run_saves_says_so_and_ends_with_the_code_of_the_signal(number, at_cal
     code, out, err = train(folder)
     assert code == CODES[number]
     assert f"stopped at step 150; go on with: pbrl train resume={folder}\n" in out
-    assert f"pbrl: {NAMES[number]}: saving a checkpoint at the end of this round, then ending; another Ctrl-C" in err
+    assert f"pbrl: {NAMES[number]}: saving a checkpoint at the end of this round, then ending" in err
+    assert ("another Ctrl-C" in err) == (number == signal.SIGINT)  # schedulers have no keys
     assert json.loads((folder / "summary.json").read_text())["status"] == "interrupted"
     assert run(["train", f"resume={folder}"]) == 0
     assert_same(finished(), folder)
@@ -93,6 +97,46 @@ def test_output_that_nobody_reads_any_more_ends_nothing(tmp_path):
     command = [*PBRL, "train", *ENDLESS, f"run_dir={tmp_path / 'run'}"]
     assert after_a_checkpoint(tmp_path, command, signal.SIGHUP, closed=True)[0] == 129
     assert (tmp_path / "run" / "summary.json").exists()
+
+
+class Unwritable(io.StringIO):
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def write(self, _):
+        raise OSError(self.number, "No space left on device")
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EPIPE, 0), (errno.ENOSPC, 1)])
+def test_a_run_whose_output_cannot_be_written_is_trained_and_reported(number, code, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout", Unwritable(number))
+    small = [*TINY["true_reward"], "steps=60", "report=true"]
+    assert main(["train", *small, f"run_dir={tmp_path / 'run'}"]) == code
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
+    assert (tmp_path / "run" / "report.html").exists()
+    said = capsys.readouterr().err
+    assert ("pbrl: standard output: No space left on device\n" in said) == (number == errno.ENOSPC)
+
+
+@pytest.mark.parametrize(("output", "code"), [("/dev/full", 1), ("&-", 0)])
+def test_any_command_says_that_its_output_is_full_and_none_minds_that_it_is_closed(output, code):
+    command = f"exec {sys.executable} -m pbrl --help > {output}".replace("> &", ">&")
+    ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (code, "pbrl: standard output: No space left on device\n" * code)
+
+
+def test_a_job_in_the_background_goes_on_ignoring_a_ctrl_c(monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopOnInterrupt(lambda: None) as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop.stopping
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.stopping
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_nohup_goes_on_ignoring_sighup(tmp_path):
@@ -147,4 +191,4 @@ def test_a_log_is_never_silent_for_long(monkeypatch, capsys):
     with progress.Progress(1000, lambda: progress.State(7, None, 3)):
         time.sleep(0.5)  # a fit, people, an evaluation: whatever it is busy with
     out = capsys.readouterr().out
-    assert re.match(r"\d\d:\d\d:\d\d step 7 of 1000 \(1%\), return -, labels 3, time left unknown\n", out)
+    assert re.match(r"\d\d:\d\d:\d\d step 7 of 1000 \(1%\), labels 3, time left unknown\n", out)

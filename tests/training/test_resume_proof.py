@@ -286,3 +286,30 @@ def test_an_offline_run_begins_with_another(data, tmp_path):
     code, _, err = train(tmp_path / "online", f"init={tmp_path / 'first'}")
     assert code == 2
     assert "policies of online and of offline methods do not fit" in err
+
+
+def test_where_nothing_fits_no_advice_leads_in_a_circle(data, tmp_path):
+    first = tmp_path / "my first"
+    assert train(first, *offline("bc", data), method=None)[0] == 0
+    for given in ([], ["init.policy=false"]):
+        code, _, err = train(tmp_path / "run", f"init={first}", *given)
+        assert (code, err.count("\n")) == (2, 1), err
+        assert f"pbrl: 'init.run={first}': " in err
+        assert "nothing of that run fits this one" in err
+        assert "leave init.policy=false out" not in err
+    assert "init.policy=false leaves it out" not in train(tmp_path / "run", f"init={first}")[2]
+
+
+def test_every_folder_that_a_run_reads_is_found_from_anywhere(tmp_path, monkeypatch):
+    from omegaconf import OmegaConf
+
+    from pbrl.overrides import PATHS
+    from pbrl.training.run_dir import RunDir
+
+    monkeypatch.chdir(tmp_path)
+    config = OmegaConf.create({"env": {"name": "e"}, "method": {"name": "m"}, "seed": 0, "threads": 1})
+    for key in PATHS:
+        OmegaConf.update(config, key, "there", force_add=True)
+    written = OmegaConf.load(RunDir.create(config, ["pbrl"]).config)
+    for key in set(PATHS) - {"run_dir"}:
+        assert OmegaConf.select(written, key) == str(tmp_path / "there")
