@@ -17,8 +17,8 @@ pbrl train teacher=human starts a viewer by itself. Ends with Ctrl-C; no answer 
   overlap=2            how many people answer each pair; each opens the address and enters a name
   question=, instructions=, repeats=, slight=, width=, height=, max_fps=, ahead=, ...
                        as in the viewer section of the run's config, which docs/viewer.md explains
-  host=0.0.0.0 allow_remote=true
-                       let other machines in; an SSH tunnel is better: docs/viewer.md
+  host=0.0.0.0 allow_remote=true [tls=cert.pem,key.pem]
+                       let other machines in, with tls by https; an SSH tunnel is better: docs/viewer.md
 
 example: pbrl label run=runs/halfcheetah/pebble/20250101-120000_s0"""
 

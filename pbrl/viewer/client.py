@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import time
 import urllib.parse
 import urllib.request
 import uuid
+from pathlib import Path
 from typing import Any
 
 
-class ViewerClient:
-    """url: the address that pbrl prints, with its token; name: of the annotator."""
+def direct_opener(cert: Path | None = None) -> urllib.request.OpenerDirector:
+    """An opener with cookies and without proxies. cert: of a server that is trusted under whatever name it has."""
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if cert is not None:
+        context = ssl.create_default_context(cafile=str(cert))
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # this very certificate is trusted, whoever signed it
+        context.check_hostname = False
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(urllib.request.HTTPCookieProcessor(), *handlers)
 
-    def __init__(self, url: str, name: str) -> None:
+
+class ViewerClient:
+    """url: the address that pbrl prints, with its token; name: of the annotator; cert: of an https address."""
+
+    def __init__(self, url: str, name: str, cert: Path | None = None) -> None:
         base, self.token = url.split("#token=")
         self.base, self.name = base.rstrip("/"), name
-        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(), urllib.request.ProxyHandler({}))
+        self.opener = direct_opener(cert)
         self.run: str | None = None  # which run this is, known after `enter`
         self.acknowledged: dict[str, dict[str, Any]] = {}
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 import webbrowser
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from pbrl.files import replacing
 from pbrl.labels.store import FILE_NAME, LabelStore
 from pbrl.reading import find_object
 from pbrl.training.interrupt import StopOnInterrupt, exit_code
+from pbrl.viewer.addresses import OPEN_WARNING, reachable_names, read_certificate
+from pbrl.viewer.client import direct_opener
 from pbrl.viewer.settings import LOOPBACK, clip_style, desk_settings, instructions, viewer_section
 
 ADDRESS_FILE = "viewer.json"
@@ -31,20 +34,22 @@ START_S = 30.0
 
 
 def serve(run_dir: Path, overrides: dict[str, str]) -> int:
-    """Runs until Ctrl-C. Prints one line with the address."""
+    """Runs until Ctrl-C. Prints the addresses."""
     config = load_config(run_dir / "config.yaml")
     section = viewer_section(config, overrides)
     known = _known(run_dir)
     if _answers(known):
         if overrides.keys() - {"open_browser"}:
             raise UserError(f"a viewer of {run_dir} is open at {known['url']}; end it to open one with other settings")
-        print(f"label at: {known['url']} (open already)", flush=True)
+        _say(known, " (open already)")
         return 0
     _check_store(run_dir)
     listener = _listen(run_dir, section)
     port = listener.getsockname()[1]
     token = known.get("token") or secrets.token_urlsafe(24)
-    url = f"http://{_name(section.host)}:{port}/#token={token}"
+    certificate = read_certificate(section.tls)
+    scheme = "http" if certificate is None else "https"
+    urls = [f"{scheme}://{name}:{port}/#token={token}" for name in reachable_names(section.host, port)]
 
     import uvicorn
 
@@ -64,18 +69,29 @@ def serve(run_dir: Path, overrides: dict[str, str]) -> int:
         token=token,
         port=port,
         hosts=_hosts(section, port),
+        encrypted=certificate is not None,
     )
     style = clip_style(section)
     desk = viewer.desk
     renderer = Renderer(run_dir, style, ahead=section.ahead, overlap=desk.overlap, scripts_count=desk.scripts_count)
     with Gallery(run_dir, config, style, renderer, section.ahead) as gallery:
+        encrypted = certificate._asdict() if certificate else {}
         server = uvicorn.Server(
-            uvicorn.Config(make_app(viewer, gallery), log_level="warning", access_log=False, ws="none", lifespan="on")
+            uvicorn.Config(
+                make_app(viewer, gallery),
+                log_level="warning",
+                access_log=False,
+                ws="none",
+                lifespan="on",
+                **{f"ssl_{name}file": str(path) for name, path in encrypted.items()},
+            )
         )
-        _remember(run_dir, {"token": token, "port": port, "url": url, "pid": os.getpid()})
-        print(f"label at: {url}", flush=True)
+        known = {"token": token, "port": port, "url": urls[0], "urls": urls, "pid": os.getpid()}
+        known |= {"cert": str(certificate.cert) if certificate else None, "remote": section.host not in LOOPBACK}
+        _remember(run_dir, known)
+        _say(known)
         if section.open_browser and _has_browser():
-            webbrowser.open(_redirect(run_dir, url))
+            webbrowser.open(_redirect(run_dir, urls[-1]))
         # uvicorn hears SIGINT and SIGTERM itself, and passes them on when it has ended.
         end = partial(setattr, server, "should_exit", True)
         with (
@@ -87,10 +103,10 @@ def serve(run_dir: Path, overrides: dict[str, str]) -> int:
 
 
 def start_viewer(run_dir: Path) -> subprocess.Popen[bytes] | None:
-    """A viewer beside the training; None if one is open already. Says the address in one line."""
+    """A viewer beside the training; None if one is open already. Says the addresses."""
     known = _known(run_dir)
     if _answers(known):
-        print(f"label at: {known['url']}", flush=True)
+        _say(known)
         return None
     before = time.time()
     log = open(run_dir / "viewer.log", "ab", opener=_private)  # noqa: SIM115  the address with its token is in it
@@ -100,7 +116,7 @@ def start_viewer(run_dir: Path) -> subprocess.Popen[bytes] | None:
     while time.time() - before < START_S and viewer.poll() is None:
         known = _known(run_dir)
         if known.get("pid") == viewer.pid:
-            print(f"label at: {known['url']}", flush=True)
+            _say(known)
             return viewer
         time.sleep(0.05)
     viewer.terminate()
@@ -123,11 +139,14 @@ def _check_store(run_dir: Path) -> None:
     LabelStore(run_dir).close()
 
 
-def _name(host: str) -> str:
-    """By which a browser finds it."""
-    if host in ("0.0.0.0", "::"):
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
+def _say(known: dict[str, Any], more: str = "") -> None:
+    """The addresses, each on a line, and what to know about them."""
+    first, *others = known.get("urls", [known["url"]])
+    print(f"label at: {first}{more}", flush=True)
+    for url in others:
+        print(f"      or: {url}{' (on this machine)' if '://127.0.0.1:' in url else ''}", flush=True)
+    if known.get("remote") and not known.get("cert"):
+        print(OPEN_WARNING, flush=True)
 
 
 def _private(path: str, flags: int) -> int:
@@ -178,8 +197,6 @@ def _remember(run_dir: Path, address: dict[str, Any]) -> None:
 
 def _answers(known: dict[str, Any]) -> bool:
     """A viewer of this run is open at that address."""
-    import urllib.request
-
     if not {"url", "port", "token"} <= known.keys():
         return False
     head = known["url"].split("#")[0]
@@ -188,9 +205,9 @@ def _answers(known: dict[str, Any]) -> bool:
         data=json.dumps({"token": known["token"]}).encode(),
         headers={"content-type": "application/json", "x-pbrl": "1"},
     )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    cert = known.get("cert")
     try:
-        with opener.open(request, timeout=2) as response:
+        with direct_opener(None if cert is None else Path(cert)).open(request, timeout=2) as response:
             return response.status == 204
     except OSError:
         return False

@@ -73,7 +73,8 @@ class Viewer:
         if not same(known, self.config.token):
             return refusal(401, "the token is missing or wrong: open the address that pbrl printed")
         response = Response(status_code=204)
-        response.set_cookie(self.config.cookie, self.config.token, httponly=True, samesite="strict", path="/")
+        cookie: dict[str, Any] = {"httponly": True, "samesite": "strict", "secure": self.config.encrypted, "path": "/"}
+        response.set_cookie(self.config.cookie, self.config.token, **cookie)
         return response
 
     async def status(self, request: Request) -> Response:

@@ -18,9 +18,9 @@ from pbrl.viewer.desk import DeskSettings
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WHOLE = {"port": (0, 65535), "overlap": (1, 100), "ahead": (1, 1000), "width": (16, 4096), "height": (16, 4096)}
 NUMBERS = ("repeats", "lease_s", "hold_s", "max_fps", "slight")
-TEXTS = ("host", "question", "instructions")
+TEXTS = ("host", "question", "instructions", "tls")
 SWITCHES = ("start", "open_browser", "allow_remote")
-MAY_BE_NULL = ("slight", "instructions")
+MAY_BE_NULL = ("slight", "instructions", "tls")
 GENERAL = (
     "Two clips of the same task play side by side. Say which one does better.\n"
     "If both are as good (or as bad) as each other, say equal; if they cannot be compared, say can't tell."
@@ -41,6 +41,7 @@ class ViewerConfig:
     token: str
     port: int
     hosts: frozenset[str] | None  # Host headers that mean this server; None: any
+    encrypted: bool = False  # served by https
 
     @property
     def cookie(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -54,6 +55,8 @@ def address(folder):
         (["RUN", "port=99999"], r"viewer.port=99999: expected a whole number from 0 to 65535"),
         (["RUN", "port=x"], r"viewer.port=x: expected a whole number"),
         (["RUN", "host=0.0.0.0"], r"viewer.host=0.0.0.0 lets other machines in; valid are 127.0.0.1"),
+        (["RUN", "tls=cert.pem"], r"viewer.tls=cert.pem: expected two files, as cert.pem,key.pem"),
+        (["RUN", "tls=cert.pem,key.pem"], r"viewer.tls=.*: cert.pem is no file"),
         (["RUN", "width=33"], r"viewer.width=33: expected an even number"),
         (["RUN", "question="], r"viewer.question"),
         (["RUN", "slight=0.2"], r"viewer.slight=0.2; valid is above 0.5"),
@@ -164,6 +167,51 @@ def test_a_viewer_that_was_killed_comes_back_at_the_same_address(finished_run):
     assert second.wait(20) == 129
     with LabelStore(finished_run, create=False) as store:
         assert [a.annotator for a in store.standing_answers() if a.kind == "human"] == ["ann"]
+
+
+@pytest.fixture
+def opened(finished_run):
+    """Runs `pbrl label` on a copy of a finished run; returns what it has printed once it is open."""
+    running = []
+
+    def run(folder, *words):
+        shutil.copytree(finished_run, folder)
+        (folder / "viewer.json").unlink(missing_ok=True)
+        command = [*PBRL, "label", f"run={folder}", "open_browser=false", *words]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return running[-1].stdout
+
+    yield run
+    for process in running:
+        process.terminate()
+        process.wait(30)
+
+
+def test_addresses_for_other_machines_work_and_say_that_they_can_be_read(tmp_path, opened):
+    out = opened(tmp_path / "run", "host=0.0.0.0", "allow_remote=true")
+    lines = []
+    while not (lines and lines[-1].startswith("warning: http is not encrypted")):
+        lines.append(out.readline())
+    urls = [line.split()[2] for line in lines[0:1]] + [line.split()[1] for line in lines[1:-1]]
+    assert urls
+    assert lines[-2].endswith("(on this machine)\n")
+    for url in urls:
+        client = ViewerClient(url, "ann")
+        wait_for(lambda client=client: _enters(client))
+
+
+def test_https_is_printed_and_found_again(tmp_path, opened):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=lab", "-days", "2"]
+    subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    folder = tmp_path / "run"
+    out = opened(folder, f"tls={cert},{key}")
+    url = out.readline().removeprefix("label at: ").strip()
+    assert url.startswith("https://127.0.0.1:")
+    client = ViewerClient(url, "ann", cert)
+    wait_for(lambda: _enters(client))
+    again = subprocess.run([*PBRL, "label", f"run={folder}"], capture_output=True, text=True, timeout=60)
+    assert (again.returncode, again.stdout) == (0, f"label at: {url} (open already)\n")
 
 
 def _enters(client):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_server import Fake, Running
+from page_driver import ELSEWHERE
+from real_viewer import RealViewer
 
 CHROMIUM = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--disable-component-update", "--disable-sync", f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1",
 ]  # fmt: skip
 
 
@@ -56,3 +59,28 @@ def page(context: Any, server: Running) -> Iterator[Any]:
     # what a test brings about on purpose (an outage, no session) the browser itself writes down
     assert [e for e in errors if "Failed to load resource" not in e] == []
     assert [url for url in elsewhere if not url.startswith(f"blob:{server.origin}")] == []
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[Callable[..., RealViewer]]:
+    """Makes real servers; see `RealViewer`."""
+    made: list[RealViewer] = []
+
+    def make(pairs: int = 8, **more: Any) -> RealViewer:
+        folder = tmp_path / f"run_{len(made)}"
+        made.append(RealViewer(folder, pairs, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def remote(context: Any) -> Iterator[Any]:
+    """A page that may talk to a server of any name; its scripts must not fail."""
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(f"{error}\n{error.stack}"))
+    yield page
+    assert errors == []

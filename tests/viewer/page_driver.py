@@ -8,6 +8,8 @@ from typing import Any
 
 from fake_server import Running
 
+ELSEWHERE = "lab-machine.example"  # this machine, under a name that browsers trust no more than any other
+
 
 def shown(page: Any) -> int | None:
     """The query on show. (The page's CSP forbids what Playwright's wait_for_function does, so tests ask in a loop.)"""
@@ -19,14 +21,15 @@ def has_pair(page: Any) -> None:
     until(lambda: shown(page) is not None)
 
 
-def sign_in(page: Any, server: Running, name: str = "ann") -> None:
-    page.goto(server.url)
+def sign_in(page: Any, server: Running | str, name: str = "ann") -> None:
+    """server: a `Running`, or an address with its token."""
+    page.goto(server if isinstance(server, str) else server.url)
     page.locator("#start").wait_for()
     page.locator("#name").fill(name)
     page.keyboard.press("Enter")
 
 
-def open_pair(page: Any, server: Running, name: str = "ann") -> None:
+def open_pair(page: Any, server: Running | str, name: str = "ann") -> None:
     sign_in(page, server, name)
     has_pair(page)
     page.wait_for_timeout(160)  # no answer is taken sooner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +70,26 @@ def fill(store: LabelStore, n: int, session: int = 0) -> list[int]:
     return store.ask(session, 1000 * session, left, right, sampler="uniform", **states)
 
 
-def viewer(folder: Path, clips: DrawnClips, **desk: Any) -> Any:
-    """The application over the run in this folder."""
-    config = ViewerConfig(
-        run_dir=folder,
-        env="point_reach",
-        mode="async",
-        instructions="<b>Look</b>",
-        question="Which?",
-        desk=DeskSettings(**{"repeats": 0.0, **desk}),
-        hold_s=0.3,
-        token=TOKEN,
-        port=PORT,
-        hosts=frozenset({HOST, f"localhost:{PORT}"}),
-    )
-    return make_app(config, clips)
+def viewer(folder: Path, clips: DrawnClips, **changes: Any) -> Any:
+    """The application over the run in this folder. changes: of the viewer's config, or of its desk's settings."""
+    desk = {k: v for k, v in changes.items() if k in DeskSettings.__dataclass_fields__}
+    config = {
+        "run_dir": folder,
+        "env": "point_reach",
+        "mode": "async",
+        "instructions": "<b>Look</b>",
+        "question": "Which?",
+        "desk": DeskSettings(**{"repeats": 0.0, **desk}),
+        "hold_s": 0.3,
+        "token": TOKEN,
+        "port": PORT,
+        "hosts": frozenset({HOST, f"localhost:{PORT}"}),
+    }
+    others = {k: v for k, v in changes.items() if k not in desk}
+    return make_app(ViewerConfig(**config | others), clips)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

@@ -77,7 +77,7 @@ function unreachable(error) {
   } else if (error instanceof OtherRun) link = "otherrun"; // the next status tells which
   else if (error instanceof Unreachable) link = "down";
   else if (error instanceof Refused) refused = `The server refused something: ${error.message}`;
-  else console.error(error);
+  else reportError(error); // ours: errors.js shows it
   draw();
 }
 

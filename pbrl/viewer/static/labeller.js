@@ -208,6 +208,11 @@ function asSeen(pair, flipped) {
   return flipped ? { ...pair, swapped: !pair.swapped, left: pair.right, right: pair.left } : pair;
 }
 
-function newId() {
-  return crypto.randomUUID();
+/** A UUID, version 4. The browser's own `randomUUID` exists on https and localhost only, random numbers everywhere. */
+export function newId(random = (bytes) => crypto.getRandomValues(bytes)) {
+  const bytes = random(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }

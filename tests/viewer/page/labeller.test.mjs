@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { KeyGuard } from "../../../pbrl/viewer/static/keys.js";
-import { Labeller } from "../../../pbrl/viewer/static/labeller.js";
+import { Labeller, newId } from "../../../pbrl/viewer/static/labeller.js";
 import { PairQueue } from "../../../pbrl/viewer/static/queue.js";
 
 const pair = (query, swapped = false) => ({
@@ -150,4 +150,10 @@ test("what a reload needs is saved: the pair on show first, and the answers that
   await again.labeller.undo();
   await settle();
   assert.equal(again.labeller.current.pair.query, 1);
+});
+
+test("ids are UUIDs of version 4, all different", () => {
+  const ids = Array.from({ length: 200 }, () => newId());
+  for (const id of ids) assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  assert.equal(new Set(ids).size, 200);
 });

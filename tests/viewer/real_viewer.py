@@ -1,0 +1,53 @@
+"""The real server in a thread of the tests, over a label store with random pairs; only its clips are made up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fake_server import draw_clip
+from shop import TOKEN, DrawnClips, fill, free_port, viewer
+
+from pbrl.labels.store import LabelStore
+
+
+class RealViewer:
+    """changes: of the config of `shop.viewer`; without `hosts`, any name will do, as with allow_remote=true."""
+
+    def __init__(self, folder: Path, pairs: int = 8, *, tls: tuple[Path, Path] | None = None, **changes: Any) -> None:
+        self.folder, self.tls = folder, tls
+        self.port = free_port()
+        with LabelStore(folder) as store:
+            self.queries = fill(store, pairs)
+        (folder / "clips").mkdir(exist_ok=True)
+        for name in range(2 * pairs + 2):
+            (folder / "clips" / f"{name:032x}.mp4").write_bytes(draw_clip(name % 10, 11))
+        self.changes = {"port": self.port, "hosts": None, "encrypted": tls is not None, **changes}
+        self.start()
+
+    def url(self, host: str = "127.0.0.1", token: str = TOKEN) -> str:
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}/#token={token}"
+
+    def start(self) -> None:
+        app = viewer(self.folder, DrawnClips(self.folder), **self.changes)
+        files = {"ssl_certfile": str(self.tls[0]), "ssl_keyfile": str(self.tls[1])} if self.tls else {}
+        config = uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="warning", **files)
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        end = time.monotonic() + 30
+        while not self.server.started:
+            if not self.thread.is_alive() or time.monotonic() > end:
+                raise RuntimeError(f"no server on port {self.port}")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self.server.should_exit = self.server.force_exit = True
+        self.thread.join(5)
+
+    def answers(self) -> list[Any]:
+        with LabelStore(self.folder, create=False) as store:
+            return store.standing_answers()
