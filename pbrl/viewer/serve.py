@@ -75,7 +75,6 @@ def serve(run_dir: Path, overrides: dict[str, str]) -> int:
     desk = viewer.desk
     renderer = Renderer(run_dir, style, ahead=section.ahead, overlap=desk.overlap, scripts_count=desk.scripts_count)
     with Gallery(run_dir, config, style, renderer, section.ahead) as gallery:
-        encrypted = certificate._asdict() if certificate else {}
         server = uvicorn.Server(
             uvicorn.Config(
                 make_app(viewer, gallery),
@@ -83,7 +82,8 @@ def serve(run_dir: Path, overrides: dict[str, str]) -> int:
                 access_log=False,
                 ws="none",
                 lifespan="on",
-                **{f"ssl_{name}file": str(path) for name, path in encrypted.items()},
+                ssl_certfile=certificate and certificate.cert,
+                ssl_keyfile=certificate and certificate.key,
             )
         )
         known = {"token": token, "port": port, "url": urls[0], "urls": urls, "pid": os.getpid()}
