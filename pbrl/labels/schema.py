@@ -122,9 +122,14 @@ NAMES_3 = (("batches", "kind"), ("batches", "criterion"))
 SCHEMA = (VERSION_1, VERSION_2, VERSION_3)  # each is applied on top of the one before
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+class StoreLocked(StorageError):
+    """Another process writes to the label store, for longer than one waits."""
+
+
+def open_database(path: Path, busy_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     """A connection in autocommit mode to a database of this schema, made where there is none yet.
 
+    busy_s: how long each call waits for another process that writes.
     synchronous=FULL: in WAL mode NORMAL would survive a killed process, but not a power cut or a preempted machine.
     """
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
@@ -133,14 +138,14 @@ def open_database(path: Path) -> sqlite3.Connection:
     with explained(path):
         if not path.exists():
             path.touch(0o600)  # people's answers are for the owner alone; SQLite gives its log the same mode
-        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        db = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
         try:
             db.execute("BEGIN")  # so that what is read below is of one moment
             version = _check(db, path)
             if version:
                 _check_content(db, path, version)
             db.execute("COMMIT")
-            _use_wal(db)
+            _use_wal(db, busy_s)
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             if version < SCHEMA_VERSION:
@@ -157,7 +162,7 @@ def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
     if db.in_transaction:
         yield
         return
-    with explained(path):
+    with explained(path, StorageError):  # it was a label database when it was opened
         db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -169,18 +174,21 @@ def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """SQLite's errors about the file itself, as one line; those about what we asked of it stay as they are."""
+def explained(path: Path, damaged: type[UserError] = UserError) -> Iterator[None]:
+    """SQLite's errors about the file itself, as one line; those about what we asked of it stay as they are.
+
+    damaged: what is raised where the file is no label database, or no longer.
+    """
     try:
         yield
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):
-            raise UserError(f"{path}: another process has been writing for {BUSY_TIMEOUT_S:.0f} s; stop it") from None
+            raise StoreLocked(f"{path}: another process has been writing to it for too long; stop it") from None
         if problem := storage_problem(error, path):
             raise StorageError(problem) from None
-        raise UserError(f"{path} cannot be used as a label database of pbrl ({error})") from None
+        raise damaged(f"{path} cannot be used as a label database of pbrl ({error})") from None
 
 
 def _check(db: sqlite3.Connection, path: Path) -> int:
@@ -243,9 +251,9 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _use_wal(db: sqlite3.Connection) -> None:
+def _use_wal(db: sqlite3.Connection, busy_s: float) -> None:
     """Readers never wait for a writer then. Switching fails at once, timeout or not, while another process does it."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    deadline = time.monotonic() + busy_s
     while not _switched_to_wal(db, last_try=time.monotonic() > deadline):
         time.sleep(0.01)
 

@@ -33,7 +33,7 @@ from pbrl.labels.rows import (
     retract_answer,
     stored_values,
 )
-from pbrl.labels.schema import open_database, transaction
+from pbrl.labels.schema import BUSY_TIMEOUT_S, open_database, transaction
 from pbrl.labels.segment_files import content_hash
 from pbrl.labels.views import Check, View, find_checks, find_views
 from pbrl.question_kinds import SegmentPair
@@ -62,14 +62,14 @@ class LabelStore:
     synced and named before the rows that refer to them are committed. Use each store from one thread.
     """
 
-    def __init__(self, run_dir: Path, *, create: bool = True) -> None:
+    def __init__(self, run_dir: Path, *, create: bool = True, busy_s: float = BUSY_TIMEOUT_S) -> None:
         self.run_dir = Path(run_dir)
         self.path = self.run_dir / FILE_NAME
         if create:
             self.run_dir.mkdir(parents=True, exist_ok=True)
         elif not self.path.exists():
             raise UserError(f"{self.path} is missing; a directory of a run that has asked queries has it")
-        self._db = open_database(self.path)
+        self._db = open_database(self.path, busy_s)
         self._files = QuestionFiles(self.path, self._db)
 
     def __enter__(self) -> LabelStore:

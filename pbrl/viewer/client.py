@@ -71,6 +71,13 @@ class ViewerClient:
         self.acknowledged[body["id"]] = body
         return body["id"]
 
+    def send_saved(self, path: Path) -> int:
+        """Sends what a page saved as a file after it was refused; returns how many answers the server then had."""
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        for entry in saved:
+            self.post(entry["path"], entry["body"])
+        return len(saved)
+
     def _send(self, request: urllib.request.Request) -> Any:
         try:
             with self.opener.open(request, timeout=10) as response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import sqlite3
 import sys
 import threading
 import time
@@ -112,9 +113,18 @@ class Worker:
             d = self.drawer
             self.tell(state="ok", cameras=d.cameras, fps=d.fps, every=d.every)
             self._wait_for(self.run_dir / FILE_NAME)
+            while True:
+                self._draw_all()
+                self.inbox.take(RETRY_S)
+
+    def _draw_all(self) -> None:
+        """Returns where the questions cannot be read, which may be mended."""
+        try:
             with LabelStore(self.run_dir, create=False) as self.store:
                 while True:
                     self.turn()
+        except (UserError, sqlite3.Error) as error:
+            self.tell(state="failed", message=f"the questions cannot be read: {one_line(error)}")
 
     def turn(self) -> None:
         """Draws one clip, or waits a moment if none is missing. What was asked for goes first."""
@@ -123,13 +133,17 @@ class Worker:
         missing = self._asked_for() or self._coming_up()
         if missing is not None:
             self._draw(missing)
-        elif (request := self.inbox.take(POLL_S)) is not None:
+            return
+        self.tell(state="ok", message=None)
+        if (request := self.inbox.take(POLL_S)) is not None:
             self._wanted.append(request)
 
     def tell(self, **news: Any) -> None:
         if news.items() <= self._report.items() and news:
             return
         self._report |= news
+        with suppress(OSError):  # nobody listens any more
+            print(json.dumps(self._report), flush=True)
         try:
             write_json(report_path(self.run_dir), self._report)
         except OSError as error:  # a full disk; the next report may find room

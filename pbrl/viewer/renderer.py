@@ -1,7 +1,8 @@
 """The process that draws clips ahead of the people who look at them, and the viewer's handle on it.
 
 `python -m pbrl.viewer.renderer RUN_DIR SETTINGS` reads requests as JSON lines from its standard input, ends when that
-ends, and says how it is in RUN_DIR/clips/renderer.json. Graphics drivers crash: then it is started again.
+ends, and says how it is as JSON lines on its standard output, and RUN_DIR/clips/renderer.json where there is room.
+Graphics drivers crash: then it is started again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ class Renderer:
         self._watcher: threading.Thread | None = None
         self._begun = 0.0
         self._given_up: str | None = None
+        self._heard: dict[str, Any] | None = None  # what it said last
         self.process: subprocess.Popen | None = None
 
     def __enter__(self) -> Renderer:
@@ -54,7 +57,7 @@ class Renderer:
     def start(self) -> None:
         (self.run_dir / FOLDER).mkdir(0o700, parents=True, exist_ok=True)
         self._stopped.clear()
-        self._begun, self._given_up = time.time(), None
+        self._begun, self._given_up, self._heard = time.time(), None, None
         self.process = self._spawn()
         self._watcher = threading.Thread(target=self._watch, name="renderer watch", daemon=True)
         self._watcher.start()
@@ -88,27 +91,42 @@ class Renderer:
 
     def report(self) -> dict[str, Any]:
         """What the process last said: state, message, clips, s_per_clip, cameras, fps, every (steps per frame)."""
+        found = self._heard or self._read_report()
+        return found | {"state": "failed", "message": self._given_up} if self._given_up else found
+
+    def _read_report(self) -> dict[str, Any]:
+        """Perhaps the process of another viewer draws."""
         path = report_path(self.run_dir)
-        found: dict[str, Any] = {"state": "starting", "message": None, **UNKNOWN}
         try:
             if path.stat().st_mtime >= self._begun:  # else it is of an earlier viewer
-                found = read_object(path)
+                return read_object(path)
         except (OSError, UserError):
             pass
-        return found | {"state": "failed", "message": self._given_up} if self._given_up else found
+        return {"state": "starting", "message": None, **UNKNOWN}
 
     def _spawn(self) -> subprocess.Popen:
         environment = DRAW_IN_PLACE | dict(os.environ) | ONE_THREAD
         with (self.run_dir / FOLDER / LOG).open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self._command,
                 env=environment,
                 stdin=subprocess.PIPE,
-                stdout=log,
+                stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 start_new_session=True,  # Ctrl-C is for the viewer, which then stops it
             )
+        threading.Thread(target=self._listen, args=(process,), name="renderer reports", daemon=True).start()
+        return process
+
+    def _listen(self, process: subprocess.Popen) -> None:
+        """Takes in what it says until it ends; libraries may write to standard output too."""
+        assert process.stdout is not None
+        for line in process.stdout:
+            with suppress(ValueError):
+                found = json.loads(line)
+                if isinstance(found, dict) and found.keys() >= {"state", "message", *UNKNOWN}:
+                    self._heard = found
 
     def _watch(self) -> None:
         """Starts the process again when it dies, unless that is of no use."""

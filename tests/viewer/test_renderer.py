@@ -15,7 +15,6 @@ from filelock import FileLock
 from omegaconf import DictConfig
 from point_run import ask, make_pairs, make_run
 
-from pbrl.errors import UserError
 from pbrl.labels.questions import retire
 from pbrl.labels.store import LabelStore
 from pbrl.types import Answers
@@ -161,8 +160,30 @@ def test_questions_without_states_cannot_be_shown(tmp_path: Path, config: DictCo
     pairs = make_pairs(config, 1)
     with LabelStore(tmp_path) as store:
         store.ask(0, 100, pairs.left, pairs.right, sampler="test")
-    with pytest.raises(UserError, match="no simulator states"):
-        Worker(tmp_path, Requests(), style=STYLE, ahead=3, overlap=1, scripts_count=True).run()  # type: ignore[arg-type]
+    assert work(tmp_path) == []
+    assert (report(tmp_path)["state"], "no simulator states" in report(tmp_path)["message"]) == ("failed", True)
+
+
+def test_drawing_goes_on_once_a_damaged_file_of_questions_is_mended(tmp_path: Path, config: DictConfig):
+    queries = ask(tmp_path, make_pairs(config, 1))
+    (file,) = (tmp_path / "episodes").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
+    assert work(tmp_path) == []
+    assert report(tmp_path)["state"] == "failed"
+    file.write_bytes(whole)
+    assert work(tmp_path) == names(tmp_path, config, queries)
+    assert (report(tmp_path)["state"], report(tmp_path)["message"]) == ("ok", None)
+
+
+def test_a_full_disk_is_told_although_no_report_can_be_written(tmp_path: Path, config: DictConfig):
+    ask(tmp_path, make_pairs(config, 1))
+    with Renderer(tmp_path, STYLE, ahead=1) as running:
+        until(lambda: running.report()["clips"] == 2)
+        (tmp_path / "clips" / "renderer.json").unlink()
+        (tmp_path / "clips" / "renderer.json").mkdir()  # nothing can take its name
+        ask(tmp_path, make_pairs(config, 1, seed=5), session=1)
+        until(lambda: running.report()["clips"] == 4)
 
 
 def test_two_viewers_of_one_run_do_not_draw_at_once(tmp_path: Path, config: DictConfig):

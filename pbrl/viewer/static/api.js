@@ -1,8 +1,10 @@
-/** The server's HTTP interface, and the four ways in which a call can fail. */
+/** The server's HTTP interface, and the ways in which a call can fail. */
 
-/** The server could not be reached or could not answer now, or something else answers at its address: worth trying
- * again. */
+/** The server could not be reached, or something else answers at its address: worth trying again. */
 export class Unreachable extends Error {}
+
+/** The server answered that it cannot do this now, as with a full disk: worth trying again, and the cause is known. */
+export class Faulty extends Unreachable {}
 
 /** The server understood and said no; trying again does not help. */
 export class Refused extends Error {
@@ -70,7 +72,7 @@ export class Api {
     const message = await errorOf(response);
     if (response.status === 401) throw new NoSession(401, message);
     if (response.status === 409) throw new OtherRun(message);
-    if (response.status >= 500 || TRY_AGAIN.has(response.status)) throw new Unreachable(message);
+    if (response.status >= 500 || TRY_AGAIN.has(response.status)) throw new Faulty(message);
     throw new Refused(response.status, message);
   }
 }

@@ -1,13 +1,13 @@
 /** Wires the page: server, pairs, player, keys, panels. */
 
-import { Api, NoSession, OtherRun, Refused, Unreachable, takeToken } from "./api.js";
+import { Api, Faulty, NoSession, OtherRun, Refused, Unreachable, takeToken } from "./api.js";
 import { makeDesk } from "./desk.js";
-import { $, readJson, safeStorage, setText, writeJson } from "./dom.js";
+import { $, readJson, safeStorage, saveAs, setText, writeJson } from "./dom.js";
 import { HistoryDrawer } from "./history.js";
 import { KeyGuard } from "./keys.js";
 import { listen } from "./input.js";
 import { LearnedPanel } from "./learned.js";
-import { emptyState, notice, refusalText } from "./states.js";
+import { emptyState, notice, refusalOf } from "./states.js";
 import { drawTheme, nextTheme } from "./toggle.js";
 import { drawEmpty, drawNotice, drawRun, drawStrip, drawTitle, enableButtons, flash, offerNames } from "./view.js";
 
@@ -28,6 +28,7 @@ let link = "connecting"; // "ok" | "down" | "nosession" | "otherrun"
 let status = null;
 let statusAt = 0; // when it came, performance.now()
 let refused = null; // of what is no answer
+let statusFault = null; // why the server could not say how things are
 let moved = readJson(tab, MOVED, null); // the run that this tab showed before: {from, kept}
 let desk = null; // what exists once the run is known
 let started = false;
@@ -38,8 +39,10 @@ async function poll() {
   try {
     if (link !== "ok") await api.post("/api/session", { token });
     takeStatus(await api.get(`/api/status?annotator=${encodeURIComponent(desk?.who.name || NOBODY)}`));
+    statusFault = null;
     if (link === "ok" && started) desk.pairs.fill();
   } catch (error) {
+    if (error instanceof Faulty) statusFault = error.message;
     unreachable(error);
   }
   draw();
@@ -75,8 +78,9 @@ function unreachable(error) {
     link = "nosession";
     token = null; // of no use: from here on a cookie that another tab has got may do
   } else if (error instanceof OtherRun) link = "otherrun"; // the next status tells which
+  else if (error instanceof Faulty) link = link === "down" ? "ok" : link; // it answers, and said what is wrong
   else if (error instanceof Unreachable) link = "down";
-  else if (error instanceof Refused) refused = `The server refused something: ${error.message}`;
+  else if (error instanceof Refused) refused = { text: `The server refused something: ${error.message}`, answers: false };
   else reportError(error); // ours: errors.js shows it
   draw();
 }
@@ -153,6 +157,8 @@ const actions = {
   learned: () => toggle(learnedPanel),
   theme: nextTheme,
   dismiss,
+  sendAgain: () => desk.outbox.sendAgain(),
+  saveRefused: () => saveAs(`pbrl-answers-${desk.run.slice(0, 8)}.json`, desk.outbox.refused.map(({ path, body, error }) => ({ path, body, error }))),
   continue: () => desk.post("/api/continue", {}).then(() => setText($("said"), "Training goes on"), (error) => {
     if (error instanceof OtherRun) setText($("said"), error.message); // or just too late: training does not wait any more
     else unreachable(error);
@@ -198,7 +204,9 @@ function draw() {
     $("learned-button").hidden = !status.learned;
   }
   const loading = desk !== null && (desk.labeller.advancing || (status?.ready > 0 && !desk.pairs.starved));
-  drawEmpty(current !== null && canPlay ? null : emptyState({ link, status, kept: kept(), canPlay, loading }));
+  const trouble = desk?.pairs.trouble?.cause === "clips" ? desk.pairs.trouble.text : null;
+  const state = { link, status, kept: kept(), canPlay, loading, fault: fault(), trouble };
+  drawEmpty(current !== null && canPlay ? null : emptyState(state));
   $("question").classList.toggle("unasked", current === null);
   enableButtons(current !== null, started && (desk?.labeller.given.length ?? 0) > 0);
   drawLine();
@@ -209,14 +217,16 @@ function drawLine() {
   const review = desk?.labeller?.current?.review ?? null;
   const empty = desk?.labeller?.current == null && started;
   const stuck = desk?.outbox?.stuck ?? null;
-  const line = notice({ link, status, kept: kept(), stuck, ageS, refused: refusal(), moved, reviewing: review, empty });
+  const answers = { kept: kept(), stuck, unsaved: desk?.outbox?.unsaved ?? 0, refused: refusal(), fault: fault() };
+  const line = notice({ link, status, ageS, moved, reviewing: review, empty, ...answers });
   if (line?.id === "waiting" && $("notice").dataset.id !== "waiting") setText($("said"), "Training is waiting for you");
   drawNotice(line, { reviewing: review !== null });
   drawTitle(status, ageS);
 }
 
 const kept = () => desk?.outbox?.size ?? 0;
-const refusal = () => refusalText(desk?.outbox?.refused ?? []) ?? refused;
+const refusal = () => refusalOf(desk?.outbox?.refused ?? []) ?? refused;
+const fault = () => statusFault ?? (desk?.pairs?.trouble?.cause === "server" ? desk.pairs.trouble.text : null);
 
 // ---- start ---------------------------------------------------------------------------------------------------
 
@@ -233,6 +243,9 @@ $("scrub").addEventListener("input", () => desk?.player.seek(Number($("scrub").v
 document.addEventListener("visibilitychange", () => {
   desk?.labeller.suspend("hidden", document.hidden);
   if (!document.hidden) renew(); // a hidden tab's timers hardly run
+});
+window.addEventListener("beforeunload", (event) => {
+  if (desk?.outbox.unsaved > 0) event.preventDefault(); // the browser asks whether to leave
 });
 window.addEventListener("online", () => desk?.outbox.kick());
 window.addEventListener("hashchange", () => {

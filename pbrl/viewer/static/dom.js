@@ -63,3 +63,10 @@ export function writeJson(storage, key, value) {
     // forbidden or full: the page works on without it
   }
 }
+
+/** Offers a file for download. content: anything that JSON can say. */
+export function saveAs(name, content) {
+  const url = URL.createObjectURL(new Blob([JSON.stringify(content, null, 2)], { type: "application/json" }));
+  make("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}

@@ -192,7 +192,7 @@ export class Labeller {
   }
 
   #unplayable(pair, error) {
-    this.pairs.setAside(pair);
+    this.pairs.setAside(pair, error.message);
     this.on.said(`A pair was left out: ${error.message}`);
   }
 

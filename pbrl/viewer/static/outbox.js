@@ -1,6 +1,6 @@
 /** What must not get lost: answers on their way to the server. */
 
-import { OtherRun, Refused } from "./api.js";
+import { Faulty, OtherRun, Refused } from "./api.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8_000;
@@ -38,9 +38,14 @@ export class Outbox {
     return this.entries.filter((entry) => entry.path === "/api/answer").map((entry) => entry.body.query);
   }
 
-  /** Why what waits has failed more than once, or null. */
+  /** Why what waits has failed, if the server has said so or if it failed more than once; or null. */
   get stuck() {
-    return this.wait > FIRST_WAIT_MS ? this.error.message : null;
+    return this.wait > FIRST_WAIT_MS || (this.wait > 0 && this.error instanceof Faulty) ? this.error.message : null;
+  }
+
+  /** How many of those that wait are in this page alone, since the browser's storage is full or forbidden. */
+  get unsaved() {
+    return this.entries.filter((entry) => !entry.saved).length;
   }
 
   add(path, body) {
@@ -71,6 +76,20 @@ export class Outbox {
   /** This run is served here (again). */
   resume() {
     this.stopped = false;
+    return this.kick();
+  }
+
+  /** Sends what was refused once more: what was wrong with it may have been mended. */
+  sendAgain() {
+    const again = this.refused;
+    this.refused = [];
+    for (const { error, ...entry } of again) {
+      this.storage?.removeItem(entry.key);
+      const waiting = { ...entry, key: entry.key.replace(this.refusedPrefix, this.prefix) };
+      this.#write(waiting);
+      this.entries.push(waiting);
+    }
+    this.on.changed?.();
     return this.kick();
   }
 
@@ -137,7 +156,7 @@ export class Outbox {
       const key = this.storage.key(i);
       if (!key.startsWith(prefix)) continue;
       try {
-        entries.push({ ...JSON.parse(this.storage.getItem(key)), key });
+        entries.push({ ...JSON.parse(this.storage.getItem(key)), key, saved: true });
       } catch {
         // half-written by a browser that crashed: there is nothing in it to send
       }
@@ -145,11 +164,14 @@ export class Outbox {
     return entries.sort((a, b) => (a.key < b.key ? -1 : 1));
   }
 
-  #write({ key, ...entry }) {
+  /** Storage that is full or forbidden leaves the entry in this page, from where it still gets sent. */
+  #write(entry) {
+    const { key, saved, ...kept } = entry;
     try {
-      this.storage?.setItem(key, JSON.stringify(entry));
+      this.storage?.setItem(key, JSON.stringify(kept));
+      entry.saved = Boolean(this.storage);
     } catch {
-      // storage full or forbidden: the entry still is in memory and gets sent
+      entry.saved = false;
     }
   }
 

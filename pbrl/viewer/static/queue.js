@@ -1,6 +1,6 @@
 /** The next pairs and their clips, in time. */
 
-import { NoSession, OtherRun, Unreachable } from "./api.js";
+import { Faulty, NoSession, OtherRun, Refused, Unreachable } from "./api.js";
 
 /** Clips as blob: URLs. Keeps the last `keep` besides those in use, so that undo is instant; revokes the rest. */
 export class ClipStore {
@@ -46,6 +46,7 @@ export class PairQueue {
     this.broken = new Map(); // query -> until when not to ask for it again
     this.filling = false;
     this.starved = false; // the last call brought nothing
+    this.trouble = null; // why no pair came, if something failed: {cause: "server" | "clips", text}
     this.pinned = null; // the pair brought back to be shown at once: it stays, also where nobody needs its answer
   }
 
@@ -67,7 +68,8 @@ export class PairQueue {
   }
 
   /** A clip that does not load or play: not asked for again for a while. */
-  setAside(pair, ms = 15_000) {
+  setAside(pair, why, ms = 15_000) {
+    this.trouble = { cause: "clips", text: why };
     this.broken.set(pair.query, this.now() + ms);
     this.pairs = this.pairs.filter((p) => p.query !== pair.query);
   }
@@ -84,9 +86,11 @@ export class PairQueue {
         let admitted = 0;
         for (const pair of pairs) admitted += await this.#admit(pair);
         this.starved = admitted === 0;
+        if (admitted > 0 || this.broken.size === 0) this.trouble = null;
         if (this.starved) break; // nothing new is drawn; the next call asks again
       }
     } catch (error) {
+      if (error instanceof Faulty || error instanceof Refused) this.trouble = { cause: "server", text: error.message };
       this.on.failed?.(error);
     } finally {
       this.filling = false;
@@ -117,7 +121,7 @@ export class PairQueue {
       await this.clips.both(pair);
     } catch (error) {
       if ([Unreachable, NoSession, OtherRun].some((kind) => error instanceof kind)) throw error;
-      this.setAside(pair);
+      this.setAside(pair, error.message);
       return false;
     }
     if (this.holding.includes(pair.query)) return false; // undone meanwhile, so already on show

@@ -63,28 +63,37 @@ function charged(status) {
   return status.spent ?? status.labels;
 }
 
-/** What the server would not take, for the notice; null where there is nothing. refused: the outbox's entries. */
-export function refusalText(refused) {
+/** What the server would not take, for the notice: {text, answers: whether there is something to send again}; null
+ * where there is nothing. refused: the outbox's entries. */
+export function refusalOf(refused) {
   if (refused.length === 0) return null;
   const answers = refused.filter((entry) => entry.path === "/api/answer").length;
   const what = answers > 0 ? count(answers, "answer") : count(refused.length, "undo", "undos");
   const kept = answers > 0 ? ` Kept in this browser, but not in the run.` : "";
-  return `The server refused ${what}: ${refused.at(-1).error}.${kept}`;
+  return { text: `The server refused ${what}: ${refused.at(-1).error}.${kept}`, answers: true };
+}
+
+function unsavedText(unsaved) {
+  const what = count(unsaved, "answer is", "answers are");
+  return `Leave this page open: ${what} not stored yet, and this browser keeps nothing (its storage is full or forbidden).`;
 }
 
 /** The line above the clips: {id, text, tone, goOn}, or null. The most pressing thing wins.
  *
- * kept: answers not delivered yet; stuck: why, if not for the link. ageS: the status's age. reviewing: the answer looked
+ * kept: answers not delivered yet; stuck: why, if not for the link; unsaved: how many of them only this page has.
+ * fault: what the server says that it cannot do now. ageS: the status's age. reviewing: the answer looked
  * at again. refused: what the server said no to. moved: {from, kept} of the run served here before. empty: whether the
  * panel stands where the clips would be, which then says the same at length.
  */
 export function notice(now) {
   const { link, status, kept = 0, stuck = null, ageS = 0, reviewing = null, refused = null, moved = null, empty = false } = now;
+  const { unsaved = 0, fault = null } = now;
   if (reviewing !== null) {
     const text = `You said: ${inWords(reviewing.choice, reviewing.strength)}. A new answer replaces it.`;
     return { id: "review", tone: "info", text };
   }
-  if (refused !== null) return { id: "refused", tone: "warn", text: refused, dismiss: true };
+  if (refused !== null) return { id: "refused", tone: "warn", text: refused.text, dismiss: true, again: refused.answers };
+  if (unsaved > 0) return { id: "unsaved", tone: "warn", text: unsavedText(unsaved) };
   if (link === "otherrun") {
     return { id: "otherrun", tone: "warn", text: `Another run is served here now. ${keptText(kept)} Nothing was sent to it.` };
   }
@@ -103,6 +112,9 @@ export function notice(now) {
     const text = `${keptText(kept)} The server does not take them now (${stuck}); this page tries again by itself.`;
     return { id: "stuck", tone: "warn", text };
   }
+  if (fault !== null && !empty) {
+    return { id: "fault", tone: "warn", text: `The server cannot go on now (${fault}). ${keptText(kept)} This page tries again by itself.` };
+  }
   if (status.renderer.state === "failed" && !empty) {
     return { id: "renderer", tone: "warn", text: `No new clips can be drawn: ${status.renderer.message ?? "?"}` };
   }
@@ -120,7 +132,7 @@ export function notice(now) {
 }
 
 /** What stands where the clips would be: {id, title, text, busy}. Called only where no pair can be shown. */
-export function emptyState({ link, status, kept = 0, canPlay = true, loading = false }) {
+export function emptyState({ link, status, kept = 0, canPlay = true, loading = false, fault = null, trouble = null }) {
   if (!canPlay) {
     return panel("codec", "This browser cannot play the clips",
       "They are H.264 video in MP4. Open this address in Chrome, Edge, Safari, or Firefox with system codecs.");
@@ -136,7 +148,14 @@ export function emptyState({ link, status, kept = 0, canPlay = true, loading = f
     return panel("offline", "The server does not answer",
       `Is pbrl still running? ${keptText(kept)} This page tries again by itself.`, true);
   }
+  if (fault !== null) {
+    return panel("fault", "The server cannot go on now",
+      `It says: ${fault}.\n${keptText(kept)} This page tries again by itself, and goes on once that is mended.`, true);
+  }
   if (status === null) return panel("connecting", "Connecting…", "Asking pbrl for the state of the run.", true);
+  if (trouble !== null && status.open > 0) {
+    return panel("trouble", "The next clips cannot be shown", `${trouble}. ${keptText(kept)} This page tries again by itself.`, true);
+  }
   if (loading) return panel("loading", "Loading the next clips…", "They are drawn; the browser is fetching them.", true);
   if (status.open > 0) return waitingForClips(status);
   if (status.budget != null && charged(status) >= status.budget) {

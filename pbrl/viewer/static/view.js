@@ -52,6 +52,7 @@ export function drawNotice(now, { reviewing }) {
   setText($("notice-text"), now?.text ?? "");
   $("continue").hidden = !now?.goOn;
   $("dismiss").hidden = !now?.dismiss;
+  for (const id of ["send-again", "save-refused"]) $(id).hidden = !now?.again;
   $("leave").hidden = !reviewing;
 }
 

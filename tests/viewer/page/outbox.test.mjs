@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { NoSession, OtherRun, Refused, Unreachable } from "../../../pbrl/viewer/static/api.js";
+import { Faulty, NoSession, OtherRun, Refused, Unreachable } from "../../../pbrl/viewer/static/api.js";
 import { Outbox } from "../../../pbrl/viewer/static/outbox.js";
 import { Who } from "../../../pbrl/viewer/static/who.js";
 
@@ -19,6 +19,7 @@ class FakeServer {
   constructor() { this.got = []; this.runs = []; this.mode = "ok"; }
   post = async (path, body) => {
     if (this.mode === "down") throw new Unreachable("down");
+    if (this.mode === "faulty") throw new Faulty("disk is full");
     if (this.mode === "refuses") throw new Refused(this.status ?? 404, "no such query");
     if (this.mode === "other run") throw new OtherRun("another run");
     if (this.mode === "no session") throw new NoSession(401, "who?");
@@ -226,4 +227,51 @@ test("a name belongs to one tab and one run, and is only offered to others", () 
   const without = new Who({ run: "r", tab: null, browser: null });
   without.take("cleo");
   assert.deepEqual([without.name, without.offered], ["cleo", []]);
+});
+
+test("a fault of the server is named at once, and the answer waits", async () => {
+  const server = new FakeServer();
+  server.mode = "faulty";
+  const { outbox, storage, timers } = setUp({ server });
+  outbox.add(...answer("a"));
+  await flush();
+  assert.deepEqual([outbox.stuck, outbox.size, outbox.refused.length, storage.length], ["disk is full", 1, 0, 1]);
+  server.mode = "ok";
+  await timers.at(-1).call();
+  assert.deepEqual([outbox.stuck, outbox.size, server.got], [null, 0, ["answer a"]]);
+});
+
+test("what was refused is sent again when asked to, and counts once", async () => {
+  const server = new FakeServer();
+  server.mode = "refuses";
+  const { outbox, storage } = setUp({ server });
+  outbox.add(...answer("a"));
+  outbox.add(...answer("b", 2));
+  await flush();
+  await flush();
+  assert.equal(outbox.refused.length, 2);
+  await outbox.sendAgain();
+  assert.deepEqual([outbox.refused.length, outbox.size, storage.length], [2, 0, 2]); // refused once more
+  server.mode = "ok";
+  await outbox.sendAgain();
+  assert.deepEqual([server.got, outbox.refused.length, storage.length], [["answer a", "answer b"], 0, 0]);
+});
+
+test("a browser that keeps nothing is known to keep nothing", async () => {
+  const full = new FakeStorage();
+  full.setItem = () => { throw new Error("QuotaExceededError"); };
+  for (const storage of [full, null]) {
+    const server = new FakeServer();
+    server.mode = "down";
+    const { outbox } = setUp({ storage, server });
+    outbox.add(...answer("a"));
+    assert.equal(outbox.unsaved, 1);
+    server.mode = "ok";
+    await flush();
+    await outbox.kick();
+    assert.deepEqual([outbox.unsaved, server.got], [0, ["answer a"]]);
+  }
+  const { outbox } = setUp();
+  outbox.add(...answer("a"));
+  assert.equal(outbox.unsaved, 0);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { countdown, emptyState, inWords, mergeHistory, notice, ratePerMinute, refusalText, strip } from "../../../pbrl/viewer/static/states.js";
+import { countdown, emptyState, inWords, mergeHistory, notice, ratePerMinute, refusalOf, strip } from "../../../pbrl/viewer/static/states.js";
 
 const status = (more = {}) => ({
   mode: "async", trainer: "training", env_steps: 1200, steps: 5000, next_questions_at: 2000, budget: 100, spent: 40, labels: 30, open: 0,
@@ -68,7 +68,7 @@ test("waiting training counts down to the moment it goes on", () => {
 test("what has gone wrong comes before what is usual", () => {
   const waiting = status({ trainer: "waiting", open: 5 });
   assert.equal(notice({ link: "down", status: waiting, kept: 2 }).id, "offline");
-  assert.equal(notice({ link: "ok", status: waiting, refused: "no" }).id, "refused");
+  assert.equal(notice({ link: "ok", status: waiting, refused: { text: "no", answers: true } }).id, "refused");
   assert.equal(notice({ link: "ok", status: status({ trainer: "stopped", open: 3 }) }).id, "ended");
   assert.equal(notice({ link: "ok", status: status() }), null);
   assert.equal(notice({ link: "down", status: waiting, reviewing: { choice: "left" } }).id, "review");
@@ -76,11 +76,11 @@ test("what has gone wrong comes before what is usual", () => {
 
 test("a refusal, another run and answers that do not get through are told", () => {
   const entry = (path) => ({ path, error: "no such query" });
-  assert.equal(refusalText([]), null);
-  assert.match(refusalText([entry("/api/answer"), entry("/api/answer")]), /refused 2 answers: no such query\. Kept in this browser/);
-  assert.equal(refusalText([entry("/api/undo")]), "The server refused 1 undo: no such query.");
-  const refused = notice({ link: "down", status: status(), kept: 2, refused: "no" });
-  assert.deepEqual([refused.id, refused.dismiss], ["refused", true]); // stays over an outage
+  assert.equal(refusalOf([]), null);
+  assert.match(refusalOf([entry("/api/answer"), entry("/api/answer")]).text, /refused 2 answers: no such query\. Kept in this browser/);
+  assert.equal(refusalOf([entry("/api/undo")]).text, "The server refused 1 undo: no such query.");
+  const refused = notice({ link: "down", status: status(), kept: 2, refused: { text: "no", answers: true } });
+  assert.deepEqual([refused.id, refused.text, refused.dismiss, refused.again], ["refused", "no", true, true]); // stays over an outage
   assert.match(notice({ link: "otherrun", status: status(), kept: 1 }).text, /Another run is served here now\. 1 answer is kept/);
   const moved = notice({ link: "ok", status: status(), moved: { from: "runs/a", kept: 2 } });
   assert.ok(moved.dismiss && /no longer runs\/a\. 2 answers are kept/.test(moved.text), moved.text);
@@ -100,4 +100,17 @@ test("the history joins both sides' answers, newest first, without what was take
   const local = [entry("c", 3, 30), entry("d", 1, 40)]; // d changes a
   const merged = mergeHistory(server, local, new Set(["b"]));
   assert.deepEqual(merged.map((e) => e.id), ["d", "c"]);
+});
+
+test("a fault is named wherever there is nothing else to see, and never called loading", () => {
+  const fault = "labels.sqlite: database or disk is full";
+  for (const rest of [{ status: null }, { loading: true }, { status: status({ open: 4, ready: 4 }) }]) {
+    const state = emptyState({ link: "ok", status: status({ open: 4 }), fault, kept: 2, ...rest });
+    assert.equal(state.id, "fault");
+    assert.match(state.text, /disk is full.*\n2 answers are kept in this browser/);
+  }
+  assert.equal(emptyState({ link: "ok", status: status({ open: 4, ready: 4 }), loading: true, trouble: "no such clip" }).id, "trouble");
+  assert.match(notice({ link: "ok", status: status(), fault, kept: 1 }).text, /disk is full.*1 answer is kept/);
+  assert.equal(notice({ link: "ok", status: status(), fault, empty: true }), null); // the panel says it
+  assert.match(notice({ link: "ok", status: status(), unsaved: 1 }).text, /Leave this page open: 1 answer/);
 });
