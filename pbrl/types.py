@@ -58,6 +58,7 @@ class RewardSource(Protocol):
 
     def of_episode(self, episode: Episode) -> np.ndarray: ...  # (L,); of "episode"
 
+
 OVERALL = "overall"  # the criterion of a question that names none
 
 

@@ -1,11 +1,14 @@
 """What all tests share: one torch thread, and one OpenGL back end."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from killed import server
 from offline_data import make_data
 from tiny import train
 
+from pbrl.cli import main
 from pbrl_envs import gl
 
 torch.set_num_threads(1)  # networks of a few units only wait for each other
@@ -45,3 +48,31 @@ def finished(tmp_path_factory):
 def data():
     """What the offline methods are tried on, see `offline_data`."""
     return make_data()
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """`refusal("eval", ...)` runs a command that must fail as wrong input does, and returns its one line."""
+
+    def run(*args: object) -> str:
+        capsys.readouterr()
+        assert main([str(a) for a in args]) == 2
+        printed = capsys.readouterr()
+        assert printed.err.startswith("pbrl: ")
+        assert printed.err.count("\n") == 1, printed.err
+        assert printed.out == ""
+        return printed.err
+
+    return run
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """`output("eval", ...)` runs a command that must work, and returns what it printed."""
+
+    def run(*args: object) -> str:
+        capsys.readouterr()
+        assert main([str(a) for a in args]) == 0
+        return capsys.readouterr().out
+
+    return run

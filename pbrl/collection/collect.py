@@ -18,10 +18,10 @@ from pbrl.collection.behaviour import default_policies, load_policy, make_behavi
 from pbrl.collection.episodes import collect_episodes
 from pbrl.collection.scores import no_rollouts, partial_return, regret_critic, regret_mc
 from pbrl.config import build, build_teacher
+from pbrl.data.columns import Arrays
 from pbrl.data.cut import Cut, cut_segments, draw_pairs, judge, split_episodes
 from pbrl.data.dataset_checks import SCORES, SPLITS
-from pbrl.data.datasets import ComparisonRows, write_dataset
-from pbrl.data.episodes import Episode
+from pbrl.data.datasets import ComparisonRows, flatten, store_of, write_rows
 from pbrl.errors import UserError, choices
 from pbrl.files import require_new
 from pbrl.teachers.factor_sum import FactorSumTeacher
@@ -93,47 +93,54 @@ def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callab
         "versions": package_versions(),
     }
     source = np.array([sources.index(name) for name in names])
-    return assemble(out, about, episodes, source, plan.cut, labels, scores, config.teacher, say, states=plan.states)
+    if not plan.states:
+        episodes = [dataclasses.replace(e, states=None) for e in episodes]
+    about |= {"factor_names": list(episodes[0].factor_names)}
+    return assemble(out, about, flatten(episodes), source, plan.cut, labels, scores, config.teacher, say)
 
 
 def assemble(
     out: Path,
     about: Mapping[str, Any],
-    episodes: Sequence[Episode],
+    rows: Arrays,
     source: np.ndarray,
     plan: CutPlan,
     labels: Sequence[str],
     scores: Mapping[str, Score],
     teacher: DictConfig,
     say: Callable[[str], None],
-    states: bool = True,
+    files: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Cuts, scores, asks the teacher by each label's score, and writes; returns meta.json.
 
-    about: what meta.json says of where the episodes come from. scores: besides the return.
+    about: what meta.json says of where the episodes come from. rows: of the episodes, as `flatten` makes them.
+    scores: besides the return, which is one where rewards are known. files: as of `write_rows`.
     """
     if labels:
         _check_teacher(teacher)
     split_seed, cut_seed, *seeds = np.random.SeedSequence(plan.seed).spawn(3 + len(SCORES))
     split = split_episodes(source, plan.splits, np.random.default_rng(split_seed))
-    cut = cut_segments(episodes, split, plan.segments, plan.segment_length, np.random.default_rng(cut_seed))
+    cut = cut_segments(store_of(rows), split, plan.segments, plan.segment_length, np.random.default_rng(cut_seed))
     if (found := len(cut.segments)) < plan.segments:
         say(f"the episodes have {found} different segments of {plan.segment_length} steps, all of which are taken")
-    values = {name: score(cut) for name, score in {"return": partial_return, **scores}.items()}
+    known: dict[str, Score] = {"return": partial_return} if "true_reward" in rows else {}
+    values = {name: score(cut) for name, score in (known | dict(scores)).items()}
+    if missing := [name for name in labels if name not in values]:
+        raise UserError(
+            f"labels={missing[0]}: the data do not say it, so no teacher can judge by it; leave labels= out"
+        )
     comparisons = _compare(cut, plan, {name: values[name] for name in labels}, teacher, seeds, say)
-    if not states:
-        episodes = [dataclasses.replace(e, states=None) for e in episodes]
     asked = OmegaConf.to_container(teacher, resolve=True) if labels else None
-    return write_dataset(
+    return write_rows(
         out,
         meta={**about, "teacher": asked, "splits": list(plan.splits), "seed": plan.seed},
-        episodes=episodes,
-        source=source,
+        rows=rows | {"source": np.asarray(source, np.int64)},
         segment_length=plan.segment_length,
         ids=cut.segments.ids.numpy(),
         split=cut.split,
         scores=values,
         comparisons=comparisons,
+        files=files,
     )
 
 

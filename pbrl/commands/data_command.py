@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbrl.commands.arguments import Arguments
-from pbrl.commands.data_import import describe_labels, import_file
+from pbrl.commands.data_import import describe_formats, describe_labels, import_file
 from pbrl.commands.values import required
 from pbrl.errors import UserError, choices, one_line, typed
 from pbrl.files import no_folder
@@ -20,28 +20,29 @@ HELP = """usage: pbrl data info|import|export|render ...
 
   info FOLDER [--json]
       what a data set (of pbrl collect) or a label set holds: splits, sources with return and success, scores, labels
-  import FILE out=FOLDER format=pairs [env=NAME] [annotator=NAME] [clip=true]
-      an npz of obs_1, obs_2, action_1, action_2 and label (1: the second is preferred) as a label set
-  import FILE out=FOLDER format=preference_transformer indices=A.npy indices_2=B.npy labels=C.npy segment_length=100
-         [env=NAME] [annotator=NAME] [clip=true] [drop=true]
-      start indices and labels of Preference Transformer, Uni-RLHF or DPPO as a label set. FILE is D4RL's HDF5, an npz
-      of its arrays or of what qlearning_dataset returned, or robomimic's HDF5; drop=true leaves comparisons out that
-      cross an episode
-  import ID|FOLDER out=FOLDER format=minari [env=NAME] [clip=true] [segments=2000] [segment_length=32] [seed=0]
-         [splits=0.8,0.1,0.1] [labels=return] [teacher=oracle] [comparisons=5000] [heldout=500]
-      the episodes of a Minari data set on this machine as a data set, with comparisons if labels=return
+  import from=PATH out=FOLDER [format=NAME] [key=value ...]
+      episodes or labels in a format of the field as a data set or a label set; which formats: pbrl data formats
   export FOLDER format=minari id=[NAMESPACE/]NAME-v0 [out=FOLDER]
       the episodes of a data set for Minari, below out (default: where Minari has its data sets)
-
   render FOLDER out=FOLDER env=NAME [env.*=]
       the same data set with images for observations, drawn from its simulator states as an environment such as
       point_reach_pixels shows them; segments, scores and labels stay
+  formats
+      what import reads, and the keys that each format has of its own
 
-clip=true cuts actions outside [-1, 1] off, which are refused otherwise. env= is noted, and checked for its sizes.
+keys of an import of episodes:
+  actions=low,high     the range that becomes -1..1, or one for each number as -2:2,0:1; actions=data takes the smallest
+                       and largest of the data; actions=discrete or discrete:N: choices
+  clip=true            cuts off actions outside, which are refused otherwise
+  frames=false         does not keep pictures that a file holds (true: as videos in FOLDER, for clips)
+  env=NAME             is noted, and checked for its sizes; with it qpos and qvel of a file become states for clips
+  segments=2000 segment_length=32 splits=0.8,0.1,0.1 seed=0
+  labels=return [teacher=oracle] [comparisons=5000] [heldout=500]    comparisons by a script, where rewards are known
+keys of an import of labels: annotator=NAME, clip=true, env=NAME
 
-example: pbrl data import walker.npz out=data/walker_people format=pairs env=walker2d"""
+example: pbrl data import from=walker.npz out=data/walker_people env=walker2d"""
 
-ACTIONS = ("info", "import", "export", "render")
+ACTIONS = ("info", "import", "export", "render", "formats")
 
 
 def main(args: list[str]) -> int:
@@ -52,6 +53,12 @@ def main(args: list[str]) -> int:
     action, *names = parsed.words or ["nothing"]
     if action not in ACTIONS:
         raise UserError(f"pbrl data {action}: {choices(action, ACTIONS)}; {HELP.splitlines()[0]}")
+    if action == "formats":
+        parsed.check_keys(())
+        print(describe_formats())
+        return 0
+    if action == "import" and not names and parsed.values.get("from"):
+        names = [parsed.values["from"]]
     if len(names) != 1:
         raise UserError(f"pbrl data {action} takes one name of a file or folder, {len(names)} given")
     try:

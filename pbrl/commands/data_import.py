@@ -1,44 +1,64 @@
-"""`pbrl data import`."""
+"""`pbrl data import`: files of the field as data sets and label sets."""
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.collect_command import CUT_KEYS, check_keys, compose, cut_plan, describe_counts, say, words
-from pbrl.commands.values import required, whole_number, yes_or_no
-from pbrl.errors import UserError, choices, typed
+from pbrl.commands.values import required, yes_or_no
+from pbrl.errors import UserError, typed
 
 if TYPE_CHECKING:
+    from pbrl.data.formats.reader import Format
+    from pbrl.data.importing import Imported
     from pbrl.labels.segment_files import Shape
 
-KEYS = {
-    "pairs": ("annotator", "clip"),
-    "preference_transformer": ("annotator", "clip", "drop", "indices", "indices_2", "labels", "segment_length"),
-    "minari": ("clip", *CUT_KEYS),
-}
+EPISODES = ("clip", "actions", "frames", *CUT_KEYS)
+ANSWERS = ("clip", "annotator", "criterion")
 
 
 def import_file(name: str, parsed: Arguments, command: str) -> None:
     """Reads the file or folder that the command names into a new label set or data set."""
-    out, kind = Path(required(parsed, "out", "a new folder, as out=data/people")), parsed.values.get("format", "")
-    if kind not in KEYS:
-        raise UserError(f"format={kind}: {choices(kind, KEYS)}")
+    from pbrl.data.formats import find_format
+    from pbrl.files import require_new
+
+    out = Path(required(parsed, "out", "a new folder, as out=data/people"))
+    kind = find_format(Path(name), parsed.values.get("format"))
     parsed.words = []  # what they name is `name`
-    check_keys(parsed, ("out", "format", *KEYS[kind]))
+    own = tuple(option.name for option in kind.options)
+    check_keys(parsed, ("out", "format", "from", *(EPISODES if kind.read else ANSWERS), *own))
+    for option in kind.options:
+        if option.needed:
+            required(parsed, option.name, option.about)
+    for key in {"clip", "drop"} & set(parsed.values):
+        yes_or_no(parsed, key, False)
+    require_new(out)
     config: Any = compose(parsed)
     about: dict[str, Any] = {"env_name": None, "env": None, "command": command}
     if "env" in parsed.values and config.env.make is not None:
         from pbrl.collection.collect import describe_env
 
         about |= describe_env(config.env)
-    if kind == "minari":
-        meta = _minari(name, out, parsed, about, config)
-        print(f"{describe_counts(meta)}; see: {typed('data', 'info', str(out))}")
+    if kind.read:
+        meta = _import_episodes(kind, name, out, parsed, about, config)
+        print(f"{_describe_import(kind, meta)}; see: {typed('data', 'info', str(out))}")
     else:
-        meta = (_pairs if kind == "pairs" else _indices)(name, out, parsed, about)
-        print(describe_labels(meta))
+        print(describe_labels(_import_answers(kind, name, out, parsed, about)))
+
+
+def describe_formats() -> str:
+    """The lines of the help that the formats themselves tell."""
+    from pbrl.data.formats import all_formats
+
+    lines = []
+    for kind in all_formats().values():
+        lines.append(f"    format={kind.name:<22} {kind.about}")
+        lines += [f"      {o.name + '=':<27}{o.about}{', needed' if o.needed else ''}" for o in kind.options]
+    return "\n".join(lines)
 
 
 def describe_labels(meta: dict[str, Any]) -> str:
@@ -63,70 +83,84 @@ def describe_labels(meta: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _pairs(name: str, out: Path, parsed: Arguments, about: dict[str, Any]) -> dict[str, Any]:
-    from pbrl.labels.import_pairs import import_pairs
-
-    annotator, clip = parsed.values.get("annotator", "imported"), yes_or_no(parsed, "clip", False)
-    return import_pairs(Path(name), out, about, annotator=annotator, clip=clip, sizes=_sizes(about))
-
-
-def _indices(name: str, out: Path, parsed: Arguments, about: dict[str, Any]) -> dict[str, Any]:
-    from pbrl.labels.import_indices import import_indices
-
-    first, second, labels = (
-        Path(required(parsed, key, f"a file of plain arrays, as {key}={key}.npy"))
-        for key in ("indices", "indices_2", "labels")
-    )
-    required(parsed, "segment_length", "steps of a segment, as segment_length=100")
-    return import_indices(
-        Path(name),
-        out,
-        about,
-        indices=(first, second),
-        labels=labels,
-        length=whole_number(parsed, "segment_length", 0, 1),
-        annotator=parsed.values.get("annotator", "imported"),
-        clip=yes_or_no(parsed, "clip", False),
-        drop=yes_or_no(parsed, "drop", False),
-        sizes=_sizes(about),
-    )
+def _describe_import(kind: Format, meta: dict[str, Any]) -> str:
+    """One line about an imported data set."""
+    parts = [describe_counts(meta)]
+    if "videos" in meta:
+        parts.append(f"cameras {', '.join(meta['videos']['cameras'])}")
+    if (scale := meta.get("actions")) is not None:
+        parts.append(f"actions one of {scale['discrete']}" if "discrete" in scale else "actions scaled to -1..1")
+    if left_out := meta["imported_from"].get("left_out"):
+        parts.append(f"{left_out} last steps left out, whose next observation is unknown")
+    if not meta.get("true_reward", True):
+        parts.append("rewards unknown")
+    return f"{kind.name}: {'; '.join(parts)}"
 
 
-def _minari(name: str, out: Path, parsed: Arguments, about: dict[str, Any], config: Any) -> dict[str, Any]:
+def _import_answers(kind: Format, name: str, out: Path, parsed: Arguments, about: dict[str, Any]) -> dict[str, Any]:
+    from pbrl.labels.import_pairs import check_sizes, write_answers
+
+    assert kind.read_answers is not None
+    found = kind.read_answers(Path(name), parsed.values)
+    left = found.pairs.left
+    check_sizes(tuple(left.obs.shape[2:]), tuple(left.actions.shape[2:]), _sizes(about), name)
+    return write_answers(out, found, about, Path(name))
+
+
+def _import_episodes(
+    kind: Format, name: str, out: Path, parsed: Arguments, about: dict[str, Any], config: Any
+) -> dict[str, Any]:
     import numpy as np
 
     from pbrl.collection.collect import assemble
-    from pbrl.data.minari_files import read_minari
-    from pbrl.files import require_new
+    from pbrl.collection.qpos_states import state_maker
+    from pbrl.data.importing import import_recording
+    from pbrl.data.unit_actions import parse_actions
+    from pbrl.files import folder_if_all_goes_well
     from pbrl.labels.import_pairs import check_sizes
 
-    require_new(out)
-    labels = words(parsed, "labels") or ()
+    assert kind.read is not None
+    labels, plan = words(parsed, "labels") or (), cut_plan(parsed)
     if labels not in ((), ("return",)):
-        raise UserError(f"labels={','.join(labels)}: valid for a Minari data set is return")
-    plan = cut_plan(parsed)
-    episodes, named = read_minari(name, clip=yes_or_no(parsed, "clip", False))
-    shapes = episodes[0].obs.shape[1:], episodes[0].actions.shape[1:]
-    if "env" in parsed.values:
-        check_sizes(*shapes, _sizes(about), name)
-    else:
-        about |= _own_env(name, shapes)
-    about |= {"sources": sorted(set(named), key=named.index)}
-    source = np.array([about["sources"].index(n) for n in named])
-    return assemble(out, about, episodes, source, plan, labels, {}, config.teacher, say)
+        raise UserError(f"labels={','.join(labels)}: valid for an import is return")
+    actions, clip = parse_actions(parsed.values.get("actions")), yes_or_no(parsed, "clip", False)
+    frames = yes_or_no(parsed, "frames", True)
+    recording = kind.read(Path(name), parsed.values)
+    for message in recording.say:
+        say(message)
+    with (
+        folder_if_all_goes_well(out.parent),
+        tempfile.TemporaryDirectory(prefix=f".{out.name[:50]}_rows_", dir=out.parent) as folder,
+        state_maker(about["env"]) as make_state,
+    ):
+        options: dict[str, Any] = {"actions": actions, "clip": clip, "frames": frames, "make_state": make_state}
+        found = import_recording(recording, Path(folder), Path(name), **options)
+        shapes = found.rows["obs"].shape[1:], found.rows["actions"].shape[1:]
+        if "env" in parsed.values:
+            check_sizes(*shapes, _sizes(about), name)
+        elif recording.env:
+            about |= _own_env(name, recording.env, shapes)
+        about |= found.about | {"imported_from": _origin(kind, name, found) | recording.notes}
+        scores = {score: lambda cut, values=values: values[cut.episode] for score, values in found.scores.items()}
+        if not found.about["last_obs"] and scores:  # segments of their own, each judged as a whole
+            plan = replace(plan, segment_length=int(np.min(found.rows["length"])))
+        return assemble(
+            out, about, found.rows, found.source, plan, labels, scores, config.teacher, say, files=found.files
+        )
 
 
-def _own_env(name: str, shapes: tuple[Shape, Shape]) -> dict[str, Any]:
-    """What a Minari data set says of its environment, as far as it fits; what does not is said."""
+def _origin(kind: Format, name: str, found: Imported) -> dict[str, Any]:
+    """What meta.json says of where the data came from."""
+    return {"format": kind.name, "path": str(Path(name).resolve()), "left_out": found.left_out}
+
+
+def _own_env(name: str, overrides: tuple[str, ...], shapes: tuple[Shape, Shape]) -> dict[str, Any]:
+    """What a file says of its environment, as far as it fits; what does not is said."""
     from pbrl.collection.collect import describe_env
     from pbrl.config import compose_config
-    from pbrl.data.minari_files import env_overrides
     from pbrl.labels.import_pairs import check_sizes
 
-    if not (overrides := env_overrides(name)):
-        say(f"{name} names no environment; env=NAME notes one")
-        return {}
-    about = describe_env(compose_config(overrides).env)
+    about = describe_env(compose_config(list(overrides)).env)
     try:
         sizes = _sizes(about)
     except UserError as error:

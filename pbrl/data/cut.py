@@ -45,17 +45,15 @@ def split_episodes(source: np.ndarray, shares: Sequence[float], rng: np.random.G
     return split
 
 
-def cut_segments(episodes: Sequence[Episode], split: np.ndarray, n: int, length: int, rng: np.random.Generator) -> Cut:
+def cut_segments(store: EpisodeStore, split: np.ndarray, n: int, length: int, rng: np.random.Generator) -> Cut:
     """n different segments (all, if there are fewer), each start equally likely, in random order.
 
-    split: (K,) of the episodes. The first n of a split are thus a fair choice from it.
+    store: K episodes, none dropped. split: (K,) of them. The first n of a split are thus a fair choice from it.
     """
-    store = EpisodeStore(len(episodes))
-    store.add(episodes)
-    room = store.count_starts(length, len(episodes))
+    room = store.count_starts(length, len(store))
     if not room.sum():
-        longest = max(len(e) for e in episodes)
-        raise UserError(f"segment_length={length}: the longest of {len(episodes)} episodes has {longest} steps")
+        longest = store.lengths.max()
+        raise UserError(f"segment_length={length}: the longest of {len(store)} episodes has {longest} steps")
     chosen = rng.choice(room.sum(), min(n, room.sum()), replace=False)
     ends = np.cumsum(room)
     episode = np.searchsorted(ends, chosen, side="right")

@@ -1,4 +1,4 @@
-"""The format of offline data sets, version 1, and what is checked before one is used; see docs/data-format.md."""
+"""The format of offline data sets, version 2, and what is checked before one is used; see docs/data-format.md."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy as np
 from pbrl.data.episodes import EpisodeStore
 from pbrl.errors import UserError, choices
 from pbrl.labels.segment_files import KIND_NAMES, Arrays, require
-from pbrl.labels.set_checks import check_names, check_states, refuse, require_width
+from pbrl.labels.set_checks import check_names, check_states, refuse, refuse_rows, require_width
 from pbrl.reading import read_object
 
 FORMAT = "pbrl-dataset"
-VERSION = 1
+VERSION = 2  # 1 had no unknown rewards, scaled actions and videos
 META_FILE = "meta.json"
 EPISODES_FILE = "episodes.npz"
 SEGMENTS_FILE = "segments.npz"
+NAMES_FILE = "episodes.csv"  # of imported ones: what the file calls each, and its task in words
 SPLITS = ("train", "validation", "test")
 SCORES = ("return", "regret_mc", "regret_critic")
 META: dict[str, tuple[type, ...]] = {
@@ -35,6 +36,7 @@ META: dict[str, tuple[type, ...]] = {
     "sha256": (dict,),
     "last_obs": (bool,),
 }
+OPTIONAL_META: dict[str, tuple[type, ...]] = {"true_reward": (bool,), "actions": (dict,), "videos": (dict,)}
 EPISODES = {  # dtype kinds and dimensions; obs may be images
     "obs": ("fu", None),
     "actions": ("f", 2),
@@ -62,9 +64,9 @@ def read_meta(file: Path) -> dict[str, Any]:
 def check_meta(meta: dict[str, Any], file: Path) -> None:
     if meta.get("format") != FORMAT:
         raise UserError(f'{file} is not of a data set; valid has "format": "{FORMAT}"')
-    if meta.get("version") != VERSION or isinstance(meta["version"], bool):
-        raise UserError(f"{file} has version {meta.get('version')!r}, this pbrl reads {VERSION}")
-    for name, types in META.items():
+    if meta.get("version") not in (1, VERSION) or isinstance(meta["version"], bool):
+        raise UserError(f"{file} has version {meta.get('version')!r}, this pbrl reads 1 to {VERSION}; update pbrl")
+    for name, types in (META | {k: v for k, v in OPTIONAL_META.items() if k in meta}).items():
         if name not in meta or not isinstance(meta[name], types):
             valid = " or ".join("null" if t is NoneType else t.__name__ for t in types)
             raise UserError(f"{file}: {name} is {meta.get(name, 'missing')!r}, expected {valid}")
@@ -82,7 +84,8 @@ def check_meta(meta: dict[str, Any], file: Path) -> None:
 
 def check_episodes(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
     """K episodes of at least one step, whose rows fill the arrays, with numbers that an algorithm can use."""
-    _check_kinds(arrays, EPISODES, where)
+    known = meta.get("true_reward", True)
+    _check_kinds(arrays, EPISODES if known else {k: v for k, v in EPISODES.items() if k != "true_reward"}, where)
     length = arrays["length"]
     if not len(length):
         raise UserError(f"{where}: length is empty, expected at least one episode")
@@ -99,12 +102,12 @@ def check_episodes(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
     _check_rows(arrays, [n for n in PER_STEP if n in arrays], int((length + 1).sum()), "length + 1 of all", where)
     _check_rows(arrays, ["terminated", "success", "source"], len(length), "length", where)
     require_width(arrays, ("obs", "actions"), where)
-    for name in ("obs", "true_reward", *(["factors"] if "factors" in arrays else [])):
-        refuse(~np.isfinite(arrays[name]), arrays[name], name, "finite numbers", where)
+    for name in ("obs", *(["true_reward"] if known else []), *(["factors"] if "factors" in arrays else [])):
+        refuse_rows(lambda rows: ~np.isfinite(rows), arrays[name], name, "finite numbers", where)
     if "states" in arrays:
         check_states(arrays["states"], "states", where)
-    actions, success, source = arrays["actions"], arrays["success"], arrays["source"]
-    refuse(~(np.abs(actions) <= 1), actions, "actions", "-1 to 1", where)
+    refuse_rows(lambda rows: ~(np.abs(rows) <= 1), arrays["actions"], "actions", "-1 to 1", where)
+    success, source = arrays["success"], arrays["source"]
     refuse(~((success >= 0) & (success <= 1) | np.isnan(success)), success, "success", "0 to 1, or NaN", where)
     refuse((source < 0) | (source >= len(meta["sources"])), source, "source", "an index into sources", where)
 

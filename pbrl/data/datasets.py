@@ -20,6 +20,7 @@ from pbrl.data.dataset_checks import (
     EPISODES_FILE,
     FORMAT,
     META_FILE,
+    NAMES_FILE,
     PER_STEP,
     SEGMENTS_FILE,
     SPLITS,
@@ -37,7 +38,7 @@ from pbrl.errors import UserError, choices
 from pbrl.files import new_folder, require_new
 from pbrl.labels.segment_files import Arrays
 from pbrl.labels.set_checks import format_of
-from pbrl.reading import read_arrays, require_memory, sha256_of
+from pbrl.reading import read_arrays, read_csv, require_memory, sha256_of
 from pbrl.types import Comparisons, Segments
 
 __all__ = ["SPLITS", "ComparisonRows", "Dataset", "is_dataset", "load_dataset", "write_dataset"]
@@ -69,6 +70,35 @@ class Dataset:
     split: np.ndarray  # (N,) int64 into SPLITS; no episode is in two splits
     scores: dict[str, np.ndarray]  # (N,) float64, higher = better: regret is negated
     comparisons: dict[str, ComparisonRows]  # by the score that the teacher judged
+
+    @property
+    def choices(self) -> int | None:
+        """n where an action is a choice of n; None where it is numbers."""
+        return (self.meta.get("actions") or {}).get("discrete")
+
+    @cached_property
+    def episode_numbers(self) -> dict[str, int]:
+        """The number of each episode by its name in the file that it was imported from; else by its number in words."""
+        if NAMES_FILE not in self.meta["sha256"]:
+            return {str(k): k for k in range(len(self.episodes))}
+        names = [row["name"] for row in read_csv(self.path / NAMES_FILE)]
+        if len(names) != len(self.episodes) or len(set(names)) < len(names):
+            found = f"{len(names)} rows, {len(set(names))} different names"
+            raise UserError(f"{self.path / NAMES_FILE} has {found}, expected {len(self.episodes)}")
+        return {name: k for k, name in enumerate(names)}
+
+    def states(self, rows: np.ndarray) -> np.ndarray | None:
+        """What clips of these segments are drawn from (n, T+1, D): states of the simulator or positions in videos."""
+        if any(e.states is None for e in self.episodes):
+            return None
+        lengths = np.array([len(e) for e in self.episodes])
+        start = self.segments.ids.numpy()[rows] - (np.cumsum(lengths + 1) - lengths - 1)[self.episode_of[rows]]
+        steps = np.arange(self.meta["segment_length"] + 1)
+        parts = [
+            self.episodes[k].states[np.minimum(first + steps, lengths[k])]
+            for k, first in zip(self.episode_of[rows].tolist(), start.tolist(), strict=True)
+        ]
+        return np.stack(parts)
 
     @cached_property
     def episode_split(self) -> np.ndarray:
@@ -134,60 +164,64 @@ def write_dataset(
         split: (N,) index into SPLITS.
         scores, comparisons: by name, see `Dataset`.
     """
+    if "factor_names" not in meta and episodes and episodes[0].factors is not None:
+        meta = {**meta, "factor_names": list(episodes[0].factor_names)}
+    return write_rows(
+        out,
+        meta=meta,
+        rows=flatten(episodes) | {"source": np.asarray(source, np.int64)},
+        segment_length=segment_length,
+        ids=ids,
+        split=split,
+        scores=scores,
+        comparisons=comparisons,
+    )
+
+
+def write_rows(
+    out: Path,
+    *,
+    meta: Mapping[str, Any],
+    rows: Arrays,
+    segment_length: int,
+    ids: np.ndarray,
+    split: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    comparisons: Mapping[str, ComparisonRows],
+    files: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """As `write_dataset`, from rows that `flatten` made or that are mapped from a disk, and so need no memory.
+
+    files: and folders, on the same disk, that are moved into the new one.
+    """
     out = Path(out)
     require_new(out)
-    flat = _flat(episodes) | {"source": np.asarray(source, np.int64)}
     cut: Arrays = {"ids": np.asarray(ids, np.int64), "split": np.asarray(split, np.int64)}
     cut |= {f"score/{name}": np.asarray(value, np.float64) for name, value in scores.items()}
-    labels: dict[str, Arrays] = {label: asdict(rows) for label, rows in comparisons.items()}
-    whole = {"format": FORMAT, "version": VERSION, "created_by": f"pbrl {pbrl.__version__}", **meta}
-    whole |= {"segment_length": segment_length, "last_obs": True, "labels": list(labels)}
-    if "factors" in flat:
-        whole["factor_names"] = list(episodes[0].factor_names)
-    whole |= {"counts": count_rows(flat, cut, labels), "sha256": {}}
-    _assemble(out, whole, flat, cut, labels)
-    files = {EPISODES_FILE: flat, SEGMENTS_FILE: cut} | {comparisons_file(k): v for k, v in labels.items()}
+    labels: dict[str, Arrays] = {label: asdict(of) for label, of in comparisons.items()}
+    whole = {"format": FORMAT, "version": VERSION, "created_by": f"pbrl {pbrl.__version__}", "last_obs": True, **meta}
+    whole |= {"segment_length": segment_length, "labels": list(labels)}
+    if "factors" not in rows:
+        whole.pop("factor_names", None)
+    if "true_reward" not in rows:
+        whole["true_reward"] = False
+    whole |= {"counts": count_rows(rows, cut, labels), "sha256": {}}
+    _check(out, whole, rows, cut, labels)
+    all_arrays = {EPISODES_FILE: rows, SEGMENTS_FILE: cut} | {comparisons_file(k): v for k, v in labels.items()}
     with new_folder(out) as folder:
-        for name, arrays in files.items():
+        for name, arrays in all_arrays.items():
             # Compressed, since most numbers of a simulator's state stay the same through an episode.
             np.savez_compressed(folder / name, **arrays)  # type: ignore[arg-type]
             whole["sha256"][name] = sha256_of(folder / name)
+        for file in files:
+            if file.is_file():
+                whole["sha256"][file.name] = sha256_of(file)
+            file.rename(folder / file.name)
         (folder / META_FILE).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     return whole
 
 
-def _assemble(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, labels: Mapping[str, Arrays]) -> Dataset:
-    """The data set of these arrays, each of which is checked."""
-    check_meta(meta, path / META_FILE)
-    check_episodes(flat, meta, path / EPISODES_FILE)
-    store = _store(flat)
-    episode_of = check_segments(cut, store, flat["length"], meta, path / SEGMENTS_FILE)
-    per_step = sum(flat[name][:1].nbytes for name in PER_STEP if name in flat)
-    require_memory(len(cut["ids"]) * meta["segment_length"] * per_step, path / SEGMENTS_FILE)
-    for label, arrays in labels.items():
-        check_comparisons(arrays, cut, label, path / comparisons_file(label))
-    if (counts := count_rows(flat, cut, labels)) != meta["counts"]:
-        raise UserError(f"{path / META_FILE}: counts are {meta['counts']}, the arrays have {counts}")
-    return Dataset(
-        path=path,
-        meta=meta,
-        episodes=_episodes(flat, tuple(meta.get("factor_names") or ())),
-        source=flat["source"],
-        segments=store.gather(cut["ids"], meta["segment_length"]),
-        episode_of=episode_of,
-        split=cut["split"],
-        scores={name.removeprefix("score/"): value for name, value in cut.items() if name.startswith("score/")},
-        comparisons={label: ComparisonRows(**arrays) for label, arrays in labels.items()},
-    )
-
-
-def _read(file: Path, meta: dict[str, Any]) -> Arrays:
-    if (found := sha256_of(file)) != (expected := meta["sha256"].get(file.name)):
-        raise UserError(f"{file} has sha256 {found}, {META_FILE} says {expected}; fetch or make it again")
-    return read_arrays(file)
-
-
-def _flat(episodes: Sequence[Episode]) -> Arrays:
+def flatten(episodes: Sequence[Episode]) -> Arrays:
     """All episodes one after another, as in an EpisodeStore: L+1 rows each, of actions and rewards the last is 0."""
     arrays: Arrays = {
         "obs": np.concatenate([e.obs for e in episodes]),
@@ -203,7 +237,58 @@ def _flat(episodes: Sequence[Episode]) -> Arrays:
     factors = [e.factors for e in episodes if e.factors is not None]
     if len(factors) == len(episodes) and len({e.factor_names for e in episodes}) == 1:
         arrays["factors"] = np.concatenate([_one_more(f) for f in factors])
+    if all(np.isnan(e.true_reward).all() for e in episodes):  # unknown, and not to be taken for numbers
+        del arrays["true_reward"]
     return arrays
+
+
+def store_of(rows: Arrays) -> EpisodeStore:
+    """The episodes of these rows, from which segments can be gathered; nothing is copied."""
+    store = EpisodeStore(len(rows["length"]))
+    there = {f"rows/{name}": rows[name] for name in ("obs", "actions", "true_reward", "states") if name in rows}
+    if "true_reward" not in rows:
+        there["rows/true_reward"] = np.broadcast_to(np.float32(np.nan), len(rows["obs"]))
+    index = {"first": _first(rows["length"]), "length": rows["length"], "terminated": rows["terminated"]}
+    store.load_state_dict(there | index | {"dropped": np.int64(0)})
+    return store
+
+
+def _check(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, labels: Mapping[str, Arrays]) -> np.ndarray:
+    """Refuses what cannot be loaded; returns the episode (N,) of each segment."""
+    check_meta(meta, path / META_FILE)
+    check_episodes(flat, meta, path / EPISODES_FILE)
+    episode_of = check_segments(cut, store_of(flat), flat["length"], meta, path / SEGMENTS_FILE)
+    for label, arrays in labels.items():
+        check_comparisons(arrays, cut, label, path / comparisons_file(label))
+    if (counts := count_rows(flat, cut, labels)) != meta["counts"]:
+        raise UserError(f"{path / META_FILE}: counts are {meta['counts']}, the arrays have {counts}")
+    return episode_of
+
+
+def _assemble(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, labels: Mapping[str, Arrays]) -> Dataset:
+    """The data set of these arrays, each of which is checked."""
+    episode_of = _check(path, meta, flat, cut, labels)
+    per_step = sum(flat[name][:1].nbytes for name in PER_STEP if name in flat)
+    require_memory(len(cut["ids"]) * meta["segment_length"] * per_step, path / SEGMENTS_FILE)
+    if "true_reward" not in flat:
+        flat = flat | {"true_reward": np.full(len(flat["obs"]), np.nan, np.float32)}
+    return Dataset(
+        path=path,
+        meta=meta,
+        episodes=_episodes(flat, tuple(meta.get("factor_names") or ())),
+        source=flat["source"],
+        segments=store_of(flat).gather(cut["ids"], meta["segment_length"]),
+        episode_of=episode_of,
+        split=cut["split"],
+        scores={name.removeprefix("score/"): value for name, value in cut.items() if name.startswith("score/")},
+        comparisons={label: ComparisonRows(**arrays) for label, arrays in labels.items()},
+    )
+
+
+def _read(file: Path, meta: dict[str, Any]) -> Arrays:
+    if (found := sha256_of(file)) != (expected := meta["sha256"].get(file.name)):
+        raise UserError(f"{file} has sha256 {found}, {META_FILE} says {expected}; fetch or make it again")
+    return read_arrays(file)
 
 
 def _one_more(steps: np.ndarray) -> np.ndarray:
@@ -212,14 +297,6 @@ def _one_more(steps: np.ndarray) -> np.ndarray:
 
 def _first(length: np.ndarray) -> np.ndarray:
     return np.cumsum(length + 1) - (length + 1)
-
-
-def _store(flat: Arrays) -> EpisodeStore:
-    store = EpisodeStore(len(flat["length"]))
-    rows = {f"rows/{name}": flat[name] for name in ("obs", "actions", "true_reward")}
-    index = {"first": _first(flat["length"]), "length": flat["length"], "terminated": flat["terminated"]}
-    store.load_state_dict(rows | index | {"dropped": np.int64(0)})
-    return store
 
 
 def _episodes(flat: Arrays, factor_names: tuple[str, ...]) -> list[Episode]:

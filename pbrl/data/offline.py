@@ -65,6 +65,7 @@ class OfflineData:
     scores: Tensor | None  # (S,) of the first S segments where all their pairs count as labelled (dense), else None
     last_obs: bool  # False: the last observation of each episode is unknown and stands there as a copy
     annotators: tuple[str, ...]  # names, by the numbers in `pairs` and `validation`
+    choices: int | None = None  # n where an action is one of n: (A,) is then 1 at what was chosen, and 0 elsewhere
 
     @property
     def criterion(self) -> str:
@@ -121,9 +122,8 @@ class OfflineData:
         """(N, T) the mask of real steps whose next observation is known."""
         if self.last_obs:
             return segments.mask
-        known = segments.mask.clone()
-        known[:, -1] = 0
-        return known
+        after = torch.cat([segments.mask[:, 1:], torch.zeros_like(segments.mask[:, :1])], 1)
+        return segments.mask * after  # less the last real step of each, wherever its padding begins
 
     def transitions(self) -> Transitions:
         """All training steps whose next observation is known."""

@@ -28,7 +28,14 @@ PREFERRED = ("regret_mc", "regret_critic", "return")  # which labels are taken w
 
 
 def load_offline(
-    path: Path, *, label: str | None, budget: int | None, pairs: str, heldout: float, rng: torch.Generator
+    path: Path,
+    *,
+    label: str | None,
+    budget: int | None,
+    pairs: str,
+    heldout: float,
+    rng: torch.Generator,
+    choices: bool = False,
 ) -> OfflineData:
     """Reads a data set (`pbrl collect`) or a label set (`pbrl labels export`).
 
@@ -38,12 +45,15 @@ def load_offline(
             scored segments.
         pairs: "fixed": the listed comparisons; "dense": all pairs of scored segments.
         heldout: share of the comparisons put aside for validation, drawn by `rng`.
+        choices: whether the learner can act by a choice of n; actions are then one of n, as `OfflineData.choices` says.
     """
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"data={path}: {no_folder(path)}; make one with `pbrl collect` or `pbrl labels export`")
     if is_dataset(path):
         dataset = load_dataset(path)
+        if (n := dataset.choices) is not None and not choices:
+            raise UserError(f"data={path} has choices of {n} for actions; this method learns actions that are numbers")
         if pairs == "dense" and heldout:
             raise UserError(
                 f"feedback.heldout={heldout}: comparisons are put aside, and pairs=dense lists none; expected 0"
@@ -62,7 +72,7 @@ def load_offline(
 def _from_dataset(
     dataset: Dataset, label: str | None, budget: int | None, pairs: str, heldout: float, rng: torch.Generator
 ) -> OfflineData:
-    label = label or _preferred(dataset)
+    label = label or _preferred(dataset, pairs)
     train = np.flatnonzero(dataset.split == SPLITS.index("train"))
     if len(train) == 0:
         raise UserError(f"{dataset.path} has no segments for training")
@@ -94,6 +104,7 @@ def _from_dataset(
         scores=scores,
         last_obs=dataset.meta.get("last_obs", True),
         annotators=(label,),  # a script by this rule
+        choices=dataset.choices,
     )
 
 
@@ -129,13 +140,11 @@ def _from_label_set(
     )
 
 
-def _preferred(dataset: Dataset) -> str:
-    if not dataset.comparisons:
+def _preferred(dataset: Dataset, pairs: str) -> str:
+    there = dataset.comparisons or (dataset.scores if pairs == "dense" else {})
+    if not there:
         raise UserError(f"{dataset.path} has no comparisons; collect with labels=return or labels=regret_mc")
-    return next(
-        (label for label in PREFERRED if label in dataset.comparisons),
-        next(iter(dataset.comparisons)),
-    )
+    return next((label for label in PREFERRED if label in there), next(iter(there)))
 
 
 def _scores(dataset: Dataset, label: str, train: np.ndarray, budget: int | None) -> Tensor:
@@ -153,7 +162,18 @@ def _scores(dataset: Dataset, label: str, train: np.ndarray, budget: int | None)
 
 
 def _test(dataset: Dataset, label: str) -> tuple[Comparisons | None, float | None]:
-    """The comparisons of the test split, and how many of their answers the scores explain."""
+    """The comparisons of the test split, and how many of their answers the scores explain.
+
+    Where there are scores alone, each two segments that stand one after another, as their order is random.
+    """
+    if label not in dataset.comparisons:
+        rows = np.flatnonzero(dataset.split == SPLITS.index("test"))
+        left, right = (torch.from_numpy(side) for side in (rows[: len(rows) // 2 * 2 : 2], rows[1::2]))
+        scores = torch.from_numpy(dataset.scores[label])
+        gain = scores[right] - scores[left]
+        value = torch.where(gain == 0, 0.5, (gain > 0).double()).float()
+        pairs = Pairs(left, right, value, torch.zeros_like(left))
+        return (pairs.comparisons(dataset.segments), 1.0) if len(pairs) else (None, None)
     rows, c = dataset.rows(label, "test"), dataset.comparisons[label]
     rows = rows[c.answered[rows]]
     if len(rows) == 0:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from pbrl.data.formats.reader import Answered
 from pbrl.errors import UserError
 from pbrl.files import require_new
-from pbrl.labels.import_pairs import check_sizes, make_segments, unit_actions, write_answers
+from pbrl.labels.import_pairs import make_segments, unit_actions, write_answers
 from pbrl.labels.index_rows import Steps, read_steps
 from pbrl.labels.segment_files import Shape
 from pbrl.labels.set_checks import refuse
@@ -43,7 +44,26 @@ def import_indices(
     drop: bool,
     sizes: tuple[Shape, Shape] | None = None,
 ) -> dict[str, Any]:
-    """A label set from a data set and three files of plain arrays; returns its meta.json.
+    """A label set from a data set and three files of plain arrays, see `read_answers`; returns its meta.json.
+
+    sizes: (O, A) that the environment has, if it is known.
+    """
+    require_new(out)
+    options: dict[str, Any] = {"length": length, "annotator": annotator, "clip": clip, "drop": drop}
+    return write_answers(out, read_answers(file, indices=indices, labels=labels, **options), about, file, sizes)
+
+
+def read_answers(
+    file: Path,
+    *,
+    indices: tuple[Path, Path],
+    labels: Path,
+    length: int,
+    annotator: str,
+    clip: bool,
+    drop: bool,
+) -> Answered:
+    """Pairs of segments of a data set, and the answers to them, from three files of plain arrays.
 
     Args:
         file: the data set whose rows the indices count, see `index_rows.read_steps`.
@@ -52,26 +72,36 @@ def import_indices(
         labels: (N,) 0 for the left to 1 for the right, -1 for a tie (`label_human`); or (N, 2), the share of each side.
         length: steps of a segment.
         drop: leave comparisons out that cross an episode, instead of refusing them.
-        sizes: (O, A) that the environment has, if it is known.
     """
-    require_new(out)
     steps = read_steps(file)
-    check_sizes(steps.obs.shape[1:], steps.actions.shape[1:], sizes, file)
     if len(steps) < length:
         raise UserError(f"{file} has {len(steps)} steps, fewer than segment_length={length}")
     starts, value, unanswered = _read_questions(indices, labels, len(steps) - length)
+    pairs, kept, last_obs = pairs_at(steps, starts, length, clip=clip, drop=drop, indices=indices[0], file=file)
+    notes = {"dropped": int((~kept).sum()), "unanswered": unanswered}
+    return Answered(pairs, value[kept], names=(annotator,), last_obs=last_obs, notes=notes)
+
+
+def pairs_at(
+    steps: Steps, starts: list[np.ndarray], length: int, *, clip: bool, drop: bool, indices: Path, file: Path
+) -> tuple[SegmentPair, np.ndarray, bool]:
+    """The pairs of segments that start at these rows (N,), which of them (N,), and whether the last obs are known.
+
+    Those that cross the end of an episode are refused, or left out with `drop`.
+
+    indices, file: where the rows and the steps are from, for what is wrong with them.
+    """
     whole = np.logical_and(*(steps.episode[start] == steps.episode[start + length - 1] for start in starts))
     if not whole.all() and not drop:
         raise UserError(
-            f"{indices[0]}: {(~whole).sum()} of {len(whole)} comparisons have a segment that crosses the end of an "
+            f"{indices}: {(~whole).sum()} of {len(whole)} comparisons have a segment that crosses the end of an "
             f"episode (the first is row {np.argmin(whole)}); drop=true leaves them out"
         )
     if not whole.any():
-        raise UserError(f"{indices[0]}: all {len(whole)} comparisons have a segment that crosses the end of an episode")
+        raise UserError(f"{indices}: all {len(whole)} comparisons have a segment that crosses the end of an episode")
     actions = unit_actions(steps.actions, "actions", file, clip)
     left, right = (_segments(steps, actions, start[whole], length) for start in starts)
-    more = {"last_obs": left[1] and right[1], "dropped": int((~whole).sum()), "unanswered": unanswered}
-    return write_answers(out, SegmentPair(left[0], right[0]), value[whole], about | more, annotator, file)
+    return SegmentPair(left[0], right[0]), whole, left[1] and right[1]
 
 
 def _read_questions(indices: tuple[Path, Path], labels: Path, last: int) -> tuple[list[np.ndarray], np.ndarray, int]:

@@ -7,7 +7,6 @@ labels count the demos of an HDF5 file in the order of their names (demo_10 befo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from typing import Any
 import numpy as np
 
 from pbrl.errors import UserError
-from pbrl.install import pip_install
+from pbrl.hdf5 import SUFFIXES, open_hdf5, read_rows
 from pbrl.labels.segment_files import Arrays, require
 from pbrl.labels.set_checks import refuse
-from pbrl.reading import read_arrays, reading, require_memory
+from pbrl.reading import read_arrays
 
-HDF5 = (".hdf5", ".h5")
 SHAPES = {"observations": "(M, O)", "actions": "(M, A)", "rewards": "(M,)", "terminals": "(M,)"}
 MAY_BE_THERE = ("timeouts", "next_observations")
 ROBOMIMIC = (  # observations one after another, as csmile-1006/PreferenceTransformer:JaxPref/reward_transform.py
@@ -55,7 +53,7 @@ class Steps:
 
 def read_steps(file: Path) -> Steps:
     """Steps of D4RL's HDF5, an npz of its arrays, one of what `qlearning_dataset` returned, or robomimic's HDF5."""
-    if file.suffix.lower() in HDF5:
+    if file.suffix.lower() in SUFFIXES:
         return _read_hdf5(file)
     return _flat_steps(read_arrays(file), file)
 
@@ -108,32 +106,28 @@ def _from_qlearning(data: Arrays) -> Steps:
 
 
 def _read_hdf5(file: Path) -> Steps:
-    try:
-        import h5py
-    except ImportError as error:
-        raise UserError(f"{file} needs the package h5py ({error}); install it with: {pip_install('h5py')}") from error
-    with reading(file, "an HDF5 file"), h5py.File(file) as content:
-        read = _reader(h5py, file)
+    with open_hdf5(file) as content:
         if "data" in content:
-            return _robomimic(content["data"], read, file)
+            return _robomimic(content["data"], file)
         names = [name for name in (*SHAPES, *MAY_BE_THERE) if name in content]
-        return _flat_steps({name: read(content, name) for name in names}, file)
+        return _flat_steps({name: read_rows(content, name, file) for name in names}, file)
 
 
-def _robomimic(demos: Any, read: Callable[[Any, str], np.ndarray], where: Path) -> Steps:
-    parts = [_demo(demos[name], read, f"{where}: {name}", number) for number, name in enumerate(sorted(demos))]
+def _robomimic(demos: Any, where: Path) -> Steps:
+    parts = [_demo(demos[name], where, name, number) for number, name in enumerate(sorted(demos))]
     if not parts:
         raise UserError(f"{where} has no demos")
     columns = {field: np.concatenate([getattr(part, field) for part in parts]) for field in Steps.__dataclass_fields__}
     return Steps(**columns)
 
 
-def _demo(demo: Any, read: Callable[[Any, str], np.ndarray], where: str, number: int) -> Steps:
+def _demo(demo: Any, file: Path, name: str, number: int) -> Steps:
     """The steps of a demo without the last, as the indices count them. Its `dones` tell of success, not of an end."""
+    where = f"{file}: {name}"
     if missing := [key for key in ROBOMIMIC if key not in demo["obs"]]:
         raise UserError(f"{where}: obs/{missing[0]} missing; it has {', '.join(sorted(demo['obs']))}")
-    actions, rewards = read(demo, "actions"), read(demo, "rewards")
-    parts = [read(demo["obs"], key) for key in ROBOMIMIC]
+    actions, rewards = read_rows(demo, "actions", file), read_rows(demo, "rewards", file)
+    parts = [read_rows(demo["obs"], key, file) for key in ROBOMIMIC]
     if {len(x) for x in (rewards, *parts)} != {len(actions)} or any(x.ndim != 2 for x in (actions, *parts)):
         raise UserError(f"{where}: expected actions (L, A), rewards (L,) and observations (L, O) of as many steps")
     obs, m = np.concatenate(parts, 1), max(len(actions) - 1, 0)
@@ -146,22 +140,6 @@ def _demo(demo: Any, read: Callable[[Any, str], np.ndarray], where: str, number:
         next_known=np.ones(m, bool),
         episode=np.full(m, number),
     )
-
-
-def _reader(h5py: Any, file: Path) -> Callable[[Any, str], np.ndarray]:
-    """Reads a data set of numbers that lies in this very file."""
-
-    def read(group: Any, name: str) -> np.ndarray:
-        link, found = group.get(name, getlink=True), group.get(name)
-        where = f"{file}: {group.name.rstrip('/')}/{name}"
-        if not isinstance(link, h5py.HardLink) or not isinstance(found, h5py.Dataset) or found.is_virtual:
-            raise UserError(f"{where} is no array of this file")
-        if found.dtype.kind not in "fiub" or found.dtype.itemsize > 8:
-            raise UserError(f"{where} has dtype {found.dtype}, expected numbers or booleans")
-        require_memory(found.nbytes, file)
-        return np.asarray(found[()])
-
-    return read
 
 
 def _check(data: Arrays, where: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -24,6 +24,7 @@ VERSION = 2
 ARRAYS_FILE = "comparisons.npz"
 META_FILE = "meta.json"
 MOST_ITEMS = 1000
+ROWS = 1 << 16  # that are looked at in one go
 META: dict[str, tuple[type, ...]] = {
     "env_name": (str, NoneType),
     "env": (dict, NoneType),
@@ -167,7 +168,7 @@ def check_segments(arrays: Arrays, side: str, true_reward: bool, where: Path) ->
 
 def check_states(states: np.ndarray, name: str, where: Path) -> None:
     """NaN stands for what a task does not know yet, as the pendulum's last torque before its first step."""
-    refuse(np.isinf(states), states, name, "finite numbers, or NaN where the task knows none yet", where)
+    refuse_rows(np.isinf, states, name, "finite numbers, or NaN where the task knows none yet", where)
 
 
 def check_queries(query: np.ndarray, annotator: np.ndarray, questions: Question, where: Path) -> None:
@@ -204,8 +205,19 @@ def require_width(arrays: Arrays, names: Sequence[str], where: Path) -> None:
             raise UserError(f"{where}: {name} has shape {arrays[name].shape}, expected at least one number per step")
 
 
-def refuse(wrong: np.ndarray, values: np.ndarray, name: str, valid: str, where: Path) -> None:
+def refuse(wrong: np.ndarray, values: np.ndarray, name: str, valid: str, where: Path | str) -> None:
     """Names the first value that is wrong."""
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise UserError(f"{where}: {name}{list(place)} is {values[place]}, expected {valid}")
+
+
+def refuse_rows(
+    is_wrong: Callable[[np.ndarray], np.ndarray], values: np.ndarray, name: str, valid: str, where: Path
+) -> None:
+    """As `refuse`, block by block: of rows that are mapped from a disk only a few are in memory at a time."""
+    for begin in range(0, len(values), ROWS):
+        if (wrong := is_wrong(values[begin : begin + ROWS])).any():
+            first, *rest = (int(i) for i in np.argwhere(wrong)[0])
+            place = (begin + first, *rest)
+            raise UserError(f"{where}: {name}{list(place)} is {values[place]}, expected {valid}")

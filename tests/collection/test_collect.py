@@ -159,7 +159,7 @@ def test_roll_outs_without_an_expert_are_refused(tmp_path):
         collect(config, Plan(**(vars(PLAN) | {"labels": ("regret_mc",)})), tmp_path / "set", "", print)
 
 
-@pytest.mark.parametrize("where", ["collect_episodes", "regret_mc", "judge", "write_dataset"])
+@pytest.mark.parametrize("where", ["collect_episodes", "regret_mc", "judge", "write_rows"])
 def test_stopped_at_any_stage_it_leaves_nothing(tmp_path, monkeypatch, where):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt

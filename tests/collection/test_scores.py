@@ -15,6 +15,7 @@ from pbrl.collection.behaviour import make_behaviours
 from pbrl.collection.episodes import collect_episodes
 from pbrl.collection.scores import ExpertValue, partial_return, regret_critic, regret_mc, soft_value
 from pbrl.data.cut import Cut, cut_segments
+from pbrl.data.datasets import flatten, store_of
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError
 from pbrl.types import Segments
@@ -69,7 +70,9 @@ def climb(length, stops=(), kind=Staircase):
 
 def cut(episodes, length):
     """All segments, in order of their ids."""
-    found = cut_segments(episodes, np.zeros(len(episodes), int), 10**6, length, np.random.default_rng(0))
+    found = cut_segments(
+        store_of(flatten(episodes)), np.zeros(len(episodes), int), 10**6, length, np.random.default_rng(0)
+    )
     order = torch.argsort(found.segments.ids)
     return Cut(found.segments[order], *(x[order.numpy()] for x in found[1:]))
 

@@ -1,7 +1,6 @@
 """A small run, trained once, and copies of it that a test may spoil."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,31 +39,3 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_dir(trained: Path, tmp_path: Path) -> Path:
     """A copy of the finished run."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
-@pytest.fixture
-def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """`refusal("eval", ...)` runs a command that must fail as wrong input does, and returns its one line."""
-
-    def run(*args: object) -> str:
-        capsys.readouterr()
-        assert main([str(a) for a in args]) == 2
-        printed = capsys.readouterr()
-        assert printed.err.startswith("pbrl: ")
-        assert printed.err.count("\n") == 1, printed.err
-        assert printed.out == ""
-        return printed.err
-
-    return run
-
-
-@pytest.fixture
-def output(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """`output("eval", ...)` runs a command that must work, and returns what it printed."""
-
-    def run(*args: object) -> str:
-        capsys.readouterr()
-        assert main([str(a) for a in args]) == 0
-        return capsys.readouterr().out
-
-    return run

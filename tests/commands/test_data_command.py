@@ -72,8 +72,8 @@ def test_a_data_set_goes_to_minari_and_back(output, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "pbrl data nothing: valid are info, import, export, render"),
-        (["show", "x"], "pbrl data show: valid are info, import, export, render"),
+        ([], "pbrl data nothing: valid are info, import, export, render, formats"),
+        (["show", "x"], "pbrl data show: valid are info, import, export, render, formats"),
         (["info"], "pbrl data info takes one name of a file or folder, 0 given"),
         (["info", "a", "b"], "takes one name of a file or folder, 2 given"),
         (["info", "nowhere"], "nowhere: there is no such folder"),
@@ -83,15 +83,19 @@ def test_a_data_set_goes_to_minari_and_back(output, tmp_path):
         (["info", ".", "out=x"], "unknown key 'out'"),
         (["info", "."], "meta.json is missing; valid is a directory that `pbrl collect`"),
         (["import", "a.npz", "format=pairs"], "out= is missing"),
-        (["import", "a.npz", "out=x"], "format=: valid are pairs, preference_transformer, minari"),
-        (["import", "a.npz", "out=x", "format=d4rl"], "format=d4rl: valid are pairs"),
+        (["import", "a.npz", "out=x"], "a.npz is missing; valid is a file or folder of a format"),
+        (["import", "/dev/null", "out=x"], "/dev/null looks like none of the known formats; say which as format=NAME"),
+        (["import", "a.npz", "out=x", "format=d4lr"], "format=d4lr: valid are"),
         (["import", "a.npz", "out=x", "format=pairs"], "a.npz is missing"),
         (["import", "a.npz", "out=x", "format=pairs", "drop=true"], "unknown key 'drop'; valid are env, teacher, out"),
         (["import", "a.npz", "out=x", "format=pairs", "clip=1"], "clip=1: expected true or false"),
         (["import", "a.npz", "out=x", "format=pairs", "env=nowhere"], "env=nowhere: valid are"),
         (["import", "a.npz", "out=x", "format=preference_transformer"], "indices= is missing"),
         (["import", "a-v0", "out=x", "format=minari"], "a-v0 is no Minari data set here"),
-        (["import", "a-v0", "out=x", "format=minari", "labels=regret_mc"], "valid for a Minari data set is return"),
+        (
+            ["import", "a-v0", "out=x", "format=minari", "labels=regret_mc"],
+            "labels=regret_mc: valid for an import is return",
+        ),
         (["export", "x", "format=zip"], "format=zip: valid is minari"),
         (["export", "x", "format=minari"], "id= is missing: the name for Minari, as id=point/mixed-v0"),
         (["export", "x", "format=minari", "id=a-v0"], "x: there is no such folder"),
@@ -108,4 +112,4 @@ def test_sizes_of_another_environment_are_refused(refusal, pairs, index_files, t
     out = f"out={tmp_path / 'set'}"
     said = "has observations of shape (6,) and actions of shape (2,), the environment has (3,) and (1,)"
     assert said in refusal("data", "import", pairs, "format=pairs", "env=pendulum", out)
-    assert said in refusal("data", "import", *index_files, "env=pendulum", out)
+    assert said in refusal("data", "import", *index_files, "drop=true", "env=pendulum", out)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pbrl.data.cut import Cut, cut_segments, draw_pairs, judge, split_episodes
+from pbrl.data.datasets import flatten, store_of
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError
 from pbrl.teachers.scripted import ScriptedTeacher
@@ -58,28 +59,30 @@ def test_small_sets_have_an_episode_for_each_split_or_are_refused():
 def test_segments_are_different_and_know_where_they_are():
     episodes = make_episodes(10, 3, 7, ended=(1,))
     split = np.array([0, 1, 2])
-    found = cut_segments(episodes, split, 12, 4, rng())
+    found = cut_segments(store_of(flatten(episodes)), split, 12, 4, rng())
     assert len(set(found.segments.ids.tolist())) == 12
     assert (found.split == split[found.episode]).all()
     for row, (k, t) in enumerate(zip(found.episode, found.start, strict=True)):
         assert (found.segments.obs[row] == k).all()
         assert found.segments.true_reward[row, 0] == t
-    everything = cut_segments(episodes, split, 10**6, 4, rng())
+    everything = cut_segments(store_of(flatten(episodes)), split, 10**6, 4, rng())
     assert Counter(everything.episode.tolist()) == {0: 7, 1: 2, 2: 4}  # the terminated one is padded up to half
-    fewer = cut_segments(episodes, split, 5, 4, rng(1))
+    fewer = cut_segments(store_of(flatten(episodes)), split, 5, 4, rng(1))
     assert set(fewer.segments.ids.tolist()) < set(everything.segments.ids.tolist())
 
 
 def test_each_start_is_equally_likely():
     episodes = make_episodes(12, 5)  # 9 + 2 starts
-    drawn = Counter(int(cut_segments(episodes, np.zeros(2, int), 1, 4, rng(i)).segments.ids) for i in range(2200))
+    drawn = Counter(
+        int(cut_segments(store_of(flatten(episodes)), np.zeros(2, int), 1, 4, rng(i)).segments.ids) for i in range(2200)
+    )
     assert len(drawn) == 11
     assert max(abs(count - 200) for count in drawn.values()) < 5 * np.sqrt(200)
 
 
 def test_episodes_that_are_too_short_are_refused():
     with pytest.raises(UserError, match="segment_length=9: the longest of 2 episodes has 8 steps"):
-        cut_segments(make_episodes(8, 3), np.zeros(2, int), 5, 9, rng())
+        cut_segments(store_of(flatten(make_episodes(8, 3))), np.zeros(2, int), 5, 9, rng())
 
 
 def test_all_pairs_of_a_split_are_each_drawn_once():

@@ -236,7 +236,7 @@ DAMAGES = {
     "no labels": (lambda f: (f / "comparisons_return.npz").unlink(), r"comparisons_return\.npz is missing"),
     "not json": (lambda f: (f / "meta.json").write_text("{"), "or not JSON"),
     "format": (change_meta(format="pbrl-labels"), 'valid has "format": "pbrl-dataset"'),
-    "version": (change_meta(version=2), "has version 2, this pbrl reads 1"),
+    "version": (change_meta(version=3), "has version 3, this pbrl reads 1 to 2"),
     "meta type": (change_meta(segment_length="4"), "segment_length is '4', expected int"),
     "meta value": (change_meta(segment_length=0), "segment_length is 0, expected at least 1"),
     "no command": (change_meta(command="drop"), "command is 'missing', expected str"),

@@ -1,6 +1,7 @@
 """Minari data sets, made here: nothing is downloaded."""
 
 import json
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from gymnasium import spaces
 
 from pbrl.cli import main
 from pbrl.config import compose_config
-from pbrl.data.datasets import load_dataset, write_dataset
+from pbrl.data.datasets import load_dataset, write_dataset, write_rows
 from pbrl.data.episodes import Episode
-from pbrl.data.minari_files import env_overrides, keeps_images, read_minari, write_minari
+from pbrl.data.formats.minari import env_overrides, read
+from pbrl.data.importing import import_recording
+from pbrl.data.minari_files import keeps_images, write_minari
+from pbrl.data.unit_actions import parse_actions
 from pbrl.errors import UserError
 
 minari = pytest.importorskip("minari", reason="minari is not installed; get it with: pip install 'pbrl[data]'")
@@ -22,6 +26,19 @@ from minari.data_collector import EpisodeBuffer  # noqa: E402
 
 BOX = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 ACTIONS = spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 10.0]), dtype=np.float64)
+
+
+def read_minari(name, clip, actions=None):
+    """Episodes of a Minari data set as they are imported, and where each came from."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"actions": actions, "clip": clip, "frames": False, "make_state": None}
+        found = import_recording(read(Path(name), {}), Path(folder), Path(name), **options)
+        meta = {"env_name": None, "env": None, "teacher": None, "command": "", **found.about}
+        rows = found.rows | {"source": found.source}
+        cut = {"segment_length": 1, "ids": np.zeros(1), "split": np.zeros(1), "scores": {}, "comparisons": {}}
+        write_rows(Path(folder) / "set", meta=meta, rows=rows, **cut)
+        data = load_dataset(Path(folder) / "set")
+        return data.episodes, [data.meta["sources"][k] for k in data.source]
 
 
 @pytest.fixture
@@ -82,16 +99,34 @@ def test_success_is_that_of_any_step(make):
 
 def test_actions_outside_are_refused_or_cut_off(make):
     make(actions=np.array([[-2.0, 0], [0, 5], [2.5, 10]]))
-    with pytest.raises(UserError, match=r"actions of episode 0\[2, 0\] is 1.25, expected -1 to 1"):
+    with pytest.raises(UserError, match=r"action\[0\] of step 2 in episode 0 is 2.5, expected -2 to 2"):
         read_minari("made/test-v0", clip=False)
     assert read_minari("made/test-v0", clip=True)[0][0].actions[2, 0] == 1
+
+
+def test_choices_become_one_of_n(make):
+    make(actions=np.array([5, 7, 6]), action_space=spaces.Discrete(3, start=5))
+    episodes, _ = read_minari("made/test-v0", clip=False)
+    assert episodes[0].actions.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
+
+
+def test_actions_without_bounds_take_those_that_are_named(make):
+    make(action_space=spaces.Box(-np.inf, np.inf, (2,)))
+    with pytest.raises(
+        UserError, match=r"action\[0\] of step 0 in episode 0 is -2, expected -1 to 1; actions=low,high"
+    ):
+        read_minari("made/test-v0", clip=False)
+    for named in ("-2:2,0:10", "data"):
+        episodes, _ = read_minari("made/test-v0", clip=False, actions=parse_actions(named))
+        np.testing.assert_allclose(episodes[1].actions, [[-1, -1], [0, 0], [1, 1]])
+    episodes, _ = read_minari("made/test-v0", clip=False, actions=parse_actions("-10,10"))
+    np.testing.assert_allclose(episodes[1].actions, [[-0.2, 0], [0, 0.5], [0.2, 1]], atol=1e-7)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"action_space": spaces.Discrete(3), "actions": np.array([0, 1, 2])}, "needs a bounded Box of one"),
-        ({"action_space": spaces.Box(-np.inf, np.inf, (2,))}, "needs a bounded Box of one dimension"),
+        ({"action_space": spaces.MultiBinary(2), "actions": np.ones((3, 2), np.int8)}, "needs a bounded Box of one"),
         ({"observation_space": spaces.Discrete(9), "observations": np.arange(4)}, "pbrl needs numbers: a Box"),
         ({"observations": np.zeros((3, 2), "f4")}, "3 observations, 3 actions and 3 rewards, expected one more"),
     ],
@@ -267,7 +302,7 @@ def resize(episode, name, rows):
 ODD = {
     "wider observations": (lambda e: resize(e, "observations", (4, 5)), r"shape \(5,\) .* its data set has \(2,\)"),
     "narrower observations": (lambda e: resize(e, "observations", (4, 1)), r"shape \(1,\) .* its data set has \(2,\)"),
-    "wider actions": (lambda e: resize(e, "actions", (3, 7)), "cannot be read as a Minari data set"),
+    "wider actions": (lambda e: resize(e, "actions", (3, 7)), r"actions of shape \(7,\), its data set has \(2,\)"),
     "fewer observations": (lambda e: resize(e, "observations", 3), "3 observations, 3 actions and 3 rewards"),
     "more rewards": (lambda e: resize(e, "rewards", 9), "4 observations, 3 actions and 9 rewards"),
     "no rewards": (lambda e: e.__delitem__("rewards"), "cannot be read as a Minari data set"),

@@ -1,0 +1,280 @@
+"""Pictures of recorded steps: where each lies in a video, how it is found there, and how frames are kept as videos.
+
+A position is two numbers of float64 per camera: which file, and at how many seconds; NaN where there is no picture. The
+positions of a segment stand where a simulator's states stand, so whatever keeps states keeps positions. C cameras.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pbrl.errors import UserError, choices
+from pbrl.reading import reading, require_file
+
+FOLDER = "videos"  # of a data set: what was kept or copied there is found first
+FPS = 30.0  # of recordings that do not say
+SHARD_FRAMES = 20_000  # of one kept video, after which another is begun
+SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".m4v")
+
+
+@dataclass(frozen=True)
+class StoredVideos:
+    """The files that positions name. They stay where they are, or lie in the folder `videos` of the data set."""
+
+    cameras: tuple[str, ...]  # C
+    files: tuple[str, ...]  # paths below root
+    sizes: tuple[int, ...]  # bytes of each, so that another file is not taken for it
+    root: str | None  # folder of the files; None: in the data set
+    fps: float  # steps per second of the recording
+
+    def describe(self) -> dict[str, Any]:
+        """For meta.json."""
+        return {
+            "cameras": list(self.cameras),
+            "fps": self.fps,
+            "root": self.root,
+            "files": [{"path": path, "bytes": size} for path, size in zip(self.files, self.sizes, strict=True)],
+        }
+
+    @staticmethod
+    def of(meta: Mapping[str, Any], where: Path) -> StoredVideos:
+        """What meta.json says; `where` is that file."""
+        try:
+            files = [(str(f["path"]), int(f["bytes"])) for f in meta["files"]]
+            cameras, root, fps = tuple(map(str, meta["cameras"])), meta["root"], float(meta["fps"])
+            if not cameras or not 0 < fps < math.inf or not isinstance(root, str | None):
+                raise ValueError("cameras, fps or root")
+            if any(Path(path).is_absolute() or ".." in Path(path).parts for path, _ in files):
+                raise ValueError("a path that leaves its folder")
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{where}: videos is damaged ({error}); import the data set again") from None
+        paths, sizes = zip(*files, strict=True) if files else ((), ())
+        return StoredVideos(cameras, paths, sizes, root, fps)
+
+    def path(self, number: int, folder: Path) -> Path:
+        """The file of this number; `folder` is the data set's. UserError: it is gone, or it is another one."""
+        name, size = self.files[number], self.sizes[number]
+        beside = folder / FOLDER / name
+        found = beside if beside.exists() or self.root is None else Path(self.root) / name
+        if not found.exists():
+            raise UserError(f"{found} is missing, the video of a recorded step; put it back, or copy it to {beside}")
+        if (there := found.stat().st_size) != size:
+            raise UserError(f"{found} has {there:,} bytes and had {size:,} when it was imported; import it again")
+        return found
+
+
+class StoredFrames:
+    """Draws recorded steps from their videos; the counterpart of an environment that draws simulator states."""
+
+    def __init__(self, videos: StoredVideos, folder: Path) -> None:
+        """folder: of the data set, or of the labels, that the videos belong to."""
+        self.videos, self._folder = videos, folder
+        self.cameras, self.fps = list(videos.cameras), videos.fps
+        self._open: dict[int, _Video] = {}
+
+    def frames(self, positions: np.ndarray, camera: str) -> Iterator[np.ndarray]:
+        """Pictures (H, W, 3) uint8 of these positions (L, 2C), in order; black ones where a step has none."""
+        if camera not in self.cameras:
+            raise UserError(f"camera={camera}; {choices(camera, self.cameras)}")
+        if positions.ndim != 2 or positions.shape[1] != 2 * len(self.cameras):
+            wanted = 2 * len(self.cameras)
+            raise UserError(
+                f"positions in videos have shape {positions.shape}, expected (L, {wanted}): file and second"
+            )
+        first = 2 * self.cameras.index(camera)
+        black: np.ndarray | None = None
+        waiting = 0
+        for number, seconds in positions[:, first : first + 2].tolist():
+            if math.isnan(number) or math.isnan(seconds):
+                if black is None:
+                    waiting += 1
+                else:
+                    yield black
+                continue
+            picture = self._video(int(number)).frame(seconds)
+            if black is None:
+                black = np.zeros_like(picture)
+                yield from [black] * waiting
+            yield picture
+        if black is None and waiting:
+            raise UserError(f"camera={camera} has no picture of these steps; {choices(camera, self.cameras)}")
+
+    def close(self) -> None:
+        for video in self._open.values():
+            video.close()
+        self._open.clear()
+
+    def _video(self, number: int) -> _Video:
+        if number not in self._open:
+            if not 0 <= number < len(self.videos.files):
+                raise UserError(f"video {number} of a recorded step is unknown, there are {len(self.videos.files)}")
+            if len(self._open) >= 8:  # open files cost memory
+                self._open.pop(next(iter(self._open))).close()
+            self._open[number] = _Video(self.videos.path(number, self._folder))
+        return self._open[number]
+
+
+class _Video:
+    """An open video, in which one frame after another is found without seeking, and any other with."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with reading(path, "a video"):
+            self._file, self._stream = _open(path)
+        rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(FPS)
+        self._tolerance = float(1 / rate) / 2
+        self._frames: Iterator[Any] = iter(())
+        self._now: Any = None
+        self._next: Any = None
+        self._picture: np.ndarray | None = None
+
+    def frame(self, seconds: float) -> np.ndarray:
+        """The picture (H, W, 3) that is shown at this time."""
+        with reading(self.path, "a video"):
+            if self._now is None or not _time(self._now) <= seconds + self._tolerance <= _time(self._now) + 2:
+                self._seek(seconds)
+            while self._next is not None and _time(self._next) <= seconds + self._tolerance:
+                self._advance()
+            late = self._next is None and seconds > _time(self._now) + 3 * self._tolerance
+            if late or seconds < _time(self._now) - 3 * self._tolerance:
+                raise UserError(f"{self.path} has no frame at {seconds:g} s, its nearest is at {_time(self._now):g} s")
+            if self._picture is None:
+                self._picture = self._now.to_ndarray(format="rgb24")
+            return self._picture
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _seek(self, seconds: float) -> None:
+        target = max(seconds - self._tolerance, 0)
+        self._file.seek(int(target / self._stream.time_base), stream=self._stream, backward=True)
+        self._frames = (frame for frame in self._file.decode(self._stream) if frame.pts is not None)
+        self._next = next(self._frames, None)
+        if self._next is None:
+            raise UserError(f"{self.path} has no frame at {seconds:g} s")
+        self._advance()
+
+    def _advance(self) -> None:
+        self._now, self._next = self._next, next(self._frames, None)
+        self._picture = None
+
+
+def frame_times(path: Path) -> np.ndarray:
+    """(F,) seconds at which each frame of a video is shown; of most files only the index is read."""
+    with reading(path, "a video"):
+        file, stream = _open(path)
+        with file:
+            rate = stream.average_rate
+            steady = rate is not None and stream.frames > 0 and rate == stream.base_rate
+            if steady:
+                start = float((stream.start_time or 0) * stream.time_base)
+                return start + np.arange(stream.frames) / float(rate)
+            stamps = sorted(p.pts for p in file.demux(stream) if p.pts is not None and p.size)
+            return np.array(stamps, np.float64) * float(stream.time_base)
+
+
+class FrameKeeper:
+    """Keeps pictures as H.264 videos in a folder: one file per camera and `SHARD_FRAMES` frames, whole episodes each.
+
+    crf: 0 (as it was) to 51 (small); at 20 people see no difference.
+    """
+
+    def __init__(self, folder: Path, fps: float, *, crf: int = 20) -> None:
+        self._folder, self._fps, self._options = (
+            folder,
+            fps,
+            {"crf": str(crf), "preset": "veryfast", "g": "10", "bf": "0"},
+        )
+        self.files: list[Path] = []
+        self._shards: dict[str, _Shard] = {}
+
+    def keep(self, camera: str, pictures: Iterable[np.ndarray]) -> np.ndarray:
+        """Appends pictures (H, W, 3) uint8 of one episode; returns their positions (L, 2)."""
+        shard = self._shards.get(camera)
+        if shard is None or shard.frames >= SHARD_FRAMES:
+            shard = self._begin(camera)
+        positions = []
+        for picture in pictures:
+            if shard.size not in (None, picture.shape):
+                shard = self._begin(camera)  # another size needs another file
+            positions.append((shard.number, shard.frames / float(shard.rate)))
+            shard.add(picture)
+        return np.array(positions, np.float64).reshape(-1, 2)
+
+    def close(self) -> None:
+        for shard in self._shards.values():
+            shard.close()
+        self._shards.clear()
+
+    def describe(self, cameras: Sequence[str]) -> StoredVideos:
+        """What meta.json says of them, once they are closed."""
+        names = [path.relative_to(self._folder).as_posix() for path in self.files]
+        sizes = [path.stat().st_size for path in self.files]
+        return StoredVideos(tuple(cameras), tuple(names), tuple(sizes), None, self._fps)
+
+    def _begin(self, camera: str) -> _Shard:
+        if camera in self._shards:
+            self._shards.pop(camera).close()
+        safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in camera).strip(".") or "camera"
+        path = self._folder / safe / f"{len(self.files):05d}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.files.append(path)
+        self._shards[camera] = _Shard(path, len(self.files) - 1, self._fps, self._options)
+        return self._shards[camera]
+
+
+class _Shard:
+    """A video that is being written."""
+
+    def __init__(self, path: Path, number: int, fps: float, options: dict[str, str]) -> None:
+        import av
+
+        self.number, self.frames = number, 0
+        self.size: tuple[int, ...] | None = None  # of a picture
+        self.rate = Fraction(fps).limit_denominator(65535)
+        self._file = av.open(str(path), "w", options={"movflags": "+faststart"})
+        self._stream: Any = self._file.add_stream("libx264", rate=self.rate, options=options)
+
+    def add(self, picture: np.ndarray) -> None:
+        import av
+
+        if picture.ndim != 3 or picture.dtype != np.uint8 or picture.shape[2] not in (1, 3, 4):
+            raise UserError(f"a picture is {picture.dtype}{picture.shape}, expected uint8 of (H, W, 3)")
+        height, width = (max(side // 2 * 2, 2) for side in picture.shape[:2])  # yuv420p halves both
+        rgb = np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture[..., :3]
+        if self.size is None:
+            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+            self.size = picture.shape
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[:height, :width]), format="rgb24")
+        frame.pts, frame.time_base = self.frames, 1 / self.rate
+        self._file.mux(self._stream.encode(frame))
+        self.frames += 1
+
+    def close(self) -> None:
+        if self.frames:
+            self._file.mux(self._stream.encode())
+        self._file.close()
+
+
+def _open(path: Path) -> tuple[Any, Any]:
+    import av
+
+    require_file(path)
+    file = av.open(str(path))
+    if not file.streams.video:
+        file.close()
+        raise UserError(f"{path} has no video in it")
+    stream = file.streams.video[0]
+    stream.thread_type = "NONE"  # threads of a decoder outlive it, and a later fork waits for them
+    return file, stream
+
+
+def _time(frame: Any) -> float:
+    return float(frame.pts * frame.time_base)
