@@ -1,7 +1,7 @@
 """HDF5 with a group per demo (robomimic, MimicGen, LIBERO, Isaac Lab) or a file per episode (ALOHA).
 
-Which arrays are observed is the user's choice; without it, all in `obs` that are lists of numbers per step, in order of their
-names. Demos are read in the order of their numbers: demo_2 before demo_10.
+Which arrays are observed is the user's choice; without it, all in `obs` that are lists of numbers per step, in the
+order of their names. Demos are read in the order of their numbers: demo_2 before demo_10.
 """
 
 from __future__ import annotations
