@@ -15,6 +15,8 @@ pbrl train teacher=human starts a viewer by itself. Ends with Ctrl-C; no answer 
   port=8765            a fixed port (default: any free one, and the same again next time)
   open_browser=false   only print the address
   overlap=2            how many people answer each pair; each opens the address and enters a name
+  people=P01,P02       a link for each person instead, by which they are known
+  renew=P02            a new link for these people, or renew=all: the old ones open nothing any more
   question=, instructions=, repeats=, slight=, width=, height=, max_fps=, ahead=, ...
                        as in the viewer section of the run's config, which docs/viewer.md explains
   host=0.0.0.0 allow_remote=true [tls=cert.pem,key.pem]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,6 +66,14 @@ def report_path(run_dir: Path) -> Path:
 
 def clip_path(run_dir: Path, name: str) -> Path:
     return run_dir / FOLDER / f"{name}.mp4"
+
+
+def is_plain_file(path: Path) -> bool:
+    """A file itself: a link may lead to whatever this user can read."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def frame_count(steps: int, every: int) -> int:

@@ -21,6 +21,7 @@ from pbrl.labels.rows import Query, StandingAnswer
 from pbrl.labels.store import LabelStore
 from pbrl.labels.views import CHOICES, STRENGTHS, View, add_check, add_view
 from pbrl.types import Answers
+from pbrl.viewer.people import name_key
 
 UNREADY = 50  # open pairs without clips after which no drawn one is expected
 REPEAT_AFTER = 5  # answers between a pair and its repetition: nobody should remember the keys
@@ -85,6 +86,11 @@ class Desk:
         self.store, self.settings, self.ready = store, settings, ready
         self._rng = rng or random.Random()
 
+    def spelling(self, name: str) -> str:
+        """The name as this person has it in the store already, however it is written now."""
+        names = self.store.annotators().values()
+        return name if name in names else next((n for n in names if name_key(n) == name_key(name)), name)
+
     def open_queries(self) -> list[Query]:
         return self.store.open_queries(self.settings.overlap, scripts_count=self.settings.scripts_count)
 
@@ -93,7 +99,7 @@ class Desk:
 
         Also which of those they hold need no answer any more: others gave it, or the question was taken back.
         """
-        s, store = self.settings, self.store
+        s, store, annotator = self.settings, self.store, self.spelling(annotator)
         with store.transaction():
             answered, others = answers_given(store.db), leased_elsewhere(store.db, annotator)
             mine = {a.query for a in self._mine(annotator)}
@@ -121,6 +127,7 @@ class Desk:
         An answer to a question that was retired or answered by others meanwhile is kept too: labels are never lost.
         """
         _check(given)
+        given = given._replace(annotator=self.spelling(given.annotator))
         choice = in_segment_order(given.choice, given.swapped)
         value = prefers_right(choice, given.strength, self.settings.slight)
         store = self.store
@@ -159,7 +166,7 @@ class Desk:
 
         Undoing twice changes nothing more.
         """
-        db = self.store.db
+        db, annotator = self.store.db, self.spelling(annotator)
         with self.store.transaction():
             who = "JOIN annotators AS n ON n.id = annotator WHERE client_id = ? AND name = ?"
             sql = f"SELECT c.id, query, swapped FROM checks AS c {who}"
@@ -180,11 +187,13 @@ class Desk:
         """The person's last n standing answers, newest first, with how they came about and the ids they were given."""
         views = {view.answer: view for view in self.store.views()}
         ids = dict(self.store.db.execute("SELECT id, client_id FROM answers WHERE client_id IS NOT NULL").fetchall())
-        mine = sorted((a for a in self._mine(annotator) if a.id in views and a.id in ids), key=lambda a: -a.id)
+        mine = sorted(
+            (a for a in self._mine(self.spelling(annotator)) if a.id in views and a.id in ids), key=lambda a: -a.id
+        )
         return [(a, views[a.id], ids[a.id]) for a in mine[:n]]
 
     def counts(self, annotator: str) -> dict[str, int]:
-        mine = self._mine(annotator)
+        mine = self._mine(self.spelling(annotator))
         return {
             "answers": sum(a.prefers_right is not None for a in mine),
             "equal": sum(a.prefers_right == 0.5 for a in mine),

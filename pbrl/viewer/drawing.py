@@ -34,6 +34,7 @@ from pbrl.viewer.clips import (
     ClipDrawer,
     ClipStyle,
     clip_path,
+    is_plain_file,
     pair_clips,
     report_path,
     require_encoder,
@@ -213,7 +214,7 @@ class Worker:
             style = replace(self.style, camera=camera)
             self._clips[query, camera] = pair_clips(self.store.pairs([query]), self.config.env, style)[0]
         for side, clip in enumerate(self._clips[query, camera]):
-            if not clip_path(self.run_dir, clip.name).is_file():
+            if not is_plain_file(clip_path(self.run_dir, clip.name)):
                 return Missing(query, side, camera, clip)
         return None
 

@@ -27,13 +27,6 @@ def text(body: dict[str, Any], key: str, longest: int) -> str:
     return value
 
 
-def person(value: Any) -> str:
-    # A colon would make it look like a script: scripted:oracle.
-    if not isinstance(value, str) or not 0 < len(value.strip()) <= 60 or not value.isprintable() or ":" in value:
-        raise UserError("annotator: expected a name of 1 to 60 characters without a colon")
-    return value.strip()
-
-
 def whole(body: dict[str, Any], key: str, low: int, high: int) -> int:
     value = body.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:

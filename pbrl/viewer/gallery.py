@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from pbrl.errors import UserError
 from pbrl.labels.rows import Query
 from pbrl.labels.store import LabelStore
-from pbrl.viewer.clips import DEFAULT_CAMERA, Clip, ClipStyle, clip_path, frame_count, pair_clips
+from pbrl.viewer.clips import DEFAULT_CAMERA, Clip, ClipStyle, clip_path, frame_count, is_plain_file, pair_clips
 from pbrl.viewer.renderer import Renderer
 
 REPORT_S = 0.2  # how old the renderer's report may be
@@ -92,7 +92,7 @@ class Gallery:
         return self._names[key][query.row]
 
     def _is_drawn(self, name: str) -> bool:
-        if name not in self._drawn and self.path(name).is_file():
+        if name not in self._drawn and is_plain_file(self.path(name)):
             self._drawn.add(name)
         return name in self._drawn
 

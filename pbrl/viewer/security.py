@@ -7,14 +7,13 @@ of the printed address is traded for; what changes anything must come from this 
 
 from __future__ import annotations
 
-import hmac
-from typing import Any
-
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pbrl.viewer.people import People
 
 MAX_BODY = 64 * 1024  # bytes; an answer is below 1 KiB
 TOO_LARGE = f"the body is larger than {MAX_BODY} bytes"
@@ -35,10 +34,11 @@ class Guard:
     """ASGI middleware around the whole application.
 
     hosts: the `Host` headers that mean this server; None accepts all (other machines are let in, with the token).
+    Behind it, `request.state.seats` are the seats of who asks, at least one except on public paths.
     """
 
-    def __init__(self, app: ASGIApp, token: str, cookie: str, hosts: frozenset[str] | None) -> None:
-        self.app, self.token, self.cookie, self.hosts = app, token, cookie, hosts
+    def __init__(self, app: ASGIApp, people: People, hosts: frozenset[str] | None) -> None:
+        self.app, self.people, self.hosts = app, people, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -61,21 +61,15 @@ class Guard:
         if changes and (refused := _cross_site(headers)) is not None:
             return refused
         public = path in (PAGE, SESSION) or path.startswith(PUBLIC)
-        if not public and not self._has_cookie(scope):
+        seats = self.people.seats(HTTPConnection(scope).cookies)
+        if not public and not seats:
             return refusal(401, "no session: open the address that pbrl printed, with its token")
+        scope.setdefault("state", {})["seats"] = seats
         if changes and _media_type(headers) != "application/json":
             return refusal(415, "expected Content-Type: application/json")
         if (length := headers.get("content-length")) is not None and (not length.isdigit() or int(length) > MAX_BODY):
             return refusal(413, TOO_LARGE)
         return None
-
-    def _has_cookie(self, scope: Scope) -> bool:
-        return same(HTTPConnection(scope).cookies.get(self.cookie), self.token)
-
-
-def same(given: Any, token: str) -> bool:
-    """In a time that does not tell how much of it was right."""
-    return isinstance(given, str) and hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
 
 
 def refusal(status: int, why: str) -> JSONResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,41 +16,35 @@ from starlette.routing import Route
 
 from pbrl.errors import StorageError, UserError, choices
 from pbrl.feedback.status import read_learned, read_status
-from pbrl.labels.questions import run_id, signal
-from pbrl.labels.rows import Query, StandingAnswer
+from pbrl.labels.questions import signal
+from pbrl.labels.rows import Query
 from pbrl.labels.store import LabelStore
-from pbrl.labels.views import View
-from pbrl.viewer.desk import Card, Desk, Given, in_segment_order
-from pbrl.viewer.fields import flag, json_body, number, person, text, whole
+from pbrl.viewer.answering import MAX_ID, Answering
+from pbrl.viewer.clips import is_plain_file
+from pbrl.viewer.fields import json_body, text, whole
 from pbrl.viewer.gallery import Gallery
-from pbrl.viewer.keeper import Keeper
 from pbrl.viewer.overview import overview
-from pbrl.viewer.security import Guard, refusal, same
+from pbrl.viewer.people import check_name
+from pbrl.viewer.security import Guard, refusal
 from pbrl.viewer.settings import ViewerConfig
+from pbrl.viewer.site import NOBODY, Site
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 FILES = {file.name: file for file in STATIC.iterdir() if file.suffix in TYPES}
-MAX_ID = 2**53  # larger numbers are not whole in JavaScript
 WEEK = 7 * 24 * 3600
 
 
 class Viewer:
-    """The routes. Each works on the store in one go, so that a fault of it leaves nothing half done."""
+    """All routes but those about a person's questions and answers, which are in `Answering`."""
 
-    def __init__(self, config: ViewerConfig, gallery: Gallery) -> None:
-        self.config, self.gallery = config, gallery
-        self.keeper = Keeper(config.run_dir, self._opened)
-        self.desk: Desk  # of the store that is open
-
-    def _opened(self, store: LabelStore) -> None:
-        self.gallery.open(store)
-        self.desk = Desk(store, self.config.desk, self.gallery.ready)
+    def __init__(self, site: Site) -> None:
+        self.site, self.config, self.gallery = site, site.config, site.gallery
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         yield
-        self.keeper.close()
+        self.site.keeper.close()
 
     async def page(self, request: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
@@ -65,85 +58,41 @@ class Viewer:
     async def clip(self, request: Request) -> Response:
         name = request.path_params["name"]
         file = self.gallery.path(name) if re.fullmatch(r"[0-9a-f]{32}", name) else None
-        if file is None or not file.is_file():
+        if file is None or not is_plain_file(file):
             raise HTTPException(404, "there is no such clip, or not yet")
         return FileResponse(
             file, media_type="video/mp4", headers={"cache-control": f"private, max-age={WEEK}, immutable"}
         )
 
     async def session(self, request: Request) -> Response:
+        """Trades the token of an address for a cookie; who has one already may come without a token."""
         body = await json_body(request)
-        given = body.get("token")
-        known = request.cookies.get(self.config.cookie) if given is None else given
-        if not same(known, self.config.token):
+        given, wanted = body.get("token"), body.get("annotator")
+        if given is None:
+            seats = request.state.seats
+            seat = next((s for s in seats if s.person is not None and s.person == wanted), next(iter(seats), None))
+            cookie: tuple[str, str] | None = None
+        else:
+            entered = self.site.people.enter(given, request.cookies)
+            seat, cookie = (None, None) if entered is None else (entered[0], entered[1:])
+        if seat is None:
             return refusal(401, "the token is missing or wrong: open the address that pbrl printed")
-        response = Response(status_code=204)
-        cookie: dict[str, Any] = {"httponly": True, "samesite": "strict", "secure": self.config.encrypted, "path": "/"}
-        response.set_cookie(self.config.cookie, self.config.token, **cookie)
+        response = Response(status_code=204) if seat.person is None else JSONResponse({"person": seat.person})
+        if cookie is not None:
+            encrypted = self.config.encrypted
+            response.set_cookie(*cookie, httponly=True, samesite="strict", secure=encrypted, path="/")
         return response
 
     async def status(self, request: Request) -> Response:
-        annotator = person(request.query_params.get("annotator", ""))
-        return await self._told(lambda _: overview(self.config, self.desk, self.gallery, annotator))
-
-    async def next(self, request: Request) -> Response:
-        body = await json_body(request)
-        annotator, n = person(body.get("annotator")), whole(body, "n", 0, 20)
-        holding = body.get("holding", [])
-        if not isinstance(holding, list) or len(holding) > 100:
-            raise UserError("holding: expected a list of at most 100 query ids")
-        held = [whole({"holding": q}, "holding", 1, MAX_ID) for q in holding]
-
-        def deal(_: LabelStore) -> dict[str, Any]:
-            cards, gone = self.desk.next(annotator, n, held)
-            return {"pairs": [self._pair(card) for card in cards], "gone": gone}
-
-        return await self._changed(body, deal)
-
-    async def answer(self, request: Request) -> Response:
-        body = await json_body(request)
-        given = Given(
-            id=text(body, "id", 64),
-            query=whole(body, "query", 1, MAX_ID),
-            annotator=person(body.get("annotator")),
-            choice=text(body, "choice", 20),
-            swapped=flag(body, "swapped"),
-            shown_at=number(body, "shown_at", 0, 1e12),
-            response_s=number(body, "response_ms", 0, 1e12) / 1000,
-            repeat=None if body.get("repeat") is None else text(body, "repeat", 64),
-            strength=text(body, "strength", 20),
-            played_at=None if body.get("played_at") is None else number(body, "played_at", 0, 1e12),
-            plays_left=whole(body, "plays_left", 0, 10**6),
-            plays_right=whole(body, "plays_right", 0, 10**6),
-            client=request.headers.get("user-agent", "")[:200],
-        )
-
-        def take(store: LabelStore) -> dict[str, Any]:
-            self.desk.answer(given)
-            return {"mine": self.desk.counts(given.annotator), "labels": store.counts()["answers"]}
-
-        return await self._changed(body, take)
-
-    async def undo(self, request: Request) -> Response:
-        body = await json_body(request)
-        client_id, annotator = text(body, "id", 64), person(body.get("annotator"))
-
-        def undo(_: LabelStore) -> dict[str, Any]:
-            card = self.desk.undo(client_id, annotator)
-            return {"pair": None if card is None else self._pair(card)}
-
-        return await self._changed(body, undo)
-
-    async def history(self, request: Request) -> Response:
-        annotator = person(request.query_params.get("annotator", ""))
-        n = request.query_params.get("n", "50")
-        if not re.fullmatch("[0-9]{1,4}", n) or not 1 <= int(n) <= 1000:
-            raise UserError(f"n={n[:20]}: expected a whole number from 1 to 1000")
-
-        def find(store: LabelStore) -> dict[str, Any]:
-            return {"answers": [self._told_again(store, *found) for found in self.desk.history(annotator, int(n))]}
-
-        return await self._told(find)
+        given = request.query_params.get("annotator", "")
+        name, seat = check_name(given), self.site.seat(request, given)
+        if seat is None:
+            raise HTTPException(403, f"this browser has not opened the link of {name}: open it once more")
+        owner = bool(self.config.links) and seat.person is None
+        name = seat.person or name
+        elsewhere = name != NOBODY and not owner and self.site.people.seen(name, seat.browser)
+        person = {"person": seat.person, "owner": owner, "elsewhere": elsewhere}
+        return await self.site.told(lambda _: overview(self.config, self.site.desk, self.gallery, name) | person)
 
     async def camera(self, request: Request) -> Response:
         body = await json_body(request)
@@ -159,7 +108,7 @@ class Viewer:
             left, right = self.gallery.clips(query, camera)
             return {"ready": ready, "left": left._asdict(), "right": right._asdict()}
 
-        return await self._changed(body, choose)
+        return await self.site.changed(body, choose)
 
     async def go_on(self, request: Request) -> Response:
         def go_on(store: LabelStore) -> None:
@@ -168,7 +117,7 @@ class Viewer:
             with store.transaction():
                 signal(store.db, "continue")
 
-        return await self._changed(await json_body(request), go_on)
+        return await self.site.changed(await json_body(request), go_on)
 
     async def learned(self, request: Request) -> Response:
         """Clips the reward likes most and least. Its scores are the model's own; no true reward is in them."""
@@ -181,67 +130,33 @@ class Viewer:
                     found[end] = [self._ranked(known[c["query"]], c) for c in found[end] if c["query"] in known]
             return found
 
-        return await self._told(find)
+        return await self.site.told(find)
 
     async def not_now(self, _: Request, error: Exception) -> Response:
         """A fault of the disk or of the label store: what was asked is right, and may be asked again."""
-        problem = self.keeper.problem(error).replace(f"{self.config.run_dir}{os.sep}", "")  # where it is, is nobody's
-        return refusal(503, problem)
-
-    async def _told(self, find: Callable[[LabelStore], Any]) -> Response:
-        return JSONResponse(await self.keeper.use(find))
-
-    async def _changed(self, body: dict[str, Any], act: Callable[[LabelStore], Any]) -> Response:
-        """Does what is meant for this run: an answer to a question of another one must not land here."""
-
-        def for_this_run(store: LabelStore) -> Any:
-            if body.get("run") != run_id(store.db):
-                raise HTTPException(409, "this address serves another run now: open the one that pbrl printed")
-            return act(store)
-
-        done = await self.keeper.use(for_this_run)
-        return Response(status_code=204) if done is None else JSONResponse(done)
-
-    def _told_again(self, store: LabelStore, answer: StandingAnswer, view: View, client_id: str) -> dict[str, Any]:
-        """An answer, and its pair as it was shown."""
-        (query,) = store.queries([answer.query])
-        return {
-            "id": client_id,
-            "query": answer.query,
-            "choice": in_segment_order(view.choice, view.swapped),
-            "strength": view.strength,
-            "answered_at": answer.created_at,
-            "pair": self._pair(Card(query, view.swapped, None)),
-        }
+        return refusal(503, self.site.fault(error))
 
     def _ranked(self, query: Query, ranked: dict[str, Any]) -> dict[str, Any]:
         clip = self.gallery.clips(query)[ranked["side"] == "right"]
-        if not self.gallery.path(clip.clip).is_file():
+        if not is_plain_file(self.gallery.path(clip.clip)):
             self.gallery.request(query.id, "default")
         return {**clip._asdict(), "score": ranked["score"]}
-
-    def _pair(self, card: Card) -> dict[str, Any]:
-        """In the order of the screen."""
-        left, right = (clip._asdict() for clip in self.gallery.clips(card.query))
-        if card.swapped:
-            left, right = right, left
-        common = {"query": card.query.id, "repeat": card.repeat, "swapped": card.swapped, "fps": self.gallery.fps}
-        return common | {"left": left, "right": right}
 
 
 def make_app(config: ViewerConfig, gallery: Gallery) -> Any:
     """The ASGI application, guarded."""
-    v = Viewer(config, gallery)
+    site = Site(config, gallery)
+    v, answering = Viewer(site), Answering(site)
     routes: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
         ("/", v.page, "GET"),
         ("/static/{name}", v.static, "GET"),
         ("/clips/{name}.mp4", v.clip, "GET"),
         ("/api/session", v.session, "POST"),
         ("/api/status", v.status, "GET"),
-        ("/api/next", v.next, "POST"),
-        ("/api/answer", v.answer, "POST"),
-        ("/api/undo", v.undo, "POST"),
-        ("/api/history", v.history, "GET"),
+        ("/api/next", answering.next, "POST"),
+        ("/api/answer", answering.answer, "POST"),
+        ("/api/undo", answering.undo, "POST"),
+        ("/api/history", answering.history, "GET"),
         ("/api/camera", v.camera, "POST"),
         ("/api/continue", v.go_on, "POST"),
         ("/api/learned", v.learned, "GET"),
@@ -256,7 +171,7 @@ def make_app(config: ViewerConfig, gallery: Gallery) -> Any:
         },
         lifespan=v.lifespan,
     )
-    return Guard(app, config.token, config.cookie, config.hosts)
+    return Guard(app, site.people, config.hosts)
 
 
 async def _malformed(_: Request, error: Exception) -> Response:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from pbrl.config import compose_config
 from pbrl.errors import UserError, choices, one_line
 from pbrl.viewer.clips import ClipStyle
 from pbrl.viewer.desk import DeskSettings
+from pbrl.viewer.people import check_people
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WHOLE = {"port": (0, 65535), "overlap": (1, 100), "ahead": (1, 1000), "width": (16, 4096), "height": (16, 4096)}
 NUMBERS = ("repeats", "lease_s", "hold_s", "max_fps", "slight")
 TEXTS = ("host", "question", "instructions", "tls")
+NAMES = ("people",)  # lists
 SWITCHES = ("start", "open_browser", "allow_remote")
-MAY_BE_NULL = ("slight", "instructions", "tls")
+MAY_BE_NULL = ("slight", "instructions", "tls", "people")
 GENERAL = (
     "Two clips of the same task play side by side. Say which one does better.\n"
     "If both are as good (or as bad) as each other, say equal; if they cannot be compared, say can't tell."
@@ -42,6 +45,7 @@ class ViewerConfig:
     port: int
     hosts: frozenset[str] | None  # Host headers that mean this server; None: any
     encrypted: bool = False  # served by https
+    links: Mapping[str, str] = field(default_factory=dict)  # the token of each person; empty: all share an address
 
     @property
     def cookie(self) -> str:
@@ -75,6 +79,13 @@ def clip_style(section: DictConfig) -> ClipStyle:
     return ClipStyle(width=section.width, height=section.height, max_fps=section.max_fps)
 
 
+def listed(value: Any) -> list[Any]:
+    """A list, also where it was written as words with commas between."""
+    if isinstance(value, str):
+        return [word.strip() for word in value.strip("[]").split(",") if word.strip()]
+    return list(value or [])
+
+
 def instructions(section: DictConfig) -> str:
     return str(section.instructions or GENERAL)
 
@@ -83,6 +94,8 @@ def _value(key: str, text: str) -> Any:
     """What a word of the command line means; text is taken as it is."""
     if key in TEXTS:
         return None if text == "null" and key in MAY_BE_NULL else text
+    if key in NAMES:
+        return None if text == "null" else listed(text)
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -96,6 +109,7 @@ def _check(section: DictConfig) -> None:
             continue
         if (wanted := _wanted(key, value)) is not None:
             raise UserError(f"viewer.{key}={value}: expected {wanted}")
+    check_people(listed(section.people))
     if section.host not in LOOPBACK and not section.allow_remote:
         valid = ", ".join(LOOPBACK)
         raise UserError(
@@ -113,6 +127,8 @@ def _wanted(key: str, value: Any) -> str | None:
         return None if fits else f"a whole number from {low} to {high}"
     if key in NUMBERS:
         return None if number and 0 <= value < math.inf else "a number from 0"
+    if key in NAMES:
+        return None if isinstance(value, str) or OmegaConf.is_list(value) else "names, as P01,P02"
     if key in SWITCHES:
         return None if isinstance(value, bool) else "true or false"
     return None if isinstance(value, str) and value.strip() else "some text"

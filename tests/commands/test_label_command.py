@@ -57,6 +57,9 @@ def address(folder):
         (["RUN", "host=0.0.0.0"], r"viewer.host=0.0.0.0 lets other machines in; valid are 127.0.0.1"),
         (["RUN", "tls=cert.pem"], r"viewer.tls=cert.pem: expected two files, as cert.pem,key.pem"),
         (["RUN", "tls=cert.pem,key.pem"], r"viewer.tls=.*: cert.pem is no file"),
+        (["RUN", "people=P01,p01"], r"viewer.people names 'P01' and 'p01', which count as one"),
+        (["RUN", "people=P01,a:b"], r"annotator: expected a name of 1 to 60 characters without a colon"),
+        (["RUN", "people=P01", "renew=P02"], r"renew=P02: valid are all, P01"),
         (["RUN", "width=33"], r"viewer.width=33: expected an even number"),
         (["RUN", "question="], r"viewer.question"),
         (["RUN", "slight=0.2"], r"viewer.slight=0.2; valid is above 0.5"),
@@ -212,6 +215,34 @@ def test_https_is_printed_and_found_again(tmp_path, opened):
     wait_for(lambda: _enters(client))
     again = subprocess.run([*PBRL, "label", f"run={folder}"], capture_output=True, text=True, timeout=60)
     assert (again.returncode, again.stdout) == (0, f"label at: {url} (open already)\n")
+
+
+def test_each_person_has_a_link_until_it_is_renewed(tmp_path, finished_run):
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run, folder)
+    (folder / "labels.sqlite").chmod(0o644)  # as a copy of a run may have it
+
+    def links(*words):
+        command = [*PBRL, "label", f"run={folder}", "open_browser=false", "people=P01,P02", *words]
+        viewer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert viewer.stdout.readline().startswith("label at: http")
+            found = dict(viewer.stdout.readline().strip().split(": ", 1) for _ in range(2))
+            for name, url in found.items():
+                client = ViewerClient(url, name)
+                wait_for(lambda client=client: _enters(client))
+            return found
+        finally:
+            viewer.terminate()
+            viewer.wait(30)
+
+    first = links()
+    assert list(first) == ["P01", "P02"]
+    assert links() == first
+    second = links("renew=P02")
+    assert (second["P01"] == first["P01"], second["P02"] == first["P02"]) == (True, False)
+    assert set(links("renew=all").values()) & set(second.values()) == set()
+    assert oct((folder / "labels.sqlite").stat().st_mode)[-3:] == "600"
 
 
 def _enters(client):

@@ -86,7 +86,7 @@ class Fake:
             "steps": 50_000, "next_questions_at": 15_000, "budget": 100, "spent": 40, "labels": 0,
             "can_continue": False, "waiting_s": None, "timeout_s": None, "return_mean": None,
             "renderer": {"state": "ok", "message": None}, "learned": None, "cameras": ["default", "track"],
-            "slight": True, "repeats": 0.05, "hold_s": 0.15,
+            "slight": True, "repeats": 0.05, "hold_s": 0.15, "person": None, "owner": False, "elsewhere": False,
         }  # fmt: skip
         self.answers: dict[str, dict[str, Any]] = {}  # by id, in order
         self.deliveries: list[str] = []  # ids as they arrived, twice if sent twice

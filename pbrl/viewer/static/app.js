@@ -9,13 +9,14 @@ import { listen } from "./input.js";
 import { LearnedPanel } from "./learned.js";
 import { emptyState, notice, refusalOf } from "./states.js";
 import { drawTheme, nextTheme } from "./toggle.js";
-import { drawEmpty, drawNotice, drawRun, drawStrip, drawTitle, enableButtons, flash, offerNames } from "./view.js";
+import { drawEmpty, drawNotice, drawPerson, drawRun, drawStrip, drawTitle, enableButtons, flash, offerNames } from "./view.js";
 
 const POLL_MS = 1_000;
 const HIDDEN_POLL_MS = 5_000;
 const RENEW_MS = 30_000; // a pair is kept for this page for two minutes
 const NOBODY = "-"; // whose counts are asked for before the person has given a name
 const MOVED = "pbrl.moved";
+const PERSON = "pbrl.person";
 const SHOW_LEARNED_AFTER = 30; // answers: enough for the reward to have something to show
 
 const api = new Api();
@@ -24,6 +25,7 @@ const tab = safeStorage("sessionStorage");
 const canPlay = document.createElement("video").canPlayType('video/mp4; codecs="avc1.64001f"') !== "";
 
 let token = takeToken(location, history);
+let person = readJson(tab, PERSON, null); // whose link this tab has opened; null: who is here types a name
 let link = "connecting"; // "ok" | "down" | "nosession" | "otherrun"
 let status = null;
 let statusAt = 0; // when it came, performance.now()
@@ -37,8 +39,8 @@ let started = false;
 
 async function poll() {
   try {
-    if (link !== "ok") await api.post("/api/session", { token });
-    takeStatus(await api.get(`/api/status?annotator=${encodeURIComponent(desk?.who.name || NOBODY)}`));
+    if (link !== "ok") takePerson(await api.post("/api/session", { token, annotator: person }));
+    takeStatus(await api.get(`/api/status?annotator=${encodeURIComponent(person ?? (desk?.who.name || NOBODY))}`));
     statusFault = null;
     if (link === "ok" && started) desk.pairs.fill();
   } catch (error) {
@@ -47,6 +49,14 @@ async function poll() {
   }
   draw();
   setTimeout(poll, document.hidden ? HIDDEN_POLL_MS : POLL_MS);
+}
+
+/** The server says whose link was opened. */
+function takePerson(reply) {
+  const before = person;
+  person = reply?.person ?? null;
+  writeJson(tab, PERSON, person);
+  if (desk !== null && before !== person) location.reload(); // another person's link, in the same tab
 }
 
 function takeStatus(fresh) {
@@ -111,12 +121,13 @@ function begin() {
     on: { acknowledged, failed: unreachable, shown, changed: draw, line: drawLine },
   });
   drawRun(status);
-  $("name").value = ""; // also where the browser remembers what was in it: somebody else may sit here now
+  drawPerson(person);
+  $("name").value = person ?? ""; // also where the browser remembers what was in it: somebody else may sit here now
   offerNames(desk.who.offered);
   desk.outbox.kick();
-  if (desk.who.name !== "") return start();
+  if (desk.who.isHere(person)) return start();
   draw();
-  $("name").focus();
+  (person === null ? $("name") : $("start-button")).focus();
 }
 
 function start() {
@@ -197,7 +208,7 @@ const learnedPanel = new LearnedPanel({ fetch: () => api.get("/api/learned") });
 
 function draw() {
   const current = desk?.labeller.current ?? null;
-  $("start").hidden = !(desk !== null && !started && canPlay);
+  $("start").hidden = !(desk !== null && !started && canPlay && !status.owner);
   $("work").hidden = !$("start").hidden;
   if (status !== null) {
     drawStrip(status, { answers: desk?.labeller.times.length ?? 0, times: desk?.labeller.times ?? [] });
@@ -218,7 +229,7 @@ function drawLine() {
   const empty = desk?.labeller?.current == null && started;
   const stuck = desk?.outbox?.stuck ?? null;
   const answers = { kept: kept(), stuck, unsaved: desk?.outbox?.unsaved ?? 0, refused: refusal(), fault: fault() };
-  const line = notice({ link, status, ageS, moved, reviewing: review, empty, ...answers });
+  const line = notice({ link, status, ageS, moved, name: desk?.who.name, reviewing: review, empty, ...answers });
   if (line?.id === "waiting" && $("notice").dataset.id !== "waiting") setText($("said"), "Training is waiting for you");
   drawNotice(line, { reviewing: review !== null });
   drawTitle(status, ageS);
@@ -233,7 +244,7 @@ const fault = () => statusFault ?? (desk?.pairs?.trouble?.cause === "server" ? d
 listen({ act, guard, slight: () => status?.slight ?? false, starting: () => !$("start").hidden });
 $("start").addEventListener("submit", (event) => {
   event.preventDefault();
-  desk.who.take($("name").value);
+  desk.who.take(person ?? $("name").value);
   start();
 });
 for (const dialog of document.querySelectorAll("dialog")) {
@@ -250,6 +261,7 @@ window.addEventListener("beforeunload", (event) => {
 window.addEventListener("online", () => desk?.outbox.kick());
 window.addEventListener("hashchange", () => {
   token = takeToken(location, history) ?? token;
+  if (token !== null) link = "connecting"; // it may be another person's
 });
 setInterval(drawLine, 500);
 setInterval(renew, RENEW_MS);

@@ -115,6 +115,10 @@ export function notice(now) {
   if (fault !== null && !empty) {
     return { id: "fault", tone: "warn", text: `The server cannot go on now (${fault}). ${keptText(kept)} This page tries again by itself.` };
   }
+  if (status.elsewhere && !empty) {
+    const text = `${now.name || "This person"} also labels in another browser now. If that is not you, tell who runs this.`;
+    return { id: "elsewhere", tone: "warn", text };
+  }
   if (status.renderer.state === "failed" && !empty) {
     return { id: "renderer", tone: "warn", text: `No new clips can be drawn: ${status.renderer.message ?? "?"}` };
   }
@@ -153,6 +157,10 @@ export function emptyState({ link, status, kept = 0, canPlay = true, loading = f
       `It says: ${fault}.\n${keptText(kept)} This page tries again by itself, and goes on once that is mended.`, true);
   }
   if (status === null) return panel("connecting", "Connecting…", "Asking pbrl for the state of the run.", true);
+  if (status.owner) {
+    return panel("owner", "This address is for looking",
+      "Each person answers through a link of their own, which pbrl printed below this one.");
+  }
   if (trouble !== null && status.open > 0) {
     return panel("trouble", "The next clips cannot be shown", `${trouble}. ${keptText(kept)} This page tries again by itself.`, true);
   }

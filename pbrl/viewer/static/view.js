@@ -27,6 +27,13 @@ function fillKeys(node, { slight, cameras }) {
   node.replaceChildren(...keys.map(([key, what]) => make("p", {}, make("kbd", {}, key), make("span", {}, what))));
 }
 
+/** Whoever has opened a link of their own need not say who they are. */
+export function drawPerson(person) {
+  for (const id of ["name", "name-label"]) $(id).hidden = person !== null;
+  $("start-person").hidden = person === null;
+  setText($("start-person-name"), person ?? "");
+}
+
 /** Names to choose from; the field itself stays empty. */
 export function offerNames(names) {
   $("names").replaceChildren(...names.map((name) => make("option", { value: name })));

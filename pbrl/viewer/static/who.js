@@ -13,6 +13,11 @@ export class Who {
     this.name = readJson(tab, this.key, ""); // "" before the person has said it
   }
 
+  /** Whether this tab knows who labels here; person: whose link it has opened, if any. */
+  isHere(person) {
+    return this.name !== "" && (person === null || person === this.name);
+  }
+
   get offered() {
     return readJson(this.browser, NAMES, []);
   }

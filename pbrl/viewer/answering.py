@@ -1,0 +1,102 @@
+"""The routes by which a person gets questions and answers them, and looks back at their own answers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pbrl.errors import UserError
+from pbrl.labels.rows import StandingAnswer
+from pbrl.labels.store import LabelStore
+from pbrl.labels.views import View
+from pbrl.viewer.desk import Card, Given, in_segment_order
+from pbrl.viewer.fields import flag, json_body, number, text, whole
+from pbrl.viewer.site import Site
+
+MAX_ID = 2**53  # larger numbers are not whole in JavaScript
+MOST_HELD = 100
+
+
+class Answering:
+    """Whose answers they are, `Site.who` says, never the page alone."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    async def next(self, request: Request) -> Response:
+        body = await json_body(request)
+        annotator, n, held = self.site.who(request, body.get("annotator")), whole(body, "n", 0, 20), _held(body)
+
+        def deal(_: LabelStore) -> dict[str, Any]:
+            cards, gone = self.site.desk.next(annotator, n, held)
+            return {"pairs": [self.site.pair(card) for card in cards], "gone": gone}
+
+        return await self.site.changed(body, deal)
+
+    async def answer(self, request: Request) -> Response:
+        body = await json_body(request)
+        given = Given(
+            id=text(body, "id", 64),
+            query=whole(body, "query", 1, MAX_ID),
+            annotator=self.site.who(request, body.get("annotator")),
+            choice=text(body, "choice", 20),
+            swapped=flag(body, "swapped"),
+            shown_at=number(body, "shown_at", 0, 1e12),
+            response_s=number(body, "response_ms", 0, 1e12) / 1000,
+            repeat=None if body.get("repeat") is None else text(body, "repeat", 64),
+            strength=text(body, "strength", 20),
+            played_at=None if body.get("played_at") is None else number(body, "played_at", 0, 1e12),
+            plays_left=whole(body, "plays_left", 0, 10**6),
+            plays_right=whole(body, "plays_right", 0, 10**6),
+            client=request.headers.get("user-agent", "")[:200],
+        )
+
+        def take(store: LabelStore) -> dict[str, Any]:
+            self.site.desk.answer(given)
+            return {"mine": self.site.desk.counts(given.annotator), "labels": store.counts()["answers"]}
+
+        return await self.site.changed(body, take)
+
+    async def undo(self, request: Request) -> Response:
+        body = await json_body(request)
+        client_id, annotator = text(body, "id", 64), self.site.who(request, body.get("annotator"))
+
+        def undo(_: LabelStore) -> dict[str, Any]:
+            card = self.site.desk.undo(client_id, annotator)
+            return {"pair": None if card is None else self.site.pair(card)}
+
+        return await self.site.changed(body, undo)
+
+    async def history(self, request: Request) -> Response:
+        annotator = self.site.who(request, request.query_params.get("annotator", ""))
+        n = request.query_params.get("n", "50")
+        if not re.fullmatch("[0-9]{1,4}", n) or not 1 <= int(n) <= 1000:
+            raise UserError(f"n={n[:20]}: expected a whole number from 1 to 1000")
+
+        def find(store: LabelStore) -> dict[str, Any]:
+            return {"answers": [self._told(store, *found) for found in self.site.desk.history(annotator, int(n))]}
+
+        return await self.site.told(find)
+
+    def _told(self, store: LabelStore, answer: StandingAnswer, view: View, client_id: str) -> dict[str, Any]:
+        """An answer, and its pair as it was shown."""
+        (query,) = store.queries([answer.query])
+        return {
+            "id": client_id,
+            "query": answer.query,
+            "choice": in_segment_order(view.choice, view.swapped),
+            "strength": view.strength,
+            "answered_at": answer.created_at,
+            "pair": self.site.pair(Card(query, view.swapped, None)),
+        }
+
+
+def _held(body: dict[str, Any]) -> list[int]:
+    """The queries that a page has."""
+    held = body.get("holding", [])
+    if not isinstance(held, list) or len(held) > MOST_HELD:
+        raise UserError(f"holding: expected a list of at most {MOST_HELD} query ids")
+    return [whole({"holding": query}, "holding", 1, MAX_ID) for query in held]
