@@ -77,8 +77,8 @@ def find_opened(run_dir: Path) -> Opened | None:
     found = find_object(run_dir / ADDRESS_FILE) or {}
     if not {"url", "port", "token"} <= found.keys():
         return None
-    known = {key: value for key, value in found.items() if key in Opened.__dataclass_fields__}
-    return Opened(**{"urls": [found["url"]], "pid": 0} | known)
+    known: dict[str, Any] = {"urls": [found["url"]], "pid": 0}  # which an older viewer did not say
+    return Opened(**known | {key: value for key, value in found.items() if key in Opened.__dataclass_fields__})
 
 
 def make_opened(
