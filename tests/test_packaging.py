@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pbrl import __version__
+from pbrl.native import build
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMED_IMPORT = """
@@ -76,7 +77,24 @@ def test_wheel_has_the_files_of_the_packages_and_no_others(names):
     of_packages |= {str(p.relative_to(ROOT / "envs")) for p in (ROOT / "envs").rglob("*") if p.is_file()}
     expected = {name for name in of_packages if "__pycache__" not in name}
     expected |= {f"pbrl/configs/{p.relative_to(ROOT / 'configs')}" for p in (ROOT / "configs").rglob("*.yaml")}
-    assert {n for n in names if ".dist-info/" not in n} == expected
+    assert {n for n in names if ".dist-info/" not in n} == expected | set(kernels())
+
+
+def kernels():
+    """The compiled kernels of a wheel that is built here."""
+    return [f"pbrl/native/{build.library_name(kind)}" for kind in build.kinds_of_machine() if build.compiler()]
+
+
+def test_the_wheel_with_a_kernel_is_for_this_machine_and_any_python(wheel):
+    expected = sysconfig.get_platform().replace("-", "_").replace(".", "_") if kernels() else "any"
+    assert wheel.name.endswith(f"-py3-none-{expected}.whl")
+
+
+@pytest.mark.skipif(not build.compiler() or not build.runnable(), reason="no kernel can be built here")
+def test_the_installed_kernel_is_that_of_the_wheel(installed):
+    found, _ = installed("python", "-c", "from pbrl.native.binding import load; print(load()[0].path.parent.parent)")
+    package, _ = installed("python", "-c", "import pbrl; print(pbrl.__path__[0])")
+    assert found == package
 
 
 def test_configs_are_those_of_the_checkout(wheel, names):

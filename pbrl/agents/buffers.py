@@ -107,16 +107,28 @@ class LearnedRewardBuffer(ReplayBuffer):
 
     def transitions(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What `sample_arrays` gives, of these rows; which environment's is drawn."""
-        envs = np.random.randint(0, self.n_envs, size=len(rows)) if self.n_envs > 1 else np.zeros_like(rows)  # noqa: NPY002
+        envs = self._draw_envs(len(rows))
         obs, actions, next_obs = self.observations[rows, envs], self.actions[rows, envs], self._next_obs(rows, envs)
         if self._when == "sampled":
             rewards = self._rewards_of(obs, actions, next_obs)
         else:
-            if ((self.pos - 1 - rows) % self.buffer_size < self.pending).any():
-                self.label_pending()
+            self._label_drawn(rows)
             rewards = self.rewards[rows, envs]
         dones = self.terminated[rows, envs].astype(np.float32)
         return obs, actions, next_obs, dones[:, None], rewards[:, None]
+
+    def draw_places(self, count: int) -> dict[str, Any] | None:
+        """Draws as `sample_arrays` does, for whoever gathers the steps elsewhere: `struct source` of native/sac.c.
+
+        None where rewards are computed for each batch.
+        """
+        if self._when == "sampled" or self.actions.dtype != np.float32:
+            return None
+        rows, envs = self._draw(count).astype(np.int64, copy=False), self._draw_envs(count).astype(np.int64, copy=False)
+        self._label_drawn(rows)
+        names = ("actions", "rewards", "terminated", "last_index", "last_obs", "newest", "n_envs", "pos")
+        arrays = {name: getattr(self, name) for name in names}
+        return arrays | {"obs": self.observations, "size": self.buffer_size, "rows": rows, "envs": envs}
 
     ARRAYS = ("observations", "actions", "rewards", "terminated", "last_index")
 
@@ -150,6 +162,13 @@ class LearnedRewardBuffer(ReplayBuffer):
         if self.full and self.rewards_whole_episodes:
             return (self.pos + rows) % self.buffer_size  # the oldest row is the next to be written
         return rows
+
+    def _draw_envs(self, count: int) -> np.ndarray:
+        return np.random.randint(0, self.n_envs, size=count) if self.n_envs > 1 else np.zeros(count, np.int64)  # noqa: NPY002
+
+    def _label_drawn(self, rows: np.ndarray) -> None:
+        if self.pending and ((self.pos - 1 - rows) % self.buffer_size < self.pending).any():
+            self.label_pending()
 
     def _why_nothing_settled(self) -> str:
         if not self.full:

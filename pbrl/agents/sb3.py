@@ -166,6 +166,7 @@ class SACAgent(SB3Agent):
         learning_starts: steps with uniformly random actions and no updates.
         gradient_steps: updates per environment step.
         precision: of an algorithm that has a choice, as FastSAC: float32, bfloat16 or auto; null for SB3's own.
+        backend: likewise: what makes the updates, torch, native or auto.
         ent_coef: weight of the entropy; "auto" learns it from 1 on, "auto_0.1" from 0.1.
         n_envs, hidden, activation, lr, batch_size, gamma, tau, target_update_interval: as in SB3.
     """
@@ -193,6 +194,7 @@ class SACAgent(SB3Agent):
         gradient_steps: int,
         target_update_interval: int,
         precision: str | None,
+        backend: str | None = None,
         buffer_size: int | None = None,
         weights: Mapping[str, float] | None = None,
     ) -> None:
@@ -209,7 +211,7 @@ class SACAgent(SB3Agent):
         whole = math.ceil(steps / n_envs) * n_envs if buffer_size is None else buffer_size
         what = f"a replay buffer of all steps={steps}" if buffer_size is None else asked
         _require_memory(what, whole, recorders[0], "agent.buffer_size")
-        choice: dict[str, Any] = {} if precision is None else {"precision": precision}
+        choice: dict[str, Any] = {k: v for k, v in (("precision", precision), ("backend", backend)) if v is not None}
         model = algorithm(
             "MlpPolicy",
             _vec_env(recorders),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pbrl.commands.arguments import Arguments
-from pbrl.commands.probes import DRAW, MULTIPLY_ON_GPU, STEP_MUJOCO, TORCH, attempt
+from pbrl.commands.probes import DRAW, KERNEL, MULTIPLY_ON_GPU, STEP_MUJOCO, TORCH, attempt
 from pbrl.errors import UserError
 from pbrl.install import pip_install, reinstall
 
@@ -103,6 +103,16 @@ def torch() -> Iterator[Finding]:
         yield Finding("missing", "GPU", "none is visible to torch. Runs use the CPU")
 
 
+def kernel() -> Iterator[Finding]:
+    output, problem = attempt(KERNEL)
+    kind, half, text = ("", "", problem) if problem is not None else output.split("|", 2)
+    if kind:
+        precisions = "float32 and bfloat16" if half == "True" else "float32"
+        yield Finding("ok", "SAC kernel", f"{kind}, updates in {precisions} ({text})")
+    else:
+        yield Finding("missing", "SAC kernel", f"{text}; updates run in torch, about half as fast")
+
+
 def rendering() -> Iterator[Finding]:
     from pbrl_envs.gl import HOW_TO_GET, has_display
 
@@ -185,7 +195,7 @@ def database(folder: Path | None = None) -> Iterator[Finding]:
         yield Finding("broken", "labels", f"SQLite fails in {folder} ({error}); put runs on a local disk")
 
 
-CHECKS: tuple[Check, ...] = (python, packages, torch, rendering, video, suites, disk, database)
+CHECKS: tuple[Check, ...] = (python, packages, torch, kernel, rendering, video, suites, disk, database)
 
 
 def _use(module: str) -> str:

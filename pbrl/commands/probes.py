@@ -48,6 +48,15 @@ gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 print(torch.get_num_threads(), has_bfloat16_hardware(), torch.version.cuda, "; ".join(gpus), sep="|")
 """
 
+KERNEL = """
+from pbrl.native.binding import load
+library, reason = load()
+if library is not None:
+    assert abs(library.normals(0, 1 << 16).std() - 1) < 0.05
+print("" if library is None else library.kind, library is not None and library.has_half,
+      reason if library is None else library.path, sep="|")
+"""
+
 MULTIPLY_ON_GPU = """
 import torch
 ones = torch.ones(8, 8, device="cuda")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
+
+from pbrl.native.build import processor_features
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 BFLOAT16_WIDTH = 128  # below it the casts cost more than the faster products save
@@ -23,10 +23,4 @@ def matmul_dtype(precision: str, width: int = BFLOAT16_WIDTH) -> torch.dtype:
 
 
 def has_bfloat16_hardware() -> bool:
-    """Read from the processor's own flags; a system without /proc/cpuinfo counts as without."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return False
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return not processor_features().isdisjoint({"avx512_bf16", "amx_bf16"})

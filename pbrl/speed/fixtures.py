@@ -20,9 +20,9 @@ from pbrl.types import Comparisons, Segments
 CHEETAH, WALKER = (17, 6), (24, 6)  # observation and action sizes of HalfCheetah-v5 and of dm_control's walker
 
 
-def fast_sac(dtype: torch.dtype, width: int) -> SAC:
+def fast_sac(dtype: torch.dtype, width: int, backend: str = "auto") -> SAC:
     precision = str(dtype).removeprefix("torch.")
-    return _sac(FastSAC, width, precision=precision, replay_buffer_class=LearnedRewardBuffer)
+    return _sac(FastSAC, width, precision=precision, backend=backend, replay_buffer_class=LearnedRewardBuffer)
 
 
 def plain_sac(width: int) -> SAC:

@@ -36,7 +36,7 @@ class PointEnv(gym.Env):
 def make(cls=FastSAC, arch=(32, 32), seed=0, **kwargs):
     arch = arch if isinstance(arch, dict) else list(arch)
     if cls is FastSAC:
-        kwargs = {"precision": "float32"} | kwargs
+        kwargs = {"precision": "float32", "backend": "torch"} | kwargs
     policy_kwargs = {"net_arch": arch} | kwargs.pop("policy_kwargs", {})
     model = cls("MlpPolicy", PointEnv(), device="cpu", buffer_size=500, batch_size=BATCH, learning_starts=20,
                 policy_kwargs=policy_kwargs, seed=seed, **kwargs)  # fmt: skip
@@ -195,7 +195,7 @@ def test_zip_is_exchangeable(saver, loader, tmp_path):
     model = make(saver)
     train(model, 3)
     model.save(tmp_path / "agent.zip")
-    extra = {"precision": "float32"} if loader is FastSAC else {}
+    extra = {"precision": "float32", "backend": "torch"} if loader is FastSAC else {}
     loaded = loader.load(tmp_path / "agent.zip", env=PointEnv(), device="cpu", **extra)
     obs = np.random.default_rng(0).standard_normal((20, OBS)).astype(np.float32)
     np.testing.assert_allclose(loaded.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0],

@@ -10,6 +10,7 @@ from pbrl.commands import doctor_command as doctor
 from pbrl.commands import probes
 from pbrl.commands.doctor_command import Finding
 from pbrl.commands.probes import attempt
+from pbrl.native import binding
 from pbrl_envs import gl
 from pbrl_envs.registry import Suite
 
@@ -27,6 +28,7 @@ def test_a_machine_that_runs_these_tests_is_healthy(output: Run):
         assert state != "broken"
     assert gl.probe("egl") is not None or found["rendering, egl"][0] == "ok"
     assert found["bfloat16"][0] == ("ok" if multiplies_bfloat16() else "missing")
+    assert found["SAC kernel"][0] == ("ok" if binding.load()[0] is not None else "missing")
 
 
 STATES = ("ok", "missing", "broken")
@@ -35,6 +37,21 @@ STATES = ("ok", "missing", "broken")
 def multiplies_bfloat16() -> bool:
     info = Path("/proc/cpuinfo")
     return info.exists() and any(flag in info.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+@pytest.mark.skipif(binding.load()[0] is None, reason="no kernel")
+def test_the_kernel_is_named_by_what_the_processor_has():
+    [(state, _, text)] = doctor.kernel()
+    assert (state, text.split(",")[0]) == ("ok", binding.load()[0].kind)
+
+
+@pytest.mark.parametrize("value", ["off", "mmx"])
+def test_a_kernel_that_is_switched_off_or_does_not_run_here_says_why(monkeypatch: pytest.MonkeyPatch, value: str):
+    monkeypatch.setenv("PBRL_NATIVE", value)
+    [(state, _, text)] = doctor.kernel()
+    assert state == "missing"
+    assert f"PBRL_NATIVE={value}" in text
+    assert "updates run in torch" in text
 
 
 def test_something_broken_gives_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

@@ -30,7 +30,7 @@ def test_at_a_rate_of_one_operation_per_second_the_seconds_are_the_operations():
 
 @pytest.mark.parametrize("width", [64, 256])
 def test_the_fast_sac_makes_these_products_and_hardly_more(width):
-    model = fast_sac(torch.float32, width)
+    model = fast_sac(torch.float32, width, backend="torch")
     model.train(1, 256)
     with FlopCounterMode(display=False) as counter:
         model.train(1, 256)
