@@ -128,6 +128,9 @@ class _Video:
         self.path = path
         with reading(path, "a video"):
             self._file, self._stream = _open(path)
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()  # PyAV's own keeps threads for good, which a later fork would wait for
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(FPS)
         self._tolerance = float(1 / rate) / 2
         self._frames: Iterator[Any] = iter(())
@@ -135,8 +138,8 @@ class _Video:
         self._next: Any = None
         self._picture: np.ndarray | None = None
 
-    def frame(self, seconds: float) -> np.ndarray:
-        """The picture (H, W, 3) that is shown at this time."""
+    def frame(self, seconds: float, size: int | None = None) -> np.ndarray:
+        """The picture (H, W, 3) that is shown at this time, or (size, size, 3)."""
         with reading(self.path, "a video"):
             if self._now is None or not _time(self._now) <= seconds + self._tolerance <= _time(self._now) + 2:
                 self._seek(seconds)
@@ -146,7 +149,7 @@ class _Video:
             if late or seconds < _time(self._now) - 3 * self._tolerance:
                 raise UserError(f"{self.path} has no frame at {seconds:g} s, its nearest is at {_time(self._now):g} s")
             if self._picture is None:
-                self._picture = self._now.to_ndarray(format="rgb24")
+                self._picture = self._reformatter.reformat(self._now, size, size, "rgb24").to_ndarray()
             return self._picture
 
     def close(self) -> None:
@@ -178,6 +181,15 @@ def frame_times(path: Path) -> np.ndarray:
                 return start + np.arange(stream.frames) / float(rate)
             stamps = sorted(p.pts for p in file.demux(stream) if p.pts is not None and p.size)
             return np.array(stamps, np.float64) * float(stream.time_base)
+
+
+def small_frames(path: Path, seconds: np.ndarray, size: int) -> np.ndarray:
+    """(L, size, size, 3) uint8: the pictures of a video at these seconds, in order, as what is observed."""
+    video = _Video(path)
+    try:
+        return np.stack([video.frame(float(second), size) for second in seconds])
+    finally:
+        video.close()
 
 
 class FrameKeeper:

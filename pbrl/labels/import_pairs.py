@@ -138,7 +138,7 @@ def write_answers(
         **describe(pairs.form),
         "created_by": f"pbrl {pbrl.__version__}",
         **about,
-        **found.notes,
+        **{key: value for key, value in found.notes.items() if about.get(key) is None},
         **({} if found.last_obs else {"last_obs": False}),
     }
     known = bool(pairs.left.true_reward.isfinite().all() and pairs.right.true_reward.isfinite().all())

@@ -168,3 +168,56 @@ def test_answers_of_people_arrive(tmp_path, name, shape, counts):
     labels = load_label_set(tmp_path / "set")
     assert labels.pairs.shape == shape
     assert tuple(np.unique(labels.prefers_right, return_counts=True)[1].tolist()) == counts
+
+
+@pytest.mark.parametrize("how", ["length", "mask"])
+def test_sides_of_unequal_length_keep_their_steps(tmp_path, how):
+    """What lies behind the end of a side is not looked at."""
+    content, lengths = arrays(n=3), {1: np.array([5, 2, 3]), 2: np.array([1, 4, 5])}
+    for number, length in lengths.items():
+        mask = np.arange(5) < length[:, None]
+        content[f"action_{number}"][~mask] = np.nan
+        content |= {f"length_{number}": length} if how == "length" else {f"mask_{number}": mask}
+    labels = load(tmp_path, content)
+    for side, number in (("left", 1), ("right", 2)):
+        segments = getattr(labels.pairs, side)
+        assert segments.mask.sum(1).tolist() == lengths[number].tolist()
+        for i, n in enumerate(lengths[number]):
+            np.testing.assert_array_equal(segments.obs[i, :n], content[f"obs_{number}"][i, :n].astype("f4"))
+            assert (segments.obs[i, n:] == segments.obs[i, n - 1]).all()  # what followed is not known
+            np.testing.assert_array_equal(segments.actions[i, :n], content[f"action_{number}"][i, :n].astype("f4"))
+            assert (segments.actions[i, n:] == 0).all()
+
+
+def test_the_last_known_step_of_a_short_side_has_no_next_observation(tmp_path):
+    from pbrl.data.offline_sources import load_offline
+
+    load(tmp_path, arrays(n=3) | {"length_1": np.array([5, 2, 3])})
+    options = {"label": None, "budget": None, "pairs": "fixed", "heldout": 0.0, "rng": torch.Generator()}
+    data = load_offline(tmp_path / "set", **options)
+    assert (data.known_next(data.segments).sum(1) == data.segments.mask.sum(1) - 1).all()
+
+
+def test_arrays_of_unequal_length_say_how_far_they_go(tmp_path):
+    content = arrays(n=3)
+    content["obs_2"], content["action_2"] = content["obs_2"][:, :3], content["action_2"][:, :3]
+    with pytest.raises(UserError, match="sides of unequal length need length_1 and length_2, or mask_1 and mask_2"):
+        load(tmp_path, content)
+    labels = load(tmp_path, content | {"length_1": np.full(3, 5), "length_2": np.full(3, 3)})
+    assert labels.pairs.right.mask.sum(1).tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"length_1": np.array([5, 0, 3])}, r"length_1\[1\] is 0, expected 1 to 5"),
+        ({"length_1": np.array([5, 6, 3])}, r"length_1\[1\] is 6, expected 1 to 5"),
+        ({"length_1": np.array([5, 5])}, r"length_1 has shape \(2,\), expected \(3,\)"),
+        ({"mask_2": np.zeros((3, 5))}, r"mask_2\[0, 0\] is 0.0, expected 1 on the first step"),
+        ({"mask_2": np.tile([1, 0, 1, 1, 1], (3, 1))}, r"mask_2\[0, 2\] is 1, expected 0 after a 0"),
+        ({"mask_2": np.ones((3, 5)), "length_2": np.array([5, 4, 5])}, "mask_2 and length_2 say different things"),
+    ],
+)
+def test_wrong_lengths_are_one_line(tmp_path, more, message):
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, arrays(n=3) | more)
