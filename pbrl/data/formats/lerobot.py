@@ -62,9 +62,9 @@ def read(path: Path, options: Options) -> Recording:
     info = read_object(path / INFO)
     version = str(info.get("codebase_version"))
     if version not in VERSIONS:
-        how = "pip install lerobot; python -m lerobot.scripts.convert_dataset_v21_to_v30 --help"
+        valid = ", ".join(VERSIONS)
         raise UserError(
-            f"{path / INFO} is of version {version}; valid are {', '.join(VERSIONS)}; its own tools convert: {how}"
+            f"{path / INFO} is of version {version}; valid are {valid}, to which lerobot's scripts convert others"
         )
     try:
         fps, all_features = float(info["fps"]), dict(info["features"])

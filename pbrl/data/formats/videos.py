@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def read(path: Path, options: Options) -> Recording:
     if not films.files:
         raise UserError(f"{path} has no videos; valid are {', '.join(SUFFIXES)}, in it or in a folder for each camera")
     tables, beside = _tables(path, films, options)
-    notes = {"fps": float(options["fps"]) if "fps" in options else _rate(films.files[0])}
+    notes: dict[str, Any] = {"fps": float(options["fps"]) if "fps" in options else _rate(films.files[0])}
     if not tables:
         if options.get("obs", PICTURES) != PICTURES or "action" in options:
             raise UserError(f"{path} has no table, so obs= and action= have no columns; table=FILE names one")
