@@ -44,7 +44,7 @@ STATES = {  # what a status says, on top of the real one, where nobody has a pai
         "ready": 0,
     },
     "failed": {"renderer": {"state": "failed", "message": "clips cannot be drawn: no OpenGL; see pbrl doctor"}},
-    "spent": {**NOTHING, "spent": 300, "budget": 300},
+    "spent": {**NOTHING, "spent": 300, "budget": 300, "done": True},
     "finished": {**NOTHING, "trainer": "finished", "next_questions_at": None},
 }
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -98,8 +98,9 @@ def pictures(folder: Path, out: Path) -> None:
         page.keyboard.press("h")
         look("history")
         page.keyboard.press("Escape")
-        while not page.locator("#learned[open]").count():  # it opens by itself after 30 answers
+        while not page.locator("#learned-button").is_visible() or len(page.evaluate("pbrlTimings")) < 30:
             _answer(page, folder)
+        page.locator("#learned-button").click()
         page.wait_for_timeout(4000)  # its clips are drawn
         look("learned")
         page.keyboard.press("Escape")
@@ -139,8 +140,6 @@ def latency(folder: Path, pairs: int) -> None:
         for _ in range(pairs):
             page.wait_for_timeout(900)  # a person looks, and the next clips arrive
             _answer(page, folder)
-            if page.locator("#learned[open]").count():
-                page.keyboard.press("Escape")
         page.wait_for_timeout(500)
         found = [t for t in page.evaluate("window.pbrlTimings") if t["frame"] is not None]
     for name in ("painted", "frame"):
@@ -170,8 +169,7 @@ def _film(page: Any, folder: Path, out: Path) -> None:
 def _answer(page: Any, folder: Path) -> None:
     before = _shown(page)
     page.keyboard.press(_key(page, folder))
-    if not page.locator("#learned[open]").count():
-        _pair(page, before)
+    _pair(page, before)
 
 
 def _key(page: Any, folder: Path) -> str:

@@ -56,7 +56,8 @@ class Answering:
 
         def take(store: LabelStore) -> dict[str, Any]:
             self.site.desk.answer(given)
-            return {"mine": self.site.desk.counts(given.annotator), "labels": store.counts()["answers"]}
+            counted = store.counts()["answers"] if "budget" in self.site.config.show else None
+            return {"mine": self.site.desk.counts(given.annotator), "labels": counted}
 
         return await self.site.changed(body, take)
 

@@ -12,15 +12,20 @@ from pbrl.viewer.desk import Desk
 from pbrl.viewer.gallery import Gallery
 from pbrl.viewer.settings import ViewerConfig
 
+PARTS = {  # of the status, by the word of viewer.show that shows them
+    "learned": ("learned",),
+    "run": ("name",),
+    "step": ("env_steps", "steps", "next_questions_at"),
+    "budget": ("budget", "spent", "labels"),
+}
+
 
 def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str) -> dict[str, Any]:
     """The answer to /api/status."""
-    trained = _training(config)
     waiting = desk.open_queries()
-    learned = read_learned(config.run_dir)
     everybody = desk.store.standing_answers()
     counted = [a for a in everybody if a.kind == HUMAN or config.desk.scripts_count]
-    return {
+    told = {
         "run": run_id(desk.store.db),
         "name": str(config.run_dir),
         "env": config.env,
@@ -31,29 +36,39 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
         "open": len(waiting),
         "ready": sum(gallery.ready(q) for q in waiting[: gallery.ahead]),
         "mine": desk.counts(annotator),
-        **trained,
+        **_training(config),
         "renderer": gallery.state(),
-        "learned": None if learned is None else _in_short(learned),
+        "learned": _in_short(config),
         "cameras": gallery.cameras,
         "slight": config.desk.slight is not None,
         "repeats": config.desk.repeats,
         "hold_s": config.hold_s,
     }
+    return _blind(told, config)
+
+
+def _blind(told: dict[str, Any], config: ViewerConfig) -> dict[str, Any]:
+    """Less what people should not see of how the run does, since it may sway them."""
+    hidden = [field for part, fields in PARTS.items() if part not in config.show for field in fields]
+    if "run" not in config.show and (message := told["renderer"]["message"]) is not None:
+        told["renderer"] |= {"message": message.replace(str(config.run_dir), "the run's folder")}
+    return told | dict.fromkeys(hidden)
 
 
 def _training(config: ViewerConfig) -> dict[str, Any]:
     status = read_status(config.run_dir)
     if config.mode == "labels only":  # nothing waits for these answers
         status = {"state": _ended(config) or "stopped"}
-    waits = status["state"] == "waiting"
+    waits, budget = status["state"] == "waiting", status.get("budget")
     since = status.get("written_at", 0.0) - status.get("waiting_s", 0.0)
     return {
         "trainer": status["state"],
         "env_steps": status.get("env_steps", 0),
         "steps": status.get("steps"),
         "next_questions_at": status.get("next_questions_at"),
-        "budget": status.get("budget"),
+        "budget": budget,
         "spent": status.get("spent"),
+        "done": budget is not None and (status.get("spent") or 0) >= budget,  # nothing more will be asked
         "can_continue": waits,
         "waiting_s": round(time.time() - since, 1) if waits else None,
         "timeout_s": status.get("timeout_s"),
@@ -64,6 +79,8 @@ def _ended(config: ViewerConfig) -> str | None:
     return (find_object(config.run_dir / "summary.json") or {}).get("status")
 
 
-def _in_short(learned: dict[str, Any]) -> dict[str, Any]:
+def _in_short(config: ViewerConfig) -> dict[str, Any] | None:
+    if (learned := read_learned(config.run_dir)) is None:
+        return None
     foreseen = learned["foreseen"] or {"share": None, "of": 0}
     return {"answers": learned["answers"], "foreseen": foreseen["share"], "of": foreseen["of"]}

@@ -120,6 +120,7 @@ def _viewer_config(run_dir: Path, config: DictConfig, section: DictConfig, opene
         port=opened.port,
         hosts=_hosts(section, opened.port),
         encrypted=opened.cert is not None,
+        show=frozenset(listed(section.show)),
         links={person: opened.links[person] for person in opened.people},
     )
 

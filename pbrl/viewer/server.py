@@ -123,7 +123,7 @@ class Viewer:
         """Clips the reward likes most and least. Its scores are the model's own; no true reward is in them."""
 
         def find(store: LabelStore) -> dict[str, Any] | None:
-            found = read_learned(self.config.run_dir)
+            found = read_learned(self.config.run_dir) if "learned" in self.config.show else None
             if found is not None:
                 known = {q.id: q for q in store.queries()}
                 for end in ("best", "worst"):

@@ -21,7 +21,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WHOLE = {"port": (0, 65535), "overlap": (1, 100), "ahead": (1, 1000), "width": (16, 4096), "height": (16, 4096)}
 NUMBERS = ("repeats", "lease_s", "hold_s", "max_fps", "slight")
 TEXTS = ("host", "question", "instructions", "tls")
-NAMES = ("people",)  # lists
+NAMES = ("people", "show")  # lists
+SHOW = ("learned", "run", "step", "budget")
 SWITCHES = ("start", "open_browser", "allow_remote")
 MAY_BE_NULL = ("slight", "instructions", "tls", "people")
 GENERAL = (
@@ -45,6 +46,7 @@ class ViewerConfig:
     port: int
     hosts: frozenset[str] | None  # Host headers that mean this server; None: any
     encrypted: bool = False  # served by https
+    show: frozenset[str] = frozenset()  # of SHOW: what people see of how the run does
     links: Mapping[str, str] = field(default_factory=dict)  # the token of each person; empty: all share an address
 
     @property
@@ -110,6 +112,8 @@ def _check(section: DictConfig) -> None:
         if (wanted := _wanted(key, value)) is not None:
             raise UserError(f"viewer.{key}={value}: expected {wanted}")
     check_people(listed(section.people))
+    if unknown := [name for name in listed(section.show) if name not in SHOW]:
+        raise UserError(f"viewer.show names {unknown[0]!r}: {choices(unknown[0], SHOW)}")
     if section.host not in LOOPBACK and not section.allow_remote:
         valid = ", ".join(LOOPBACK)
         raise UserError(
@@ -128,7 +132,7 @@ def _wanted(key: str, value: Any) -> str | None:
     if key in NUMBERS:
         return None if number and 0 <= value < math.inf else "a number from 0"
     if key in NAMES:
-        return None if isinstance(value, str) or OmegaConf.is_list(value) else "names, as P01,P02"
+        return None if isinstance(value, str) or OmegaConf.is_list(value) else "names with commas between"
     if key in SWITCHES:
         return None if isinstance(value, bool) else "true or false"
     return None if isinstance(value, str) and value.strip() else "some text"

@@ -159,7 +159,9 @@ class Fake:
         return response
 
     def get_status(self, request: Request) -> Response:
+        budget, spent = self.status["budget"], self.status["spent"]
         counts = {"labels": self.labels(), "open": len(self.open()), "ready": len(self.ready()), "mine": self.mine()}
+        counts |= {"done": budget is not None and (spent or 0) >= budget}
         return JSONResponse(self.status | counts)
 
     async def next(self, request: Request) -> Response:

@@ -208,6 +208,34 @@ def test_what_the_reward_learned(page: Any, server: Running) -> None:
     press(page, "a")
 
 
+def test_nothing_opens_by_itself_over_a_pair(page: Any, server: Running) -> None:
+    foreseen = {"share": 0.81, "low": 0.7, "high": 0.89, "of": 30}
+    server.fake.learned = {"answers": 60, "foreseen": foreseen, "best": [], "worst": []}
+    server.fake.status["learned"] = {"answers": 60, "foreseen": 0.81, "of": 30}
+    open_pair(page, server)
+    for number in range(35):
+        press(page, "ad"[number % 2])
+        assert page.locator("dialog[open]").count() == 0
+    until(lambda: len(server.fake.answers) == 35)
+
+
+def test_what_is_not_told_leaves_no_gap_on_the_page(page: Any, server: Running) -> None:
+    hidden = ("name", "env_steps", "steps", "next_questions_at", "budget", "spent", "learned")
+    server.fake.status |= dict.fromkeys(hidden)
+    server.fake.labels = lambda: None  # type: ignore[method-assign]
+    open_pair(page, server)
+    assert page.inner_text("#run") == "point_reach"
+    assert page.locator(".strip dd").all_inner_texts() == ["0", "", "\u2013", "", "1,000 / 1,000", ""]
+    assert page.locator(".strip dd:visible").count() == 3
+    assert not page.locator("#learned-button").is_visible()
+    press(page, "a")
+    server.fake.pairs_left = 0
+    page.reload()
+    page.locator("#empty[data-state=answered]").wait_for()
+    for word in ("null", "undefined", "NaN", "step"):
+        assert word not in page.inner_text("body")
+
+
 def test_the_theme_is_kept(page: Any, server: Running) -> None:
     page.goto(server.url)
     colour = "getComputedStyle(document.body).backgroundColor"

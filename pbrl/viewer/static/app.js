@@ -17,7 +17,6 @@ const RENEW_MS = 30_000; // a pair is kept for this page for two minutes
 const NOBODY = "-"; // whose counts are asked for before the person has given a name
 const MOVED = "pbrl.moved";
 const PERSON = "pbrl.person";
-const SHOW_LEARNED_AFTER = 30; // answers: enough for the reward to have something to show
 
 const api = new Api();
 const guard = new KeyGuard();
@@ -75,7 +74,7 @@ function takeStatus(fresh) {
 function changeRun() {
   link = "otherrun";
   desk.outbox.stopped = true;
-  writeJson(tab, MOVED, { from: status.name, kept: kept() });
+  writeJson(tab, MOVED, { from: status.name ?? "the run of before", kept: kept() });
   location.reload();
 }
 
@@ -98,7 +97,7 @@ function unreachable(error) {
 function acknowledged(entry, reply) {
   refused = null;
   if (entry.path === "/api/undo") desk?.labeller.takenBack(entry.body.id, reply.pair);
-  if (reply && "labels" in reply && status !== null) status = { ...status, labels: reply.labels, mine: reply.mine };
+  if (reply?.mine && status !== null) status = { ...status, labels: reply.labels, mine: reply.mine };
   draw();
 }
 
@@ -141,10 +140,6 @@ function shown() {
   const { videoWidth, videoHeight } = desk.player.active.videos.left;
   $("stage").style.setProperty("--ratio", videoWidth / videoHeight);
   draw();
-  const key = `pbrl.learned.${desk.run}`;
-  if (!status?.learned || desk.labeller.times.length < SHOW_LEARNED_AFTER || readJson(tab, key, false)) return;
-  writeJson(tab, key, true);
-  actions.learned();
 }
 
 const answer = (choice) => ({ strength, keyAt }) => desk.labeller.answer(choice, { strength, keyAt });

@@ -38,7 +38,7 @@ export function remaining(status, ageS) {
   return Math.max(0, status.timeout_s - status.waiting_s - ageS);
 }
 
-/** The progress strip. session: {answers, times}, the answers given since the page was opened. */
+/** The progress strip; null where there is nothing to show, or people should not see it. session: {answers, times}, the answers given since the page was opened. */
 export function strip(status, session) {
   const rate = ratePerMinute(session.times);
   const spent = charged(status);
@@ -48,19 +48,19 @@ export function strip(status, session) {
   const of = (value, whole) => (whole == null ? steps(value) : `${steps(value)} / ${steps(whole)}`);
   return {
     mine: steps(session.answers),
-    labels: status.budget == null ? steps(status.labels) :
+    labels: status.labels == null ? null : status.budget == null ? steps(status.labels) :
       `${count(status.labels, "label")} · ${of(spent, status.budget)}`,
     rate: rate === null ? "–" : rate.toFixed(rate < 10 ? 1 : 0),
-    eta,
+    eta: status.budget == null ? null : eta,
     queue: `${steps(status.ready)} / ${steps(status.open)}`,
-    steps: status.mode === "labels only" ? "–" : of(status.env_steps, status.steps),
+    steps: status.env_steps == null || status.mode === "labels only" ? null : of(status.env_steps, status.steps),
     share: status.budget ? Math.min(1, spent / status.budget) : 0,
   };
 }
 
 /** What the budget was charged: not the number of labels, since skipped pairs cost too and imported labels do not. */
 function charged(status) {
-  return status.spent ?? status.labels;
+  return status.spent ?? status.labels ?? 0;
 }
 
 /** What the server would not take, for the notice: {text, answers: whether there is something to send again}; null
@@ -166,9 +166,10 @@ export function emptyState({ link, status, kept = 0, canPlay = true, loading = f
   }
   if (loading) return panel("loading", "Loading the next clips…", "They are drawn; the browser is fetching them.", true);
   if (status.open > 0) return waitingForClips(status);
-  if (status.budget != null && charged(status) >= status.budget) {
-    return panel("spent", "The budget is spent – thank you",
-      `${count(status.labels, "label is", "labels are")} in. ${afterwards(status)} Your answers can still be changed in the history (H).`);
+  if (status.done) {
+    const [title, sum] = status.budget == null ? ["That was all – thank you", ""] :
+      ["The budget is spent – thank you", `${count(status.labels, "label is", "labels are")} in. `];
+    return panel("spent", title, `${sum}${afterwards(status)} Your answers can still be changed in the history (H).`);
   }
   return waitingForQuestions(status);
 }
@@ -189,13 +190,13 @@ function waitingForClips(status) {
 
 function waitingForQuestions(status) {
   const at = status.next_questions_at;
-  const when = at == null ? "" : ` at step ${steps(at)} (now at ${steps(status.env_steps)})`;
+  const when = at == null || status.env_steps == null ? "" : ` at step ${steps(at)} (now at ${steps(status.env_steps)})`;
   if (status.mode === "labels only") {
     return panel("answered", "All questions are answered", "Thank you. Nothing else is asked in this run.");
   }
   if (status.trainer === "starting" || status.trainer === "collecting") {
     return panel("collecting", "The agent is collecting experience",
-      `The ${status.labels > 0 ? "next" : "first"} questions come${when || " as soon as it has enough"}. They appear here by themselves.`, true);
+      `The ${(status.mine?.answers ?? 0) > 0 ? "next" : "first"} questions come${when || " as soon as it has enough"}. They appear here by themselves.`, true);
   }
   if (status.trainer === "training" || status.trainer === "waiting") {
     return panel("answered", "All questions are answered",

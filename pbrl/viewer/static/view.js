@@ -41,12 +41,15 @@ export function offerNames(names) {
 
 export function drawStrip(status, session) {
   const facts = strip(status, session);
-  for (const name of ["mine", "labels", "rate", "eta", "queue", "steps"]) setText($(`strip-${name}`), facts[name]);
+  for (const name of ["mine", "labels", "rate", "eta", "queue", "steps"]) {
+    $(`strip-${name}`).parentElement.hidden = facts[name] === null;
+    setText($(`strip-${name}`), facts[name] ?? "");
+  }
   setText($("labels-name"), status.budget == null ? "Labels" : "Labels · asked / budget");
   $("budget").value = facts.share;
   $("budget").classList.toggle("none", status.budget == null);
-  setText($("run"), `${status.env} · ${status.name}`);
-  $("run").title = status.name;
+  setText($("run"), status.name === null ? status.env : `${status.env} · ${status.name}`);
+  $("run").title = status.name ?? "";
 }
 
 /** The line above the clips; the room is kept, so nothing jumps. */

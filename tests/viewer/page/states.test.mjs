@@ -23,7 +23,9 @@ test("the strip: sixty questions to go at fifteen a minute take four minutes, wh
     mine: "10", labels: "30 labels · 40 / 100", rate: "15", eta: "4 min", queue: "0 / 0", steps: "1,200 / 5,000", share: 0.4,
   });
   const none = strip(status({ budget: null, spent: null }), { answers: 0, times });
-  assert.deepEqual([none.eta, none.labels, none.share], ["–", "30", 0]);
+  assert.deepEqual([none.eta, none.labels, none.share], [null, "30", 0]);
+  const blind = strip(status({ budget: null, spent: null, labels: null, env_steps: null, steps: null }), { answers: 10, times });
+  assert.deepEqual([blind.mine, blind.rate, blind.eta, blind.labels, blind.steps], ["10", "15", null, null, null]);
   const asked = strip(status({ budget: 6, spent: 6, labels: 5, open: 3 }), { answers: 0, times }); // three still wait
   assert.deepEqual([asked.labels, asked.share, asked.eta], ["5 labels · 6 / 6", 1, "12 s"]);
   assert.equal(strip(status({ budget: 6, spent: 6, labels: 5 }), { answers: 0, times }).eta, "done");
@@ -38,8 +40,9 @@ test("every empty state is told apart", () => {
   assert.equal(id({ open: 4, ready: 4 }), "elsewhere");
   assert.equal(id({}), "answered");
   assert.equal(id({ labels: 100 }), "answered"); // imported ones cost nothing
-  assert.equal(id({ labels: 90, spent: 100 }), "spent");
-  assert.equal(id({ spent: 100, open: 1 }), "drawing");
+  assert.equal(id({ labels: 90, spent: 100, done: true }), "spent");
+  assert.equal(id({ labels: null, spent: null, budget: null, done: true }), "spent");
+  assert.equal(id({ spent: 100, done: true, open: 1 }), "drawing");
   assert.equal(id({}, { link: "otherrun" }), "otherrun");
   for (const trainer of ["finished", "interrupted", "stopped"]) assert.equal(id({ trainer }), "ended");
   assert.equal(id({ mode: "labels only", trainer: "stopped" }), "answered");
