@@ -24,6 +24,10 @@ HELP = """usage: pbrl data info|import|export|render ...
       episodes or labels in a format of the field as a data set or a label set; which formats: pbrl data formats
   export FOLDER format=minari id=[NAMESPACE/]NAME-v0 [out=FOLDER]
       the episodes of a data set for Minari, below out (default: where Minari has its data sets)
+  export LABELS format=lerobot to=LEROBOT_FOLDER [data=FOLDER]
+      answers about a data set that was imported from a LeRobotDataset, as meta/preferences.parquet beside it
+  export FOLDER format=lerobot to=LEROBOT_FOLDER reward=RUN_DIR
+      the reward of a run for each frame of it, as pbrl_progress.parquet, for LeRobot's reward-weighted cloning
   render FOLDER out=FOLDER env=NAME [env.*=]
       the same data set with images for observations, drawn from its simulator states as an environment such as
       point_reach_pixels shows them; segments, scores and labels stay
@@ -96,14 +100,45 @@ def info(name: str, parsed: Arguments) -> None:
 
 
 def export(name: str, parsed: Arguments) -> None:
-    parsed.check_keys(("format", "id", "out"))
-    if (kind := parsed.values.get("format", "")) != "minari":
-        raise UserError(f"format={kind}: valid is minari")
+    keys = {"minari": ("id", "out"), "lerobot": ("to", "data", "reward")}
+    if (kind := parsed.values.get("format", "")) not in keys:
+        raise UserError(f"format={kind}: {choices(kind, keys)}")
+    parsed.check_keys(("format", *keys[kind]))
+    written = _export_minari(name, parsed) if kind == "minari" else _export_lerobot(name, parsed)
+    print(f"written to {written}")
+
+
+def _export_minari(name: str, parsed: Arguments) -> Path:
     dataset_id = required(parsed, "id", "the name for Minari, as id=point/mixed-v0")
     from pbrl.data.minari_files import write_minari
 
     root = parsed.values.get("out")
-    print(f"written to {write_minari(_load(name), dataset_id, Path(root) if root else None)}")
+    return write_minari(_load(name), dataset_id, Path(root) if root else None)
+
+
+def _export_lerobot(name: str, parsed: Arguments) -> Path:
+    root = Path(required(parsed, "to", "the LeRobotDataset that the data set was imported from"))
+    from pbrl.data.lerobot_files import write_preferences, write_progress
+    from pbrl.labels.set_checks import FORMAT, format_of
+    from pbrl.labels.sets import load_label_set
+
+    if format_of(Path(name)) == FORMAT:
+        labels = load_label_set(Path(name))
+        about = parsed.values.get("data") or (labels.meta.get("data") or {}).get("path")
+        if about is None:
+            raise UserError(f"{name} does not say which data set it is about; data=FOLDER names it")
+        return write_preferences(labels, _load(about), root)
+    run = Path(required(parsed, "reward", "a run that learned one, as reward=runs/arm/piql/...; or name a label set"))
+    from pbrl.training.saved import load_run
+
+    data, saved = _load(name), load_run(run)
+    if saved.reward is None:
+        raise UserError(f"reward={run}: that run has learned no reward")
+    sizes = data.episodes[0].obs.shape[1:], data.episodes[0].actions.shape[1]
+    if sizes != (saved.obs_shape, saved.action_size):
+        found = f"observations {saved.obs_shape} and {saved.action_size} numbers of an action"
+        raise UserError(f"reward={run} is of {found}, {name} has {sizes[0]} and {sizes[1]}")
+    return write_progress(data, saved.reward, run, root)
 
 
 def render(name: str, parsed: Arguments, command: str) -> None:

@@ -96,7 +96,7 @@ def test_a_data_set_goes_to_minari_and_back(output, tmp_path):
             ["import", "a-v0", "out=x", "format=minari", "labels=regret_mc"],
             "labels=regret_mc: valid for an import is return",
         ),
-        (["export", "x", "format=zip"], "format=zip: valid is minari"),
+        (["export", "x", "format=zip"], "format=zip: valid are minari, lerobot"),
         (["export", "x", "format=minari"], "id= is missing: the name for Minari, as id=point/mixed-v0"),
         (["export", "x", "format=minari", "id=a-v0"], "x: there is no such folder"),
     ],

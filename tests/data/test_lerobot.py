@@ -147,3 +147,84 @@ def test_a_wrong_option_is_one_line(refusal, v3, option, message):
     said = refusal("data", "import", v3, f"out={v3.parent / 'set'}", "segment_length=3", option)
     assert message in said
     assert [p.name for p in v3.parent.iterdir()] == ["written"]
+
+
+def answers(folder):
+    rows = ["left_episode,left_start,left_length,right_episode,right_start,right_length,choice,annotator,response_s"]
+    rows += ["0,1,3,1,2,3,right,ann,2.5", "2,0,4,1,0,4,left,bob,", "1,0,3,0,0,3,skip,ann,"]
+    (folder / "answers.csv").write_text("\n".join(rows) + "\n")
+    return folder / "answers.csv"
+
+
+def test_answers_go_back_beside_the_data_and_come_in_again(output, refusal, v3):
+    import pyarrow.parquet as pq
+
+    data, _ = load(output, v3)
+    output("data", "import", answers(v3.parent), f"data={data.path}", f"out={v3.parent / 'people'}")
+    output("data", "export", v3.parent / "people", "format=lerobot", f"to={v3}")
+    table = pq.read_table(v3 / "meta/preferences.parquet").to_pydict()
+    assert table["left_episode_index"] == [0, 2, 1]
+    assert table["left_frame_index"] == [1, 0, 0]
+    assert table["right_episode_index"] == [1, 1, 0]
+    assert table["right_length"] == [3, 4, 3]
+    assert table["prefers_right"] == [1, 0, None]
+    assert table["annotator"] == ["ann", "bob", "ann"]
+    assert table["response_s"] == [2.5, None, None]
+    again = f"out={v3.parent / 'again'}"
+    output("data", "import", v3 / "meta/preferences.parquet", f"data={data.path}", again)
+    one, two = ((v3.parent / name / "comparisons.npz").read_bytes() for name in ("people", "again"))
+    assert one == two
+    said = refusal("data", "export", v3.parent / "people", "format=lerobot", f"to={v3}")
+    assert "preferences.parquet exists and is not overwritten" in said
+
+
+def test_answers_about_other_data_are_refused(output, refusal, v3, tmp_path):
+    data, _ = load(output, v3)
+    output("data", "import", answers(v3.parent), f"data={data.path}", f"out={v3.parent / 'people'}")
+    output("data", "import", v3, f"out={tmp_path / 'other'}", "segment_length=2", "cameras=observation.images.top")
+    export = ("data", "export", v3.parent / "people", "format=lerobot", f"to={v3}")
+    assert "is another data set" in refusal(*export, f"data={tmp_path / 'other'}")
+    lose_rows(v3)
+    change_lengths(v3)
+    assert "episode 2 has 5 frames" in refusal(*export)
+
+
+def change_lengths(v3):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = v3 / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(file)
+    place = table.column_names.index("length")
+    pq.write_table(table.set_column(place, "length", pa.array([5, 8, 5])), file)
+
+
+def test_a_reward_goes_back_as_progress(output, written):
+    """Of a reward that is the second number of the observation: 0, 1, 2, ... in each episode."""
+    import pyarrow.parquet as pq
+
+    from pbrl.data.lerobot_files import write_progress
+
+    data, _ = load(output, written)
+    write_progress(data, lambda obs, actions: obs[:, 1] - 5, written.parent, written)
+    table = pq.read_table(written / "pbrl_progress.parquet")
+    assert [(f.name, str(f.type)) for f in table.schema] == [
+        ("index", "int64"),
+        ("episode_index", "int64"),
+        ("frame_index", "int64"),
+        ("progress_sparse", "float"),
+    ]
+    assert table.schema.metadata[b"reward_model_path"] == str(written.parent).encode()
+    assert table["index"].to_pylist() == list(range(19))
+    expected = np.concatenate([np.cumsum([0, *range(n - 1)]) for n in LENGTHS])  # the reward less its smallest
+    np.testing.assert_allclose(table["progress_sparse"].to_pylist(), expected / 21, rtol=1e-6)
+
+
+def test_the_reward_of_a_run_is_exported(output, refusal, v3):
+    data, _ = load(output, v3, "labels=return", "comparisons=5", "heldout=1")
+    train = ("env=none", "method=piql", "steps=2", "feedback.heldout=0", "report=false", f"run_dir={v3.parent / 'run'}")
+    output("train", f"data={data.path}", *train)
+    export = ("data", "export", data.path, "format=lerobot", f"to={v3}")
+    assert "reward= is missing: a run that learned one" in refusal(*export)
+    output(*export, f"reward={v3.parent / 'run'}")
+    assert (v3 / "pbrl_progress.parquet").exists()

@@ -18,6 +18,7 @@ import numpy as np
 
 from pbrl.data.formats.reader import Answered, Format, Option, Options
 from pbrl.data.formats.tables import is_comparisons
+from pbrl.data.parquet import read_batches
 from pbrl.data.table_files import table_columns
 from pbrl.errors import UserError, choices
 from pbrl.reading import reading
@@ -25,7 +26,7 @@ from pbrl.reading import reading
 CHOICES = {"left": 0.0, "right": 1.0, "equal": 0.5, "skip": np.nan, "incomparable": np.nan}
 STRENGTHS = {"clear": 1.0, "slight": 0.5}
 SIDES = {"left": ("left_{}", "{}_left", "{}_1"), "right": ("right_{}", "{}_right", "{}_2")}
-FIELDS = ("episode", "start", "length")
+FIELDS = {"episode": ("episode", "episode_index"), "start": ("start", "frame_index"), "length": ("length",)}
 OWN = ("choice", "prefers_right", "strength", "annotator", "response_s", "query")
 
 
@@ -33,7 +34,7 @@ def is_table_of_comparisons(path: Path) -> bool:
     if path.suffix.lower() in (".jsonl", ".ndjson"):
         return path.is_file()
     try:
-        return path.suffix.lower() == ".csv" and path.is_file() and is_comparisons(table_columns(path))
+        return path.suffix.lower() in (".csv", ".parquet") and path.is_file() and is_comparisons(table_columns(path))
     except UserError:
         return False
 
@@ -52,6 +53,9 @@ def read(path: Path, options: Options) -> Answered:
 @contextmanager
 def _open(path: Path) -> Iterator[Iterator[tuple[int, Mapping[str, Any]]]]:
     """Numbers of the lines, and what each says."""
+    if path.suffix.lower() == ".parquet":
+        yield enumerate((row for batch in read_batches(path) for row in batch.to_pylist()), 1)
+        return
     with reading(path, "a table of comparisons"), path.open(encoding="utf-8-sig", newline="") as stream:
         yield (
             _lines(stream, path) if path.suffix.lower() != ".csv" else enumerate(csv.DictReader(stream, strict=True), 2)
@@ -74,10 +78,11 @@ def _told(row: Mapping[str, Any], where: str, length: str | None) -> dict[str, A
     """One answer: `left` and `right` as (episode, start, length), and what was said."""
     told: dict[str, Any] = {}
     for side, patterns in SIDES.items():
-        values = [next((row[p.format(f)] for p in patterns if not _empty(row.get(p.format(f)))), None) for f in FIELDS]
+        names = [[p.format(name) for p in patterns for name in same] for same in FIELDS.values()]
+        values = [next((row[name] for name in some if not _empty(row.get(name))), None) for some in names]
         if values[0] is None:
             raise UserError(f"{where} has no {side}_episode; it has {', '.join(map(str, row))}")
-        whole = [_whole(v, f"{where}: {side}_{f}") for v, f in zip(values[1:], FIELDS[1:], strict=True)]
+        whole = [_whole(v, f"{where}: {side}_{f}") for v, f in zip(values[1:], ("start", "length"), strict=True)]
         if whole[1] is None and length is not None:
             whole[1] = _whole(length, "segment_length")
         told[side] = (str(values[0]), *whole)
@@ -93,6 +98,8 @@ def _value(row: Mapping[str, Any], where: str) -> float:
     if not _empty(row.get("prefers_right")):
         return _number(row["prefers_right"], f"{where}: prefers_right", 0, 1)
     choice = row.get("choice")
+    if _empty(choice) and row.get("prefers_right", "") is None:  # of JSON and parquet: no answer, and not a blank cell
+        return np.nan
     if _empty(choice):
         raise UserError(f"{where} has neither choice nor prefers_right")
     plain = str(choice).strip().lower()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,8 @@ def is_lerobot(path: Path) -> bool:
 
 def read(path: Path, options: Options) -> Recording:
     """Episodes of a folder with meta/info.json."""
-    info = read_object(path / INFO)
-    version = str(info.get("codebase_version"))
-    if version not in VERSIONS:
-        valid = ", ".join(VERSIONS)
-        raise UserError(
-            f"{path / INFO} is of version {version}; valid are {valid}, to which lerobot's scripts convert others"
-        )
+    info = _info(path)
+    version = info["codebase_version"]
     try:
         fps, all_features = float(info["fps"]), dict(info["features"])
         features = choose_features(all_features, options, path)
@@ -87,6 +82,27 @@ def read(path: Path, options: Options) -> Recording:
         notes=notes,
         say=_what_was_chosen(features, all_features),
     )
+
+
+def _info(path: Path) -> dict[str, Any]:
+    info = read_object(path / INFO)
+    if (version := info.get("codebase_version")) not in VERSIONS:
+        valid = ", ".join(VERSIONS)
+        found = f"{path / INFO} is of version {version}"
+        raise UserError(f"{found}; valid are {valid}, to which lerobot's scripts convert others")
+    return info
+
+
+def frame_counts(path: Path) -> dict[int, int]:
+    """Frames of each episode, by its index."""
+    info = _info(path)
+    places = (_places_v3 if info["codebase_version"] == "v3.0" else _places_v2)(path, info, ())
+    return {episode: place.length for episode, place in places}
+
+
+def data_files(path: Path) -> list[Path]:
+    """The parquet files of the rows, in order."""
+    return _data_files(path, _info(path), sorted(frame_counts(path)))
 
 
 def choose_features(features: Mapping[str, Any], options: Options, path: Path) -> Features:
@@ -166,11 +182,11 @@ def _places_v2(path: Path, info: Mapping[str, Any], cameras: tuple[str, ...]) ->
         yield number, Place(int(row["length"]), tuple(map(str, row.get("tasks") or ())), videos)
 
 
-def _data_files(path: Path, info: Mapping[str, Any], places: Mapping[int, Place]) -> list[Path]:
+def _data_files(path: Path, info: Mapping[str, Any], episodes: Iterable[int]) -> list[Path]:
     if str(info["codebase_version"]) == "v3.0":
         return sorted((path / "data").glob("chunk-*/file-*.parquet"))
     size, pattern = int(info.get("chunks_size", 1000)), info["data_path"]
-    return [path / _inside(pattern.format(episode_chunk=n // size, episode_index=n), path) for n in sorted(places)]
+    return [path / _inside(pattern.format(episode_chunk=n // size, episode_index=n), path) for n in sorted(episodes)]
 
 
 def _episodes(
@@ -189,8 +205,8 @@ def _episodes(
             wanted = "none" if place is None else f"{place.length}"
             raise UserError(f"{name} has {len(rows['episode_index'])} rows, meta says {wanted}")
         frame = rows["frame_index"]
-        if (np.diff(frame) != 1).any():
-            raise UserError(f"{name} has rows whose frame_index does not go on by one")
+        if not np.array_equal(frame, np.arange(len(frame))):
+            raise UserError(f"{name} has rows whose frame_index does not go on by one from 0")
         videos = [
             np.stack([np.full(len(frame), number[file], np.float64), begin + frame / fps], 1)
             for file, begin in (place.videos[camera] for camera in features.cameras)
