@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -114,6 +115,15 @@ def folder_if_all_goes_well(path: Path) -> Iterator[None]:
     except BaseException:
         remove_empty(made)
         raise
+
+
+@contextmanager
+def folder_beside(out: Path) -> Iterator[Path]:
+    """A folder for what is on its way to `out`, on the same disk; it vanishes when the block ends, however it does."""
+    with folder_if_all_goes_well(out.parent), storing(out):
+        prefix = f".{out.name[:SHORT]}_rows_"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
 
 
 def sync(path: Path) -> None:

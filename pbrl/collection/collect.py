@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pbrl.collection.behaviour import default_policies, load_policy, make_behaviours
 from pbrl.collection.episodes import collect_episodes
+from pbrl.collection.keep_frames import draw, keeping_frames
 from pbrl.collection.scores import no_rollouts, partial_return, regret_critic, regret_mc
 from pbrl.config import build, build_teacher
 from pbrl.data.columns import Arrays
@@ -57,6 +58,7 @@ class Plan:
     critic: str | None  # DIR or DIR@STEP, for regret_critic
     states: bool
     cut: CutPlan
+    frames: bool = False  # keep pictures instead of the simulator's states
 
 
 def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callable[[str], None]) -> dict[str, Any]:
@@ -64,39 +66,49 @@ def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callab
     require_new(out)
     _check_teacher(config.teacher)
     make_env = partial(build, config.env.make)
-    env = make_env()
+    env = make_env(render_mode="rgb_array") if plan.frames else make_env()
+    if plan.frames:  # before an hour of episodes, as most mistakes show here
+        env.reset(seed=0)
+        draw(env)
     policies = plan.policies or tuple(default_policies(env))
-    labels = plan.labels or _default_labels(env)
-    scores = _scores(labels, plan, env, config)  # before an hour of episodes, as most mistakes show here
+    labels = plan.labels or (("return",) if plan.frames else _default_labels(env))
+    scores = _scores(labels, plan, env, config)
     env.close()
     behaviours = make_behaviours(policies, make_env, plan.noise)
     if plan.policies is None and policies == ("random",):
         say(f"env={config.env.name} has no expert: actions are random; policies=run:DIR takes the policy of a run")
-    episodes, names = collect_episodes(
-        make_env,
-        behaviours,
-        plan.episodes,
-        other_goal=plan.other_goal,
-        stop_after_success=plan.stop_after_success,
-        seed=plan.cut.seed,
-    )
-    if "regret_mc" in labels:
-        scores["regret_mc"] = partial(regret_mc, episodes=episodes, make_env=make_env)
-    sources = list(dict.fromkeys(b.name for choice in behaviours for b in choice if b and b.name in names))
+    with keeping_frames(out, plan.frames) as kept:
+        episodes, names = collect_episodes(
+            partial(make_env, render_mode="rgb_array") if plan.frames else make_env,
+            behaviours,
+            plan.episodes,
+            other_goal=plan.other_goal,
+            stop_after_success=plan.stop_after_success,
+            seed=plan.cut.seed,
+            wrap=kept.wrap,
+        )
+        if "regret_mc" in labels:
+            scores["regret_mc"] = partial(regret_mc, episodes=episodes, make_env=make_env)
+        sources = list(dict.fromkeys(b.name for choice in behaviours for b in choice if b and b.name in names))
+        source = np.array([sources.index(name) for name in names])
+        about = _about(config, plan, policies, command) | {"sources": sources, **kept.describe()}
+        about["factor_names"] = list(episodes[0].factor_names)
+        if not plan.states:
+            episodes = [dataclasses.replace(e, states=None) for e in episodes]
+        rows = flatten(episodes)
+        return assemble(out, about, rows, source, plan.cut, labels, scores, config.teacher, say, files=kept.files)
+
+
+def _about(config: DictConfig, plan: Plan, policies: Sequence[str], command: str) -> dict[str, Any]:
+    """What meta.json says of how the episodes were made."""
     behaviour = {"policies": list(policies), "noise": plan.noise, "other_goal": plan.other_goal}
-    about = {
+    return {
         **describe_env(config.env),
-        "sources": sources,
         "command": command,
         "behaviour": behaviour | {"stop_after_success": plan.stop_after_success},
         "critic": plan.critic,
         "versions": package_versions(),
     }
-    source = np.array([sources.index(name) for name in names])
-    if not plan.states:
-        episodes = [dataclasses.replace(e, states=None) for e in episodes]
-    about |= {"factor_names": list(episodes[0].factor_names)}
-    return assemble(out, about, flatten(episodes), source, plan.cut, labels, scores, config.teacher, say)
 
 
 def assemble(
@@ -197,6 +209,8 @@ def _scores(labels: Sequence[str], plan: Plan, env: gym.Env, config: DictConfig)
     for name in labels:
         if name not in SCORES:
             raise UserError(f"labels={name}: {choices(name, SCORES)}")
+    if "regret_mc" in labels and plan.frames:
+        raise UserError("labels=regret_mc goes on from states of the simulator, and frames=true keeps pictures instead")
     if "regret_mc" in labels and (reason := no_rollouts(env)):
         raise UserError(f"labels=regret_mc needs expert roll-outs: {reason}")
     if ("regret_critic" in labels) != (plan.critic is not None):

@@ -45,17 +45,19 @@ def collect_episodes(
     other_goal: float,
     stop_after_success: int | None,
     seed: int,
+    wrap: Callable[[gym.Env], gym.Env] = lambda env: env,
 ) -> tuple[list[Episode], list[str]]:
     """Episodes, dealt to the behaviours in turn, and who acted in each.
 
     Args:
+        wrap: around the environment, below the recorder.
         other_goal: probability that a behaviour that can pursues the goal of another episode.
         stop_after_success: steps that an episode goes on after its first success; None for all.
     """
     env = make_env()
     if stop_after_success is not None:
         env = StopAfterSuccess(env, stop_after_success)
-    recorder = EpisodeRecorder(env, hide_reward=False)
+    recorder = EpisodeRecorder(wrap(env), hide_reward=False)
     recorder.seed = seed
     names = []
     for number in watched(range(episodes), "episodes"):

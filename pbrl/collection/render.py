@@ -18,6 +18,10 @@ from pbrl.errors import UserError, one_line
 
 def render_dataset(data: Dataset, config: DictConfig, out: Path, command: str) -> dict[str, Any]:
     """Draws every stored state of `data` as the image environment `config.env` shows it; returns the new meta.json."""
+    if "videos" in data.meta:
+        raise UserError(
+            f"{data.path} has videos and no simulator states; valid is one of pbrl collect with states=true"
+        )
     if any(e.states is None for e in data.episodes):
         raise UserError(f"{data.path} has no simulator states to draw; collect with states=true")
     env = build(config.env.make)

@@ -65,7 +65,7 @@ def shown_steps(episode: Episode, frames: int) -> np.ndarray:
 
 
 def _columns(data: Dataset, episodes: Sequence[Episode], features: Sequence[str] | None) -> list[int]:
-    if any(e.states is None for e in episodes):
+    if "videos" in data.meta or any(e.states is None for e in episodes):
         raise UserError(f"{data.path} has no simulator states to draw; collect with states=true")
     names = episodes[0].factor_names if episodes and episodes[0].factors is not None else ()
     if not names:

@@ -30,6 +30,7 @@ comparisons of segments, labelled by a teacher. The same command makes the same 
   other_goal=0.2           share of an expert's episodes in which it pursues the goal of another episode
   stop_after_success=20    steps that an episode goes on after its first success; never: to its end
   states=true              also keeps the state of the simulator at each step
+  frames=false             true: keeps pictures as videos instead, for environments that have no state to draw from
   segments=2000 segment_length=32
   splits=0.8,0.1,0.1       shares of the episodes for training, validation and test
   labels=                  what the teacher judges by: return, regret_mc (by roll-outs of the expert), regret_critic (by
@@ -42,7 +43,18 @@ comparisons of segments, labelled by a teacher. The same command makes the same 
 example: pbrl collect env=drawer-open +env.make.max_episode_steps=250 episodes=400 out=data/drawer"""
 
 CUT_KEYS = ("seed", "segments", "segment_length", "splits", "labels", "comparisons", "heldout")
-KEYS = ("out", "episodes", "policies", "noise", "other_goal", "stop_after_success", "states", "critic", *CUT_KEYS)
+KEYS = (
+    "out",
+    "episodes",
+    "policies",
+    "noise",
+    "other_goal",
+    "stop_after_success",
+    "states",
+    "frames",
+    "critic",
+    *CUT_KEYS,
+)
 
 
 def main(args: list[str]) -> int:
@@ -158,6 +170,7 @@ def _plan(parsed: Arguments) -> Plan:
         critic=None if critic is None else critic.removeprefix("run:"),
         states=yes_or_no(parsed, "states", True),
         cut=cut_plan(parsed),
+        frames=yes_or_no(parsed, "frames", False),
     )
 
 

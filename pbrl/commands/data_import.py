@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +115,7 @@ def _import_episodes(
     from pbrl.collection.qpos_states import state_maker
     from pbrl.data.importing import import_recording
     from pbrl.data.unit_actions import parse_actions
-    from pbrl.files import folder_if_all_goes_well
+    from pbrl.files import folder_beside
     from pbrl.labels.import_pairs import check_sizes
 
     assert kind.read is not None
@@ -128,13 +127,9 @@ def _import_episodes(
     recording = kind.read(Path(name), parsed.values)
     for message in recording.say:
         say(message)
-    with (
-        folder_if_all_goes_well(out.parent),
-        tempfile.TemporaryDirectory(prefix=f".{out.name[:50]}_rows_", dir=out.parent) as folder,
-        state_maker(about["env"]) as make_state,
-    ):
+    with folder_beside(out) as folder, state_maker(about["env"]) as make_state:
         options: dict[str, Any] = {"actions": actions, "clip": clip, "frames": frames, "make_state": make_state}
-        found = import_recording(recording, Path(folder), Path(name), **options)
+        found = import_recording(recording, folder, Path(name), **options)
         shapes = found.rows["obs"].shape[1:], found.rows["actions"].shape[1:]
         if "env" in parsed.values:
             check_sizes(*shapes, _sizes(about), name)
