@@ -97,13 +97,13 @@ def _describe_import(kind: Format, meta: dict[str, Any]) -> str:
 
 
 def _import_answers(kind: Format, name: str, out: Path, parsed: Arguments, about: dict[str, Any]) -> dict[str, Any]:
-    from pbrl.labels.import_pairs import check_sizes, write_answers
+    from pbrl.files import folder_beside
+    from pbrl.labels.import_pairs import write_answers
 
     assert kind.read_answers is not None
-    found = kind.read_answers(Path(name), parsed.values)
-    left = found.pairs.left
-    check_sizes(tuple(left.obs.shape[2:]), tuple(left.actions.shape[2:]), _sizes(about), name)
-    return write_answers(out, found, about, Path(name))
+    with folder_beside(out) as scratch:
+        found = kind.read_answers(Path(name), parsed.values, scratch)
+        return write_answers(out, found, about, Path(name), _sizes(about))
 
 
 def _import_episodes(

@@ -70,6 +70,7 @@ class Dataset:
     split: np.ndarray  # (N,) int64 into SPLITS; no episode is in two splits
     scores: dict[str, np.ndarray]  # (N,) float64, higher = better: regret is negated
     comparisons: dict[str, ComparisonRows]  # by the score that the teacher judged
+    store: EpisodeStore  # of all episodes in order, in the same memory
 
     @property
     def choices(self) -> int | None:
@@ -89,16 +90,7 @@ class Dataset:
 
     def states(self, rows: np.ndarray) -> np.ndarray | None:
         """What clips of these segments are drawn from (n, T+1, D): states of the simulator or positions in videos."""
-        if any(e.states is None for e in self.episodes):
-            return None
-        lengths = np.array([len(e) for e in self.episodes])
-        start = self.segments.ids.numpy()[rows] - (np.cumsum(lengths + 1) - lengths - 1)[self.episode_of[rows]]
-        steps = np.arange(self.meta["segment_length"] + 1)
-        parts = [
-            self.episodes[k].states[np.minimum(first + steps, lengths[k])]
-            for k, first in zip(self.episode_of[rows].tolist(), start.tolist(), strict=True)
-        ]
-        return np.stack(parts)
+        return self.store.states(self.segments.ids.numpy()[rows], self.meta["segment_length"])
 
     @cached_property
     def episode_split(self) -> np.ndarray:
@@ -268,6 +260,7 @@ def _check(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, labels: 
 def _assemble(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, labels: Mapping[str, Arrays]) -> Dataset:
     """The data set of these arrays, each of which is checked."""
     episode_of = _check(path, meta, flat, cut, labels)
+    store = store_of(flat)
     per_step = sum(flat[name][:1].nbytes for name in PER_STEP if name in flat)
     require_memory(len(cut["ids"]) * meta["segment_length"] * per_step, path / SEGMENTS_FILE)
     if "true_reward" not in flat:
@@ -277,7 +270,8 @@ def _assemble(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, label
         meta=meta,
         episodes=_episodes(flat, tuple(meta.get("factor_names") or ())),
         source=flat["source"],
-        segments=store_of(flat).gather(cut["ids"], meta["segment_length"]),
+        segments=store.gather(cut["ids"], meta["segment_length"]),
+        store=store,
         episode_of=episode_of,
         split=cut["split"],
         scores={name.removeprefix("score/"): value for name, value in cut.items() if name.startswith("score/")},

@@ -109,6 +109,10 @@ class EpisodeStore:
             factors=as_tensor(factors[steps] * mask[..., None]) if factors is not None else None,
         )
 
+    def take(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """What stands in these rows (...) of an array, by their numbers: obs, actions, true_reward, states, ..."""
+        return self._rows[name][rows - self._dropped]
+
     def states(self, ids: np.ndarray, length: int) -> np.ndarray | None:
         """Simulator states (n, length+1, D) of segments, or None where the environment has none."""
         if "states" not in self._rows:

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from pbrl.data.columns import Columns
 from pbrl.data.datasets import Dataset, is_dataset, load_dataset
 from pbrl.data.formats.reader import Answered
 from pbrl.data.stored_videos import FOLDER
 from pbrl.errors import UserError
 from pbrl.files import no_folder
-from pbrl.labels.import_pairs import make_segments
 from pbrl.question_kinds import SegmentPair
 from pbrl.types import OVERALL, Segments
 
 TO_THE_END = -1
+BLOCK = 1 << 13  # comparisons that are cut at once
 
 
 class Rows:
@@ -47,10 +49,10 @@ class Rows:
         self.query.append(len(self) if name is None else self.queries.setdefault(name, len(self.queries) + 1))
 
 
-def read_comparisons(rows: Rows, data: Path, where: Path, *, criterion: str | None = None) -> Answered:
+def read_comparisons(rows: Rows, data: Path, where: Path, scratch: Path, *, criterion: str | None = None) -> Answered:
     """The segments that the rows name, cut from a data set, with the answers.
 
-    where: the table, for what is wrong with it.
+    where: the table, for what is wrong with it. scratch: a folder for the arrays, which memory may be too small for.
     """
     if not data.is_dir() or not is_dataset(data):
         problem = no_folder(data) if not data.is_dir() else "it is no data set"
@@ -62,7 +64,7 @@ def read_comparisons(rows: Rows, data: Path, where: Path, *, criterion: str | No
     dataset = load_dataset(data)
     sides = [_numbers(rows, side, dataset, where) for side in rows.sides]
     steps = max(int(side[:, 2].max()) for side in sides)
-    cut = [_cut(dataset, side, steps) for side in sides]
+    cut = [_cut(dataset, side, steps, scratch, name) for name, side in zip(rows.sides, sides, strict=True)]
     states = [c[1] for c in cut]
     pairs = SegmentPair(cut[0][0], cut[1][0], *([] if states[0] is None else states), criterion=criterion or OVERALL)
     return Answered(
@@ -112,23 +114,33 @@ def _numbers(rows: Rows, side: str, dataset: Dataset, where: Path) -> np.ndarray
     return numbers
 
 
-def _cut(dataset: Dataset, numbers: np.ndarray, steps: int) -> tuple[Segments, np.ndarray | None]:
-    """Segments of these steps at most, padded where they are shorter, and what they are drawn from."""
-    first = np.cumsum([0, *(len(e) + 1 for e in dataset.episodes)])
-    n, example = len(numbers), dataset.episodes[0]
-    obs = np.zeros((n, steps + 1, *example.obs.shape[1:]), example.obs.dtype)
-    actions = np.zeros((n, steps, example.actions.shape[1]), np.float32)
-    rewards, ended = np.zeros((n, steps), np.float32), np.zeros((n, steps), np.float32)
-    mask = (np.arange(steps) < numbers[:, 2:]).astype(np.float32)
-    with_states = all(e.states is not None for e in dataset.episodes)
-    states = np.zeros((n, steps + 1, example.states.shape[1])) if with_states else None  # type: ignore[union-attr]
-    for row, (k, start, length) in enumerate(numbers.tolist()):
-        e, nodes = dataset.episodes[k], np.minimum(start + np.arange(steps + 1), start + length)
-        obs[row] = e.obs[nodes]
-        actions[row, :length], rewards[row, :length] = (x[start : start + length] for x in (e.actions, e.true_reward))
-        ended[row, length - 1] = e.terminated and start + length == len(e)
-        if states is not None and e.states is not None:
-            states[row] = e.states[nodes]
-    ids = first[numbers[:, 0]] + numbers[:, 1]
-    whole = None if mask.all() else mask
-    return make_segments(obs, actions, ids=ids, true_reward=rewards, terminated=ended, mask=whole), states
+def _cut(
+    dataset: Dataset, numbers: np.ndarray, steps: int, scratch: Path, side: str
+) -> tuple[Segments, np.ndarray | None]:
+    """Segments of these steps at most, padded where they are shorter, and what they are drawn from; on the disk."""
+    store, n = dataset.store, len(numbers)
+    lengths = np.array([len(e) for e in dataset.episodes])
+    first = np.cumsum(lengths + 1) - (lengths + 1)
+    ended = np.array([e.terminated for e in dataset.episodes])
+    columns = Columns(scratch)
+    for begin in range(0, n, BLOCK):
+        episode, start, length = numbers[begin : begin + BLOCK].T
+        ids = first[episode] + start
+        nodes = ids[:, None] + np.minimum(np.arange(steps + 1), length[:, None])
+        mask = (np.arange(steps) < length[:, None]).astype(np.float32)
+        last = np.arange(steps) == length[:, None] - 1
+        of_steps = np.minimum(nodes[:, :-1], nodes[:, -1:] - 1)  # the last node of a side is no step of it
+        rows = {
+            "obs": store.take("obs", nodes),
+            "actions": store.take("actions", of_steps) * mask[..., None],
+            "true_reward": np.where(mask > 0, store.take("true_reward", of_steps), 0).astype(np.float32),
+            "terminated": (last & (ended[episode] & (start + length == lengths[episode]))[:, None]).astype(np.float32),
+            "mask": mask,
+            "ids": ids,
+        }
+        states = store.states(ids[:0], 1)
+        rows |= {} if states is None else {"states": store.take("states", nodes)}
+        columns.add(side, {f"{side}_{name}": array for name, array in rows.items()})
+    arrays = {name.removeprefix(f"{side}_"): array for name, array in columns.map().items()}
+    kept = arrays.pop("states", None)
+    return Segments(**{name: torch.from_numpy(array) for name, array in arrays.items()}), kept

@@ -13,7 +13,7 @@ from pbrl.data.formats.reader import Answered
 from pbrl.errors import UserError
 from pbrl.files import require_new
 from pbrl.labels.segment_files import Arrays, Shape, require, to_arrays
-from pbrl.labels.set_checks import FORMAT, VERSION, columns_of, count_rows, count_twins, refuse
+from pbrl.labels.set_checks import FORMAT, ROWS, VERSION, columns_of, count_rows, refuse
 from pbrl.labels.sets import describe, write_label_set
 from pbrl.question_kinds import SegmentPair
 from pbrl.reading import read_arrays, sha256_of
@@ -144,11 +144,21 @@ def write_answers(
     known = bool(pairs.left.true_reward.isfinite().all() and pairs.right.true_reward.isfinite().all())
     meta["imported_from"] = {"file": source.name, **({"sha256": sha256_of(source)} if source.is_file() else {})}
     meta |= {"annotators": list(found.names), "counts": count_rows(arrays), "true_reward": known}
-    if twins := count_twins(pairs.hashes()):
+    if twins := _count_same_sides(pairs):
         meta["twins"] = twins
     if not known:
         arrays = {name: array for name, array in arrays.items() if not name.endswith("/true_reward")}
     return write_label_set(out, arrays, meta, source)
+
+
+def _count_same_sides(pairs: SegmentPair) -> int:
+    """How many pairs show the same clip twice."""
+    same = 0
+    for begin in range(0, len(pairs), ROWS):
+        rows = slice(begin, begin + ROWS)
+        of = [[x[rows].flatten(1) for x in (s.mask, s.actions, s.obs)] for s in pairs.items]
+        same += int(torch.stack([(one == other).all(1) for one, other in zip(*of, strict=True)]).all(0).sum())
+    return same
 
 
 def _side(arrays: Arrays, number: int, steps: int, where: Path, clip: bool) -> Segments:

@@ -157,11 +157,11 @@ def check_segments(arrays: Arrays, side: str, true_reward: bool, where: Path) ->
         raise UserError(f"{where}: {side}/mask has shape {mask.shape}, expected segments of at least one step")
     refuse(mask[:, :1] != 1, mask, f"{side}/mask", "1 on the first step: a segment has at least one", where)
     refuse(np.diff(mask, axis=1, prepend=1) > 0, mask, f"{side}/mask", "0 after a 0: padding is at the end", where)
-    refuse(~(np.abs(actions) <= 1), actions, f"{side}/actions", "-1 to 1", where)
+    refuse_rows(lambda rows: ~(np.abs(rows) <= 1), actions, f"{side}/actions", "-1 to 1", where)
     require_width(arrays, (f"{side}/obs", f"{side}/actions"), where)
     for name in ("obs", *(["true_reward"] if true_reward else [])):
         array = arrays[f"{side}/{name}"]
-        refuse(~np.isfinite(array), array, f"{side}/{name}", "finite numbers", where)
+        refuse_rows(lambda rows: ~np.isfinite(rows), array, f"{side}/{name}", "finite numbers", where)
     if (states := arrays.get(f"{side}/states")) is not None:
         check_states(states, f"{side}/states", where)
 
@@ -173,8 +173,10 @@ def check_states(states: np.ndarray, name: str, where: Path) -> None:
 
 def check_queries(query: np.ndarray, annotator: np.ndarray, questions: Question, where: Path) -> None:
     """A query means the same segments in all its rows, and has one answer of each annotator."""
-    if len(set(zip(query.tolist(), annotator.tolist(), strict=True))) < len(query):
+    if len(np.unique(np.stack([query, annotator]), axis=1)[0]) < len(query):
         raise UserError(f"{where}: an annotator has two answers to one query, expected the one that stands")
+    if len(np.unique(query)) == len(query):
+        return
     content: dict[int, tuple[str, ...]] = {}
     for number, hashes in zip(query.tolist(), questions.hashes(), strict=True):
         if content.setdefault(number, hashes) != hashes:

@@ -39,7 +39,7 @@ def is_table_of_comparisons(path: Path) -> bool:
         return False
 
 
-def read(path: Path, options: Options) -> Answered:
+def read(path: Path, options: Options, scratch: Path) -> Answered:
     from pbrl.labels.import_comparisons import Rows, read_comparisons
 
     rows = Rows()
@@ -47,7 +47,7 @@ def read(path: Path, options: Options) -> Answered:
     with _open(path) as found:
         for n, row in found:
             rows.add(_told(row, f"{path}: line {n}", length), options.get("annotator", "imported"))
-    return read_comparisons(rows, Path(options["data"]), path, criterion=options.get("criterion"))
+    return read_comparisons(rows, Path(options["data"]), path, scratch, criterion=options.get("criterion"))
 
 
 @contextmanager

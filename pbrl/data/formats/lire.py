@@ -48,7 +48,7 @@ def read_told(path: Path) -> list[Told]:
     return list(_pairs([(int(m[1]), [int(n) for n in m[2].split(",")]) for m in matches], path))
 
 
-def read(path: Path, options: Options) -> Answered:
+def read(path: Path, options: Options, scratch: Path) -> Answered:
     from pbrl.labels.import_indices import pairs_at
     from pbrl.labels.index_rows import read_steps
 

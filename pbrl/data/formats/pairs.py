@@ -12,7 +12,7 @@ def is_pairs(path: Path) -> bool:
     return {"obs_1", "obs_2", "action_1", "action_2", "label"} <= npz_names(path)
 
 
-def read(path: Path, options: Options) -> Answered:
+def read(path: Path, options: Options, scratch: Path) -> Answered:
     from pbrl.labels.import_pairs import read_pairs
 
     return read_pairs(path, annotator=options.get("annotator", "imported"), clip=options.get("clip") == "true")

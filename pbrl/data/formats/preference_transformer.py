@@ -7,7 +7,7 @@ from pathlib import Path
 from pbrl.data.formats.reader import Answered, Format, Option, Options, whole_number
 
 
-def read(path: Path, options: Options) -> Answered:
+def read(path: Path, options: Options, scratch: Path) -> Answered:
     from pbrl.labels.import_indices import read_answers
 
     return read_answers(

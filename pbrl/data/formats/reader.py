@@ -89,7 +89,8 @@ class Format:
     is_one: Callable[[Path], bool]  # whether a path looks like one; it may still be damaged
     options: tuple[Option, ...] = ()
     read: Callable[[Path, Options], Recording] | None = None  # episodes: they become a data set
-    read_answers: Callable[[Path, Options], Answered] | None = None  # answers: they become a label set
+    # Answers: they become a label set. The last is a folder for arrays that are too large for memory.
+    read_answers: Callable[[Path, Options, Path], Answered] | None = None
 
 
 def split_words(options: Options, key: str) -> list[str] | None:

@@ -58,7 +58,7 @@ def is_uni_rlhf(path: Path) -> bool:
     return False
 
 
-def read(path: Path, options: Options) -> Answered:
+def read(path: Path, options: Options, scratch: Path) -> Answered:
     from pbrl.labels.import_indices import pairs_at
     from pbrl.labels.index_rows import read_steps
 
