@@ -1,4 +1,4 @@
-"""What the formats' own libraries read, beside what pbrl reads: run by scripts/test_libraries.sh, in a Python of its own.
+"""What the formats' own libraries read, beside what pbrl reads: run by scripts/test_libraries.sh, with another Python.
 
 LeRobot also writes what is read, as it does now: the files in tests/data/files are of fixed versions.
 """
