@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pbrl.errors import UserError
-from pbrl.labels.rows import StandingAnswer
 from pbrl.labels.store import LabelStore
-from pbrl.labels.views import View
 from pbrl.viewer.desk import Card, Given, in_segment_order
 from pbrl.viewer.fields import flag, json_body, number, text, whole
+from pbrl.viewer.overview import count_labels
+from pbrl.viewer.past import Past
 from pbrl.viewer.site import Site
 
 MAX_ID = 2**53  # larger numbers are not whole in JavaScript
@@ -54,10 +54,11 @@ class Answering:
             client=request.headers.get("user-agent", "")[:200],
         )
 
-        def take(store: LabelStore) -> dict[str, Any]:
-            self.site.desk.answer(given)
-            counted = store.counts()["answers"] if "budget" in self.site.config.show else None
-            return {"mine": self.site.desk.counts(given.annotator), "labels": counted}
+        def take(_: LabelStore) -> dict[str, Any]:
+            desk = self.site.desk
+            desk.answer(given)
+            labels = count_labels(desk) if "budget" in self.site.config.show else None
+            return {"mine": desk.counts(given.annotator), "labels": labels}
 
         return await self.site.changed(body, take)
 
@@ -77,21 +78,26 @@ class Answering:
         if not re.fullmatch("[0-9]{1,4}", n) or not 1 <= int(n) <= 1000:
             raise UserError(f"n={n[:20]}: expected a whole number from 1 to 1000")
 
-        def find(store: LabelStore) -> dict[str, Any]:
-            return {"answers": [self._told(store, *found) for found in self.site.desk.history(annotator, int(n))]}
+        def find(_: LabelStore) -> dict[str, Any]:
+            return {"answers": [self._told(past) for past in self.site.desk.history(annotator, int(n))]}
 
         return await self.site.told(find)
 
-    def _told(self, store: LabelStore, answer: StandingAnswer, view: View, client_id: str) -> dict[str, Any]:
+    async def release(self, request: Request) -> Response:
+        """A page that closes gives back what it has."""
+        body = await json_body(request)
+        annotator, held = self.site.who(request, body.get("annotator")), _held(body)
+        return await self.site.changed(body, lambda _: self.site.desk.release(annotator, held))
+
+    def _told(self, past: Past) -> dict[str, Any]:
         """An answer, and its pair as it was shown."""
-        (query,) = store.queries([answer.query])
         return {
-            "id": client_id,
-            "query": answer.query,
-            "choice": in_segment_order(view.choice, view.swapped),
-            "strength": view.strength,
-            "answered_at": answer.created_at,
-            "pair": self.site.pair(Card(query, view.swapped, None)),
+            "id": past.client_id,
+            "query": past.query.id,
+            "choice": in_segment_order(past.view.choice, past.view.swapped),
+            "strength": past.view.strength,
+            "answered_at": past.answered_at,
+            "pair": self.site.pair(Card(past.query, past.view.swapped, None)),
         }
 
 

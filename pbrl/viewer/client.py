@@ -47,6 +47,11 @@ class ViewerClient:
     def get(self, path: str) -> Any:
         return self._send(urllib.request.Request(self.base + path))
 
+    def fetch(self, path: str) -> bytes:
+        """A file, as a clip."""
+        with self.opener.open(self.base + path, timeout=10) as response:
+            return response.read()
+
     def status(self) -> dict[str, Any]:
         return self.get(f"/api/status?annotator={urllib.parse.quote(self.name)}")
 

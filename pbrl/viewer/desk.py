@@ -11,18 +11,24 @@ import random
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 
 from pbrl.errors import UserError
-from pbrl.labels.questions import HUMAN, SCRIPTED, answers_given, lease, leased_elsewhere, release
-from pbrl.labels.rows import Query, StandingAnswer
+from pbrl.labels.questions import HUMAN, SCRIPTED, lease, release
+from pbrl.labels.rows import Query
 from pbrl.labels.store import LabelStore
 from pbrl.labels.views import CHOICES, STRENGTHS, View, add_check, add_view
 from pbrl.types import Answers
+from pbrl.viewer.board import Board
+from pbrl.viewer.leases import Leases, end_lease
+from pbrl.viewer.past import Past, find_past
 from pbrl.viewer.people import name_key
 
+MOST_HELD = 20  # questions that one person has at a time
+CHUNK = 16  # questions read at once
 UNREADY = 50  # open pairs without clips after which no drawn one is expected
 REPEAT_AFTER = 5  # answers between a pair and its repetition: nobody should remember the keys
 MIRROR = {"left": "right", "right": "left"}
@@ -74,7 +80,7 @@ class Given(NamedTuple):
 
 
 class Desk:
-    """One per viewer process. `ready` says whether the clips of a query are drawn."""
+    """One per viewer process. ready: whether the clips of a query are drawn; present: how many people are here."""
 
     def __init__(
         self,
@@ -82,8 +88,10 @@ class Desk:
         settings: DeskSettings,
         ready: Callable[[Query], bool],
         rng: random.Random | None = None,
+        present: Callable[[], int] = lambda: 1,
     ) -> None:
-        self.store, self.settings, self.ready = store, settings, ready
+        self.store, self.settings, self.ready, self.present = store, settings, ready, present
+        self.board = Board(store, settings.overlap, scripts_count=settings.scripts_count)
         self._rng = rng or random.Random()
 
     def spelling(self, name: str) -> str:
@@ -92,73 +100,56 @@ class Desk:
         return name if name in names else next((n for n in names if name_key(n) == name_key(name)), name)
 
     def open_queries(self) -> list[Query]:
-        return self.store.open_queries(self.settings.overlap, scripts_count=self.settings.scripts_count)
+        self.board.refresh()
+        return self.board.first(len(self.board))
 
     def next(self, annotator: str, n: int, holding: Collection[int] = ()) -> tuple[list[Card], list[int]]:
         """At most n more pairs for this person, none that they hold or have answered; renews what they hold.
 
-        Also which of those they hold need no answer any more: others gave it, or the question was taken back.
+        Also which of those they hold need no answer of theirs any more: others gave it or have it now, or the question
+        was taken back.
         """
-        s, store, annotator = self.settings, self.store, self.spelling(annotator)
+        s, store, board = self.settings, self.store, self.board
         with store.transaction():
-            answered, others = answers_given(store.db), leased_elsewhere(store.db, annotator)
-            mine = {a.query for a in self._mine(annotator)}
-            waiting = self.open_queries()
-            cards: list[Card] = []
-            unready = 0
-            for query in waiting:
-                if len(cards) == n or unready == UNREADY:
-                    break
-                full = answered.get(query.id, 0) + others.get(query.id, 0) >= s.overlap
-                if query.id in mine or query.id in holding or full:
-                    continue
-                if self.ready(query):
-                    cards.append(self._repeat(annotator, holding) or Card(query, self._rng.random() < 0.5, None))
-                else:
-                    unready += 1
-            needed = {query.id for query in waiting} - mine
-            held = [*holding, *(card.query.id for card in cards if card.repeat is None)]
-            lease(store.db, [q for q in held if q in needed], annotator, s.lease_s)
-        return cards, [q for q in holding if q not in needed and q not in mine]
+            board.refresh()
+            annotator = self.spelling(annotator)
+            leases, mine = Leases(store.db, annotator), board.answered_by(annotator)
+            kept = [q for q in holding if board.is_open(q) and q not in mine and self._mine_to_answer(q, leases)]
+            free = self._free(n, leases, {*holding, *mine})
+            cards = [self._repeat(annotator, holding) or Card(q, self._rng.random() < 0.5, None) for q in free]
+            new = [card.query.id for card in cards if card.repeat is None]
+            lease(store.db, [*kept[:MOST_HELD], *new], annotator, s.lease_s)
+            board.settle()
+        return cards, [q for q in holding if q not in kept and q not in mine]
+
+    def release(self, annotator: str, queries: Collection[int]) -> None:
+        """This person does not look at these any more; others may have them at once."""
+        with self.store.transaction():
+            for query in queries:
+                end_lease(self.store.db, query, self.spelling(annotator))
 
     def answer(self, given: Given) -> None:
         """Stored when this returns; the same id again changes nothing.
 
-        An answer to a question that was retired or answered by others meanwhile is kept too: labels are never lost.
+        An answer to a question that was retired or answered by others meanwhile is kept too: labels are never lost. Who
+        was never asked adds none to a question that has all its answers.
         """
         _check(given)
-        given = given._replace(annotator=self.spelling(given.annotator))
-        choice = in_segment_order(given.choice, given.swapped)
-        value = prefers_right(choice, given.strength, self.settings.slight)
         store = self.store
         with store.transaction():
+            self.board.refresh()
+            given = given._replace(annotator=self.spelling(given.annotator))
             store.queries([given.query])
             if given.repeat is not None:
-                self._check_repeat(given)
-                common = {"choice": choice, "prefers_right": value, "swapped": given.swapped}
-                who = {"query": given.query, "annotator": given.annotator, "client_id": given.id}
-                add_check(store.db, **who, **common, response_s=given.response_s)  # type: ignore[arg-type]
+                self._take_repeat(given)
                 return
+            if not self._was_asked(given) and not self._mine_to_answer(given.query, Leases(store.db, given.annotator)):
+                raise UserError(f"query {given.query}: others have answered it or have it now; ask for the next one")
             if self.settings.scripts_count:  # the stand-in's answer was only for want of a person's
                 for a in store.standing_answers([given.query]):
                     if a.kind == SCRIPTED:
                         store.retract(a.id)
-            answers = Answers(torch.tensor([0.5 if value is None else value]), torch.tensor([value is not None]))
-            (number,) = store.answer(
-                [given.query], answers, given.annotator, [given.response_s], kind=HUMAN, client_id=given.id
-            )
-            view = View(
-                answer=number,
-                choice=choice,
-                strength=given.strength,
-                swapped=given.swapped,
-                shown_at=given.shown_at,
-                played_at=given.played_at,
-                plays_left=given.plays_left,
-                plays_right=given.plays_right,
-                client=given.client,
-            )
-            add_view(store.db, view)
+            self._take(given)
             release(store.db, given.query, given.annotator)
 
     def undo(self, client_id: str, annotator: str) -> Card | None:
@@ -166,15 +157,17 @@ class Desk:
 
         Undoing twice changes nothing more.
         """
-        db, annotator = self.store.db, self.spelling(annotator)
+        db = self.store.db
         with self.store.transaction():
+            self.board.refresh()
+            annotator = self.spelling(annotator)
             who = "JOIN annotators AS n ON n.id = annotator WHERE client_id = ? AND name = ?"
             sql = f"SELECT c.id, query, swapped FROM checks AS c {who}"
             if (row := db.execute(sql, (client_id, annotator)).fetchone()) is not None:
                 db.execute(
                     "UPDATE checks SET retracted_at = coalesce(retracted_at, ?) WHERE id = ?", (time.time(), row[0])
                 )
-                first = next((a for a in self._mine(annotator) if a.query == row[1]), None)
+                first = self.board.answered_by(annotator).get(row[1])
                 return Card(self.store.queries([row[1]])[0], bool(row[2]), str(first.id) if first else None)
             sql = f"SELECT a.id, query, swapped FROM answers AS a JOIN views AS v ON v.answer = a.id {who}"
             if (row := db.execute(sql, (client_id, annotator)).fetchone()) is None:
@@ -183,46 +176,106 @@ class Desk:
             lease(db, [row[1]], annotator, self.settings.lease_s)
             return Card(self.store.queries([row[1]])[0], bool(row[2]), None)
 
-    def history(self, annotator: str, n: int) -> list[tuple[StandingAnswer, View, str]]:
-        """The person's last n standing answers, newest first, with how they came about and the ids they were given."""
-        views = {view.answer: view for view in self.store.views()}
-        ids = dict(self.store.db.execute("SELECT id, client_id FROM answers WHERE client_id IS NOT NULL").fetchall())
-        mine = sorted(
-            (a for a in self._mine(self.spelling(annotator)) if a.id in views and a.id in ids), key=lambda a: -a.id
-        )
-        return [(a, views[a.id], ids[a.id]) for a in mine[:n]]
+    def history(self, annotator: str, n: int) -> list[Past]:
+        """The person's last n standing answers, newest first."""
+        self.board.refresh()
+        mine = self.board.answered_by(self.spelling(annotator)).values()
+        newest = [answer.id for answer in islice(reversed(mine), n)]
+        return find_past(self.store, newest)
 
     def counts(self, annotator: str) -> dict[str, int]:
-        mine = self._mine(self.spelling(annotator))
-        return {
-            "answers": sum(a.prefers_right is not None for a in mine),
-            "equal": sum(a.prefers_right == 0.5 for a in mine),
-            "skipped": sum(a.prefers_right is None for a in mine),
-        }
+        self.board.refresh()
+        return self.board.totals(self.spelling(annotator))
 
-    def _mine(self, annotator: str) -> list[StandingAnswer]:
-        return [a for a in self.store.standing_answers() if a.annotator == annotator and a.kind == HUMAN]
+    def _free(self, n: int, leases: Leases, not_these: Collection[int]) -> list[Query]:
+        """At most n questions that this person may have, so shared out that nobody else who is here goes without."""
+        if n == 0:
+            return []
+        people = max(self.present(), 1)
+        found = self._ready(n if people == 1 else n * people, leases, not_these)
+        held = sum(runs and self.board.is_open(query) for query, runs in leases.mine.items())
+        share = n if people == 1 else math.ceil((len(found) + leases.running) / people) - held
+        found = found[: min(n, max(share, 0 if held else 1))]
+        if found or held or people == 1:
+            return found
+        for other, query in leases.spare():
+            if self.board.is_open(query) and query not in not_these:
+                end_lease(self.store.db, query, other)
+                return self.store.queries([query])
+        return []
+
+    def _ready(self, n: int, leases: Leases, not_these: Collection[int]) -> list[Query]:
+        """The first n open questions that are not full and whose clips are drawn."""
+        found: list[Query] = []
+        unready = at = 0
+        while len(found) < n and unready < UNREADY and at < len(self.board):
+            for query in self.board.first(CHUNK, at):
+                if query.id in not_these or not self._has_room(query.id, leases):
+                    continue
+                if self.ready(query):
+                    found.append(query)
+                else:
+                    unready += 1
+            at += CHUNK
+        return found[:n]
+
+    def _has_room(self, query: int, leases: Leases) -> bool:
+        return self.board.given(query) + leases.others[query] < self.settings.overlap
+
+    def _mine_to_answer(self, query: int, leases: Leases) -> bool:
+        """Whether this person has it, or may."""
+        return leases.mine.get(query, False) or self._has_room(query, leases)
+
+    def _was_asked(self, given: Given) -> bool:
+        """Whether this person was ever given the question, or answered it: then their answer comes late at most."""
+        who = "AND annotator = (SELECT id FROM annotators WHERE name = ?)"
+        sql = f"SELECT 1 FROM leases WHERE query = ? {who} UNION ALL SELECT 1 FROM answers WHERE query = ? {who}"
+        key = (given.query, given.annotator)
+        return self.store.db.execute(sql, (*key, *key)).fetchone() is not None
+
+    def _take(self, given: Given) -> None:
+        choice = in_segment_order(given.choice, given.swapped)
+        value = prefers_right(choice, given.strength, self.settings.slight)
+        answers = Answers(torch.tensor([0.5 if value is None else value]), torch.tensor([value is not None]))
+        (number,) = self.store.answer(
+            [given.query], answers, given.annotator, [given.response_s], kind=HUMAN, client_id=given.id
+        )
+        shown = {name: getattr(given, name) for name in View._fields if name in Given._fields}
+        add_view(self.store.db, View(**shown | {"answer": number, "choice": choice}))
+
+    def _take_repeat(self, given: Given) -> None:
+        # Also of one that was taken back meanwhile: what was seen twice is worth keeping.
+        sql = "SELECT 1 FROM answers WHERE query = ? AND annotator = (SELECT id FROM annotators WHERE name = ?)"
+        if self.store.db.execute(sql, (given.query, given.annotator)).fetchone() is None:
+            raise UserError(f"query {given.query} was never answered by {given.annotator!r}, so it cannot be repeated")
+        choice = in_segment_order(given.choice, given.swapped)
+        add_check(
+            self.store.db,
+            query=given.query,
+            annotator=given.annotator,
+            choice=choice,
+            prefers_right=prefers_right(choice, given.strength, self.settings.slight),
+            swapped=given.swapped,
+            response_s=given.response_s,
+            client_id=given.id,
+        )
 
     def _repeat(self, annotator: str, holding: Collection[int]) -> Card | None:
         """Now and then, a pair this person decided a while ago, with sides swapped."""
         if self._rng.random() >= self.settings.repeats:
             return None
-        checked = {check.query for check in self.store.checks() if check.annotator == annotator}
-        decided = [
-            (answer, view)
-            for answer, view, _ in self.history(annotator, 1000)[REPEAT_AFTER:]
-            if view.choice in MIRROR and answer.query not in checked and answer.query not in holding
-        ]
-        if not decided:
+        who = "JOIN annotators AS n ON n.id = annotator WHERE name = ?"
+        sql = f"SELECT query FROM checks {who} AND retracted_at IS NULL"
+        checked = {row[0] for row in self.store.db.execute(sql, (annotator,))}
+        mine = list(self.board.answered_by(annotator).values())[:-REPEAT_AFTER]
+        able = [a for a in mine if a.value is not None and not a.tie and a.query not in checked]
+        able = [a for a in able if a.query not in holding]
+        if not able:
             return None
-        answer, view = self._rng.choice(decided)
-        query = self.store.queries([answer.query])[0]
-        return Card(query, not view.swapped, str(answer.id)) if self.ready(query) else None
-
-    def _check_repeat(self, given: Given) -> None:
-        # Also one that was taken back meanwhile: what was seen twice is worth keeping.
-        if (given.query, given.annotator) not in self.store.ever_answered():
-            raise UserError(f"query {given.query} was never answered by {given.annotator!r}, so it cannot be repeated")
+        past = find_past(self.store, [self._rng.choice(able).id])
+        if not past or not self.ready(past[0].query):
+            return None
+        return Card(past[0].query, not past[0].view.swapped, str(past[0].answer))
 
 
 def in_segment_order(choice: str, swapped: bool) -> str:

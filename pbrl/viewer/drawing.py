@@ -22,9 +22,9 @@ from omegaconf import DictConfig
 
 from pbrl.config import load_config
 from pbrl.errors import UserError, choices, one_line
-from pbrl.labels.questions import SCRIPTED
 from pbrl.labels.store import FILE_NAME, LabelStore
 from pbrl.training.run_dir import write_json
+from pbrl.viewer.board import Board
 from pbrl.viewer.clips import (
     FAILED,
     FOLDER,
@@ -39,6 +39,7 @@ from pbrl.viewer.clips import (
     report_path,
     require_encoder,
 )
+from pbrl.viewer.leases import Leases
 
 POLL_S = 0.2  # between looks at a label store that may have changed
 LOOK_S = 2.0  # between looks at one that seems not to have
@@ -94,8 +95,10 @@ class Worker:
         self.config: DictConfig
         self.drawer: ClipDrawer
         self.store: LabelStore
+        self.board: Board
         self._wanted: deque[dict[str, Any]] = deque()
         self._clips: dict[tuple[int, str], tuple[Clip, Clip]] = {}
+        self._drawn: set[int] = set()  # questions whose clips were there once
         self._seen: tuple[Any, float] = (None, 0.0)  # the label store when nothing was missing, and when that was
         self._report: dict[str, Any] = {"state": "starting", "message": None, **UNKNOWN}
 
@@ -122,6 +125,7 @@ class Worker:
         """Returns where the questions cannot be read, which may be mended."""
         try:
             with LabelStore(self.run_dir, create=False) as self.store:
+                self.board = Board(self.store, self.overlap, scripts_count=self.scripts_count)
                 while True:
                     self.turn()
         except (UserError, sqlite3.Error) as error:
@@ -196,14 +200,15 @@ class Worker:
         now = [_stamp(self.run_dir / name) for name in (FILE_NAME, f"{FILE_NAME}-wal")]
         if self._seen[0] == now and time.monotonic() - self._seen[1] < LOOK_S:
             return None
-        # Questions that wait for a second answer are drawn already, and must not keep those behind them from it.
-        standing = self.store.standing_answers()
-        answered = {a.query for a in standing if a.kind != SCRIPTED}
-        fresh = 0
-        for query in self.store.open_queries(self.overlap, scripts_count=self.scripts_count):
-            if (missing := self._missing(query.id, self.style.camera)) is not None:
+        # What somebody has, or what waits for a second answer, must not keep what is behind it from being drawn.
+        self.board.refresh()
+        taken, fresh = Leases(self.store.db, "").others, 0
+        for query in self.board.ids():
+            answered = self.board.given(query) > 0
+            if not (answered and query in self._drawn) and (missing := self._missing(query, self.style.camera)):
                 return missing
-            fresh += query.id not in answered
+            self._drawn.add(query)
+            fresh += not answered and query not in taken
             if fresh == self.ahead:
                 break
         self._seen = (now, time.monotonic())

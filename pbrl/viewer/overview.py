@@ -22,9 +22,7 @@ PARTS = {  # of the status, by the word of viewer.show that shows them
 
 def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str) -> dict[str, Any]:
     """The answer to /api/status."""
-    waiting = desk.open_queries()
-    everybody = desk.store.standing_answers()
-    counted = [a for a in everybody if a.kind == HUMAN or config.desk.scripts_count]
+    desk.board.refresh()
     told = {
         "run": run_id(desk.store.db),
         "name": str(config.run_dir),
@@ -32,9 +30,9 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
         "instructions": config.instructions,
         "question": config.question,
         "mode": config.mode,
-        "labels": sum(a.prefers_right is not None for a in counted),
-        "open": len(waiting),
-        "ready": sum(gallery.ready(q) for q in waiting[: gallery.ahead]),
+        "labels": count_labels(desk),
+        "open": len(desk.board),
+        "ready": sum(map(gallery.ready, desk.board.first(gallery.ahead))),
         "mine": desk.counts(annotator),
         **_training(config),
         "renderer": gallery.state(),
@@ -45,6 +43,11 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
         "hold_s": config.hold_s,
     }
     return _blind(told, config)
+
+
+def count_labels(desk: Desk) -> int:
+    """Answers that training counts, of whomever."""
+    return sum(n for kind, n in desk.board.labels.items() if kind == HUMAN or desk.settings.scripts_count)
 
 
 def _blind(told: dict[str, Any], config: ViewerConfig) -> dict[str, Any]:

@@ -155,6 +155,7 @@ def make_app(config: ViewerConfig, gallery: Gallery) -> Any:
         ("/api/status", v.status, "GET"),
         ("/api/next", answering.next, "POST"),
         ("/api/answer", answering.answer, "POST"),
+        ("/api/release", answering.release, "POST"),
         ("/api/undo", answering.undo, "POST"),
         ("/api/history", answering.history, "GET"),
         ("/api/camera", v.camera, "POST"),

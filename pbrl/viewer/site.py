@@ -32,7 +32,7 @@ class Site:
 
     def _opened(self, store: LabelStore) -> None:
         self.gallery.open(store)
-        self.desk = Desk(store, self.config.desk, self.gallery.ready)
+        self.desk = Desk(store, self.config.desk, self.gallery.ready, present=lambda: self.people.present)
 
     async def told(self, find: Callable[[LabelStore], Any]) -> Response:
         return JSONResponse(await self.keeper.use(find))

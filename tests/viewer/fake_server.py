@@ -93,6 +93,7 @@ class Fake:
         self.undone: list[str] = []
         self.asked: list[tuple[int, list[int]]] = []  # (n, holding) of each call for pairs
         self.continued = 0
+        self.released: list[int] = []
         self.learned: dict[str, Any] | None = None
 
     # what a test looks at
@@ -134,6 +135,7 @@ class Fake:
             Route("/api/status", self.get_status),
             Route("/api/next", self.next, methods=["POST"]),
             Route("/api/answer", self.answer, methods=["POST"]),
+            Route("/api/release", self.release, methods=["POST"]),
             Route("/api/undo", self.undo, methods=["POST"]),
             Route("/api/history", self.history),
             Route("/api/camera", self.camera, methods=["POST"]),
@@ -180,6 +182,10 @@ class Fake:
             raise HTTPException(*self.refuses)
         self.answers.setdefault(body["id"], body | {"answered_at": time.time()})
         return JSONResponse({"mine": self.mine(), "labels": self.labels()})
+
+    async def release(self, request: Request) -> Response:
+        self.released += (await self.body(request))["holding"]
+        return Response(status_code=204)
 
     async def undo(self, request: Request) -> Response:
         body = await self.body(request)

@@ -70,10 +70,10 @@ def fill(store: LabelStore, n: int, session: int = 0) -> list[int]:
     return store.ask(session, 1000 * session, left, right, sampler="uniform", **states)
 
 
-def viewer(folder: Path, clips: DrawnClips, **changes: Any) -> Any:
-    """The application over the run in this folder. changes: of the viewer's config, or of its desk's settings."""
+def config(folder: Path, **changes: Any) -> ViewerConfig:
+    """Of a viewer of the run in this folder. changes: of its fields, or of its desk's settings."""
     desk = {k: v for k, v in changes.items() if k in DeskSettings.__dataclass_fields__}
-    config = {
+    fields = {
         "run_dir": folder,
         "env": "point_reach",
         "mode": "async",
@@ -85,8 +85,12 @@ def viewer(folder: Path, clips: DrawnClips, **changes: Any) -> Any:
         "port": PORT,
         "hosts": frozenset({HOST, f"localhost:{PORT}"}),
     }
-    others = {k: v for k, v in changes.items() if k not in desk}
-    return make_app(ViewerConfig(**config | others), clips)
+    return ViewerConfig(**fields | {k: v for k, v in changes.items() if k not in desk})
+
+
+def viewer(folder: Path, clips: DrawnClips, **changes: Any) -> Any:
+    """The application over the run in this folder; see `config`."""
+    return make_app(config(folder, **changes), clips)
 
 
 def free_port() -> int:

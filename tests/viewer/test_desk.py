@@ -11,7 +11,7 @@ import pytest
 from shop import fill
 
 from pbrl.errors import UserError
-from pbrl.labels.questions import retire
+from pbrl.labels.questions import retire, unretire
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import SegmentPair, Triplet
 from pbrl.types import Answers
@@ -26,8 +26,9 @@ def store(tmp_path):
         yield store
 
 
-def desk(store, *, ready=lambda query: True, seed=0, **settings):
-    return Desk(store, DeskSettings(**{"repeats": 0.0, **settings}), ready, random.Random(seed))
+def desk(store, *, ready=lambda query: True, seed=0, present=1, **settings):
+    chosen = DeskSettings(**{"repeats": 0.0, **settings})
+    return Desk(store, chosen, ready, random.Random(seed), lambda: present)
 
 
 def cards(table, annotator, n, holding=()):
@@ -172,8 +173,8 @@ def test_a_changed_mind_replaces_the_answer(store):
     table.answer(given(card, "left", 1))
     table.answer(given(card, "right", 2))
     assert len(store.standing_answers()) == 1
-    ((_, view, name),) = table.history("ann", 10)
-    assert (in_segment_order(view.choice, view.swapped), name) == ("right", "ann-1-2")
+    (past,) = table.history("ann", 10)
+    assert (in_segment_order(past.view.choice, past.view.swapped), past.client_id) == ("right", "ann-1-2")
     assert store.counts()["retracted"] == 1
 
 
@@ -203,6 +204,126 @@ def test_what_others_answered_or_was_taken_back_is_gone(store):
     table.answer(given(card, "left", annotator="bob"))
     retire(store.db, [held[1]], "too old")
     assert table.next("ann", 0, held) == ([], [card.query.id, held[1]])
+
+
+@pytest.mark.parametrize("overlap", [1, 2])
+def test_an_invented_name_adds_nothing_to_a_question_that_has_its_answers(store, overlap):
+    fill(store, 2)
+    table = desk(store, overlap=overlap)
+    for name in ("ann", "bob")[:overlap]:
+        (card,) = [c for c in cards(table, name, 2) if c.query.id == 1]
+        table.answer(given(card, "left", annotator=name))
+    with pytest.raises(UserError, match="query 1: others have answered it"):
+        table.answer(given(card, "right", annotator="zoe"))
+    table.next("zoe", 0, [1])  # what one says to hold is not what one was given
+    with pytest.raises(UserError, match="query 1: others have answered it"):
+        table.answer(given(card, "right", annotator="zoe"))
+    table.answer(given(card, "right", 1, annotator=name))  # a changed mind is welcome
+    assert {a.annotator for a in store.standing_answers([1])} == {"ann", "bob"} - ({"bob"} if overlap == 1 else set())
+
+
+def test_an_invented_name_cannot_answer_what_another_has(store):
+    fill(store, 1)
+    table = desk(store)
+    (card,) = cards(table, "ann", 1)
+    with pytest.raises(UserError, match="or have it now"):
+        table.answer(given(card, "right", annotator="zoe"))
+    assert table.next("zoe", 0, [1]) == ([], [1])
+    table.answer(given(card, "left"))
+    assert [a.annotator for a in store.standing_answers()] == ["ann"]
+
+
+def test_who_was_asked_may_answer_late(store):
+    fill(store, 1)
+    table = desk(store, lease_s=0.01)
+    (card,) = cards(table, "ann", 1)
+    time.sleep(0.02)
+    (again,) = cards(table, "bob", 1)
+    table.answer(given(again, "left", annotator="bob"))
+    table.answer(given(card, "right"))  # the laptop was asleep
+    assert sorted(a.annotator for a in store.standing_answers()) == ["ann", "bob"]
+
+
+def test_what_a_closed_page_gives_back_is_for_others_at_once(store):
+    fill(store, 3)
+    table = desk(store)
+    held = [c.query.id for c in cards(table, "ann", 3)]
+    assert cards(table, "bob", 3) == []
+    table.release("ann", held[1:])
+    assert [c.query.id for c in cards(table, "bob", 3)] == held[1:]
+    assert table.next("ann", 0, held)[1] == held[1:]  # the page came back from the browser's memory
+
+
+def test_ten_people_share_what_there_is(store):
+    fill(store, 20)
+    table = desk(store, present=10)
+    dealt = [cards(table, f"P{number}", 4) for number in range(10)]
+    assert min(map(len, dealt)) == 2
+    assert len({c.query.id for some in dealt for c in some}) == 20
+
+
+def test_who_comes_late_gets_what_another_could_do_without(store):
+    fill(store, 4)
+    alone = desk(store)
+    held = [c.query.id for c in cards(alone, "ann", 4)]
+    table = desk(store, present=2)
+    (card,) = cards(table, "bob", 4)
+    assert card.query.id == held[-1]  # never the one on show
+    assert table.next("ann", 0, held)[1] == [held[-1]]
+    table.answer(given(card, "left", annotator="bob"))
+    for query in held[:-1]:
+        table.answer(given(card._replace(query=store.queries([query])[0]), "left"))
+    assert len(store.standing_answers()) == 4
+
+
+def test_the_last_question_on_show_is_not_taken_away(store):
+    fill(store, 1)
+    table = desk(store, present=2)
+    assert len(cards(table, "ann", 4)) == 1
+    assert cards(table, "bob", 4) == []
+
+
+def test_one_page_holds_a_handful_whatever_it_says(store):
+    fill(store, 60)
+    table = desk(store)
+    table.next("ann", 0, list(range(1, 61)))
+    assert len(cards(table, "bob", 60)) == 60 - 20
+
+
+def told(store, name="ann"):
+    """What a new board of this store says."""
+    return _facts(desk(store, overlap=2), name)
+
+
+def _facts(table, name="ann"):
+    return [q.id for q in table.open_queries()], table.counts(name), dict(table.board.labels)
+
+
+def test_what_is_kept_in_memory_is_what_the_store_says(tmp_path, store):
+    """Whatever other processes do meanwhile, a board that was there all along says what a new one says."""
+    rng = random.Random(0)
+    fill(store, 6)
+    table, people = desk(store, overlap=2), ["ann", "bob", "cleo"]
+    with LabelStore(tmp_path) as other:
+        table2 = desk(other, overlap=2)
+        for number in range(150):
+            who, name = rng.choice([table, table2]), rng.choice(people)
+            act = rng.randrange(6)
+            if act <= 2:
+                for card in cards(who, name, 1):
+                    who.answer(given(card, rng.choice(["left", "equal", "skip"]), number, name))
+            elif act == 3 and (past := who.history(name, 3)):
+                who.undo(rng.choice(past).client_id, name)
+            elif act == 4:
+                fill(other, 2, session=number)
+            else:
+                some = rng.randrange(1, 8)
+                (retire(other.db, [some], "old") if number % 2 else unretire(other.db, [some]))
+            assert _facts(table) == told(store)
+            asked = [q.id for q in store.open_queries(2)]
+            assert _facts(table)[0] == asked  # the order in which training says it
+            standing = [a for a in store.standing_answers() if a.annotator == "ann"]
+            assert table.counts("ann")["answers"] == sum(a.prefers_right is not None for a in standing)
 
 
 def test_a_person_takes_the_place_of_the_stand_in(store):

@@ -184,6 +184,33 @@ def test_what_waits_is_renewed_and_what_others_answered_is_dropped(page: Any, se
     until(lambda: any(n == 0 for n, _ in fake.asked[before:]))
 
 
+def test_a_page_that_closes_gives_back_what_it_has(context: Any, page: Any, server: Running) -> None:
+    open_pair(page, server)
+    until(lambda: server.fake.asked[-1] == (0, [1, 2, 3, 4]))
+    page.reload()
+    until(lambda: server.fake.released == [1, 2, 3, 4])
+    has_pair(page)  # and goes on with the same
+    assert shown(page) == 1
+    page.wait_for_timeout(160)
+    assert press(page, "a") == 2
+    until(lambda: len(server.fake.answers) == 1)
+    page.close()
+    until(lambda: sorted(server.fake.released[4:]) in ([2, 3, 4], [2, 3, 4, 5]))
+
+
+def test_nobody_at_the_page_keeps_nothing_from_others(page: Any, server: Running) -> None:
+    page.clock.install()
+    open_pair(page, server)
+    until(lambda: server.fake.asked[-1] == (0, [1, 2, 3, 4]))
+    page.clock.run_for(130_000)
+    before = len(server.fake.asked)
+    page.clock.run_for(200_000)
+    page.wait_for_timeout(300)
+    assert len(server.fake.asked) == before
+    page.mouse.move(200, 200)
+    until(lambda: server.fake.asked[before:] == [(0, [1, 2, 3, 4])])
+
+
 def test_the_budget_is_what_was_charged(page: Any, server: Running) -> None:
     server.fake.status |= {"labels": 5, "spent": 40}
     open_pair(page, server)

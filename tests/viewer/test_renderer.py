@@ -15,7 +15,7 @@ from filelock import FileLock
 from omegaconf import DictConfig
 from point_run import ask, make_pairs, make_run
 
-from pbrl.labels.questions import retire
+from pbrl.labels.questions import lease, retire
 from pbrl.labels.store import LabelStore
 from pbrl.types import Answers
 from pbrl.viewer import drawing, renderer
@@ -103,6 +103,14 @@ def test_answers_make_room_for_the_next(tmp_path: Path, config: DictConfig):
     assert work(tmp_path, ahead=2) == names(tmp_path, config, queries[2:4])
     # Who answered the first one must not wait for the second person: it takes no place.
     assert work(tmp_path, ahead=3, overlap=2) == names(tmp_path, config, [queries[0], queries[4]])
+
+
+def test_what_people_have_takes_no_place_of_what_comes_next(tmp_path: Path, config: DictConfig):
+    queries = ask(tmp_path, make_pairs(config, 6))
+    with LabelStore(tmp_path) as store:
+        lease(store.db, queries[:2], "ann", 60)
+        lease(store.db, queries[2:4], "bob", 60)
+    assert work(tmp_path, ahead=1) == names(tmp_path, config, queries[:5])
 
 
 def test_what_was_asked_for_goes_first(tmp_path: Path, config: DictConfig):

@@ -33,6 +33,7 @@ GETS = ["/api/status?annotator=ann", "/api/history?annotator=ann", "/api/learned
 POSTS = {
     "/api/next": {"annotator": "ann", "n": 1, "holding": []},
     "/api/answer": ANSWER,
+    "/api/release": {"annotator": "ann", "holding": [1]},
     "/api/undo": {"id": "none", "annotator": "ann"},
     "/api/camera": {"query": 1, "camera": "side"},
     "/api/continue": {},

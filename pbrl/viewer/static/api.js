@@ -38,9 +38,10 @@ export class Api {
     return this.#json(path, { method: "GET" });
   }
 
-  post(path, body) {
+  /** more: of fetch, as {keepalive: true} for what is sent while the page closes. */
+  post(path, body, more = {}) {
     const headers = { "Content-Type": "application/json", "X-Pbrl": "1" };
-    return this.#json(path, { method: "POST", headers, body: JSON.stringify(body) });
+    return this.#json(path, { method: "POST", headers, body: JSON.stringify(body), ...more });
   }
 
   /** A clip's bytes, as a Blob. */

@@ -13,6 +13,7 @@ import { drawEmpty, drawNotice, drawPerson, drawRun, drawStrip, drawTitle, enabl
 
 const POLL_MS = 1_000;
 const HIDDEN_POLL_MS = 5_000;
+const IDLE_MS = 120_000; // without a key or a touch, nobody is taken to be here
 const RENEW_MS = 30_000; // a pair is kept for this page for two minutes
 const NOBODY = "-"; // whose counts are asked for before the person has given a name
 const MOVED = "pbrl.moved";
@@ -33,6 +34,7 @@ let statusFault = null; // why the server could not say how things are
 let moved = readJson(tab, MOVED, null); // the run that this tab showed before: {from, kept}
 let desk = null; // what exists once the run is known
 let started = false;
+let activeAt = performance.now();
 
 // ---- the server ----------------------------------------------------------------------------------------------
 
@@ -78,8 +80,24 @@ function changeRun() {
   location.reload();
 }
 
+/** Keeps what this page has from others, as long as somebody looks at it. */
 function renew() {
-  if (started) desk.pairs.renew();
+  if (started && !document.hidden && performance.now() - activeAt < IDLE_MS) desk.pairs.renew();
+}
+
+/** Somebody is here. */
+function touched() {
+  const away = performance.now() - activeAt > IDLE_MS;
+  activeAt = performance.now();
+  if (away) renew();
+}
+
+/** The page closes: what it has, others may have at once. */
+function giveBack() {
+  if (!started || desk.pairs.holding.length === 0) return;
+  const sent = new Set(desk.outbox.queries);
+  const body = { annotator: desk.who.name, holding: desk.pairs.holding.filter((query) => !sent.has(query)), run: desk.run };
+  api.post("/api/release", body, { keepalive: true }).catch(() => {}); // the leases end by themselves
 }
 
 function unreachable(error) {
@@ -250,6 +268,11 @@ document.addEventListener("visibilitychange", () => {
   desk?.labeller.suspend("hidden", document.hidden);
   if (!document.hidden) renew(); // a hidden tab's timers hardly run
 });
+for (const event of ["keydown", "pointerdown", "pointermove"]) {
+  document.addEventListener(event, touched, { capture: true, passive: true });
+}
+window.addEventListener("pagehide", giveBack);
+window.addEventListener("pageshow", (event) => event.persisted && renew());
 window.addEventListener("beforeunload", (event) => {
   if (desk?.outbox.unsaved > 0) event.preventDefault(); // the browser asks whether to leave
 });
