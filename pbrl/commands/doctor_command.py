@@ -86,9 +86,10 @@ def torch() -> Iterator[Finding]:
     if problem is not None:
         yield Finding("broken", "torch products", problem)
         return
-    threads, bfloat16, cuda, gpus = output.split("|")
+    threads, float32, bfloat16, cuda, gpus = output.split("|")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("ok", "torch threads", f"{threads} by default on {cores} cores; a run takes threads=1 unless told")
+    yield Finding("ok", "float32 products", f"computed {float32}")
     if bfloat16 == "True":
         yield Finding("ok", "bfloat16", "the processor multiplies it in hardware; wide networks are faster in it")
     else:

@@ -42,10 +42,11 @@ print(drawer)
 
 TORCH = """
 import torch
-from pbrl.nets.precision import has_bfloat16_hardware
+from pbrl.nets.precision import choose_float32_products, has_bfloat16_hardware
 torch.ones(8, 8) @ torch.ones(8, 8)
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-print(torch.get_num_threads(), has_bfloat16_hardware(), torch.version.cuda, "; ".join(gpus), sep="|")
+print(torch.get_num_threads(), choose_float32_products(), has_bfloat16_hardware(), torch.version.cuda, "; ".join(gpus),
+      sep="|")
 """
 
 KERNEL = """

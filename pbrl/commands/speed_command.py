@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 
 HELP = """usage: pbrl speed [parts=update,loop] [repeats=5] [seconds=1] [loop_steps=4000] [out=FILE]
 
-Measures this machine in one go: SAC updates and whole runs beside plain Stable-Baselines3 and beside the floor that
-the machine's own rate of matrix products sets, reward fits, relabelling, acting, simulation. Ours and the other
-alternate, so that a ratio holds also where other work disturbs both. Each figure is a median with its range.
+Measures this machine in one go: what it can multiply and add at most, SAC updates and whole runs beside plain
+Stable-Baselines3, reward fits, relabelling, acting, simulation, and what share of that most each of them uses. Ours and
+the other alternate, so that a ratio holds also where other work disturbs both. One thread is timed by the CPU time it
+takes, several by the clock. Each figure is a median with its range.
 
-  parts=       of matmul, update, act, reward, relabel, env, loop (default: all, which takes about half an hour)
+  parts=       of limit, update, act, reward, relabel, env, loop (default: all, which takes about half an hour)
   repeats=     turns of each
   seconds=     about how long one turn lasts
   loop_steps=  environment steps of each whole run, at least 4000
   out=FILE     where the figures go as JSON (default: speed.json, speed_2.json, ...; nothing is overwritten)
 
-example: pbrl speed parts=matmul,update repeats=3"""
+example: pbrl speed parts=limit,update repeats=3"""
 
 
 def main(args: list[str]) -> int:
@@ -41,6 +42,7 @@ def main(args: list[str]) -> int:
     seconds = _seconds(parsed.values.get("seconds", "1"))
     out = new_file(parsed, "out", Path("speed.json"))
 
+    from pbrl.nets.precision import choose_float32_products
     from pbrl.speed.parts import PARTS, Effort, cores
 
     chosen = parsed.values.get("parts", ",".join(PARTS)).split(",")
@@ -50,6 +52,7 @@ def main(args: list[str]) -> int:
     effort = Effort(repeats, seconds, loop_steps, threads=(1, 2) if cores() > 1 else (1,))
     rows: list[Row] = []
     command = shlex.join(["pbrl", "speed", *args])
+    print(f"float32 products: computed {choose_float32_products()}\n")
     print(" | ".join(HEADER), " | ".join(["---"] * len(HEADER)), sep="\n")  # a Markdown table
     for part in chosen:
         for row in PARTS[part](effort):
@@ -82,10 +85,16 @@ def cells(row: Row) -> list[str]:
 def write(out: Path, command: str, effort: Any, rows: list[Row]) -> None:
     from dataclasses import asdict
 
-    from pbrl.nets.precision import has_bfloat16_hardware
+    from pbrl.native.binding import load
+    from pbrl.nets.precision import choose_float32_products, has_bfloat16_hardware
     from pbrl.training.run_dir import versions, write_json
 
-    machine = versions(max(effort.threads)) | {"bfloat16": has_bfloat16_hardware()}
+    kernel = load()[0]
+    machine = versions(max(effort.threads)) | {
+        "bfloat16": has_bfloat16_hardware(),
+        "float32_products": choose_float32_products(),
+        "sac_kernel": None if kernel is None else kernel.kind,
+    }
     measured = [asdict(row) for row in rows]  # the seconds of each repeat: whoever doubts a median can make their own
     write_json(out, {"command": command, "machine": machine, "peak_rss_bytes": peak_rss(), "rows": measured})
 

@@ -14,6 +14,7 @@ import numpy as np
 from pbrl.native.build import find
 
 MAX_LAYERS = 8
+SPIN_FLOATS = 72
 HIDDEN_UNIT = 16  # hidden layers are multiples of it
 
 
@@ -70,6 +71,8 @@ class Library:
         self._update.argtypes, self._update.restype = [ctypes.POINTER(Problem), c_void_p], None
         self._normals = library.sac_normals
         self._normals.argtypes, self._normals.restype = [c_uint64, c_void_p, c_int64], None
+        self._spin = library.sac_spin
+        self._spin.argtypes, self._spin.restype = [c_int64, c_void_p, c_int64], c_int64
         library.sac_has_half.restype = c_int64
         self.has_half = bool(library.sac_has_half())
 
@@ -80,6 +83,11 @@ class Library:
     def update(self, problem: Problem, workspace: int) -> None:
         """Makes the updates; workspace: the address of as many bytes, zeros before the first call."""
         self._update(ctypes.byref(problem), workspace)
+
+    def spin(self, rounds: int, half: bool) -> int:
+        """Multiplies and adds in registers, as fast as the processor can; returns how many operations it made."""
+        data = np.zeros(SPIN_FLOATS, np.float32)
+        return self._spin(rounds, data.ctypes.data, half)
 
     def normals(self, seed: int, count: int) -> np.ndarray:
         """(count,) the noise that this seed gives; count a multiple of 16."""

@@ -81,15 +81,23 @@ def kinds_of_machine() -> list[str]:
     return [name for name, kind in KINDS.items() if platform.machine() in kind.machines]
 
 
-@cache
 def processor_features() -> frozenset[str]:
     """The processor's own flags; a system without /proc/cpuinfo counts as without any."""
+    return frozenset(_cpuinfo("flags", "Features").split())
+
+
+def processor_vendor() -> str:
+    """As x86 processors name it, such as AuthenticAMD; "" where it is not known."""
+    return _cpuinfo("vendor_id")
+
+
+@cache
+def _cpuinfo(*names: str) -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return frozenset()
-    found = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
-    return frozenset(next(found, []))
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(names)), "")
 
 
 def compiler() -> str | None:

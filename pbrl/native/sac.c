@@ -234,6 +234,7 @@ struct result {
 };
 
 INLINE vec dot(vec sum, cell a, vec b, const int half) {
+    (void)half;
 #if defined(__AVX512BF16__)
     if (half) return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)a), (__m512bh)b);
 #elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
@@ -756,6 +757,27 @@ EXPORT void sac_normals(uint64_t seed, float *out, int64_t n) {
     struct generator g;
     seed_generator(&g, seed);
     draw_normals(&g, out, n);
+}
+
+INLINE void spin(int64_t rounds, float *data, const int half) {
+    vec sum[ROWS][COLUMNS] = {{{0}}}, row[COLUMNS];
+    for (int j = 0; j < COLUMNS; j++) row[j] = load(data + j * LANES);
+    for (int64_t p = 0; p < rounds; p++) {
+        for (int i = 0; i < ROWS; i++) {
+            cell a = *(volatile cell *)(data + WIDTH + i); /* or one sum could be taken for another */
+            for (int j = 0; j < COLUMNS; j++) sum[i][j] = dot(sum[i][j], a, row[j], half);
+        }
+    }
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < COLUMNS; j++) store(data + j * LANES, load(data + j * LANES) + sum[i][j]);
+}
+
+/* Multiplies and adds in registers, `rounds` times over, which is the most that this processor can; returns how many
+   operations that were. data: zeros for WIDTH + ROWS floats (72 are enough). */
+EXPORT int64_t sac_spin(int64_t rounds, float *data, int64_t half) {
+    if (HAS_HALF && half) spin(rounds, data, 1);
+    else spin(rounds, data, 0);
+    return rounds * ROWS * COLUMNS * LANES * (HAS_HALF && half ? 4 : 2);
 }
 
 /* The bytes of workspace that `sac_update` needs for this problem, of which only the sizes are read. */

@@ -1,10 +1,19 @@
-"""Which numbers large matrix products are computed in: float32, or bfloat16 where the processor has it."""
+"""Which numbers large matrix products are computed in: float32, or bfloat16 where the processor has it; and by what.
+
+MKL, which computes torch's float32 products, takes a slow path on processors that are not Intel's. oneDNN, which torch
+also brings, is twice as fast there, and is asked by a setting that allows it to round to bfloat16: which it does only
+where the processor has AMX. So that setting is taken where there is none, and where products that bfloat16 would change
+come out exact.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import torch
 
-from pbrl.native.build import processor_features
+from pbrl.native.build import processor_features, processor_vendor
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 BFLOAT16_WIDTH = 128  # below it the casts cost more than the faster products save
@@ -24,3 +33,42 @@ def matmul_dtype(precision: str, width: int = BFLOAT16_WIDTH) -> torch.dtype:
 
 def has_bfloat16_hardware() -> bool:
     return not processor_features().isdisjoint({"avx512_bf16", "amx_bf16"})
+
+
+def prepare_torch(threads: int) -> None:
+    """Sets up this process for runs: so many threads, and the fastest exact float32 products."""
+    torch.set_num_threads(threads)
+    choose_float32_products()
+
+
+@cache
+def choose_float32_products() -> str:
+    """Has oneDNN compute float32 products where it is faster and rounds nothing; says what computes them, and why.
+
+    What a user has set stays.
+    """
+    matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    current = getattr(matmul, "fp32_precision", None)
+    if current is None or not torch.backends.mkldnn.is_available():
+        return "by torch's default, since this torch has no setting for it"
+    if current != "none":
+        return f"as set: torch.backends.mkldnn.matmul.fp32_precision = {current}"
+    if processor_vendor() in ("", "GenuineIntel") or not torch.backends.mkl.is_available():
+        return "by torch's default, which takes its fast path on this processor"
+    if any(feature.startswith("amx") for feature in processor_features()):
+        return "by torch's default, since oneDNN would round on this processor"
+    matmul.fp32_precision = "bf16"
+    if products_are_exact():
+        return "by oneDNN, which takes its fast path on this processor and rounds nothing"
+    matmul.fp32_precision = current
+    return "by torch's default, since oneDNN rounds on this processor"
+
+
+def products_are_exact() -> bool:
+    """Whether products of numbers that bfloat16 cannot tell from 1 keep them, in the sizes and calls that are used."""
+    for size in (32, 256, 512):
+        x, identity = torch.full((2, size, size), 1 + 2.0**-20), torch.eye(size).expand(2, size, size)
+        products = (x[0] @ identity[0], torch.bmm(x, identity), torch.nn.functional.linear(x[0], identity[0]))
+        if any(bool((product != x[0]).any()) for product in products):
+            return False
+    return True

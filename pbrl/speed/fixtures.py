@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from stable_baselines3 import SAC
 from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.agents.fast_sac import FastSAC
 from pbrl.config import compose_config
+from pbrl.native.binding import load
 from pbrl.speed.timing import Job, timed
 from pbrl.types import Comparisons, Segments
 
@@ -45,6 +49,11 @@ def reward_model() -> Any:
     model = build_reward(config, *_spaces(*WALKER), torch.Generator().manual_seed(0))
     model.observe(rng.normal(size=(1000, WALKER[0])).astype(np.float32))
     return model
+
+
+def reward_sizes(model: Any) -> list[int]:
+    """Of one member, input and output included."""
+    return [model.net.weights[0].shape[1], *(weight.shape[2] for weight in model.net.weights)]
 
 
 def comparisons(pairs: int, steps: int) -> Comparisons:
@@ -97,6 +106,50 @@ def run(agent: str, threads: int) -> Job:
             return timed(start(compose_config(overrides), ["pbrl", "speed"]).train)(1)
 
     return job
+
+
+def spinning(dtype: torch.dtype) -> Job | None:
+    """The most that one thread can multiply and add, in registers alone: a unit is 1e9 operations.
+
+    None where there is no compiled kernel.
+    """
+    library, _ = load()
+    half = dtype == torch.bfloat16
+    if library is None or (half and not library.has_half):
+        return None
+
+    def job(units: int) -> float:
+        rounds = 1_000_000
+        start = time.process_time()
+        done = library.spin(rounds, half)
+        while done < units * 1e9:
+            done += library.spin(rounds, half)
+        return (time.process_time() - start) * units * 1e9 / done
+
+    return job
+
+
+def as_shipped(job: Job) -> Job:
+    """A job with float32 products as torch computes them by itself."""
+
+    def shipped(units: int) -> float:
+        with _default_products():
+            return job(units)
+
+    return shipped
+
+
+@contextmanager
+def _default_products() -> Iterator[None]:
+    matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    if not hasattr(matmul, "fp32_precision"):
+        yield
+        return
+    before, matmul.fp32_precision = matmul.fp32_precision, "none"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 class _Nowhere(gym.Env):

@@ -1,4 +1,4 @@
-"""The products that one SAC update cannot do without: at the machine's own rate they are its floor."""
+"""The products that a piece of work cannot do without: at the most that the machine can do they are its floor."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ class Operations(NamedTuple):
 
     hidden: float  # between hidden layers, which may run in bfloat16
     thin: float  # of first and last layers, in float32
+
+    def times(self, count: float) -> Operations:
+        return Operations(count * self.hidden, count * self.thin)
 
     def seconds(self, hidden_rate: float, thin_rate: float) -> float:
         """At these rates, in operations per second."""
@@ -32,3 +35,13 @@ def sac_update(obs: int, actions: int, hidden: Sequence[int], batch: int) -> Ope
     actor_ends = (2 + 1) * obs * first + (2 + 1 + 1) * last * 2 * actions
     products = 2 * (3 + 1 + 1) + 1 + (2 + 1 + 1)  # between hidden layers: critics, to the action, actor
     return Operations(2.0 * batch * products * between, 2.0 * batch * (critic_ends + to_action + actor_ends))
+
+
+def mlp(sizes: Sequence[int], rows: int, *, training: bool) -> Operations:
+    """A ReLU network of these sizes, input and output included, on so many rows: forward, and backward in training.
+
+    Backward: gradients of the weights, and of the inputs of each layer but the first.
+    """
+    first, *between, last = (n_in * n_out for n_in, n_out in pairwise(sizes))
+    hidden, thin = (3 * sum(between), 2 * first + 3 * last) if training else (sum(between), first + last)
+    return Operations(2.0 * rows * hidden, 2.0 * rows * thin)

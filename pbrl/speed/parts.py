@@ -15,9 +15,22 @@ from stable_baselines3 import SAC
 from pbrl.agents.reward_source import StoredReward
 from pbrl.config import build, compose_config
 from pbrl.data.recorder import EpisodeRecorder
+from pbrl.native.binding import load
 from pbrl.nets.precision import has_bfloat16_hardware
-from pbrl.speed.fixtures import CHEETAH, comparisons, fast_sac, full_buffer, plain_sac, reward_model, run, stepping
-from pbrl.speed.floor import sac_update
+from pbrl.speed.fixtures import (
+    CHEETAH,
+    as_shipped,
+    comparisons,
+    fast_sac,
+    full_buffer,
+    plain_sac,
+    reward_model,
+    reward_sizes,
+    run,
+    spinning,
+    stepping,
+)
+from pbrl.speed.floor import Operations, mlp, sac_update
 from pbrl.speed.timing import Job, Timing, alternate, timed
 
 UPDATES = [(width, batch) for width in (256, 1024) for batch in (256, 1024)]
@@ -50,62 +63,79 @@ class Effort:
         return alternate(jobs, self.repeats, self.seconds, units)
 
 
-def matmul(effort: Effort) -> Iterator[Row]:
-    """Square products: the machine's rate."""
-    for threads in effort.threads:
-        with torch_threads(threads):
-            for size in (256, 1024):
-                jobs = {_name(dtype): _product(size, size, dtype) for dtype in _dtypes()}
-                for name, timing in effort.alternate(jobs).items():
-                    per_giga = timing.per(2 * size**3 / 1e9)
-                    yield Row("matmul", f"{size} x {size} x {size}, {name}", threads, "GFLOP/s", per_giga)
+def limit(effort: Effort) -> Iterator[Row]:
+    """What one thread can do at most, and how near torch's square products come to it."""
+    with torch_threads(1):
+        for size in (256, 1024):
+            jobs = {_name(dtype): per_giga(_product(size, size, dtype), size) for dtype in _dtypes()}
+            jobs["float32, torch's default"] = as_shipped(jobs["float32"])
+            limits = limit_jobs()
+            times = effort.alternate(jobs | limits)
+            if size == 256:
+                for name in limits:
+                    yield Row("limit", f"in registers, {name.removeprefix(LIMIT)}", 1, "GFLOP/s", times[name])
+            for name in jobs:
+                floor = times.get(LIMIT + name.partition(",")[0])
+                setting = f"torch, {size} x {size} x {size}, {name}"
+                yield Row("limit", setting, 1, "GFLOP/s", times[name], floor_s=floor.median if floor else None)
 
 
 def update(effort: Effort) -> Iterator[Row]:
-    """One SAC update on the sizes of HalfCheetah, and its floor at the rate of products measured beside it."""
+    """One SAC update on the sizes of HalfCheetah: by each backend, in each precision."""
     for threads in effort.threads:
         for width, batch in UPDATES:
             with torch_threads(threads):
-                jobs = {f"product {_name(dtype)}": _product(batch, width, dtype) for dtype in _dtypes()}
-                jobs |= {_name(dtype): _training(fast_sac(dtype, width), batch) for dtype in _dtypes()}
-                times = effort.alternate(jobs | {PLAIN: _training(plain_sac(width), batch)})
+                models = {
+                    f"{backend}, {_name(dtype)}": fast_sac(dtype, width, backend)
+                    for backend in ("native", "torch")[load()[0] is None :]
+                    for dtype in _dtypes()
+                }
+                jobs = {name: _training(model, batch) for name, model in models.items()}
+                plain = as_shipped(_training(plain_sac(width), batch))
+                times = effort.alternate(jobs | {PLAIN: plain} | limit_jobs())
             work = sac_update(*CHEETAH, [width, width], batch)
-            rate = {name: 2 * batch * width**2 / times[f"product {name}"].median for name in map(_name, _dtypes())}
-            for name in rate:
+            for name in jobs:
                 setting = f"2 x {width}, batch {batch}, {name}"
-                floor = work.seconds(rate[name], rate["float32"])
+                floor = floor_s(work, times, name.rpartition(" ")[2], 1 if name.startswith("native") else threads)
                 yield Row("SAC update", setting, threads, "ms", times[name], times[PLAIN], PLAIN, floor)
 
 
 def act(effort: Effort) -> Iterator[Row]:
     """One action with noise for one observation."""
     obs = np.zeros((1, CHEETAH[0]), np.float32)
-    models = {"ours": fast_sac(torch.float32, 256), PLAIN: plain_sac(256)}
+    plain, ours = plain_sac(256), fast_sac(torch.float32, 256)
     with torch_threads(1):
-        times = effort.alternate({name: timed(partial(model.predict, obs)) for name, model in models.items()})
+        jobs = {"ours": timed(partial(ours.predict, obs)), PLAIN: as_shipped(timed(partial(plain.predict, obs)))}
+        times = effort.alternate(jobs)
     yield Row("acting", "2 x 256, one observation", 1, "ms", times["ours"], times[PLAIN], PLAIN)
 
 
 def reward(effort: Effort) -> Iterator[Row]:
     """Steps of the reward model of method=pebble: three members, a batch of 128 pairs of 50 steps for each."""
-    pairs = 3 * 128
-    asked, model = comparisons(pairs, steps=50), reward_model()
+    pairs, steps = 3 * 128, 50
+    asked, model = comparisons(pairs, steps), reward_model()
+    work = mlp(reward_sizes(model), 2 * steps, training=True)  # of a pair
     for threads in effort.threads:
         with torch_threads(threads):
-            timing = effort.alternate({"ours": timed(lambda: model.update(asked))})["ours"]
-        yield Row("reward fit", "3 members, 128 pairs of 50 steps each", threads, "pairs/s", timing.per(pairs))
+            times = effort.alternate({"ours": timed(lambda: model.update(asked))} | limit_jobs())
+        ours, floor = times["ours"].per(pairs), floor_s(work, times, _name(model.dtype), threads)
+        setting = f"3 members, 128 pairs of 50 steps each, {_name(model.dtype)}"
+        yield Row("reward fit", setting, threads, "pairs/s", ours, floor_s=floor)
 
 
 def relabel(effort: Effort) -> Iterator[Row]:
     """Relabelling a buffer of a million steps of walker-walk."""
-    buffer = full_buffer(MILLION)
-    buffer.source = StoredReward(reward_model().step_reward)
+    buffer, model = full_buffer(MILLION), reward_model()
+    buffer.source = StoredReward(model.step_reward)
     held = sum(array.nbytes for array in vars(buffer).values() if isinstance(array, np.ndarray))
-    setting = f"a million steps ({held / 2**20:.0f} MiB), 3 members of 3 x 256"
+    setting = f"a million steps ({held / 2**20:.0f} MiB), 3 members of 3 x 256, float32"
+    work = mlp(reward_sizes(model), 1, training=False).times(3)
     for threads in effort.threads:
         with torch_threads(threads):
-            timing = effort.alternate({"ours": timed(buffer.relabel)}, units=1)["ours"]
-        yield Row("relabelling", setting, threads, "steps/s", timing.per(MILLION))
+            times = effort.alternate({"ours": timed(buffer.relabel)}, units=1)
+            limits = effort.alternate(limit_jobs())
+        floor = floor_s(work, limits, "float32", threads)
+        yield Row("relabelling", setting, threads, "steps/s", times["ours"].per(MILLION), floor_s=floor)
 
 
 def env(effort: Effort) -> Iterator[Row]:
@@ -129,12 +159,13 @@ def loop(effort: Effort) -> Iterator[Row]:
     setting = f"pebble, walker-walk, {steps} steps, one session, 2 x 256, batch 256"
     run("sac", 1)(steps // 4)  # the first run of a process also imports
     for threads in effort.threads:
-        times = effort.alternate({"ours": run("sac", threads), PLAIN: run("sac_sb3", threads)}, units=steps)
+        jobs = {"ours": run("sac", threads), PLAIN: as_shipped(run("sac_sb3", threads))}
+        times = effort.alternate(jobs, units=steps)
         yield Row("whole loop", setting, threads, "steps/s", times["ours"], times[PLAIN], PLAIN)
 
 
 PARTS: dict[str, Callable[[Effort], Iterator[Row]]] = {
-    "matmul": matmul,
+    "limit": limit,
     "update": update,
     "act": act,
     "reward": reward,
@@ -142,6 +173,32 @@ PARTS: dict[str, Callable[[Effort], Iterator[Row]]] = {
     "env": env,
     "loop": loop,
 }
+
+
+LIMIT = "limit, "
+
+
+def limit_jobs() -> dict[str, Job]:
+    """What one thread can do at most in each precision, to be measured in turn with what is held against it."""
+    jobs = {LIMIT + _name(dtype): spinning(dtype) for dtype in _dtypes()}
+    return {name: job for name, job in jobs.items() if job is not None}
+
+
+def floor_s(work: Operations, times: dict[str, Timing], precision: str, threads: int) -> float | None:
+    """The least seconds of this work, its products between hidden layers in this precision; None: not known here."""
+    hidden, thin = times.get(LIMIT + precision), times.get(LIMIT + "float32")
+    return work.seconds(1e9 / hidden.median, 1e9 / thin.median) / threads if hidden and thin else None
+
+
+def per_giga(product: Job, size: int) -> Job:
+    """A job of square products whose unit is 1e9 operations."""
+    each = 2 * size**3 / 1e9
+
+    def job(units: int) -> float:
+        count = max(round(units / each), 1)
+        return product(count) * units / (count * each)
+
+    return job
 
 
 @contextmanager

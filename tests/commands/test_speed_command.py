@@ -25,14 +25,19 @@ def test_every_part_gives_rows_and_the_file_keeps_every_repeat(output, small, tm
     assert written["command"].startswith("pbrl speed repeats=2")
     assert written["machine"]["cpu"]
     assert 50 * 2**20 < written["peak_rss_bytes"] <= peak_rss()
+    kernel = written["machine"]["sac_kernel"] is not None
     shown = {row["part"] for row in written["rows"]}
-    assert shown == {"matmul", "SAC update", "acting", "reward fit", "relabelling", "environment", "whole loop"}
+    assert shown == {"limit", "SAC update", "acting", "reward fit", "relabelling", "environment", "whole loop"}
     assert len([line for line in lines if line.count(" | ") == len(HEADER) - 1]) == 2 + len(written["rows"])
     for row in written["rows"]:
         assert len(row["ours"]["seconds"]) == 2
         assert min(row["ours"]["seconds"]) > 0
-        assert (row["other"] is None) == (row["part"] in ("matmul", "reward fit", "relabelling"))
-        assert (row["floor_s"] is None) == (row["part"] != "SAC update")
+        assert (row["other"] is None) == (row["part"] in ("limit", "reward fit", "relabelling"))
+        if not row["setting"].startswith("in registers"):
+            has_floor = kernel and row["part"] in ("limit", "SAC update", "reward fit", "relabelling")
+            assert (row["floor_s"] is not None) == has_floor, row["setting"]
+    backends = {row["setting"].split(", ")[2] for row in written["rows"] if row["part"] == "SAC update"}
+    assert backends == ({"torch", "native"} if kernel else {"torch"})
 
 
 def test_a_line_shows_medians_ranges_the_ratio_and_the_share_of_the_limit():
@@ -49,7 +54,7 @@ def test_a_line_shows_medians_ranges_the_ratio_and_the_share_of_the_limit():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("parts=updates", "parts=updates: valid are matmul, update, act, reward, relabel, env, loop"),
+        ("parts=updates", "parts=updates: valid are limit, update, act, reward, relabel, env, loop"),
         ("repeats=0", "repeats=0: expected a whole number of at least 1"),
         ("seconds=nan", "seconds=nan: expected a number above 0 and up to 600"),
         ("seconds=0", "seconds=0: expected a number above 0 and up to 600"),

@@ -3,7 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pbrl.speed.fixtures import CHEETAH, fast_sac
-from pbrl.speed.floor import sac_update
+from pbrl.speed.floor import mlp, sac_update
 
 
 def test_an_update_of_two_hidden_layers_counted_by_hand():
@@ -15,6 +15,13 @@ def test_an_update_of_two_hidden_layers_counted_by_hand():
     # back to the action; 5 * 4 actor weights in 2 passes and 2 gradients.
     thin = 2 * (20 * 4 * 2 + 8 + 12 * 3 + 5 * 5 * 2 + 5 + 20 * 4)
     assert sac_update(3, 2, [4, 5], batch=1) == (hidden, thin)
+
+
+def test_a_network_counted_by_hand():
+    # 3 -> 4 -> 5 -> 1 on two rows: 12, 20 and 5 weights. Backward, each has a gradient; so have the inputs of all but
+    # the first.
+    assert mlp([3, 4, 5, 1], rows=2, training=False) == (2 * 2 * 20, 2 * 2 * (12 + 5))
+    assert mlp([3, 4, 5, 1], rows=2, training=True) == (2 * 2 * 3 * 20, 2 * 2 * (2 * 12 + 3 * 5))
 
 
 def test_a_batch_twice_as_large_is_twice_the_work():

@@ -2,6 +2,7 @@ import math
 import time
 
 import pytest
+import torch
 
 from pbrl.speed.timing import Timing, alternate, speed_up, timed, units_in
 
@@ -33,10 +34,21 @@ def test_given_units_are_done_at_once():
     assert asked == [400, 400]
 
 
-def test_a_timed_job_takes_the_time_of_its_calls():
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_one_thread_is_timed_by_its_work_and_several_by_the_clock(threads):
     calls = []
-    assert timed(lambda: calls.append(time.sleep(0.01)))(3) == pytest.approx(0.03, abs=0.02)
-    assert len(calls) == 3
+    job = timed(lambda: calls.append(time.sleep(0.02)))
+    threads(2)
+    assert job(3) == pytest.approx(0.06, abs=0.03)
+    threads(1)
+    assert job(3) < 0.03  # sleeping is no work
+    assert len(calls) == 6
 
 
 def test_the_speed_up_is_that_of_the_repeats_not_of_the_medians():
