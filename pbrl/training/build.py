@@ -20,6 +20,7 @@ from pbrl.feedback.loop import FeedbackLoop
 from pbrl.feedback.people import PeopleFeedback
 from pbrl.feedback.replay import ReplayFeedback
 from pbrl.labels.store import LabelStore
+from pbrl.nets.precision import prepare_torch
 from pbrl.seeds import seed_streams
 from pbrl.teachers.factor_sum import FactorSumTeacher
 from pbrl.teachers.hierarchy import HierarchyTeacher
@@ -65,7 +66,7 @@ class OnlineParts:
 
 def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
     check(config)
-    torch.set_num_threads(config.threads)
+    prepare_torch(config.threads)
     seeds = dict(zip(STREAMS, seed_streams(config.seed, len(STREAMS)), strict=True))
     env = build(config.env.make)
     make_env = OneMore(partial(build, config.env.make), first=env, alone="agent.n_envs=1 evaluation.envs=1")

@@ -21,6 +21,7 @@ from pbrl.files import replacing
 from pbrl.finite import AGENT, REWARD_MODEL, NotFinite, require_finite_metrics, require_finite_weights
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.methods.learner import Learner
+from pbrl.nets.precision import prepare_torch
 from pbrl.seeds import seed_streams
 from pbrl.training.build import OFFLINE_STREAMS
 from pbrl.training.build_offline import check, check_spaces, has_env, load_data, other_env
@@ -51,7 +52,7 @@ class OfflineRun:
     """
 
     def __init__(self, config: Any, run: RunDir) -> None:
-        torch.set_num_threads(config.threads)
+        prepare_torch(config.threads)
         self.config, self.run = config, run
         seeds = dict(zip(OFFLINE_STREAMS, seed_streams(config.seed, len(OFFLINE_STREAMS)), strict=True))
         self.data: OfflineData = load_data(config, torch.Generator().manual_seed(seeds["heldout"]))

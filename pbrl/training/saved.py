@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from pbrl.agents.sb3 import PPOAgent, SACAgent
 from pbrl.config import explained, load_config
 from pbrl.errors import UserError
+from pbrl.nets.precision import prepare_torch
 from pbrl.training.build import build_agent, build_reward
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.run_dir import RunDir
@@ -33,7 +34,7 @@ def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
 
 def _load_run(run: RunDir, config: DictConfig, checkpoint: str | None) -> SavedRun:
     path = run.path
-    torch.set_num_threads(config.threads)
+    prepare_torch(config.threads)
     if "learner" in config.method:
         return load_offline_run(run, config, chosen_checkpoint(run, checkpoint))
     agent = _untrained(config)
