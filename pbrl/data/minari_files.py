@@ -34,6 +34,8 @@ def write_minari(data: Dataset, dataset_id: str, root: Path | None) -> Path:
     root: the folder of Minari's data sets; None for its own.
     """
     minari = import_minari()
+    if not data.meta.get("true_reward", True):
+        raise UserError(f"{data.path} has unknown rewards, which Minari cannot say; valid is a data set with rewards")
     if not ID.fullmatch(dataset_id):
         raise UserError(f"id={dataset_id}: expected [NAMESPACE/]NAME-vNUMBER, as point/mixed-v0")
     # Absolute: Minari's folder is pointed elsewhere below while it writes.

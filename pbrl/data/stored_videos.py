@@ -53,7 +53,7 @@ class StoredVideos:
                 raise ValueError("cameras, fps or root")
             if any(Path(path).is_absolute() or ".." in Path(path).parts for path, _ in files):
                 raise ValueError("a path that leaves its folder")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{where}: videos is damaged ({error}); import the data set again") from None
         paths, sizes = zip(*files, strict=True) if files else ((), ())
         return StoredVideos(cameras, paths, sizes, root, fps)

@@ -20,6 +20,10 @@ def dataset_report(data: Dataset) -> dict[str, Any]:
         "steps": int(sum(len(e) for e in data.episodes)),
         "segment_length": data.meta["segment_length"],
         "last_obs": data.meta["last_obs"],
+        "true_reward": data.meta.get("true_reward", True),
+        "actions": data.meta.get("actions"),
+        "cameras": (data.meta.get("videos") or {}).get("cameras"),
+        "videos": len((data.meta.get("videos") or {}).get("files", ())) or None,
         "splits": {s: _split(data, number) for number, s in enumerate(SPLITS)},
         "sources": {name: _source(data, number) for number, name in enumerate(data.meta["sources"])},
         "scores": {name: _spread(data.scores[name]) for name in names},
@@ -36,6 +40,9 @@ def format_report(report: dict[str, Any]) -> str:
         f"segments of {report['segment_length']}",
         f"made by: {report['command']}",
         *([] if report["last_obs"] else ["the last observation of a segment is a repeat of the one before"]),
+        *([] if report["true_reward"] else ["rewards are unknown"]),
+        *([f"{report['videos']} videos of {', '.join(report['cameras'])}"] if report["cameras"] else []),
+        *([f"actions: {_range(report['actions'])}"] if report["actions"] else []),
         "",
     ]
     lines += _table(("split", "episodes", "segments"), [(s, *v.values()) for s, v in report["splits"].items()])
@@ -52,6 +59,14 @@ def format_report(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"teacher: {name}", *_table(header, rows), ""])
 
 
+def _range(actions: dict[str, Any]) -> str:
+    """What became -1 and 1, or of how many an action is one."""
+    if "discrete" in actions:
+        return f"one of {actions['discrete']}"
+    ranges = [f"{low:g} to {high:g}" for low, high in zip(actions["low"], actions["high"], strict=True)]
+    return f"scaled to -1..1 from {', '.join(ranges)}"
+
+
 def _split(data: Dataset, number: int) -> dict[str, int]:
     return {"episodes": int((data.episode_split == number).sum()), "segments": int((data.split == number).sum())}
 
@@ -59,14 +74,15 @@ def _split(data: Dataset, number: int) -> dict[str, int]:
 def _source(data: Dataset, number: int) -> dict[str, Any]:
     episodes = [e for e, s in zip(data.episodes, data.source, strict=True) if s == number]
     successes = [e.success for e in episodes if e.success is not None]
-    returns = [float(e.true_reward.sum(dtype=np.float64)) for e in episodes]
+    known = data.meta.get("true_reward", True)
+    returns = [float(e.true_reward.sum(dtype=np.float64)) for e in episodes] if known else []
     mine = data.source[data.episode_of] == number
     return {
         "episodes": len(episodes),
         "length": float(np.mean([len(e) for e in episodes])) if episodes else None,
-        "return_mean": float(np.mean(returns)) if episodes else None,
-        "return_std": float(np.std(returns)) if episodes else None,
-        "reward_per_step": sum(returns) / sum(map(len, episodes)) if episodes else None,
+        "return_mean": float(np.mean(returns)) if returns else None,
+        "return_std": float(np.std(returns)) if returns else None,
+        "reward_per_step": sum(returns) / sum(map(len, episodes)) if returns else None,
         "success_rate": float(np.mean(successes)) if successes else None,
         "segments": int(mine.sum()),
         "scores": {name: float(v[mine].mean()) if mine.any() else None for name, v in data.scores.items()},

@@ -70,7 +70,7 @@ def test_segments_know_what_they_are_drawn_from(output, v3):
     np.testing.assert_allclose(states[..., 1] * 10, steps, atol=1e-4)
 
 
-def test_one_camera_other_observations_and_no_reward(output, v3):
+def test_one_camera_other_observations_and_no_reward(output, refusal, v3):
     data, said = load(output, v3, "cameras=observation.images.wrist", "obs=action", "reward=next.reward")
     assert data.meta["videos"]["cameras"] == ["observation.images.wrist"]
     np.testing.assert_array_equal(data.episodes[0].obs[:, 0], [-20, -10, 0, 10, 20])
@@ -80,7 +80,11 @@ def test_one_camera_other_observations_and_no_reward(output, v3):
     assert said.split("; see")[0].endswith("rewards unknown")
     assert data.scores == {}
     assert np.isnan(data.episodes[0].true_reward).all()
-    assert "return" in output("data", "info", data.path)
+    said = output("data", "info", data.path)
+    assert "\nrewards are unknown\n2 videos of observation.images.top, observation.images.wrist\n" in said
+    assert "\nactions: scaled to -1..1 from -20 to 50, 0 to 10\n" in said
+    assert "nan" not in output("data", "info", data.path, "--json").lower()
+    assert "has unknown rewards" in refusal("data", "export", data.path, "format=minari", "id=a/b-v0")
 
 
 def test_videos_may_move_into_the_data_set(output, refusal, v3):

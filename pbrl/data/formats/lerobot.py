@@ -66,7 +66,7 @@ def read(path: Path, options: Options) -> Recording:
         features = choose_features(all_features, options, path)
         places = dict((_places_v3 if version == "v3.0" else _places_v2)(path, info, features.cameras))
         files = _data_files(path, info, places)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"{path / INFO} is damaged ({type(error).__name__}: {error})") from None
     videos = list(dict.fromkeys(name for place in places.values() for name, _ in place.videos.values()))
     for name in videos:
