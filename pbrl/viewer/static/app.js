@@ -6,10 +6,11 @@ import { $, readJson, safeStorage, saveAs, setText, writeJson } from "./dom.js";
 import { HistoryDrawer } from "./history.js";
 import { KeyGuard } from "./keys.js";
 import { listen } from "./input.js";
+import { layout, watchLayout } from "./layout.js";
 import { LearnedPanel } from "./learned.js";
 import { emptyState, notice, refusalOf } from "./states.js";
 import { drawTheme, nextTheme } from "./toggle.js";
-import { drawEmpty, drawNotice, drawPerson, drawRun, drawStrip, drawTitle, enableButtons, flash, offerNames } from "./view.js";
+import { drawEmpty, drawNotice, drawPerson, drawRun, drawSides, drawStrip, drawTitle, enableButtons, flash, offerNames } from "./view.js";
 
 const POLL_MS = 1_000;
 const HIDDEN_POLL_MS = 5_000;
@@ -34,6 +35,7 @@ let statusFault = null; // why the server could not say how things are
 let moved = readJson(tab, MOVED, null); // the run that this tab showed before: {from, kept}
 let desk = null; // what exists once the run is known
 let started = false;
+let ratio = 1; // of a clip
 let activeAt = performance.now();
 
 // ---- the server ----------------------------------------------------------------------------------------------
@@ -156,7 +158,9 @@ function start() {
 
 function shown() {
   const { videoWidth, videoHeight } = desk.player.active.videos.left;
-  $("stage").style.setProperty("--ratio", videoWidth / videoHeight);
+  ratio = videoWidth / videoHeight;
+  $("stage").style.setProperty("--ratio", ratio);
+  fitLayout();
   draw();
 }
 
@@ -180,6 +184,7 @@ const actions = {
   help: () => toggle({ dialog: $("help"), open: () => $("help").showModal() }),
   learned: () => toggle(learnedPanel),
   theme: nextTheme,
+  more: () => $("more").setAttribute("aria-expanded", $("more").parentElement.classList.toggle("open")),
   dismiss,
   sendAgain: () => desk.outbox.sendAgain(),
   saveRefused: () => saveAs(`pbrl-answers-${desk.run.slice(0, 8)}.json`, desk.outbox.refused.map(({ path, body, error }) => ({ path, body, error }))),
@@ -193,7 +198,7 @@ const NEEDS_PAIR = new Set(["left", "right", "equal", "incomparable", "skip", "p
 
 /** Does one action if it means anything now. Returns whether it did. */
 function act(name, how = {}) {
-  if (desk === null && name !== "theme" && name !== "help") return false;
+  if (desk === null && !["theme", "help", "more"].includes(name)) return false;
   if (NEEDS_PAIR.has(name) && desk.labeller.current === null) return false;
   if (name === "leave" && !desk.labeller.current?.review) return false;
   if ((name === "undo" || name === "history") && !started) return false;
@@ -223,6 +228,7 @@ function draw() {
   const current = desk?.labeller.current ?? null;
   $("start").hidden = !(desk !== null && !started && canPlay && !status.owner);
   $("work").hidden = !$("start").hidden;
+  document.documentElement.dataset.view = $("work").hidden ? "start" : "work";
   if (status !== null) {
     drawStrip(status, { answers: desk?.labeller.times.length ?? 0, times: desk?.labeller.times ?? [] });
     $("learned-button").hidden = !status.learned;
@@ -242,7 +248,7 @@ function drawLine() {
   const empty = desk?.labeller?.current == null && started;
   const stuck = desk?.outbox?.stuck ?? null;
   const answers = { kept: kept(), stuck, unsaved: desk?.outbox?.unsaved ?? 0, refused: refusal(), fault: fault() };
-  const line = notice({ link, status, ageS, moved, name: desk?.who.name, reviewing: review, empty, ...answers });
+  const line = notice({ link, status, ageS, moved, name: desk?.who.name, reviewing: review, empty, way: layout(), ...answers });
   if (line?.id === "waiting" && $("notice").dataset.id !== "waiting") setText($("said"), "Training is waiting for you");
   drawNotice(line, { reviewing: review !== null });
   drawTitle(status, ageS);
@@ -281,8 +287,17 @@ window.addEventListener("hashchange", () => {
   token = takeToken(location, history) ?? token;
   if (token !== null) link = "connecting"; // it may be another person's
 });
+const fitLayout = watchLayout({
+  ratio: () => ratio,
+  changed: () => {
+    drawSides();
+    if (status !== null) drawRun(status);
+    desk?.player.decks.forEach((deck) => deck.name());
+  },
+});
 setInterval(drawLine, 500);
 setInterval(renew, RENEW_MS);
 drawTheme();
+fitLayout();
 draw();
 poll();

@@ -1,6 +1,7 @@
 /** One pair's two <video>s: loading, seeking, and a still of each to seek under. */
 
 import { timeOf } from "./clock.js";
+import { sideName } from "./layout.js";
 
 export const SIDES = ["left", "right"];
 const LOAD_MS = 8_000;
@@ -43,8 +44,13 @@ export class Deck {
 
   flip(flipped) {
     this.root.classList.toggle("flipped", flipped);
-    this.videos.left.setAttribute("aria-label", flipped ? "Right clip" : "Left clip");
-    this.videos.right.setAttribute("aria-label", flipped ? "Left clip" : "Right clip");
+    this.name(flipped);
+  }
+
+  /** Says where each clip is. */
+  name(flipped = this.root.classList.contains("flipped")) {
+    this.videos.left.setAttribute("aria-label", `${sideName(flipped ? "right" : "left")} clip`);
+    this.videos.right.setAttribute("aria-label", `${sideName(flipped ? "left" : "right")} clip`);
   }
 
   pause() {

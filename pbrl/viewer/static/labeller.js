@@ -2,6 +2,7 @@
 
 import { Stopwatch } from "./clock.js";
 import { Superseded } from "./deck.js";
+import { layout } from "./layout.js";
 import { inWords } from "./states.js";
 
 const REMEMBERED = 50;
@@ -65,7 +66,7 @@ export class Labeller {
     this.given.splice(0, this.given.length - REMEMBERED);
     if (choice !== "skip") this.times.push(seconds);
     const what = shown.review === null ? `Answer ${++this.count}` : "Changed"; // the number, or a repeated one is not read out
-    this.on.said(`${what}: ${inWords(choice, strength)}`);
+    this.on.said(`${what}: ${inWords(choice, strength, layout())}`);
     this.current = null;
     this.advance(keyAt);
     this.#remember();
@@ -82,7 +83,7 @@ export class Labeller {
     this.undone.add(last.id);
     if (last.choice !== "skip") this.times.pop();
     this.count = Math.max(0, this.count - 1);
-    const words = inWords(last.choice, last.strength);
+    const words = inWords(last.choice, last.strength, layout());
     if (this.outbox.withdraw(last.id)) this.on.said(`Taken back: ${words}`);
     else {
       this.undoing.set(last.id, words);

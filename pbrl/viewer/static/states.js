@@ -1,5 +1,7 @@
 /** What the page says: the numbers of the strip, the one-line notice, and the panel where no pair is there. Pure. */
 
+import { sideName } from "./layout.js";
+
 const NUMBER = new Intl.NumberFormat("en");
 const PAUSE_S = 60; // a longer gap between two answers was a break, and counts as this much
 
@@ -89,7 +91,7 @@ export function notice(now) {
   const { link, status, kept = 0, stuck = null, ageS = 0, reviewing = null, refused = null, moved = null, empty = false } = now;
   const { unsaved = 0, fault = null } = now;
   if (reviewing !== null) {
-    const text = `You said: ${inWords(reviewing.choice, reviewing.strength)}. A new answer replaces it.`;
+    const text = `You said: ${inWords(reviewing.choice, reviewing.strength, now.way)}. A new answer replaces it.`;
     return { id: "review", tone: "info", text };
   }
   if (refused !== null) return { id: "refused", tone: "warn", text: refused.text, dismiss: true, again: refused.answers };
@@ -226,14 +228,12 @@ function panel(id, title, text, busy = false) {
   return { id, title, text, busy };
 }
 
-const SAID = {
-  left: "left is better", right: "right is better", equal: "equally good",
-  incomparable: "can’t tell", skip: "skipped",
-};
+const SAID = { equal: "equally good", incomparable: "can’t tell", skip: "skipped" };
 
-/** An answer in words. */
-export function inWords(choice, strength = "clear") {
-  return strength === "slight" && choice !== "equal" ? SAID[choice].replace("is ", "is slightly ") : SAID[choice];
+/** An answer in words. way: of the layout, "row" or "column". */
+export function inWords(choice, strength = "clear", way = "row") {
+  const said = SAID[choice] ?? `${sideName(choice, way).toLowerCase()} is better`;
+  return strength === "slight" && choice !== "equal" ? said.replace("is ", "is slightly ") : said;
 }
 
 /** The history: the server's answers (newest first) with those made here that it may not know yet. */

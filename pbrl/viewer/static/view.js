@@ -1,10 +1,11 @@
 /** Writes the page's state into the page. */
 
 import { $, make, setText } from "./dom.js";
+import { sideName } from "./layout.js";
 import { countdown, remaining, strip } from "./states.js";
 
 const KEYS = [
-  ["← or A", "left is better"], ["→ or D", "right is better"], ["↓ or S", "equally good"],
+  ["← or A", "left"], ["→ or D", "right"], ["↓ or S", "equally good"],
   ["↑ or W", "can’t tell"], ["X", "skip this pair"], ["Z or Backspace", "take back the last answer; again: the one before"],
   ["Space", "pause or play"], [", and .", "one frame back or on"], ["[ and ]", "slower or faster"],
   ["R", "restart both clips"], ["F", "exchange the sides"], ["C", "next camera"],
@@ -24,7 +25,16 @@ export function drawRun({ slight, cameras, instructions, question }) {
 function fillKeys(node, { slight, cameras }) {
   const keys = KEYS.filter(([key]) => key !== "C" || cameras > 1);
   if (slight) keys.splice(2, 0, ["Shift + ← or →", "slightly better"]);
-  node.replaceChildren(...keys.map(([key, what]) => make("p", {}, make("kbd", {}, key), make("span", {}, what))));
+  const words = (what) => (what === "left" || what === "right" ? `${sideName(what).toLowerCase()} is better` : what);
+  node.replaceChildren(...keys.map(([key, what]) => make("p", {}, make("kbd", {}, key), make("span", {}, words(what)))));
+}
+
+/** What depends on where the clips are. */
+export function drawSides() {
+  for (const node of document.querySelectorAll("[data-words]")) setText(node, `${sideName(node.dataset.words)} is better`);
+  for (const button of document.querySelectorAll("[data-strength]")) {
+    button.setAttribute("aria-label", `${sideName(button.dataset.action)} is slightly better`);
+  }
 }
 
 /** Whoever has opened a link of their own need not say who they are. */
