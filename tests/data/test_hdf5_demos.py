@@ -92,6 +92,32 @@ def test_a_folder_of_files_with_an_episode_each(output, tmp_path):
     assert data.meta["videos"]["cameras"] == ["cam_high"]
 
 
+def test_compressed_pictures_are_unpacked(output, tmp_path):
+    """As ALOHA packs them: each a JPEG, with zeros behind it to one length."""
+    import io
+
+    from PIL import Image
+
+    folder = tmp_path / "aloha"
+    folder.mkdir()
+    for i in range(3):
+        packed = []
+        for t in range(6):
+            Image.fromarray(np.full((32, 48, 3), 30 * t, np.uint8)).save(stream := io.BytesIO(), "JPEG")
+            packed.append(stream.getvalue())
+        rows = np.zeros((6, max(map(len, packed)) + 9), np.uint8)
+        for row, data in zip(rows, packed, strict=True):
+            row[: len(data)] = np.frombuffer(data, np.uint8)
+        with h5py.File(folder / f"episode_{i}.hdf5", "w") as file:
+            file["observations/qpos"], file["action"] = np.zeros((6, 2)), np.zeros((6, 1))
+            file["observations/images/cam_high"] = rows
+    data = load(output, folder)
+    assert data.episodes[0].obs.shape == (6, 2)
+    frames = StoredFrames(StoredVideos.of(data.meta["videos"], data.path), data.path)
+    seen = [f.mean() for f in frames.frames(data.episodes[2].states, "cam_high")]
+    np.testing.assert_allclose(seen, 30 * np.arange(6), atol=3)
+
+
 def test_isaac_lab_has_its_own_names(output, tmp_path):
     with h5py.File(tmp_path / "isaac.hdf5", "w") as file:
         for i in range(3):

@@ -87,6 +87,29 @@ def test_one_camera_other_observations_and_no_reward(output, refusal, v3):
     assert "has unknown rewards" in refusal("data", "export", data.path, "format=minari", "id=a/b-v0")
 
 
+def test_pictures_in_the_rows_are_kept_as_videos(output, tmp_path):
+    """As lerobot writes them with use_videos=False; the action is a choice of three."""
+    written = Path(shutil.copytree(FILES / "lerobot_v3_images", tmp_path / "written"))
+    data, said = load(output, written, "splits=1,0,0")
+    assert "actions one of 3" in said
+    assert data.episodes[1].actions.argmax(1).tolist() == [0, 1, 2, 0, 1]
+    frames = StoredFrames(StoredVideos.of(data.meta["videos"], data.path), data.path)
+    for k, e in enumerate(data.episodes):
+        seen = [f.mean() for f in frames.frames(e.states, "observation.images.top")]
+        np.testing.assert_allclose(seen, 30 * k + 20 * np.arange(len(e) + 1), atol=3)
+
+
+def test_pictures_may_be_what_is_observed(output, v3, tmp_path):
+    data, _ = load(output, v3, "obs=observation.images.wrist", "image_size=16")
+    first = np.cumsum(LENGTHS) - LENGTHS
+    for k, e in enumerate(data.episodes):
+        assert e.obs.shape == (LENGTHS[k], 16, 16, 3)
+        np.testing.assert_allclose(e.obs.mean((1, 2, 3)), 250 - 12 * (first[k] + np.arange(LENGTHS[k])), atol=3)
+    written = Path(shutil.copytree(FILES / "lerobot_v3_images", tmp_path / "pictures" / "written"))
+    data, _ = load(output, written, "obs=observation.images.top", "splits=1,0,0")
+    assert data.episodes[1].obs[:, 0, 0, 0].tolist() == [30, 50, 70, 90, 110, 130]
+
+
 def test_videos_may_move_into_the_data_set(output, refusal, v3):
     data, _ = load(output, v3)
     shutil.move(v3 / "videos", data.path / "videos")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pbrl.data.formats.reader import Format, Option, Options, Recorded, Recording, join_columns, split_words
+from pbrl.data.pictures import decode_picture, looks_compressed
 from pbrl.errors import UserError, choices
 from pbrl.hdf5 import SUFFIXES, find_array, list_arrays, open_hdf5, read_rows
 
@@ -111,6 +112,9 @@ def _path(name: str, there: list[str], demo: Any, where: Path, key: str) -> str:
 
 
 def _is_film(array: Any, steps: int) -> bool:
+    """Pictures (L, H, W, C), or compressed ones (L, bytes)."""
+    if array.ndim == 2 and array.dtype == np.uint8 and len(array) >= steps > 0:
+        return looks_compressed(array[0])
     return array.ndim == 4 and array.dtype == np.uint8 and len(array) >= steps and array.shape[-1] in (1, 3, 4)
 
 
@@ -180,6 +184,8 @@ def _recorded(demo: Any, name: str, file: Path, layout: Layout) -> Recorded:
 def _with_last(demo: Any, path: str, steps: int, file: Path) -> np.ndarray:
     """(L+1, ...) where the file has the observation after the last action, at the array's end or in `next_obs`."""
     rows = read_rows(demo, path, file)
+    if rows.ndim == 2 and rows.dtype == np.uint8 and len(rows) and looks_compressed(rows[0]):
+        rows = np.stack(list(_unpacked(rows, f"{file}: {path}")))
     if len(rows) != steps:
         return rows
     for group in AFTER:
@@ -195,14 +201,22 @@ def _film(demo: Any, path: str, length: int, file: Path) -> Callable[[], Iterato
     def pictures() -> Iterator[np.ndarray]:
         there = len(find_array(demo, path, file))
         for begin in range(0, min(length, there), BLOCK):
-            yield from read_rows(demo, path, file, slice(begin, min(begin + BLOCK, length)))
+            yield from _unpacked(
+                read_rows(demo, path, file, slice(begin, min(begin + BLOCK, length))), f"{file}: {path}"
+            )
         after = [f"{group}/{path.split('/', 1)[-1]}" for group in AFTER]
         if length == there + 1:
             found = next((name for name in after if name in demo), None)
             last = there - 1
-            yield read_rows(demo, path if found is None else found, file, slice(last, last + 1))[0]
+            rows = read_rows(demo, path if found is None else found, file, slice(last, last + 1))
+            yield from _unpacked(rows, f"{file}: {path}")
 
     return pictures
+
+
+def _unpacked(rows: np.ndarray, where: str) -> Iterator[np.ndarray]:
+    """Pictures (H, W, C) of rows that are such, or bytes of a PNG or JPEG."""
+    return iter(rows) if rows.ndim == 4 else (decode_picture(row.tobytes(), where) for row in rows)
 
 
 def _fps(options: Options) -> float | None:
