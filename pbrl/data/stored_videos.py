@@ -192,6 +192,17 @@ def small_frames(path: Path, seconds: np.ndarray, size: int) -> np.ndarray:
         video.close()
 
 
+def require_video(path: Path) -> None:
+    """Refuses what is no video, or is cut off: of most files only the index is read."""
+    with reading(path, "a video"):
+        file, stream = _open(path)
+        with file:
+            entries = getattr(stream, "index_entries", ())  # since PyAV 14
+            end = max((entry.pos + entry.size for entry in entries), default=0)
+            if end > (size := path.stat().st_size):
+                raise UserError(f"{path} is cut off: it has {size:,} bytes, its last frame ends at {end:,}")
+
+
 class FrameKeeper:
     """Keeps pictures as H.264 videos in a folder: one file per camera and `SHARD_FRAMES` frames, whole episodes each.
 

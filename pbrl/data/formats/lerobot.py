@@ -28,10 +28,10 @@ from pbrl.data.formats.reader import (
 )
 from pbrl.data.parquet import read_batches, to_numpy
 from pbrl.data.pictures import decode_picture
-from pbrl.data.stored_videos import small_frames
+from pbrl.data.stored_videos import require_video, small_frames
 from pbrl.data.unit_actions import ActionRange
 from pbrl.errors import UserError, choices
-from pbrl.reading import find_object, read_object, read_text, require_file
+from pbrl.reading import find_object, read_object, read_text
 
 INFO, STATS = "meta/info.json", "meta/stats.json"
 ACTION, REWARD, SUCCESS = "action", "next.reward", "next.success"
@@ -91,7 +91,7 @@ def read(path: Path, options: Options) -> Recording:
         raise UserError(f"{path / INFO} is damaged ({type(error).__name__}: {error})") from None
     videos = list(dict.fromkeys(name for place in places.values() for name, _ in place.videos.values()))
     for name in videos:
-        require_file(path / name)
+        require_video(path / name)
     number = {name: k for k, name in enumerate(videos)}
     notes = {"fps": fps, "robot": info.get("robot_type"), "version": version, "obs": list(features.obs)}
     return Recording(

@@ -40,12 +40,12 @@ def _episodes(files: list[Path], source: str | None) -> Iterator[Recorded]:
     for file in files:
         data = read_arrays(file)
         require(data, ["observations", "actions", "terminals"], file)
-        m, ends = len(data["observations"]), data["terminals"]
-        if ends.shape != (m,) or len(data["actions"]) != m:
-            shapes = f"terminals {ends.shape} and actions {data['actions'].shape}"
-            raise UserError(f"{file}: {shapes}, expected {m} rows each, as observations")
+        m, ends = len(np.atleast_1d(data["observations"])), data["terminals"]
+        if ends.shape != (m,) or data["observations"].ndim < 2 or data["actions"].shape[:1] != (m,):
+            shapes = ", ".join(f"{name} {data[name].shape}" for name in ("observations", "actions", "terminals"))
+            raise UserError(f"{file}: {shapes}; expected (M, O), (M, A) and (M,)")
         refuse((ends != 0) & (ends != 1), ends, "terminals", "0 or 1", file)
-        states = ("qpos" in data and "qvel" in data) and (len(data["qpos"]) == len(data["qvel"]) == m)
+        states = all(name in data and data[name].ndim == 2 and len(data[name]) == m for name in ("qpos", "qvel"))
         begin = 0
         for last in [*np.flatnonzero(ends).tolist(), *([] if m and ends[-1] else [m - 1])]:
             part = slice(begin, last + 1)

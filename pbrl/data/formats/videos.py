@@ -17,7 +17,7 @@ import numpy as np
 from pbrl.data.formats.hdf5 import natural
 from pbrl.data.formats.reader import Format, Option, Options, Recorded, Recording, whole_number
 from pbrl.data.formats.tables import STEP_OPTIONS, Columns, choose, make_episode
-from pbrl.data.stored_videos import SUFFIXES, frame_times, small_frames
+from pbrl.data.stored_videos import SUFFIXES, frame_times, require_video, small_frames
 from pbrl.data.table_files import SUFFIXES as TABLES
 from pbrl.data.table_files import Batch, by_episode, table_batches, table_columns
 from pbrl.errors import UserError, choices
@@ -58,6 +58,8 @@ def read(path: Path, options: Options) -> Recording:
     films = find_films(path)
     if not films.files:
         raise UserError(f"{path} has no videos; valid are {', '.join(SUFFIXES)}, in it or in a folder for each camera")
+    for film in films.files:
+        require_video(film)
     tables, beside = _tables(path, films, options)
     notes: dict[str, Any] = {"fps": float(options["fps"]) if "fps" in options else _rate(films.files[0])}
     if not tables:
