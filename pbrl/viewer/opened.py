@@ -67,7 +67,7 @@ class Opened:
         """A page of this user alone that leads there: a browser's command line can be seen by others."""
         file = run_dir.resolve() / PAGE_FILE
         file.unlink(missing_ok=True)
-        with open(file, "w", opener=private) as page:
+        with open(file, "w", opener=_private) as page:
             page.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={self.urls[-1]}">\n')
         return file.as_uri()
 
@@ -99,6 +99,6 @@ def make_opened(
     return Opened(token, url=urls[0], urls=urls, pid=os.getpid(), cert=cert, people=people, links=old | links, **more)
 
 
-def private(path: str, flags: int) -> int:
-    """An opener of files for this user alone."""
+def _private(path: str, flags: int) -> int:
+    """Opens a file for this user alone."""
     return os.open(path, flags, 0o600)

@@ -16,13 +16,14 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pbrl.errors import UserError
 from pbrl.reading import read_object
 from pbrl.viewer.clips import FAILED, FOLDER, STOP_S, UNKNOWN, ClipStyle, report_path
 
 LOG = "renderer.log"
+LONGEST_LOG = 1 << 20  # bytes
 RESTARTS = 3  # in a row
 HEALTHY_S = 60.0  # who lives for so long did not die of its start
 LOOK_S = 0.1  # between looks at whether it lives
@@ -106,7 +107,7 @@ class Renderer:
 
     def _spawn(self) -> subprocess.Popen:
         environment = DRAW_IN_PLACE | dict(os.environ) | ONE_THREAD
-        with (self.run_dir / FOLDER / LOG).open("ab") as log:
+        with open_log(self.run_dir / FOLDER / LOG) as log:
             process = subprocess.Popen(
                 self._command,
                 env=environment,
@@ -154,6 +155,14 @@ class Renderer:
                     return
                 _close(process)
                 self.process = self._spawn()
+
+
+def open_log(path: Path) -> BinaryIO:
+    """To write to its end, for this user alone; what is too long moves aside, in place of what did so before."""
+    with suppress(OSError):
+        if path.stat().st_size > LONGEST_LOG:
+            path.replace(path.with_name(f"{path.name}.old"))
+    return open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def _close(process: subprocess.Popen) -> None:

@@ -21,7 +21,8 @@ from pbrl.errors import UserError
 from pbrl.labels.store import FILE_NAME, LabelStore
 from pbrl.training.interrupt import StopOnInterrupt, exit_code
 from pbrl.viewer.addresses import Certificate, reachable_names, read_certificate
-from pbrl.viewer.opened import Opened, find_opened, make_opened, private
+from pbrl.viewer.opened import Opened, find_opened, make_opened
+from pbrl.viewer.renderer import open_log
 from pbrl.viewer.settings import (
     LOOPBACK,
     ViewerConfig,
@@ -84,7 +85,7 @@ def start_viewer(run_dir: Path) -> subprocess.Popen[bytes] | None:
         opened.say()
         return None
     before = time.time()
-    log = open(run_dir / "viewer.log", "ab", opener=private)  # noqa: SIM115  the address with its token is in it
+    log = open_log(run_dir / "viewer.log")  # the address with its token is in it
     command = [sys.executable, "-m", "pbrl", "label", f"run={run_dir}"]
     viewer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     log.close()
@@ -127,21 +128,12 @@ def _viewer_config(run_dir: Path, config: DictConfig, section: DictConfig, opene
 
 def _run(viewer: ViewerConfig, gallery: Gallery, listener: socket.socket, certificate: Certificate | None) -> int:
     """Serves until it is told to end."""
-    import uvicorn
-
+    from pbrl.viewer.limits import ask_for_descriptors, log_sparingly, make_server
     from pbrl.viewer.server import make_app
 
-    server = uvicorn.Server(
-        uvicorn.Config(
-            make_app(viewer, gallery),
-            log_level="warning",
-            access_log=False,
-            ws="none",
-            lifespan="on",
-            ssl_certfile=certificate and certificate.cert,
-            ssl_keyfile=certificate and certificate.key,
-        )
-    )
+    ask_for_descriptors()
+    log_sparingly()
+    server = make_server(make_app(viewer, gallery), *(certificate or ()))
     # uvicorn hears SIGINT and SIGTERM itself, and passes them on when it has ended.
     end = partial(setattr, server, "should_exit", True)
     with (

@@ -7,18 +7,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fake_server import draw_clip
 from shop import TOKEN, DrawnClips, fill, free_port, viewer
 
 from pbrl.labels.store import LabelStore
+from pbrl.viewer.limits import Limits, make_server
 
 
 class RealViewer:
     """changes: of the config of `shop.viewer`; without `hosts`, any name will do, as with allow_remote=true."""
 
-    def __init__(self, folder: Path, pairs: int = 8, *, tls: tuple[Path, Path] | None = None, **changes: Any) -> None:
-        self.folder, self.tls = folder, tls
+    def __init__(
+        self,
+        folder: Path,
+        pairs: int = 8,
+        *,
+        tls: tuple[Path, Path] | None = None,
+        limits: Limits | None = None,
+        **changes: Any,
+    ) -> None:
+        self.folder, self.tls, self.limits = folder, tls, limits
         self.port = free_port()
         with LabelStore(folder) as store:
             self.queries = fill(store, pairs)
@@ -33,9 +41,8 @@ class RealViewer:
 
     def start(self) -> None:
         app = viewer(self.folder, DrawnClips(self.folder), **self.changes)
-        files = {"ssl_certfile": str(self.tls[0]), "ssl_keyfile": str(self.tls[1])} if self.tls else {}
-        config = uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="warning", **files)
-        self.server = uvicorn.Server(config)
+        self.server = make_server(app, *(self.tls or (None, None)), self.limits)
+        self.server.config.port = self.port
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
         end = time.monotonic() + 30
