@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ def load_offline(
     heldout: float,
     rng: torch.Generator,
     choices: bool = False,
+    labels: Path | None = None,
 ) -> OfflineData:
-    """Reads a data set (`pbrl collect`) or a label set (`pbrl labels export`).
+    """Reads a data set (`pbrl collect`), a label set (`pbrl labels export`), or a data set with a label set about it.
 
     Args:
         label: which labels of a data set; None: its regret labels, else those of return.
@@ -46,27 +48,76 @@ def load_offline(
         pairs: "fixed": the listed comparisons; "dense": all pairs of scored segments.
         heldout: share of the comparisons put aside for validation, drawn by `rng`.
         choices: whether the learner can act by a choice of n; actions are then one of n, as `OfflineData.choices` says.
+        labels: answers to learn from, where `path` is a data set: rewards learn from the answers, policies from all
+            episodes.
     """
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"data={path}: {no_folder(path)}; make one with `pbrl collect` or `pbrl labels export`")
     if is_dataset(path):
         dataset = load_dataset(path)
-        if (n := dataset.choices) is not None and not choices:
-            raise UserError(f"data={path} has choices of {n} for actions; this method learns actions that are numbers")
+        _refuse_choices(dataset.choices, choices, path)
+        if labels is not None:
+            if pairs != "fixed" or label is not None:
+                key = f"feedback.pairs={pairs}" if pairs != "fixed" else f"feedback.label={label}"
+                raise UserError(
+                    f"{key} is about comparisons of a data set, and labels={labels} has those to learn from"
+                )
+            return _from_both(dataset, labels, budget, heldout, rng, choices)
         if pairs == "dense" and heldout:
             raise UserError(
                 f"feedback.heldout={heldout}: comparisons are put aside, and pairs=dense lists none; expected 0"
             )
         return _from_dataset(dataset, label, budget, pairs, heldout, rng)
-    labels = load_label_set(path)
-    if labels.questions.kind != SegmentPair.kind:
-        raise UserError(f"{path} has answers of kind {labels.questions.kind}; valid here is {SegmentPair.kind}")
+    if labels is not None:
+        raise UserError(f"labels={labels} belong to a data set, and data={path} is a label set itself; leave one out")
+    found = _labels(path, choices)
     if pairs != "fixed":
         raise UserError(f"feedback.pairs={pairs} needs scored segments, and {path} is a label set; valid is fixed")
     if label is not None:
         raise UserError(f"feedback.label={label}: {path} is a label set, which has one kind of label; leave it out")
-    return _from_label_set(path, labels, budget, heldout, rng)
+    return _from_label_set(path, found, budget, heldout, rng)
+
+
+def _labels(path: Path, choices: bool) -> LabelSet:
+    labels = load_label_set(path)
+    if labels.questions.kind != SegmentPair.kind:
+        raise UserError(f"{path} has answers of kind {labels.questions.kind}; valid here is {SegmentPair.kind}")
+    _refuse_choices((labels.meta.get("actions") or {}).get("discrete"), choices, path)
+    return labels
+
+
+def _refuse_choices(n: int | None, choices: bool, path: Path) -> None:
+    if n is not None and not choices:
+        raise UserError(f"data={path} has choices of {n} for actions; this method learns actions that are numbers")
+
+
+def _from_both(
+    dataset: Dataset, path: Path, budget: int | None, heldout: float, rng: torch.Generator, choices: bool
+) -> OfflineData:
+    """Pairs of a label set, and all episodes of a data set, cut into segments as long as those that were labelled."""
+    if is_dataset(path) or not path.is_dir():
+        raise UserError(f"labels={path} is no label set; make one with `pbrl labels export` or `pbrl data import`")
+    told = _from_label_set(path, _labels(path, choices), budget, heldout, rng)
+    example, steps = told.segments, told.segments.steps
+    shapes = example.obs.shape[2:], example.actions.shape[2:]
+    wanted = dataset.segments.obs.shape[2:], dataset.segments.actions.shape[2:]
+    if shapes != wanted:
+        raise UserError(
+            f"labels={path} have observations {tuple(shapes[0])} and actions {tuple(shapes[1])}, "
+            f"{dataset.path} has {tuple(wanted[0])} and {tuple(wanted[1])}"
+        )
+    room = dataset.store.count_starts(steps, len(dataset.episodes))
+    unlabelled = dataset.store.sample(len(dataset.segments), steps, rng) if room.any() else example[:0]
+    digest = hashlib.sha256(f"{_sha256(dataset.meta)} {told.sha256}".encode()).hexdigest()
+    return replace(
+        told,
+        sha256=digest,
+        segments=Segments.cat([example, unlabelled]),  # the labelled ones first, whose rows `pairs` names
+        episodes=dataset.episodes,
+        last_obs=told.last_obs and dataset.meta["last_obs"],
+        choices=dataset.choices,
+    )
 
 
 def _from_dataset(

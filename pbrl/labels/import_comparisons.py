@@ -84,8 +84,8 @@ def describe_source(dataset: Dataset) -> dict[str, Any]:
     notes: dict[str, Any] = {"data": {"path": str(dataset.path.resolve()), "sha256": dataset.meta["sha256"]}}
     if (videos := dataset.meta.get("videos")) is not None:
         notes["videos"] = {**videos, "root": videos["root"] or str((dataset.path / FOLDER).resolve())}
-    for name in ("env_name", "env"):
-        if dataset.meta[name] is not None:
+    for name in ("env_name", "env", "actions"):
+        if dataset.meta.get(name) is not None:
             notes[name] = dataset.meta[name]
     return notes
 

@@ -35,7 +35,7 @@ META: dict[str, tuple[type, ...]] = {
     "created_by": (str,),
 }
 ASKED: dict[str, Any] = {"kind": SegmentPair.kind, "items": 2, "criterion": OVERALL, "details": {}}  # since version 2
-OPTIONAL_META: dict[str, tuple[type, ...]] = {"last_obs": (bool,), "videos": (dict,)}  # missing: true, and none
+OPTIONAL_META: dict[str, tuple[type, ...]] = {"last_obs": (bool,), "videos": (dict,), "actions": (dict,)}
 COLUMNS: dict[str, type] = {  # and the answers, see `columns_of`
     "answered": np.bool_,
     "annotator": np.int64,
