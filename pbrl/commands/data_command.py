@@ -34,15 +34,17 @@ HELP = """usage: pbrl data info|import|export|render ...
   formats
       what import reads, and the keys that each format has of its own
 
+keys of every import:
+  check=true           reads all of it and says in one line what would come in; nothing is written, and out= not needed
+  env=NAME             is noted, and checked for its sizes; with it qpos and qvel of a file become states for clips
 keys of an import of episodes:
   actions=low,high     the range that becomes -1..1, or one for each number as -2:2,0:1; actions=data takes the smallest
                        and largest of the data; actions=discrete or discrete:N: choices
   clip=true            cuts off actions outside, which are refused otherwise
   frames=false         does not keep pictures that a file holds (true: as videos in FOLDER, for clips)
-  env=NAME             is noted, and checked for its sizes; with it qpos and qvel of a file become states for clips
   segments=2000 segment_length=32 splits=0.8,0.1,0.1 seed=0
   labels=return [teacher=oracle] [comparisons=5000] [heldout=500]    comparisons by a script, where rewards are known
-keys of an import of labels: annotator=NAME, clip=true, env=NAME
+keys of an import of labels: annotator=NAME, clip=true
 
 example: pbrl data import from=walker.npz out=data/walker_people env=walker2d"""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,28 +28,46 @@ def import_file(name: str, parsed: Arguments, command: str) -> None:
     from pbrl.data.formats import find_format
     from pbrl.files import require_new
 
-    out = Path(required(parsed, "out", "a new folder, as out=data/people"))
+    check = yes_or_no(parsed, "check", False)
+    out = None if check else Path(required(parsed, "out", "a new folder, as out=data/people"))
     kind = find_format(Path(name), parsed.values.get("format"))
     parsed.words = []  # what they name is `name`
     own = tuple(option.name for option in kind.options)
-    check_keys(parsed, ("out", "format", "from", *(EPISODES if kind.read else ANSWERS), *own))
+    check_keys(parsed, ("out", "format", "from", "check", *(EPISODES if kind.read else ANSWERS), *own))
     for option in kind.options:
         if option.needed:
             required(parsed, option.name, option.about)
     for key in {"clip", "drop"} & set(parsed.values):
         yes_or_no(parsed, key, False)
-    require_new(out)
+    if out is not None:
+        require_new(out)
     config: Any = compose(parsed)
     about: dict[str, Any] = {"env_name": None, "env": None, "command": command}
     if "env" in parsed.values and config.env.make is not None:
         from pbrl.collection.collect import describe_env
 
         about |= describe_env(config.env)
-    if kind.read:
-        meta = _import_episodes(kind, name, out, parsed, about, config)
-        print(f"{_describe_import(kind, meta)}; see: {typed('data', 'info', str(out))}")
-    else:
-        print(describe_labels(_import_answers(kind, name, out, parsed, about)))
+    done = "nothing was written" if out is None else f"see: {typed('data', 'info', str(out))}"
+    with _workplace(out) as folder:
+        if kind.read:
+            meta = _import_episodes(kind, name, out or folder / "checked", parsed, about, config, folder)
+            print(f"{_describe_import(kind, meta)}; {done}")
+        else:
+            meta = _import_answers(kind, name, out or folder / "checked", parsed, about, folder)
+            print(describe_labels(meta) if out is not None else f"{describe_labels(meta)}; {done}")
+
+
+def _workplace(out: Path | None) -> AbstractContextManager[Path]:
+    """A folder for what is read, beside what is written; where nothing is to be kept, wherever there is room."""
+    from pbrl.files import folder_beside
+
+    return folder_beside(out) if out is not None else _temporary()
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="pbrl_check_") as folder:
+        yield Path(folder)
 
 
 def describe_formats() -> str:
@@ -96,18 +117,18 @@ def _describe_import(kind: Format, meta: dict[str, Any]) -> str:
     return f"{kind.name}: {'; '.join(parts)}"
 
 
-def _import_answers(kind: Format, name: str, out: Path, parsed: Arguments, about: dict[str, Any]) -> dict[str, Any]:
-    from pbrl.files import folder_beside
+def _import_answers(
+    kind: Format, name: str, out: Path, parsed: Arguments, about: dict[str, Any], scratch: Path
+) -> dict[str, Any]:
     from pbrl.labels.import_pairs import write_answers
 
     assert kind.read_answers is not None
-    with folder_beside(out) as scratch:
-        found = kind.read_answers(Path(name), parsed.values, scratch)
-        return write_answers(out, found, about, Path(name), _sizes(about))
+    found = kind.read_answers(Path(name), parsed.values, scratch)
+    return write_answers(out, found, about, Path(name), _sizes(about))
 
 
 def _import_episodes(
-    kind: Format, name: str, out: Path, parsed: Arguments, about: dict[str, Any], config: Any
+    kind: Format, name: str, out: Path, parsed: Arguments, about: dict[str, Any], config: Any, folder: Path
 ) -> dict[str, Any]:
     import numpy as np
 
@@ -115,7 +136,6 @@ def _import_episodes(
     from pbrl.collection.qpos_states import state_maker
     from pbrl.data.importing import import_recording
     from pbrl.data.unit_actions import parse_actions
-    from pbrl.files import folder_beside
     from pbrl.labels.import_pairs import check_sizes
 
     assert kind.read is not None
@@ -127,7 +147,7 @@ def _import_episodes(
     recording = kind.read(Path(name), parsed.values)
     for message in recording.say:
         say(message)
-    with folder_beside(out) as folder, state_maker(about["env"]) as make_state:
+    with state_maker(about["env"]) as make_state:
         options: dict[str, Any] = {"actions": actions, "clip": clip, "frames": frames, "make_state": make_state}
         found = import_recording(recording, folder, Path(name), **options)
         shapes = found.rows["obs"].shape[1:], found.rows["actions"].shape[1:]

@@ -12,9 +12,9 @@ import torch
 from pbrl.data.columns import Columns
 from pbrl.data.datasets import Dataset, is_dataset, load_dataset
 from pbrl.data.formats.reader import Answered
-from pbrl.data.stored_videos import FOLDER
 from pbrl.errors import UserError
 from pbrl.files import no_folder
+from pbrl.labels.recorded import describe_source
 from pbrl.question_kinds import SegmentPair
 from pbrl.types import OVERALL, Segments
 
@@ -77,17 +77,6 @@ def read_comparisons(rows: Rows, data: Path, where: Path, scratch: Path, *, crit
         last_obs=dataset.meta["last_obs"],
         notes=describe_source(dataset),
     )
-
-
-def describe_source(dataset: Dataset) -> dict[str, Any]:
-    """What meta.json of labels says of the data set that they are about: with it episodes and clips are found again."""
-    notes: dict[str, Any] = {"data": {"path": str(dataset.path.resolve()), "sha256": dataset.meta["sha256"]}}
-    if (videos := dataset.meta.get("videos")) is not None:
-        notes["videos"] = {**videos, "root": videos["root"] or str((dataset.path / FOLDER).resolve())}
-    for name in ("env_name", "env", "actions"):
-        if dataset.meta.get(name) is not None:
-            notes[name] = dataset.meta[name]
-    return notes
 
 
 def _numbers(rows: Rows, side: str, dataset: Dataset, where: Path) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 import pbrl
 from pbrl.errors import UserError
 from pbrl.files import new_folder, require_new
+from pbrl.labels.recorded import read_source, require_same_videos
 from pbrl.labels.rows import StandingAnswer
 from pbrl.labels.segment_files import Arrays, publish, stage, to_arrays
 from pbrl.labels.set_checks import (
@@ -115,6 +116,7 @@ def export_labels(
         **describe(questions.form),
         "created_by": f"pbrl {pbrl.__version__}",
         **_environment(Path(run_dir)),
+        **read_source(Path(run_dir)),
     }
     meta |= {"annotators": names, "counts": count_rows(arrays, kind), "true_reward": true_reward}
     return write_label_set(out, arrays, meta, store.path)
@@ -151,6 +153,8 @@ def import_labels(run_dir: Path, path: Path) -> dict[str, int]:
             f"{path} does not know the last observation of its segments, which the store of a run cannot say; "
             "valid is to learn from the label set itself"
         )
+    if labels.questions.item_states is not None:
+        require_same_videos(labels.meta, run_dir)
     with LabelStore(run_dir) as store, store.transaction():
         before = store.counts(kind=None, criterion=None)["queries"]
         _check_alike(store, labels.questions)

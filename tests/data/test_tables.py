@@ -265,3 +265,12 @@ def test_frames_of_a_film_with_uneven_times(tmp_path):
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
     np.testing.assert_allclose(frame_times(tmp_path / "f.mp4"), np.array([0, 1, 5, 6, 20]) / 30, atol=1e-4)
+
+
+def test_a_check_reads_everything_and_writes_nothing(output, refusal, videos):
+    said = output("data", "import", f"from={videos}", "check=true", "segment_length=4", "splits=1,0,0")
+    assert said.startswith("videos: 3 episodes of 21 steps; segments: ")
+    assert said.endswith("cameras video; nothing was written\n")
+    (videos / "ep_2.mp4").write_bytes((videos / "ep_2.mp4").read_bytes()[:1500])
+    assert "ep_2.mp4" in refusal("data", "import", f"from={videos}", "check=true", "segment_length=4")
+    assert [p.name for p in videos.parent.iterdir()] == ["films"]

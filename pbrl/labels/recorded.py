@@ -1,0 +1,59 @@
+"""What labels on recorded data are about: the data set and its videos, beside the label store and in label sets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pbrl.data.datasets import Dataset
+from pbrl.data.stored_videos import FOLDER
+from pbrl.errors import UserError
+from pbrl.files import replacing
+from pbrl.reading import read_object
+
+FILE = "recorded.json"  # in the folder of a label store
+KEYS = ("data", "videos", "actions")
+
+
+def describe_source(dataset: Dataset) -> dict[str, Any]:
+    """What meta.json of labels says of the data set that they are about: with it episodes and clips are found again."""
+    notes: dict[str, Any] = {"data": {"path": str(dataset.path.resolve()), "sha256": dataset.meta["sha256"]}}
+    if (videos := dataset.meta.get("videos")) is not None:
+        notes["videos"] = {**videos, "root": videos["root"] or str((dataset.path / FOLDER).resolve())}
+    for name in ("env_name", "env", "actions"):
+        if dataset.meta.get(name) is not None:
+            notes[name] = dataset.meta[name]
+    return notes
+
+
+def write_source(folder: Path, dataset: Dataset) -> None:
+    """Notes beside a label store which data set its questions are from; rows in `ids` and positions are of that."""
+    with replacing(folder / FILE, private=True) as partial:
+        partial.write_text(json.dumps(describe_source(dataset), indent=2) + "\n", encoding="utf-8")
+
+
+def read_source(folder: Path) -> dict[str, Any]:
+    """What was noted, as meta.json of a label set has it; empty where the labels are of a run."""
+    file = folder / FILE
+    if not file.exists():
+        return {}
+    found = read_object(file)
+    if wrong := [key for key in KEYS if not isinstance(found.get(key, {}), dict)]:
+        raise UserError(f"{file}: {wrong[0]} is {found[wrong[0]]!r}, expected an object")
+    return found
+
+
+def require_same_videos(meta: Mapping[str, Any], folder: Path) -> None:
+    """Refuses answers whose clips are in other videos than those of the store in this folder."""
+    theirs, ours = (source.get("videos") for source in (meta, read_source(folder)))
+    if theirs is None and ours is None:
+        return
+    files = [None if v is None else [(f["path"], f["bytes"]) for f in v["files"]] for v in (theirs, ours)]
+    if files[0] != files[1]:
+        data = (meta.get("data") or {}).get("path", "recorded videos")
+        whose = f"of {data}" if theirs is not None else "drawn from states of a simulator"
+        raise UserError(
+            f"the clips of the label set are {whose}, and those of {folder} are not; valid are labels of one kind"
+        )
