@@ -22,7 +22,8 @@ from pbrl.config import build, build_teacher
 from pbrl.data.columns import Arrays
 from pbrl.data.cut import Cut, cut_segments, draw_pairs, judge, split_episodes
 from pbrl.data.dataset_checks import SCORES, SPLITS
-from pbrl.data.datasets import ComparisonRows, flatten, store_of, write_rows
+from pbrl.data.datasets import ComparisonRows, write_rows
+from pbrl.data.rows import flatten, store_of
 from pbrl.errors import UserError, choices
 from pbrl.files import require_new
 from pbrl.teachers.factor_sum import FactorSumTeacher

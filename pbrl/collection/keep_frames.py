@@ -10,7 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from pbrl.data.stored_videos import FOLDER, FPS, FrameKeeper, StoredVideos
+from pbrl.data.frame_keeper import FrameKeeper
+from pbrl.data.stored_videos import FOLDER, FPS, StoredVideos
 from pbrl.errors import UserError, one_line
 from pbrl.files import folder_beside
 

@@ -34,6 +34,7 @@ from pbrl.data.dataset_checks import (
     read_meta,
 )
 from pbrl.data.episodes import Episode, EpisodeStore
+from pbrl.data.rows import flatten, split_rows, store_of
 from pbrl.errors import UserError, choices
 from pbrl.files import new_folder, require_new
 from pbrl.labels.segment_files import Arrays
@@ -213,38 +214,6 @@ def write_rows(
     return whole
 
 
-def flatten(episodes: Sequence[Episode]) -> Arrays:
-    """All episodes one after another, as in an EpisodeStore: L+1 rows each, of actions and rewards the last is 0."""
-    arrays: Arrays = {
-        "obs": np.concatenate([e.obs for e in episodes]),
-        "actions": np.concatenate([_one_more(e.actions) for e in episodes]),
-        "true_reward": np.concatenate([_one_more(e.true_reward) for e in episodes]),
-        "length": np.array([len(e) for e in episodes], np.int64),
-        "terminated": np.array([e.terminated for e in episodes], bool),
-        "success": np.array([np.nan if e.success is None else e.success for e in episodes], np.float64),
-    }
-    states = [e.states for e in episodes if e.states is not None]
-    if len(states) == len(episodes):
-        arrays["states"] = np.concatenate(states)
-    factors = [e.factors for e in episodes if e.factors is not None]
-    if len(factors) == len(episodes) and len({e.factor_names for e in episodes}) == 1:
-        arrays["factors"] = np.concatenate([_one_more(f) for f in factors])
-    if all(np.isnan(e.true_reward).all() for e in episodes):  # unknown, and not to be taken for numbers
-        del arrays["true_reward"]
-    return arrays
-
-
-def store_of(rows: Arrays) -> EpisodeStore:
-    """The episodes of these rows, from which segments can be gathered; nothing is copied."""
-    store = EpisodeStore(len(rows["length"]))
-    there = {f"rows/{name}": rows[name] for name in ("obs", "actions", "true_reward", "states") if name in rows}
-    if "true_reward" not in rows:
-        there["rows/true_reward"] = np.broadcast_to(np.float32(np.nan), len(rows["obs"]))
-    index = {"first": _first(rows["length"]), "length": rows["length"], "terminated": rows["terminated"]}
-    store.load_state_dict(there | index | {"dropped": np.int64(0)})
-    return store
-
-
 def _check(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, labels: Mapping[str, Arrays]) -> np.ndarray:
     """Refuses what cannot be loaded; returns the episode (N,) of each segment."""
     check_meta(meta, path / META_FILE)
@@ -268,7 +237,7 @@ def _assemble(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, label
     return Dataset(
         path=path,
         meta=meta,
-        episodes=_episodes(flat, tuple(meta.get("factor_names") or ())),
+        episodes=split_rows(flat, tuple(meta.get("factor_names") or ())),
         source=flat["source"],
         segments=store.gather(cut["ids"], meta["segment_length"]),
         store=store,
@@ -283,30 +252,3 @@ def _read(file: Path, meta: dict[str, Any]) -> Arrays:
     if (found := sha256_of(file)) != (expected := meta["sha256"].get(file.name)):
         raise UserError(f"{file} has sha256 {found}, {META_FILE} says {expected}; fetch or make it again")
     return read_arrays(file)
-
-
-def _one_more(steps: np.ndarray) -> np.ndarray:
-    return np.concatenate([steps, np.zeros_like(steps[:1])])
-
-
-def _first(length: np.ndarray) -> np.ndarray:
-    return np.cumsum(length + 1) - (length + 1)
-
-
-def _episodes(flat: Arrays, factor_names: tuple[str, ...]) -> list[Episode]:
-    episodes = []
-    for k, (a, n) in enumerate(zip(_first(flat["length"]).tolist(), flat["length"].tolist(), strict=True)):
-        success = float(flat["success"][k])
-        episodes.append(
-            Episode(
-                obs=flat["obs"][a : a + n + 1],
-                actions=flat["actions"][a : a + n],
-                true_reward=flat["true_reward"][a : a + n],
-                terminated=bool(flat["terminated"][k]),
-                states=flat["states"][a : a + n + 1] if "states" in flat else None,
-                success=None if np.isnan(success) else success,
-                factors=flat["factors"][a : a + n] if "factors" in flat else None,
-                factor_names=factor_names,
-            )
-        )
-    return episodes

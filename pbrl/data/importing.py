@@ -15,7 +15,8 @@ import numpy as np
 from pbrl.data.columns import Arrays, Columns
 from pbrl.data.dataset_checks import NAMES_FILE
 from pbrl.data.formats.reader import Recorded, Recording
-from pbrl.data.stored_videos import FOLDER, FPS, FrameKeeper, StoredVideos
+from pbrl.data.frame_keeper import FrameKeeper
+from pbrl.data.stored_videos import FOLDER, FPS, StoredVideos
 from pbrl.data.unit_actions import ActionRange, scale_rows
 from pbrl.errors import UserError, is_name
 from pbrl.labels.set_checks import refuse
@@ -64,10 +65,9 @@ def import_recording(
         if len(complete.actions):
             columns.add(name, _rows(complete, name))
     keeper.close()
-    rows = columns.map()
-    if not rows:
+    rows = columns.map() | index.arrays()
+    if "obs" not in rows:
         raise UserError(f"{where} has no episode of a step whose next observation is known")
-    rows |= index.arrays()
     last = np.cumsum(rows["length"] + 1) - 1
     said, name_row = recording.actions, partial(index.name_row, last)
     rows["actions"], scaled = scale_rows(rows["actions"], actions, said, clip, str(where), name_row)

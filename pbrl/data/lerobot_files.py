@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pbrl.data.datasets import Dataset
-from pbrl.data.formats.lerobot import data_files, frame_counts
+from pbrl.data.formats.lerobot_meta import data_files, frame_counts
 from pbrl.data.parquet import pyarrow, read_batches, to_numpy
 from pbrl.errors import UserError
 from pbrl.files import replacing

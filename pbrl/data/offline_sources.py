@@ -58,11 +58,7 @@ def load_offline(
         dataset = load_dataset(path)
         _refuse_choices(dataset.choices, choices, path)
         if labels is not None:
-            if pairs != "fixed" or label is not None:
-                key = f"feedback.pairs={pairs}" if pairs != "fixed" else f"feedback.label={label}"
-                raise UserError(
-                    f"{key} is about comparisons of a data set, and labels={labels} has those to learn from"
-                )
+            _require_listed(pairs, label, labels)
             return _from_both(dataset, labels, budget, heldout, rng, choices)
         if pairs == "dense" and heldout:
             raise UserError(
@@ -77,6 +73,13 @@ def load_offline(
     if label is not None:
         raise UserError(f"feedback.label={label}: {path} is a label set, which has one kind of label; leave it out")
     return _from_label_set(path, found, budget, heldout, rng)
+
+
+def _require_listed(pairs: str, label: str | None, labels: Path) -> None:
+    """Refuses settings that are about comparisons of the data set itself."""
+    if pairs != "fixed" or label is not None:
+        key = f"feedback.pairs={pairs}" if pairs != "fixed" else f"feedback.label={label}"
+        raise UserError(f"{key} is about comparisons of a data set, and labels={labels} has those to learn from")
 
 
 def _labels(path: Path, choices: bool) -> LabelSet:

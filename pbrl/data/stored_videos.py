@@ -1,4 +1,4 @@
-"""Pictures of recorded steps: where each lies in a video, how it is found there, and how frames are kept as videos.
+"""Pictures of recorded steps: where each lies in a video, and how it is found there.
 
 A position is two numbers of float64 per camera: which file, and at how many seconds; NaN where there is no picture. The
 positions of a segment stand where a simulator's states stand, so whatever keeps states keeps positions. C cameras.
@@ -7,7 +7,7 @@ positions of a segment stand where a simulator's states stand, so whatever keeps
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,6 @@ from pbrl.reading import reading, require_file
 
 FOLDER = "videos"  # of a data set: what was kept or copied there is found first
 FPS = 30.0  # of recordings that do not say
-SHARD_FRAMES = 20_000  # of one kept video, after which another is begun
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".m4v")
 
 
@@ -201,89 +200,6 @@ def require_video(path: Path) -> None:
             end = max((entry.pos + entry.size for entry in entries), default=0)
             if end > (size := path.stat().st_size):
                 raise UserError(f"{path} is cut off: it has {size:,} bytes, its last frame ends at {end:,}")
-
-
-class FrameKeeper:
-    """Keeps pictures as H.264 videos in a folder: one file per camera and `SHARD_FRAMES` frames, whole episodes each.
-
-    crf: 0 (as it was) to 51 (small); at 20 people see no difference.
-    """
-
-    def __init__(self, folder: Path, fps: float, *, crf: int = 20) -> None:
-        self._folder, self._fps, self._options = (
-            folder,
-            fps,
-            {"crf": str(crf), "preset": "veryfast", "g": "10", "bf": "0"},
-        )
-        self.files: list[Path] = []
-        self._shards: dict[str, _Shard] = {}
-
-    def keep(self, camera: str, pictures: Iterable[np.ndarray]) -> np.ndarray:
-        """Appends pictures (H, W, 3) uint8 of one episode; returns their positions (L, 2)."""
-        shard = self._shards.get(camera)
-        if shard is None or shard.frames >= SHARD_FRAMES:
-            shard = self._begin(camera)
-        positions = []
-        for picture in pictures:
-            if shard.size not in (None, picture.shape):
-                shard = self._begin(camera)  # another size needs another file
-            positions.append((shard.number, shard.frames / float(shard.rate)))
-            shard.add(picture)
-        return np.array(positions, np.float64).reshape(-1, 2)
-
-    def close(self) -> None:
-        for shard in self._shards.values():
-            shard.close()
-        self._shards.clear()
-
-    def describe(self, cameras: Sequence[str]) -> StoredVideos:
-        """What meta.json says of them, once they are closed."""
-        names = [path.relative_to(self._folder).as_posix() for path in self.files]
-        sizes = [path.stat().st_size for path in self.files]
-        return StoredVideos(tuple(cameras), tuple(names), tuple(sizes), None, self._fps)
-
-    def _begin(self, camera: str) -> _Shard:
-        if camera in self._shards:
-            self._shards.pop(camera).close()
-        safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in camera).strip(".") or "camera"
-        path = self._folder / safe / f"{len(self.files):05d}.mp4"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.files.append(path)
-        self._shards[camera] = _Shard(path, len(self.files) - 1, self._fps, self._options)
-        return self._shards[camera]
-
-
-class _Shard:
-    """A video that is being written."""
-
-    def __init__(self, path: Path, number: int, fps: float, options: dict[str, str]) -> None:
-        import av
-
-        self.number, self.frames = number, 0
-        self.size: tuple[int, ...] | None = None  # of a picture
-        self.rate = Fraction(fps).limit_denominator(65535)
-        self._file = av.open(str(path), "w", options={"movflags": "+faststart"})
-        self._stream: Any = self._file.add_stream("libx264", rate=self.rate, options=options)
-
-    def add(self, picture: np.ndarray) -> None:
-        import av
-
-        if picture.ndim != 3 or picture.dtype != np.uint8 or picture.shape[2] not in (1, 3, 4):
-            raise UserError(f"a picture is {picture.dtype}{picture.shape}, expected uint8 of (H, W, 3)")
-        height, width = (max(side // 2 * 2, 2) for side in picture.shape[:2])  # yuv420p halves both
-        rgb = np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture[..., :3]
-        if self.size is None:
-            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-            self.size = picture.shape
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[:height, :width]), format="rgb24")
-        frame.pts, frame.time_base = self.frames, 1 / self.rate
-        self._file.mux(self._stream.encode(frame))
-        self.frames += 1
-
-    def close(self) -> None:
-        if self.frames:
-            self._file.mux(self._stream.encode())
-        self._file.close()
 
 
 def _open(path: Path) -> tuple[Any, Any]:

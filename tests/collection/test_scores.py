@@ -15,8 +15,8 @@ from pbrl.collection.behaviour import make_behaviours
 from pbrl.collection.episodes import collect_episodes
 from pbrl.collection.scores import ExpertValue, partial_return, regret_critic, regret_mc, soft_value
 from pbrl.data.cut import Cut, cut_segments
-from pbrl.data.datasets import flatten, store_of
 from pbrl.data.episodes import Episode
+from pbrl.data.rows import flatten, store_of
 from pbrl.errors import UserError
 from pbrl.types import Segments
 from pbrl_envs.suites.gym import make_gym

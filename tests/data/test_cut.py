@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pbrl.data.cut import Cut, cut_segments, draw_pairs, judge, split_episodes
-from pbrl.data.datasets import flatten, store_of
 from pbrl.data.episodes import Episode
+from pbrl.data.rows import flatten, store_of
 from pbrl.errors import UserError
 from pbrl.teachers.scripted import ScriptedTeacher
 from pbrl.types import Segments

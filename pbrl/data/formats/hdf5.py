@@ -6,7 +6,6 @@ order of their names. Demos are read in the order of their numbers: demo_2 befor
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.data.formats.reader import Format, Option, Options, Recorded, Recording, join_columns, split_words
+from pbrl.data.formats.reader import Format, Option, Options, Recorded, Recording, join_columns, natural, split_words
 from pbrl.data.pictures import decode_picture, looks_compressed
 from pbrl.errors import UserError, choices
 from pbrl.hdf5 import SUFFIXES, find_array, list_arrays, open_hdf5, read_rows
@@ -46,11 +45,6 @@ def is_demos(path: Path) -> bool:
 
 def episode_files(path: Path) -> list[Path]:
     return sorted((f for f in path.iterdir() if f.suffix.lower() in SUFFIXES), key=lambda f: natural(f.name))
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts demo_2 before demo_10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def read(path: Path, options: Options) -> Recording:

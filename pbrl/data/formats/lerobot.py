@@ -7,8 +7,7 @@ There is no observation after the last action, so the last step of each episode 
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pbrl.data.formats.lerobot_meta import INFO, Place, data_files, find_places, read_info, stated_range
 from pbrl.data.formats.reader import (
     Format,
     Option,
@@ -29,23 +29,11 @@ from pbrl.data.formats.reader import (
 from pbrl.data.parquet import read_batches, to_numpy
 from pbrl.data.pictures import decode_picture
 from pbrl.data.stored_videos import require_video, small_frames
-from pbrl.data.unit_actions import ActionRange
 from pbrl.errors import UserError, choices
-from pbrl.reading import find_object, read_object, read_text
+from pbrl.reading import find_object
 
-INFO, STATS = "meta/info.json", "meta/stats.json"
 ACTION, REWARD, SUCCESS = "action", "next.reward", "next.success"
 OBS = ("observation.state", "observation.environment_state")  # what is observed unless obs= says it
-VERSIONS = ("v2.0", "v2.1", "v3.0")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an episode's rows and frames are."""
-
-    length: int
-    tasks: tuple[str, ...]
-    videos: Mapping[str, tuple[str, float]]  # by camera: path below the root, and the second that it begins at
 
 
 @dataclass(frozen=True)
@@ -80,49 +68,34 @@ def is_lerobot(path: Path) -> bool:
 
 def read(path: Path, options: Options) -> Recording:
     """Episodes of a folder with meta/info.json."""
-    info = _info(path)
-    version = info["codebase_version"]
+    info = read_info(path)
     try:
-        fps, all_features = float(info["fps"]), dict(info["features"])
+        if not 0 < (fps := float(info["fps"])) <= 10_000:
+            raise ValueError(f"fps is {fps}")
+        all_features = dict(info["features"])
         features = choose_features(all_features, options, path)
-        places = dict((_places_v3 if version == "v3.0" else _places_v2)(path, info, features.films))
-        files = _data_files(path, info, places)
+        places = find_places(path, features.films)
+        files = data_files(path)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"{path / INFO} is damaged ({type(error).__name__}: {error})") from None
     videos = list(dict.fromkeys(name for place in places.values() for name, _ in place.videos.values()))
     for name in videos:
         require_video(path / name)
     number = {name: k for k, name in enumerate(videos)}
-    notes = {"fps": fps, "robot": info.get("robot_type"), "version": version, "obs": list(features.obs)}
+    notes = {
+        "fps": fps,
+        "robot": info.get("robot_type"),
+        "version": info["codebase_version"],
+        "obs": list(features.obs),
+    }
     return Recording(
         episodes=_episodes(files, places, features, number, fps, path),
-        actions=None if _is_choice(all_features[features.action]) else _stated_range(path, features.action),
+        actions=None if _is_choice(all_features[features.action]) else stated_range(path, features.action),
         cameras=features.cameras,
         videos=tuple(path / name for name in videos),
         fps=fps,
         notes=notes,
     )
-
-
-def _info(path: Path) -> dict[str, Any]:
-    info = read_object(path / INFO)
-    if (version := info.get("codebase_version")) not in VERSIONS:
-        valid = ", ".join(VERSIONS)
-        found = f"{path / INFO} is of version {version}"
-        raise UserError(f"{found}; valid are {valid}, to which lerobot's scripts convert others")
-    return info
-
-
-def frame_counts(path: Path) -> dict[int, int]:
-    """Frames of each episode, by its index."""
-    info = _info(path)
-    places = (_places_v3 if info["codebase_version"] == "v3.0" else _places_v2)(path, info, ())
-    return {episode: place.length for episode, place in places}
-
-
-def data_files(path: Path) -> list[Path]:
-    """The parquet files of the rows, in order."""
-    return _data_files(path, _info(path), sorted(frame_counts(path)))
 
 
 def choose_features(features: Mapping[str, Any], options: Options, path: Path) -> Features:
@@ -167,55 +140,6 @@ def choose_features(features: Mapping[str, Any], options: Options, path: Path) -
 
 def _is_choice(feature: Mapping[str, Any]) -> bool:
     return str(feature.get("dtype", "")).startswith(("int", "uint"))
-
-
-def _stated_range(path: Path, action: str) -> ActionRange | None:
-    """Smallest and largest action, from the statistics of the whole or of each episode."""
-    if (path / STATS).exists():
-        parts = [read_object(path / STATS)]
-    elif (path / "meta/episodes_stats.jsonl").exists():
-        parts = [row["stats"] for row in _lines(path / "meta/episodes_stats.jsonl")]
-    else:
-        return None
-    try:
-        low, high = ([np.ravel(np.array(part[action][end], np.float64)) for part in parts] for end in ("min", "max"))
-        return ActionRange(np.min(low, 0), np.max(high, 0))
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _places_v3(path: Path, info: Mapping[str, Any], cameras: tuple[str, ...]) -> Iterator[tuple[int, Place]]:
-    files = sorted((path / "meta/episodes").glob("chunk-*/file-*.parquet"))
-    if not files:
-        raise UserError(f"{path / 'meta/episodes'} has no parquet files, which say where each episode is")
-    of_video = [f"videos/{c}/{k}" for c in cameras for k in ("chunk_index", "file_index", "from_timestamp")]
-    for file in files:
-        for batch in read_batches(file, ["episode_index", "length", "tasks", *of_video]):
-            for row in batch.to_pylist():
-                videos = {}
-                for camera in cameras:
-                    chunk, number, begin = (
-                        row[f"videos/{camera}/{k}"] for k in ("chunk_index", "file_index", "from_timestamp")
-                    )
-                    name = info["video_path"].format(video_key=camera, chunk_index=chunk, file_index=number)
-                    videos[camera] = (_inside(name, path), float(begin))
-                yield int(row["episode_index"]), Place(int(row["length"]), tuple(map(str, row["tasks"] or ())), videos)
-
-
-def _places_v2(path: Path, info: Mapping[str, Any], cameras: tuple[str, ...]) -> Iterator[tuple[int, Place]]:
-    for row in _lines(path / "meta/episodes.jsonl"):
-        number = int(row["episode_index"])
-        chunk = number // int(info.get("chunks_size", 1000))
-        names = {c: info["video_path"].format(video_key=c, episode_chunk=chunk, episode_index=number) for c in cameras}
-        videos = {camera: (_inside(name, path), 0.0) for camera, name in names.items()}
-        yield number, Place(int(row["length"]), tuple(map(str, row.get("tasks") or ())), videos)
-
-
-def _data_files(path: Path, info: Mapping[str, Any], episodes: Iterable[int]) -> list[Path]:
-    if str(info["codebase_version"]) == "v3.0":
-        return sorted((path / "data").glob("chunk-*/file-*.parquet"))
-    size, pattern = int(info.get("chunks_size", 1000)), info["data_path"]
-    return [path / _inside(pattern.format(episode_chunk=n // size, episode_index=n), path) for n in sorted(episodes)]
 
 
 def _episodes(
@@ -317,25 +241,6 @@ def _column(column: Any, where: str) -> np.ndarray:
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a file with one in each line."""
-    for n, line in enumerate(read_text(file).splitlines(), 1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{file} is damaged in line {n} ({error})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{file} is damaged in line {n}, expected a JSON object")
-        yield row
-
-
-def _inside(name: str, root: Path) -> str:
-    """A path that stays below its root, for what a file says may be anything."""
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise UserError(f"{root / INFO} names {name!r}, which leaves its folder")
-    return name
 
 
 FORMAT = Format(

@@ -5,6 +5,7 @@ L steps, O observation, A action, C cameras, D simulator state.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +102,11 @@ def split_words(options: Options, key: str) -> list[str] | None:
     if not all(words) or len(set(words)) < len(words):
         raise UserError(f"{key}={text}: expected different names with commas between")
     return words
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts demo_2 before demo_10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def whole_number(options: Options, key: str, low: int, default: int | None = None) -> int:

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.data.formats.hdf5 import natural
-from pbrl.data.formats.reader import Format, Option, Options, Recorded, Recording, whole_number
+from pbrl.data.formats.reader import Format, Option, Options, Recorded, Recording, natural, whole_number
 from pbrl.data.formats.tables import STEP_OPTIONS, Columns, choose, make_episode
 from pbrl.data.stored_videos import SUFFIXES, frame_times, require_video, small_frames
 from pbrl.data.table_files import SUFFIXES as TABLES
