@@ -36,6 +36,11 @@ class RatingAnswers(NamedTuple):
     answered: Tensor  # (n,) bool
 
 
+class OutcomeAnswers(NamedTuple):
+    outcome: Tensor  # (n, 2) long: 1 success or 0 failure, and the step that decided it or -1; -1 twice where skipped
+    answered: Tensor  # (n,) bool
+
+
 @dataclass(frozen=True)
 class SegmentPair(Question):
     """Which of two segments is better: `Answers.prefers_right`."""
@@ -234,6 +239,48 @@ class Rating(Question):
     @classmethod
     def valid(cls, form: Form) -> str:
         return f"{form.detail('low'):g} to {form.detail('high'):g} {form.detail('scale')}"
+
+
+@dataclass(frozen=True)
+class Outcome(Question):
+    """Whether a segment succeeds, and at which step that is decided: `OutcomeAnswers.outcome`."""
+
+    kind = "outcome"
+    answers, skipped, dtype, blank = OutcomeAnswers, -1, np.int64, -1
+
+    segments: Segments
+    states: States = None  # of the one item
+    criterion: str = field(default=OVERALL, kw_only=True)
+
+    @property
+    def items(self) -> tuple[Segments, ...]:
+        return (self.segments,)
+
+    @property
+    def item_states(self) -> States:
+        return self.states
+
+    @classmethod
+    def of(cls, items: Sequence[Segments], states: States, **about: Any) -> Self:
+        (segments,) = items
+        return cls(segments, states, **about)
+
+    @classmethod
+    def places(cls, items: int) -> tuple[str, ...]:
+        return ("segment",)
+
+    @classmethod
+    def answer_shape(cls, form: Form) -> tuple[int, ...]:
+        return (2,)
+
+    @classmethod
+    def wrong(cls, values: np.ndarray, form: Form) -> np.ndarray:
+        success, step = values.T
+        return (~np.isin(success, (0, 1)) | (step < -1) | (step != np.floor(step)))[:, None]
+
+    @classmethod
+    def valid(cls, form: Form) -> str:
+        return "1 (success) or 0 (failure), and the step that decided it, or -1"
 
 
 def _pad(segments: Segments, more: int) -> Segments:

@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -33,7 +34,7 @@ from pbrl.labels.store import LabelStore
 from pbrl.reports.video import write_mp4
 from pbrl.types import Segments
 from pbrl.viewer.client import ViewerClient
-from pbrl.viewer.clips import ENCODER, clip_path, pair_clips
+from pbrl.viewer.clips import ENCODER, clip_path, item_clips
 from pbrl.viewer.settings import clip_style
 
 SIZES, PEOPLE, PER_SESSION, STEPS = (200, 2000, 10_000), 10, 100, 12
@@ -47,15 +48,15 @@ def make_run(folder: Path, questions: int) -> None:
     folder.mkdir(parents=True)
     config = compose_config(["env=point_reach", "teacher=human"])
     OmegaConf.save(config, folder / "config.yaml")
-    picture = folder / "picture.mp4"
     (folder / "clips").mkdir(mode=0o700)
-    write_mp4(picture, iter(np.full((STEPS + 1, 384, 384, 3), 128, np.uint8)), 25, encoder=ENCODER)
+    write_mp4(folder / "picture.mp4", iter(np.full((STEPS + 1, 384, 384, 3), 128, np.uint8)), 25, encoder=ENCODER)
     with LabelStore(folder) as store:
         for session in range(questions // PER_SESSION):
             left, right = _segments(2 * session), _segments(2 * session + 1)
             states = {f"{side}_states": _states(2 * session + i) for i, side in enumerate(("left", "right"))}
+            picture = Path(shutil.copy(folder / "picture.mp4", folder / f"picture_{session}.mp4"))  # few links to each
             ids = store.ask(session, 100 * session, left, right, sampler="load", **states)
-            for clips in pair_clips(store.pairs(ids), config.env, clip_style(config.viewer)):
+            for clips in item_clips(store.pairs(ids), config.env, clip_style(config.viewer)):
                 for clip in clips:
                     os.link(picture, clip_path(folder, clip.name))
 
@@ -227,7 +228,7 @@ def soak(out: Path, minutes: float) -> None:
     faster = DAY_HOURS * 60 / minutes
     think_s, poll_s = DAY_HOURS * 3600 / DAY_ANSWERS / faster, 10.0 / faster  # hidden tabs ask less often
     folder, rows = out / "run_soak", []
-    with serving(folder, 2 * PEOPLE * DAY_ANSWERS) as server:
+    with serving(folder, PEOPLE * DAY_ANSWERS * 6 // 5) as server:
         begun, before = time.monotonic(), server.cpu_s()
         crowd = label(server, 60 * minutes, think_s, poll_s)
         while any(person.is_alive() for person in crowd):

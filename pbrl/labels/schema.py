@@ -14,7 +14,7 @@ from pbrl.errors import StorageError, UserError, is_name
 from pbrl.reading import require_file
 from pbrl.storage import storage_problem
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x7062726C  # "pbrl", so that another program's database is not mistaken for ours
 BUSY_TIMEOUT_S = 30.0
 
@@ -99,6 +99,14 @@ CREATE TRIGGER answer_of_its_kind BEFORE INSERT ON answers WHEN (NEW.prefers_rig
     IN ('segment_pair', 'episode_pair'))
     BEGIN SELECT RAISE(ABORT, 'prefers_right answers pairs, value all other kinds'); END;
 """
+# How answers to other questions than pairs came about, and the reasons that people gave.
+VERSION_4 = """
+CREATE TABLE arrangements (
+    answer INTEGER PRIMARY KEY REFERENCES answers(id), places TEXT NOT NULL, shown_at REAL NOT NULL, played_at REAL,
+    plays INTEGER NOT NULL, client TEXT NOT NULL);
+
+CREATE TABLE tags (answer INTEGER NOT NULL REFERENCES answers(id), tag TEXT NOT NULL, PRIMARY KEY (answer, tag));
+"""
 # What a column holds, where other code relies on it; SQLite itself takes anything.
 COLUMNS = {
     "batches": {
@@ -119,7 +127,7 @@ COLUMNS_3 = {
     "answers": {"value": "text or null"},
 }
 NAMES_3 = (("batches", "kind"), ("batches", "criterion"))
-SCHEMA = (VERSION_1, VERSION_2, VERSION_3)  # each is applied on top of the one before
+SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)  # each is applied on top of the one before
 
 
 class StoreLocked(StorageError):

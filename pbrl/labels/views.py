@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pbrl.errors import UserError, choices
@@ -25,6 +27,17 @@ class View(NamedTuple):
     plays_left: int  # times that the clip on this side of the screen played
     plays_right: int
     client: str  # the page or program that sent it
+
+
+class Arrangement(NamedTuple):
+    """As `View`, of an answer to a question of another kind than pairs."""
+
+    answer: int
+    places: tuple[int, ...]  # which item stood at each place of the screen
+    shown_at: float  # Unix time
+    played_at: float | None
+    plays: int  # how often the clips played
+    client: str
 
 
 class Check(NamedTuple):
@@ -90,6 +103,25 @@ def add_view(db: sqlite3.Connection, view: View) -> None:
     marks = ", ".join("?" * len(View._fields))
     sql = f"INSERT INTO views ({', '.join(View._fields)}) VALUES ({marks}) ON CONFLICT (answer) DO NOTHING"
     db.execute(sql, view)
+
+
+def add_arrangement(db: sqlite3.Connection, shown: Arrangement) -> None:
+    """Stores it, unless that answer has one."""
+    row = shown._replace(places=json.dumps(shown.places))  # type: ignore[arg-type]
+    db.execute("INSERT INTO arrangements VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (answer) DO NOTHING", row)
+
+
+def add_tags(db: sqlite3.Connection, answer: int, tags: Iterable[str]) -> None:
+    """Why the answer is what it is, in words that the viewer offered."""
+    db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", [(answer, tag) for tag in tags])
+
+
+def find_tags(db: sqlite3.Connection) -> dict[int, list[str]]:
+    """By answer, those of retracted answers too."""
+    found: dict[int, list[str]] = {}
+    for answer, tag in db.execute("SELECT answer, tag FROM tags ORDER BY answer, tag"):
+        found.setdefault(answer, []).append(tag)
+    return found
 
 
 def add_check(

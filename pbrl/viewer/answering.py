@@ -10,14 +10,14 @@ from starlette.responses import Response
 
 from pbrl.errors import UserError
 from pbrl.labels.store import LabelStore
-from pbrl.viewer.desk import Card, Given, in_segment_order
+from pbrl.viewer.cards import Given, in_segment_order
 from pbrl.viewer.fields import flag, json_body, number, text, whole
 from pbrl.viewer.overview import count_labels
 from pbrl.viewer.past import Past
 from pbrl.viewer.site import Site
 
 MAX_ID = 2**53  # larger numbers are not whole in JavaScript
-MOST_HELD = 100
+MOST_HELD, MOST_ITEMS = 100, 20
 
 
 class Answering:
@@ -52,6 +52,9 @@ class Answering:
             plays_left=whole(body, "plays_left", 0, 10**6),
             plays_right=whole(body, "plays_right", 0, 10**6),
             client=request.headers.get("user-agent", "")[:200],
+            tags=self._tags(body),
+            value=_numbers(body, "value"),
+            places=tuple(map(int, _numbers(body, "places"))),
         )
 
         def take(_: LabelStore) -> dict[str, Any]:
@@ -93,12 +96,29 @@ class Answering:
         """An answer, and its pair as it was shown."""
         return {
             "id": past.client_id,
-            "query": past.query.id,
-            "choice": in_segment_order(past.view.choice, past.view.swapped),
-            "strength": past.view.strength,
+            "query": past.card.query.id,
+            "choice": in_segment_order(past.choice, past.card.swapped),
+            "strength": past.strength,
+            "value": past.value,
             "answered_at": past.answered_at,
-            "pair": self.site.pair(Card(past.query, past.view.swapped, None)),
+            "pair": self.site.pair(past.card),
         }
+
+    def _tags(self, body: dict[str, Any]) -> tuple[str, ...]:
+        """Reasons, of those that the page offers."""
+        given, offered = body.get("tags", []), self.site.config.tags
+        if not isinstance(given, list) or any(tag not in offered for tag in given):
+            raise UserError(f"tags: expected a list of {', '.join(offered) or 'nothing, as none are offered'}")
+        return tuple(given)
+
+
+def _numbers(body: dict[str, Any], key: str) -> tuple[float, ...]:
+    """Whole numbers stay whole."""
+    given = body.get(key, [])
+    if not isinstance(given, list) or len(given) > MOST_ITEMS:
+        raise UserError(f"{key}: expected a list of at most {MOST_ITEMS} numbers")
+    numbers = [number({key: x}, key, -1e9, 1e9) for x in given]
+    return tuple(int(x) if x == int(x) else x for x in numbers)
 
 
 def _held(body: dict[str, Any]) -> list[int]:

@@ -13,9 +13,12 @@ from itertools import islice
 from typing import NamedTuple
 
 from pbrl.labels.questions import HUMAN, SCRIPTED, retired
-from pbrl.labels.rows import USUAL, Query, Scope
+from pbrl.labels.rows import PAIRS, USUAL, Query, Scope
 from pbrl.labels.store import LabelStore
+from pbrl.question_kinds import Choice, Outcome, Rating, Triplet
 
+SHOWN = (*PAIRS, Triplet.kind, Choice.kind, Rating.kind, Outcome.kind)  # what the page knows how to ask
+MOST_ITEMS = 9  # one for each number key
 Key = tuple[int, int, int, int]  # (-session, -batch, row, id): those of the newest policy come first
 
 
@@ -105,10 +108,11 @@ class Board:
 
     def _add_questions(self) -> None:
         condition, values = self.scope.where()
+        condition += f" AND b.kind IN ({', '.join('?' * len(SHOWN))}) AND items <= ?"
         rows = self.store.db.execute(
             "SELECT session, batch, row, q.id FROM queries AS q JOIN batches AS b ON b.id = batch"
             f" WHERE q.id > ? AND {condition} ORDER BY q.id",
-            (self._last["queries"], *values),
+            (self._last["queries"], *values, *SHOWN, MOST_ITEMS),
         ).fetchall()
         for session, batch, row, query in rows:
             self._keys[query] = (-session, -batch, row, query) if session >= 0 else None

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from pbrl.config import build
 from pbrl.errors import UserError, one_line
 from pbrl.install import pip_install
-from pbrl.labels.segment_files import SIDES, SegmentPairs
+from pbrl.questions import Question
 from pbrl.reports.video import frame_rate, write_mp4
 
 FOLDER = "clips"  # in the run directory
@@ -81,19 +81,16 @@ def frame_count(steps: int, every: int) -> int:
     return steps // every + 1
 
 
-def pair_clips(pairs: SegmentPairs, env_config: DictConfig, style: ClipStyle) -> list[tuple[Clip, Clip]]:
-    """The clips of the left and the right segment of each pair."""
-    hashes, sides = pairs.hashes(), []
-    for side, name in enumerate(SIDES):
-        states = getattr(pairs, f"{name}_states")
-        if states is None:
-            raise UserError(
-                "these segments have no simulator states, which clips are drawn from; MuJoCo tasks have them"
-            )
-        steps = getattr(pairs, name).mask.sum(1).long().tolist()
+def item_clips(questions: Question, env_config: DictConfig, style: ClipStyle) -> list[tuple[Clip, ...]]:
+    """The clips of the items of each question, as the left and the right segment of a pair."""
+    if (all_states := questions.item_states) is None:
+        raise UserError("these segments have no simulator states, which clips are drawn from; MuJoCo tasks have them")
+    hashes, places = questions.hashes(), []
+    for place, (segments, states) in enumerate(zip(questions.items, all_states, strict=True)):
+        steps = segments.mask.sum(1).long().tolist()
         named = zip(hashes, states, steps, strict=True)
-        sides.append([Clip(clip_name(h[side], s[: t + 1], env_config, style), t) for h, s, t in named])
-    return list(zip(*sides, strict=True))
+        places.append([Clip(clip_name(h[place], s[: t + 1], env_config, style), t) for h, s, t in named])
+    return list(zip(*places, strict=True))
 
 
 def clip_name(segment_hash: str, states: np.ndarray, env_config: DictConfig, style: ClipStyle) -> str:

@@ -1,7 +1,7 @@
-"""The desk: hands pairs to people and takes their answers. No HTTP here; what a screen shows is sides, not segments.
+"""The desk: hands questions to people and takes their answers. No HTTP here; a screen shows places, not segments.
 
-A pair is leased to a person for a while, so that nobody else answers it at the same time. Some pairs come a second time
-with sides swapped: those answers go to the table `checks` and tell how consistent a person is.
+A question is leased to a person for a while, so that nobody else answers it at the same time. Some pairs come a second
+time with sides swapped: those answers go to the table `checks` and tell how consistent a person is.
 """
 
 from __future__ import annotations
@@ -9,74 +9,37 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from itertools import islice
-from typing import Any, NamedTuple
 
 import torch
 
 from pbrl.errors import UserError
 from pbrl.labels.questions import HUMAN, SCRIPTED, lease, release
-from pbrl.labels.rows import Query
+from pbrl.labels.rows import ALL, PAIRS, Query, check_value
 from pbrl.labels.store import LabelStore
-from pbrl.labels.views import CHOICES, STRENGTHS, View, add_check, add_view
+from pbrl.labels.views import Arrangement, View, add_arrangement, add_check, add_tags, add_view
+from pbrl.questions import Form
 from pbrl.types import Answers
 from pbrl.viewer.board import Board
+from pbrl.viewer.cards import (
+    Card,
+    DeskSettings,
+    Given,
+    check_given,
+    in_item_order,
+    in_segment_order,
+    make_card,
+    prefers_right,
+)
 from pbrl.viewer.leases import Leases, end_lease
 from pbrl.viewer.past import Past, find_past
 from pbrl.viewer.people import name_key
 
 MOST_HELD = 20  # questions that one person has at a time
 CHUNK = 16  # questions read at once
-UNREADY = 50  # open pairs without clips after which no drawn one is expected
+UNREADY = 50  # open questions without clips after which no drawn one is expected
 REPEAT_AFTER = 5  # answers between a pair and its repetition: nobody should remember the keys
-MIRROR = {"left": "right", "right": "left"}
-
-
-@dataclass(frozen=True)
-class DeskSettings:
-    overlap: int = 1  # people who answer each pair
-    repeats: float = 0.05  # share of pairs that are shown again
-    lease_s: float = 120.0
-    slight: float | None = 0.75  # prefers_right of a slight preference for the right segment; None: not offered
-    scripts_count: bool = True  # whether an answer of a script closes a question
-
-    def __post_init__(self) -> None:
-        if self.overlap < 1:
-            raise UserError(f"viewer.overlap={self.overlap}; valid is a whole number from 1")
-        if not 0 <= self.repeats < 1:
-            raise UserError(f"viewer.repeats={self.repeats}; valid is a share from 0, below 1")
-        if self.slight is not None and not 0.5 < self.slight <= 1:
-            raise UserError(f"viewer.slight={self.slight}; valid is above 0.5 and at most 1")
-        if self.lease_s <= 0:
-            raise UserError(f"viewer.lease_s={self.lease_s}; valid are seconds above 0")
-
-
-class Card(NamedTuple):
-    """A pair as somebody gets it."""
-
-    query: Query
-    swapped: bool  # True: the right segment is on the left of the screen
-    repeat: str | None  # of which answer it is a repetition
-
-
-class Given(NamedTuple):
-    """An answer as it comes from the screen."""
-
-    id: str  # unique, chosen by the page: sent twice it counts once
-    query: int
-    annotator: str
-    choice: str  # of CHOICES, as on the screen
-    swapped: bool
-    shown_at: float  # Unix time
-    response_s: float
-    repeat: str | None = None
-    strength: str = "clear"
-    played_at: float | None = None
-    plays_left: int = 0
-    plays_right: int = 0
-    client: str = ""
 
 
 class Desk:
@@ -91,7 +54,7 @@ class Desk:
         present: Callable[[], int] = lambda: 1,
     ) -> None:
         self.store, self.settings, self.ready, self.present = store, settings, ready, present
-        self.board = Board(store, settings.overlap, scripts_count=settings.scripts_count)
+        self.board = Board(store, settings.overlap, scripts_count=settings.scripts_count, scope=ALL)
         self._rng = rng or random.Random()
 
     def spelling(self, name: str) -> str:
@@ -116,7 +79,7 @@ class Desk:
             leases, mine = Leases(store.db, annotator), board.answered_by(annotator)
             kept = [q for q in holding if board.is_open(q) and q not in mine and self._mine_to_answer(q, leases)]
             free = self._free(n, leases, {*holding, *mine})
-            cards = [self._repeat(annotator, holding) or Card(q, self._rng.random() < 0.5, None) for q in free]
+            cards = [self._repeat(annotator, holding) or make_card(q, self._rng) for q in free]
             new = [card.query.id for card in cards if card.repeat is None]
             lease(store.db, [*kept[:MOST_HELD], *new], annotator, s.lease_s)
             board.settle()
@@ -134,12 +97,12 @@ class Desk:
         An answer to a question that was retired or answered by others meanwhile is kept too: labels are never lost. Who
         was never asked adds none to a question that has all its answers.
         """
-        _check(given)
         store = self.store
         with store.transaction():
             self.board.refresh()
             given = given._replace(annotator=self.spelling(given.annotator))
-            store.queries([given.query])
+            (query,) = store.queries([given.query])
+            check_given(given, query.form)
             if given.repeat is not None:
                 self._take_repeat(given)
                 return
@@ -149,7 +112,8 @@ class Desk:
                 for a in store.standing_answers([given.query]):
                     if a.kind == SCRIPTED:
                         store.retract(a.id)
-            self._take(given)
+            number = self._take(given) if query.form.kind in PAIRS else self._take_other(given, query.form)
+            add_tags(store.db, number, given.tags)
             release(store.db, given.query, given.annotator)
 
     def undo(self, client_id: str, annotator: str) -> Card | None:
@@ -169,12 +133,14 @@ class Desk:
                 )
                 first = self.board.answered_by(annotator).get(row[1])
                 return Card(self.store.queries([row[1]])[0], bool(row[2]), str(first.id) if first else None)
-            sql = f"SELECT a.id, query, swapped FROM answers AS a JOIN views AS v ON v.answer = a.id {who}"
+            sql = f"SELECT a.id FROM answers AS a {who}"
             if (row := db.execute(sql, (client_id, annotator)).fetchone()) is None:
                 return None
+            if not (past := find_past(self.store, [row[0]])):
+                return None
             self.store.retract(row[0])
-            lease(db, [row[1]], annotator, self.settings.lease_s)
-            return Card(self.store.queries([row[1]])[0], bool(row[2]), None)
+            lease(db, [past[0].card.query.id], annotator, self.settings.lease_s)
+            return past[0].card
 
     def history(self, annotator: str, n: int) -> list[Past]:
         """The person's last n standing answers, newest first."""
@@ -233,7 +199,21 @@ class Desk:
         key = (given.query, given.annotator)
         return self.store.db.execute(sql, (*key, *key)).fetchone() is not None
 
-    def _take(self, given: Given) -> None:
+    def _take_other(self, given: Given, form: Form) -> int:
+        """An answer to another kind of question than pairs."""
+        value = None if given.choice == "skip" else in_item_order(given.value, given.places, form)
+        if value is not None:
+            check_value(value, form, f"the answer to query {given.query}")
+        answers = form.type.make_answers([value], form)
+        (number,) = self.store.answer(
+            [given.query], answers, given.annotator, [given.response_s], kind=HUMAN, client_id=given.id
+        )
+        plays = min(given.plays_left, given.plays_right)
+        shown = Arrangement(number, given.places, given.shown_at, given.played_at, plays, given.client)
+        add_arrangement(self.store.db, shown)
+        return number
+
+    def _take(self, given: Given) -> int:
         choice = in_segment_order(given.choice, given.swapped)
         value = prefers_right(choice, given.strength, self.settings.slight)
         answers = Answers(torch.tensor([0.5 if value is None else value]), torch.tensor([value is not None]))
@@ -242,6 +222,7 @@ class Desk:
         )
         shown = {name: getattr(given, name) for name in View._fields if name in Given._fields}
         add_view(self.store.db, View(**shown | {"answer": number, "choice": choice}))
+        return number
 
     def _take_repeat(self, given: Given) -> None:
         # Also of one that was taken back meanwhile: what was seen twice is worth keeping.
@@ -268,36 +249,12 @@ class Desk:
         sql = f"SELECT query FROM checks {who} AND retracted_at IS NULL"
         checked = {row[0] for row in self.store.db.execute(sql, (annotator,))}
         mine = list(self.board.answered_by(annotator).values())[:-REPEAT_AFTER]
-        able = [a for a in mine if a.value is not None and not a.tie and a.query not in checked]
+        able = [a for a in mine if isinstance(a.value, float) and not a.tie and a.query not in checked]
         able = [a for a in able if a.query not in holding]
         if not able:
             return None
         past = find_past(self.store, [self._rng.choice(able).id])
-        if not past or not self.ready(past[0].query):
+        if not past or not self.ready(past[0].card.query):
             return None
-        return Card(past[0].query, not past[0].view.swapped, str(past[0].answer))
-
-
-def in_segment_order(choice: str, swapped: bool) -> str:
-    """The choice between segments that a choice on the screen means, and the other way round."""
-    return MIRROR.get(choice, choice) if swapped else choice
-
-
-def prefers_right(choice: str, strength: str, slight: float | None) -> float | None:
-    """The label of a choice between segments; None for what cannot be compared and for skips."""
-    if strength == "slight" and slight is None:
-        raise UserError("strength='slight' is not offered in this run; valid is clear")
-    right = slight if strength == "slight" and slight is not None else 1.0
-    return {"left": 1 - right, "right": right, "equal": 0.5}.get(choice)
-
-
-def _check(given: Given) -> None:
-    valid: Sequence[tuple[str, Any, Collection[str]]] = (
-        ("choice", given.choice, CHOICES),
-        ("strength", given.strength, STRENGTHS),
-    )
-    for name, value, choices in valid:
-        if value not in choices:
-            raise UserError(f"{name}={value!r}; valid are {', '.join(choices)}")
-    if not 0 <= given.response_s < math.inf:
-        raise UserError(f"response time {given.response_s}; valid are seconds from 0")
+        card = past[0].card
+        return card._replace(swapped=not card.swapped, repeat=str(past[0].answer))

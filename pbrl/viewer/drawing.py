@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 
 from pbrl.config import load_config
 from pbrl.errors import UserError, choices, one_line
+from pbrl.labels.rows import ALL
 from pbrl.labels.store import FILE_NAME, LabelStore
 from pbrl.training.run_dir import write_json
 from pbrl.viewer.board import Board
@@ -35,7 +36,7 @@ from pbrl.viewer.clips import (
     ClipStyle,
     clip_path,
     is_plain_file,
-    pair_clips,
+    item_clips,
     report_path,
     require_encoder,
 )
@@ -52,7 +53,7 @@ class Stopped(Exception):
 
 class Missing(NamedTuple):
     query: int
-    side: int  # 0 left, 1 right
+    place: int  # among the items: of a pair, 0 left, 1 right
     camera: str
     clip: Clip
 
@@ -97,7 +98,7 @@ class Worker:
         self.store: LabelStore
         self.board: Board
         self._wanted: deque[dict[str, Any]] = deque()
-        self._clips: dict[tuple[int, str], tuple[Clip, Clip]] = {}
+        self._clips: dict[tuple[int, str], tuple[Clip, ...]] = {}
         self._drawn: set[int] = set()  # questions whose clips were there once
         self._seen: tuple[Any, float] = (None, 0.0)  # the label store when nothing was missing, and when that was
         self._report: dict[str, Any] = {"state": "starting", "message": None, **UNKNOWN}
@@ -125,7 +126,7 @@ class Worker:
         """Returns where the questions cannot be read, which may be mended."""
         try:
             with LabelStore(self.run_dir, create=False) as self.store:
-                self.board = Board(self.store, self.overlap, scripts_count=self.scripts_count)
+                self.board = Board(self.store, self.overlap, scripts_count=self.scripts_count, scope=ALL)
                 while True:
                     self.turn()
         except (UserError, sqlite3.Error) as error:
@@ -217,16 +218,16 @@ class Worker:
     def _missing(self, query: int, camera: str) -> Missing | None:
         if (query, camera) not in self._clips:
             style = replace(self.style, camera=camera)
-            self._clips[query, camera] = pair_clips(self.store.pairs([query]), self.config.env, style)[0]
-        for side, clip in enumerate(self._clips[query, camera]):
+            self._clips[query, camera] = item_clips(self.store.questions([query]), self.config.env, style)[0]
+        for place, clip in enumerate(self._clips[query, camera]):
             if not is_plain_file(clip_path(self.run_dir, clip.name)):
-                return Missing(query, side, camera, clip)
+                return Missing(query, place, camera, clip)
         return None
 
     def _draw(self, missing: Missing) -> None:
-        pairs, begun = self.store.pairs([missing.query]), time.monotonic()
-        states = (pairs.left_states, pairs.right_states)[missing.side]
-        assert states is not None
+        all_states, begun = self.store.questions([missing.query]).item_states, time.monotonic()
+        assert all_states is not None
+        states = all_states[missing.place]
         try:
             path = clip_path(self.run_dir, missing.clip.name)
             self.drawer.draw(path, states[0, : missing.clip.steps + 1], missing.camera)

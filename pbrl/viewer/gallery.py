@@ -12,10 +12,11 @@ from omegaconf import DictConfig
 from pbrl.errors import UserError
 from pbrl.labels.rows import Query
 from pbrl.labels.store import LabelStore
-from pbrl.viewer.clips import DEFAULT_CAMERA, Clip, ClipStyle, clip_path, frame_count, is_plain_file, pair_clips
+from pbrl.viewer.clips import DEFAULT_CAMERA, Clip, ClipStyle, clip_path, frame_count, is_plain_file, item_clips
 from pbrl.viewer.renderer import Renderer
 
 REPORT_S = 0.2  # how old the renderer's report may be
+KEPT = 128  # files whose clips' names are remembered
 
 
 class ShownClip(NamedTuple):
@@ -30,7 +31,7 @@ class Gallery:
         self.run_dir, self.env_config, self.style = run_dir, config.env, style
         self.renderer, self.ahead = renderer, ahead
         self._store: LabelStore
-        self._names: dict[tuple[str, str], dict[int, tuple[Clip, Clip]]] = {}  # by file and camera, by row
+        self._names: dict[tuple[str, str], dict[int, tuple[Clip, ...]]] = {}  # by file and camera, by row
         self._drawn: set[str] = set()
         self._report: dict[str, Any] = {}
         self._reported = -1e9  # never
@@ -59,14 +60,17 @@ class Gallery:
         state = self._state()
         return {"state": state["state"], "message": state["message"]}
 
-    def clips(self, query: Query, camera: str = DEFAULT_CAMERA) -> tuple[ShownClip, ShownClip]:
-        """Those of the left and of the right segment, drawn or not."""
-        every = self._state()["every"] or 1
-        left, right = (ShownClip(c.name, frame_count(c.steps, every)) for c in self._clips(query, camera))
-        return left, right
+    def clips(self, query: Query, camera: str = DEFAULT_CAMERA) -> tuple[ShownClip, ...]:
+        """Those of the items, as of the left and of the right segment, drawn or not."""
+        return tuple(ShownClip(c.name, frame_count(c.steps, self.every)) for c in self._clips(query, camera))
+
+    @property
+    def every(self) -> int:
+        """Environment steps between two frames."""
+        return self._state()["every"] or 1
 
     def ready(self, query: Query, camera: str = DEFAULT_CAMERA) -> bool:
-        """Both clips are drawn, and what they show is known."""
+        """All clips are drawn, and what they show is known."""
         if not self._state()["every"]:
             return False
         try:
@@ -81,14 +85,17 @@ class Gallery:
     def path(self, name: str) -> Path:
         return clip_path(self.run_dir, name)
 
-    def _clips(self, query: Query, camera: str) -> tuple[Clip, Clip]:
+    def _clips(self, query: Query, camera: str) -> tuple[Clip, ...]:
         key = query.file, camera
         if key not in self._names:
             sql = "SELECT q.id, row FROM queries AS q JOIN batches AS b ON b.id = batch WHERE file = ?"
             rows = dict(self._store.db.execute(sql, (query.file,)).fetchall())
             style = dataclasses.replace(self.style, camera=camera)
-            clips = pair_clips(self._store.pairs(list(rows)), self.env_config, style)
+            clips = item_clips(self._store.questions(list(rows)), self.env_config, style)
             self._names[key] = dict(zip(rows.values(), clips, strict=True))
+        self._names[key] = self._names.pop(key)
+        if len(self._names) > KEPT:
+            del self._names[next(iter(self._names))]
         return self._names[key][query.row]
 
     def _is_drawn(self, name: str) -> bool:

@@ -38,6 +38,7 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
         "renderer": gallery.state(),
         "learned": _in_short(config),
         "cameras": gallery.cameras,
+        "tags": config.tags,
         "slight": config.desk.slight is not None,
         "repeats": config.desk.repeats,
         "hold_s": config.hold_s,

@@ -122,6 +122,8 @@ def _viewer_config(run_dir: Path, config: DictConfig, section: DictConfig, opene
         hosts=_hosts(section, opened.port),
         encrypted=opened.cert is not None,
         show=frozenset(listed(section.show)),
+        tags=tuple(map(str, listed(section.tags))),
+        criteria={str(name): str(text) for name, text in section.criteria.items()},
         links={person: opened.links[person] for person in opened.people},
     )
 

@@ -105,8 +105,8 @@ class Viewer:
             ready = self.gallery.ready(query, camera)
             if not ready:
                 self.gallery.request(query.id, camera)
-            left, right = self.gallery.clips(query, camera)
-            return {"ready": ready, "left": left._asdict(), "right": right._asdict()}
+            clips = [clip._asdict() for clip in self.gallery.clips(query, camera)]
+            return {"ready": ready, "items": clips, "left": clips[0], "right": clips[-1]}
 
         return await self.site.changed(body, choose)
 

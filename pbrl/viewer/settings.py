@@ -13,15 +13,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from pbrl.config import compose_config
 from pbrl.errors import UserError, choices, one_line
+from pbrl.viewer.cards import DeskSettings
 from pbrl.viewer.clips import ClipStyle
-from pbrl.viewer.desk import DeskSettings
 from pbrl.viewer.people import check_people
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WHOLE = {"port": (0, 65535), "overlap": (1, 100), "ahead": (1, 1000), "width": (16, 4096), "height": (16, 4096)}
 NUMBERS = ("repeats", "lease_s", "hold_s", "max_fps", "slight")
 TEXTS = ("host", "question", "instructions", "tls")
-NAMES = ("people", "show")  # lists
+NAMES = ("people", "show", "tags")  # lists
+MOST_TAGS = 9  # one for each number key
 SHOW = ("learned", "run", "step", "budget")
 SWITCHES = ("start", "open_browser", "allow_remote")
 MAY_BE_NULL = ("slight", "instructions", "tls", "people")
@@ -46,6 +47,8 @@ class ViewerConfig:
     port: int
     hosts: frozenset[str] | None  # Host headers that mean this server; None: any
     encrypted: bool = False  # served by https
+    tags: tuple[str, ...] = ()  # reasons that people may give for an answer
+    criteria: Mapping[str, str] = field(default_factory=dict)  # the question to ask, by criterion
     show: frozenset[str] = frozenset()  # of SHOW: what people see of how the run does
     links: Mapping[str, str] = field(default_factory=dict)  # the token of each person; empty: all share an address
 
@@ -112,6 +115,8 @@ def _check(section: DictConfig) -> None:
         if (wanted := _wanted(key, value)) is not None:
             raise UserError(f"viewer.{key}={value}: expected {wanted}")
     check_people(listed(section.people))
+    if len(tags := listed(section.tags)) > MOST_TAGS or len(set(tags)) < len(tags):
+        raise UserError(f"viewer.tags={','.join(map(str, tags))}: expected at most {MOST_TAGS} different words")
     if unknown := [name for name in listed(section.show) if name not in SHOW]:
         raise UserError(f"viewer.show names {unknown[0]!r}: {choices(unknown[0], SHOW)}")
     if section.host not in LOOPBACK and not section.allow_remote:
@@ -133,6 +138,9 @@ def _wanted(key: str, value: Any) -> str | None:
         return None if number and 0 <= value < math.inf else "a number from 0"
     if key in NAMES:
         return None if isinstance(value, str) or OmegaConf.is_list(value) else "names with commas between"
+    if key == "criteria":
+        fits = OmegaConf.is_dict(value) and all(isinstance(text, str) and text.strip() for text in value.values())
+        return None if fits else "a question for each criterion, as {safety: Which one is safer?}"
     if key in SWITCHES:
         return None if isinstance(value, bool) else "true or false"
     return None if isinstance(value, str) and value.strip() else "some text"

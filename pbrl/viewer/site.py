@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +12,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pbrl.labels.questions import run_id
+from pbrl.labels.rows import PAIRS
 from pbrl.labels.store import LabelStore
-from pbrl.viewer.desk import Card, Desk
+from pbrl.viewer.cards import Card
+from pbrl.viewer.desk import Desk
 from pbrl.viewer.gallery import Gallery
 from pbrl.viewer.keeper import Keeper
 from pbrl.viewer.people import People, Seat, check_name, name_key
 from pbrl.viewer.settings import ViewerConfig
+from pbrl.viewer.wording import asked
 
 NOBODY = "-"  # the name of a page whose person has not said theirs yet
 
@@ -69,12 +73,15 @@ class Site:
         return next(iter(mine + owner), None)
 
     def pair(self, card: Card) -> dict[str, Any]:
-        """In the order of the screen."""
-        left, right = (clip._asdict() for clip in self.gallery.clips(card.query))
-        if card.swapped:
-            left, right = right, left
+        """In the order of the screen: `left` and `right` of a pair, `items` of other kinds of questions."""
+        clips, form = [clip._asdict() for clip in self.gallery.clips(card.query)], card.query.form
         common = {"query": card.query.id, "repeat": card.repeat, "swapped": card.swapped, "fps": self.gallery.fps}
-        return common | {"left": left, "right": right}
+        common |= {"kind": form.kind, "question": asked(form, self.config)}
+        if form.kind in PAIRS:
+            left, right = reversed(clips) if card.swapped else clips
+            return common | {"left": left, "right": right}
+        about = json.loads(form.details) | {"places": card.places, "every": self.gallery.every}
+        return common | about | {"items": [clips[item] for item in card.places]}
 
     def fault(self, error: Exception) -> str:
         """What is wrong with the disk or the store, without where they are: that is nobody's business."""

@@ -8,6 +8,8 @@ from pbrl.question_kinds import (
     Choice,
     ChoiceAnswers,
     EpisodePair,
+    Outcome,
+    OutcomeAnswers,
     Rating,
     RatingAnswers,
     SegmentPair,
@@ -37,6 +39,7 @@ def make_questions(criterion="speed", **more):
         "ranking": Choice(make_items(4, 30), "ranking", make_states(4), **about),
         "best": Choice(make_items(4, 30), "best", make_states(4), **about),
         "best_and_worst": Choice(make_items(4, 30), "best_and_worst", make_states(4), **about),
+        "outcome": Outcome(*make_items(1, 50), make_states(1), **about),
         "rating": Rating(*make_items(1, 40), "stars", 1, 5, make_states(1), **about),
     }
 
@@ -49,6 +52,7 @@ TOLD = {
     "ranking": (ChoiceAnswers, [[2, 0, 3, 1], [0, 1, 2, 3], [-1, -1, -1, -1]]),
     "best": (ChoiceAnswers, [[3], [0], [-1]]),
     "best_and_worst": (ChoiceAnswers, [[3, 0], [1, 2], [-1, -1]]),
+    "outcome": (OutcomeAnswers, [[1, 3], [0, -1], [-1, -1]]),
     "rating": (RatingAnswers, [4.5, 1.0, float("nan")]),
 }
 

@@ -43,8 +43,8 @@ def test_files_that_are_no_label_store_are_refused_in_one_line(tmp_path):
     path.unlink()
     LabelStore(tmp_path).close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 4")
-    with pytest.raises(UserError, match="schema version 4, this pbrl reads 1 to 3"):
+        db.execute("PRAGMA user_version = 5")
+    with pytest.raises(UserError, match="schema version 5, this pbrl reads 1 to 4"):
         LabelStore(tmp_path)
 
 

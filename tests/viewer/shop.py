@@ -11,7 +11,7 @@ import torch
 
 from pbrl.labels.store import LabelStore
 from pbrl.types import Segments
-from pbrl.viewer.desk import DeskSettings
+from pbrl.viewer.cards import DeskSettings
 from pbrl.viewer.gallery import ShownClip
 from pbrl.viewer.server import make_app
 from pbrl.viewer.settings import ViewerConfig
@@ -37,8 +37,10 @@ class DrawnClips:
     def state(self) -> dict[str, Any]:
         return {"state": "ok", "message": None}
 
-    def clips(self, query: Any, camera: str = "default") -> tuple[ShownClip, ShownClip]:
-        return ShownClip(f"{2 * query.id:032x}", 11), ShownClip(f"{2 * query.id + 1:032x}", 11)
+    every = 1
+
+    def clips(self, query: Any, camera: str = "default") -> tuple[ShownClip, ...]:
+        return tuple(ShownClip(f"{2 * query.id + item:032x}", 11) for item in range(query.form.items))
 
     def ready(self, query: Any, camera: str = "default") -> bool:
         return query.id not in self.missing and camera == "default"

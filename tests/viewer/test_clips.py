@@ -11,7 +11,7 @@ from point_run import STEPS, make_pairs, make_run
 from pbrl.config import build, compose_config
 from pbrl.errors import UserError
 from pbrl.labels.segment_files import SegmentPairs
-from pbrl.viewer.clips import ENCODER, ClipDrawer, ClipStyle, clip_name, clip_path, frame_count, pair_clips
+from pbrl.viewer.clips import ENCODER, ClipDrawer, ClipStyle, clip_name, clip_path, frame_count, item_clips
 
 STYLE = ClipStyle(width=160, height=144)
 
@@ -96,16 +96,16 @@ def test_padding_is_not_shown(config, pairs: SegmentPairs):
     mask = pairs.left.mask.clone()
     mask[0, 5:] = 0
     padded = dataclasses.replace(pairs, left=dataclasses.replace(pairs.left, mask=mask))
-    (left, right), _ = pair_clips(padded, config.env, STYLE)
+    (left, right), _ = item_clips(padded, config.env, STYLE)
     assert (left.steps, right.steps) == (5, STEPS)
 
 
 def test_the_same_content_has_the_same_name(config, pairs: SegmentPairs):
-    (left, right), other = pair_clips(pairs, config.env, STYLE)
+    (left, right), other = item_clips(pairs, config.env, STYLE)
     assert len(left.name) == 32
     assert int(left.name, 16)
     turned = SegmentPairs(pairs.right, pairs.left, pairs.right_states, pairs.left_states)
-    assert pair_clips(turned, config.env, STYLE)[0] == (right, left)
+    assert item_clips(turned, config.env, STYLE)[0] == (right, left)
     assert len({left.name, right.name, *(clip.name for clip in other)}) == 4
 
 
@@ -141,7 +141,7 @@ def test_a_task_seen_in_pixels_is_shown_in_the_size_of_the_clip(pairs: SegmentPa
 
 def test_segments_without_states_are_refused(config, pairs: SegmentPairs):
     with pytest.raises(UserError, match="no simulator states"):
-        pair_clips(SegmentPairs(pairs.left, pairs.right), config.env, STYLE)
+        item_clips(SegmentPairs(pairs.left, pairs.right), config.env, STYLE)
 
 
 def test_a_task_whose_state_cannot_be_stored_is_refused(gl_backend: str):

@@ -6,16 +6,15 @@ import random
 import time
 from collections import Counter
 
-import numpy as np
 import pytest
 from shop import fill
 
 from pbrl.errors import UserError
 from pbrl.labels.questions import retire, unretire
 from pbrl.labels.store import LabelStore
-from pbrl.question_kinds import SegmentPair, Triplet
 from pbrl.types import Answers
-from pbrl.viewer.desk import Desk, DeskSettings, Given, in_segment_order, prefers_right
+from pbrl.viewer.cards import DeskSettings, Given, in_segment_order, prefers_right
+from pbrl.viewer.desk import Desk
 
 MIRRORED = {"left": "right", "right": "left"}
 
@@ -39,20 +38,6 @@ def given(card, choice, number=0, annotator="ann", **more):
     common = {"shown_at": time.time(), "response_s": 1.0, "repeat": card.repeat, "swapped": card.swapped}
     name = f"{annotator}-{card.query.id}-{number}"
     return Given(id=name, query=card.query.id, annotator=annotator, choice=choice, **{**common, **more})
-
-
-def test_people_get_pairs_of_segments_alone(store):
-    pairs = fill(store, 2)
-    left, right = store.segments(pairs)
-    states = np.zeros((2, 5, 2))
-    fast = store.ask(7, 0, SegmentPair(left, right, states, states, criterion="speed"), sampler="s")
-    triplets = store.ask(7, 0, Triplet(left, right, left, (states,) * 3), sampler="s")
-    table = desk(store)
-    assert {card.query.id for card in cards(table, "ann", 10)} == set(pairs)
-    with pytest.raises(UserError, match="is of kind triplet, answered by Answers"):
-        table.answer(Given("x", triplets[0], "ann", "left", False, time.time(), 1.0))
-    assert store.standing_answers([*fast, *triplets]) == []
-    assert store.views() == []
 
 
 @pytest.mark.parametrize("choice", ["left", "right", "equal", "incomparable", "skip"])
@@ -174,7 +159,7 @@ def test_a_changed_mind_replaces_the_answer(store):
     table.answer(given(card, "right", 2))
     assert len(store.standing_answers()) == 1
     (past,) = table.history("ann", 10)
-    assert (in_segment_order(past.view.choice, past.view.swapped), past.client_id) == ("right", "ann-1-2")
+    assert (in_segment_order(past.choice, past.card.swapped), past.client_id) == ("right", "ann-1-2")
     assert store.counts()["retracted"] == 1
 
 

@@ -19,8 +19,8 @@ from tiny import TINY
 
 from pbrl.cli import main
 from pbrl.labels.store import LabelStore
+from pbrl.viewer.cards import DeskSettings
 from pbrl.viewer.client import ViewerClient
-from pbrl.viewer.desk import DeskSettings
 from pbrl.viewer.server import make_app
 from pbrl.viewer.settings import ViewerConfig
 

@@ -19,7 +19,7 @@ from pbrl.labels.questions import lease, retire
 from pbrl.labels.store import LabelStore
 from pbrl.types import Answers
 from pbrl.viewer import drawing, renderer
-from pbrl.viewer.clips import ClipStyle, clip_path, pair_clips
+from pbrl.viewer.clips import ClipStyle, clip_path, item_clips
 from pbrl.viewer.drawing import Stopped, Worker
 from pbrl.viewer.renderer import Renderer
 
@@ -56,7 +56,7 @@ def work(run_dir: Path, *requests: dict, **settings: object) -> list[str]:
 
 def names(run_dir: Path, config: DictConfig, queries: list[int], style: ClipStyle = STYLE) -> list[str]:
     with LabelStore(run_dir) as store:
-        return [clip.name for pair in pair_clips(store.pairs(queries), config.env, style) for clip in pair]
+        return [clip.name for pair in item_clips(store.pairs(queries), config.env, style) for clip in pair]
 
 
 def report(run_dir: Path) -> dict:
