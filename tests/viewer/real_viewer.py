@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fake_server import draw_clip
 from shop import TOKEN, DrawnClips, fill, free_port, viewer
 
 from pbrl.labels.store import LabelStore
+from pbrl.questions import Question
 from pbrl.viewer.limits import Limits, make_server
 
 
@@ -24,14 +26,17 @@ class RealViewer:
         *,
         tls: tuple[Path, Path] | None = None,
         limits: Limits | None = None,
+        questions: Sequence[Question] = (),
         **changes: Any,
     ) -> None:
         self.folder, self.tls, self.limits = folder, tls, limits
         self.port = free_port()
         with LabelStore(folder) as store:
-            self.queries = fill(store, pairs)
+            self.queries = fill(store, pairs) if pairs else []
+            for number, question in enumerate(questions):  # the last one comes first
+                self.queries += store.ask(100 + number, 0, question, sampler="test")
         (folder / "clips").mkdir(exist_ok=True)
-        for name in range(2 * pairs + 2):
+        for name in range(2 * len(self.queries) + 10):
             (folder / "clips" / f"{name:032x}.mp4").write_bytes(draw_clip(name % 10, 11))
         self.changes = {"port": self.port, "hosts": None, "encrypted": tls is not None, **changes}
         self.start()
@@ -57,4 +62,4 @@ class RealViewer:
 
     def answers(self) -> list[Any]:
         with LabelStore(self.folder, create=False) as store:
-            return store.standing_answers()
+            return store.standing_answers(kind=None, criterion=None)

@@ -1,6 +1,7 @@
 /** Wires the page: server, pairs, player, keys, panels. */
 
 import { Api, Faulty, NoSession, OtherRun, Refused, Unreachable, takeToken } from "./api.js";
+import { Asker } from "./asker.js";
 import { makeDesk } from "./desk.js";
 import { $, readJson, safeStorage, saveAs, setText, writeJson } from "./dom.js";
 import { HistoryDrawer } from "./history.js";
@@ -69,7 +70,7 @@ function takeStatus(fresh) {
   status = fresh;
   statusAt = performance.now();
   if (desk === null) begin();
-  desk.player.holdS = status.hold_s;
+  desk.stage.holdS = status.hold_s;
   desk.cameras.names = status.cameras;
   if (back) desk.outbox.resume();
 }
@@ -157,26 +158,30 @@ function start() {
 }
 
 function shown() {
-  const { videoWidth, videoHeight } = desk.player.active.videos.left;
+  const { videoWidth, videoHeight } = desk.stage.firstVideo;
   ratio = videoWidth / videoHeight;
   $("stage").style.setProperty("--ratio", ratio);
   fitLayout();
+  asker.show(desk.labeller.current.pair);
+  desk.cameras.keep();
   draw();
 }
 
-const answer = (choice) => ({ strength, keyAt }) => desk.labeller.answer(choice, { strength, keyAt });
+const give = (choice, how) => desk.labeller.answer(choice, { ...how, tags: [...asker.chosen] });
+const answer = (choice) => ({ strength, keyAt }) => give(choice, { strength, keyAt });
+const asker = new Asker({ answer: give, stage: { get frame() { return desk.stage.frame; }, get grid() { return desk.stage.grid; } }, tags: () => status?.tags ?? [] });
 
 /** What each action does: (how: {strength, keyAt}) => void. */
 const actions = {
   left: answer("left"), right: answer("right"), equal: answer("equal"),
   incomparable: answer("incomparable"), skip: answer("skip"),
   undo: ({ keyAt }) => desk.labeller.undo(keyAt),
-  pause: () => desk.player.toggle(),
-  restart: () => desk.player.restart(),
-  stepBack: () => desk.player.step(-1),
-  stepForward: () => desk.player.step(1),
-  slower: () => desk.player.changeSpeed(-1),
-  faster: () => desk.player.changeSpeed(1),
+  pause: () => desk.stage.toggle(),
+  restart: () => desk.stage.restart(),
+  stepBack: () => desk.stage.step(-1),
+  stepForward: () => desk.stage.step(1),
+  slower: () => desk.stage.changeSpeed(-1),
+  faster: () => desk.stage.changeSpeed(1),
   swap: () => desk.labeller.flip(),
   camera: () => desk.cameras.next(),
   leave: () => desk.labeller.leaveReview(),
@@ -193,7 +198,8 @@ const actions = {
     else unreachable(error);
   }),
 };
-const NEEDS_PAIR = new Set(["left", "right", "equal", "incomparable", "skip", "pause", "restart", "stepBack",
+const PAIR_ONLY = new Set(["left", "right", "equal", "incomparable", "swap"]);
+const NEEDS_PAIR = new Set(["digit", "confirm", "mark", "tag", "left", "right", "equal", "incomparable", "skip", "pause", "restart", "stepBack",
   "stepForward", "slower", "faster", "swap", "camera"]);
 
 /** Does one action if it means anything now. Returns whether it did. */
@@ -202,9 +208,17 @@ function act(name, how = {}) {
   if (NEEDS_PAIR.has(name) && desk.labeller.current === null) return false;
   if (name === "leave" && !desk.labeller.current?.review) return false;
   if ((name === "undo" || name === "history") && !started) return false;
+  if (dispatch(name, how)) return true;
+  if (actions[name] === undefined || (asker.isOther && PAIR_ONLY.has(name))) return false;
   flash(name, how.strength);
   actions[name](how);
   return true;
+}
+
+/** Whether the question on show takes this action in its own way. */
+function dispatch(name, how) {
+  if (desk?.labeller.current == null) return false;
+  return name === "tag" ? asker.tag(how.digit) : asker.takes(name, how);
 }
 
 function toggle(panel) {
@@ -237,6 +251,8 @@ function draw() {
   const trouble = desk?.pairs.trouble?.cause === "clips" ? desk.pairs.trouble.text : null;
   const state = { link, status, kept: kept(), canPlay, loading, fault: fault(), trouble };
   drawEmpty(current !== null && canPlay ? null : emptyState(state));
+  if (current === null && asker.card !== null) asker.show(null);
+  setText($("question"), current?.pair.question ?? status?.question ?? "");
   $("question").classList.toggle("unasked", current === null);
   enableButtons(current !== null, started && (desk?.labeller.given.length ?? 0) > 0);
   drawLine();
@@ -269,7 +285,7 @@ $("start").addEventListener("submit", (event) => {
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.addEventListener("close", () => desk?.labeller.suspend("dialog", false));
 }
-$("scrub").addEventListener("input", () => desk?.player.seek(Number($("scrub").value)));
+$("scrub").addEventListener("input", () => desk?.stage.seek(Number($("scrub").value)));
 document.addEventListener("visibilitychange", () => {
   desk?.labeller.suspend("hidden", document.hidden);
   if (!document.hidden) renew(); // a hidden tab's timers hardly run

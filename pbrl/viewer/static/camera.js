@@ -1,5 +1,7 @@
 /** Another camera for the pair on show: asked for, drawn by the server, then swapped in on the same frame. */
 
+import { isPair } from "./kinds.js";
+
 const POLL_MS = 300;
 const LONGEST_MS = 30_000;
 
@@ -9,15 +11,27 @@ export class Cameras {
     Object.assign(this, { post, labeller, say, wait });
     this.names = [];
     this.turn = 0;
+    this.chosen = null;
   }
 
-  /** The camera after the one on show. */
+  /** The camera after the one on show, which stays chosen for what follows. */
   async next() {
     const shown = this.labeller.current;
     if (shown === null || this.names.length < 2) return;
-    const turn = ++this.turn;
     const at = this.names.indexOf(this.wanted?.shown === shown ? this.wanted.camera : shown.camera ?? this.names[0]);
-    const camera = this.names[(at + 1) % this.names.length];
+    this.chosen = this.names[(at + 1) % this.names.length];
+    await this.#change(shown, this.chosen);
+  }
+
+  /** Another question is on show, as always first by the usual camera. */
+  async keep() {
+    const shown = this.labeller.current;
+    if (shown === null || shown.camera !== null || !this.names.includes(this.chosen) || this.chosen === this.names[0]) return;
+    await this.#change(shown, this.chosen);
+  }
+
+  async #change(shown, camera) {
+    const turn = ++this.turn;
     this.wanted = { shown, camera };
     this.say(`Camera ${camera}: drawing…`);
     try {
@@ -36,7 +50,8 @@ export class Cameras {
       const reply = await this.post("/api/camera", { query: shown.pair.query, camera });
       if (this.labeller.current !== shown || turn !== this.turn) return null;
       if (reply.ready) {
-        const { left, right } = reply; // segment order
+        const { left, right, items } = reply; // segment order
+        if (!isPair(shown.pair)) return { ...shown.pair, items: shown.pair.places.map((item) => items[item]) };
         return shown.pair.swapped ? { ...shown.pair, left: right, right: left } : { ...shown.pair, left, right };
       }
       await this.wait(POLL_MS);

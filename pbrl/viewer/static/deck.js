@@ -79,7 +79,7 @@ export class Deck {
 /** A later load of the same videos took over. */
 export class Superseded extends Error {}
 
-function loadVideo(video, url) {
+export function loadVideo(video, url) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => done(reject, new Error("the clip did not load")), LOAD_MS);
     const loaded = () => done(resolve);
@@ -97,7 +97,7 @@ function loadVideo(video, url) {
   });
 }
 
-function seekVideo(video, time) {
+export function seekVideo(video, time) {
   if (!video.seeking && !video.ended && Math.abs(video.currentTime - time) < 1e-5) return Promise.resolve();
   return new Promise((resolve) => {
     video.addEventListener("seeked", resolve, { once: true });

@@ -2,10 +2,12 @@
 
 import { Cameras } from "./camera.js";
 import { $, readJson, safeStorage, setText, writeJson } from "./dom.js";
+import { Grid } from "./grid.js";
 import { Labeller } from "./labeller.js";
 import { Outbox } from "./outbox.js";
 import { Player } from "./player.js";
 import { ClipStore, PairQueue } from "./queue.js";
+import { Stage } from "./stage.js";
 import { recordTiming } from "./timings.js";
 import { drawFrame, drawPlayer } from "./view.js";
 import { Who } from "./who.js";
@@ -33,21 +35,22 @@ export function makeDesk({ run, api, guard, on }) {
     next: (n, holding) => post("/api/next", { annotator: annotator(), n, holding }),
     heldElsewhere: () => [...outbox.queries, ...(labeller.current === null ? [] : [labeller.current.pair.query])],
   });
-  const player = new Player([...document.querySelectorAll(".deck")], {
-    on: {
-      frame: (frame, frames) => drawFrame(frame, frames, player.active.pair?.fps ?? 1),
-      state: drawPlayer,
-      loop: (turning) => $("stage").classList.toggle("turning", turning),
-      played: () => labeller.played(),
-    },
-  });
+  const shows = {
+    frame: (frame, frames) => drawFrame(frame, frames, stage.fps),
+    state: drawPlayer,
+    loop: (turning) => $("stage").classList.toggle("turning", turning),
+    played: () => labeller.played(),
+  };
+  const player = new Player([...document.querySelectorAll(".deck")], { on: shows });
+  const grid = new Grid($("grid"), { on: shows });
+  const stage = new Stage(player, grid);
   const labeller = new Labeller({
-    outbox, pairs, clips, player, guard, annotator, memory,
+    outbox, pairs, clips, player: stage, guard, annotator, memory,
     on: {
       shown: on.shown, empty: on.changed, changed: on.changed, said: say,
-      timed: (keyAt) => recordTiming(keyAt, player.active.videos.left),
+      timed: (keyAt) => recordTiming(keyAt, stage.firstVideo),
     },
   });
   const cameras = new Cameras({ post, labeller, say });
-  return { run, who, post, outbox, pairs, player, labeller, cameras, known: memory.load().known ?? [] };
+  return { run, who, post, outbox, pairs, stage, player, labeller, cameras, known: memory.load().known ?? [] };
 }

@@ -1,6 +1,7 @@
 /** The drawer with the last answers: look at one again, change it. */
 
 import { $, clipVideo, make, whenSeen } from "./dom.js";
+import { clipsOf, isPair, said } from "./kinds.js";
 import { inWords, mergeHistory } from "./states.js";
 
 export class HistoryDrawer {
@@ -33,13 +34,15 @@ export class HistoryDrawer {
   }
 
   #row(entry) {
-    const words = inWords(entry.choice, entry.strength);
+    const { pair } = entry;
+    if (!isPair(pair)) entry.words ??= said(pair, entry.choice, entry.value, { ofItems: true });
+    const words = entry.words ?? inWords(entry.choice, entry.strength);
     const time = new Date(1000 * entry.answered_at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    const videos = ["left", "right"].map((side) => clipVideo(entry.pair[side].clip, `${side} clip`));
+    const videos = clipsOf(pair).slice(0, 3).map(({ clip }, i) => clipVideo(clip, isPair(pair) ? `${["left", "right"][i]} clip` : `clip ${i + 1}`));
     const clips = make("span", { class: `thumbs chose-${entry.choice}` }, ...videos);
-    const said = make("span", { class: "said" }, make("strong", {}, words), make("small", {}, time));
+    const text = make("span", { class: "said" }, make("strong", {}, words), make("small", {}, time));
     const button = make("button", { type: "button", class: "row", "aria-label": `${words}, ${time}. Look again` },
-      clips, said, make("span", { class: "again" }, "Look again"));
+      clips, text, make("span", { class: "again" }, "Look again"));
     button.addEventListener("click", () => {
       this.dialog.close();
       this.choose(entry);

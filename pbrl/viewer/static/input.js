@@ -19,19 +19,21 @@ export function listen({ act, guard, slight, starting }) {
       return;
     }
     if (action === null || (dialog !== null && IN_DIALOG[action.name] !== dialog.id)) return;
-    if (action.name !== "leave") event.preventDefault(); // no scrolling, no quick find
-    if (guard.accepts(action.name, event)) act(action.name, { strength: action.strength, keyAt: event.timeStamp });
+    if (action.name !== "leave" && action.name !== "confirm") event.preventDefault(); // no scrolling, no quick find
+    if (guard.accepts(action.name, event)) act(action.name, { ...action, keyAt: event.timeStamp });
   });
   document.addEventListener("keyup", (event) => guard.released(event));
   window.addEventListener("blur", () => guard.reset());
 
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
+    const button = event.target.closest("button, [data-action]");
     if (button !== null && event.detail > 0) button.blur(); // else the next Space would press it again
     const name = button?.dataset.action;
     if (name === undefined) return;
     if (ANSWERS.has(name) && event.detail > 1) return; // the second half of a double click
-    if (guard.accepts(name)) act(name, { strength: button.dataset.strength ?? "clear", keyAt: event.timeStamp });
+    if (guard.accepts(name)) act(name, {
+      strength: button.dataset.strength ?? "clear", digit: Number(button.dataset.digit), keyAt: event.timeStamp,
+    });
   });
   for (const event of ["pointerup", "pointercancel"]) {
     $("scrub").addEventListener(event, () => $("scrub").blur()); // else the arrows would go on moving it

@@ -1,6 +1,6 @@
 /** Which action a key press means. Pure (no DOM), so that `node --test` can read it. */
 
-export const ANSWERS = new Set(["left", "right", "equal", "incomparable", "skip"]);
+export const ANSWERS = new Set(["left", "right", "equal", "incomparable", "skip", "digit", "confirm"]);
 const STEPS = new Set(["stepBack", "stepForward"]); // the only actions that a held key repeats
 const GUARDED = new Set([...ANSWERS, "undo"]); // those that change the pair
 
@@ -13,13 +13,14 @@ const BY_KEY = new Map([
   [" ", "pause"], [",", "stepBack"], [".", "stepForward"],
   ["[", "slower"], ["]", "faster"], ["r", "restart"],
   ["f", "swap"], ["c", "camera"], ["h", "history"],
-  ["?", "help"], ["escape", "leave"],
+  ["?", "help"], ["escape", "leave"], ["m", "mark"], ["enter", "confirm"],
+  ..."0123456789".split("").map((digit) => [digit, "digit"]),
 ]);
 
 /** Where a layout writes no Latin letters (Cyrillic, Greek) or lacks the sign, the key's place decides. */
 const BY_CODE = new Map([
   ["Comma", ","], ["Period", "."], ["BracketLeft", "["], ["BracketRight", "]"],
-  ..."ADSWXZRFCH".split("").map((letter) => [`Key${letter}`, letter.toLowerCase()]),
+  ..."ADSWXZRFCHM".split("").map((letter) => [`Key${letter}`, letter.toLowerCase()]),
 ]);
 
 const NOT_TYPED = new Set(["button", "submit", "reset", "checkbox", "radio", "range"]);
@@ -52,7 +53,8 @@ export function actionFor(event, { slight = false } = {}) {
   const name = BY_KEY.get(key) ?? (foreign ? BY_KEY.get(BY_CODE.get(event.code)) : undefined);
   if (name === undefined) return null;
   const side = name === "left" || name === "right";
-  return { name, strength: side && slight && event.shiftKey ? "slight" : "clear" };
+  const digit = name === "digit" ? { digit: Number(key) } : {};
+  return { name, strength: side && slight && event.shiftKey ? "slight" : "clear", ...digit };
 }
 
 /** Lets a press through once: not while the key is held, and no answer just after the pair has changed. */

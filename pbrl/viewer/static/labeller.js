@@ -2,6 +2,7 @@
 
 import { Stopwatch } from "./clock.js";
 import { Superseded } from "./deck.js";
+import { isPair, said } from "./kinds.js";
 import { layout } from "./layout.js";
 import { inWords } from "./states.js";
 
@@ -37,7 +38,7 @@ export class Labeller {
     if (this.advancing) return;
     this.advancing = true;
     try {
-      await this.player.prepare(pair, await this.clips.both(pair));
+      await this.player.prepare(pair, await this.clips.all(pair));
       if (this.current === null && this.pairs.peek() === pair) this.#show(this.pairs.take(), { keyAt });
     } catch (error) {
       if (!(error instanceof Superseded)) this.#unplayable(pair, error);
@@ -47,8 +48,9 @@ export class Labeller {
     if (this.current === null && this.pairs.peek() !== null) this.advance(keyAt);
   }
 
-  /** Takes an answer in screen terms: "left", "right", "equal", "incomparable" or "skip". */
-  answer(choice, { strength = "clear", keyAt = null } = {}) {
+  /** Takes an answer in screen terms: "left", "right", "equal", "incomparable" or "skip"; to other questions than pairs
+   * "answer" with its value, about places, or "skip". tags: reasons. */
+  answer(choice, { strength = "clear", keyAt = null, value = [], tags = [] } = {}) {
     const shown = this.current;
     if (shown === null) return false;
     const { pair, flipped } = shown;
@@ -59,14 +61,16 @@ export class Labeller {
       id, query: pair.query, repeat: pair.repeat, annotator, choice, strength, swapped,
       shown_at: shown.shownAt, played_at: shown.playedAt, response_ms: Math.round(shown.watch.elapsed()),
       plays_left: this.player.plays[playsLeft], plays_right: this.player.plays[playsRight],
+      ...(isPair(pair) ? {} : { value, places: pair.places }), ...(tags.length > 0 ? { tags } : {}),
     });
     const seconds = this.now() / 1000;
     const seen = asSeen(pair, flipped);
-    this.given.push({ id, annotator, query: pair.query, choice, strength, answered_at: seconds, pair: seen });
+    const words = isPair(pair) ? null : said(pair, choice, value, { way: layout() });
+    this.given.push({ id, annotator, query: pair.query, choice, strength, words, answered_at: seconds, pair: seen });
     this.given.splice(0, this.given.length - REMEMBERED);
     if (choice !== "skip") this.times.push(seconds);
     const what = shown.review === null ? `Answer ${++this.count}` : "Changed"; // the number, or a repeated one is not read out
-    this.on.said(`${what}: ${inWords(choice, strength, layout())}`);
+    this.on.said(`${what}: ${words ?? inWords(choice, strength, layout())}`);
     this.current = null;
     this.advance(keyAt);
     this.#remember();
@@ -83,7 +87,7 @@ export class Labeller {
     this.undone.add(last.id);
     if (last.choice !== "skip") this.times.pop();
     this.count = Math.max(0, this.count - 1);
-    const words = inWords(last.choice, last.strength, layout());
+    const words = last.words ?? inWords(last.choice, last.strength, layout());
     if (this.outbox.withdraw(last.id)) this.on.said(`Taken back: ${words}`);
     else {
       this.undoing.set(last.id, words);
@@ -121,7 +125,7 @@ export class Labeller {
 
   /** Exchanges the sides on the screen. */
   flip() {
-    if (this.current === null) return;
+    if (this.current === null || !isPair(this.current.pair)) return;
     this.current.flipped = !this.current.flipped;
     this.player.flip(this.current.flipped);
     this.on.said("Sides exchanged");
@@ -131,12 +135,12 @@ export class Labeller {
   /** Shows the current pair's other clips (another camera), on the frame it is at. */
   async replaceClips(pair, camera) {
     const shown = this.current;
-    await this.player.prepare(pair, await this.clips.both(pair));
+    await this.player.prepare(pair, await this.clips.all(pair));
     if (this.current !== shown) return;
     const { plays, frame, playing } = this.player;
     shown.pair = pair;
     shown.camera = camera;
-    this.player.swap({ flipped: shown.flipped, frame: Math.min(frame, this.player.length - 1) });
+    this.player.swap({ card: pair, flipped: shown.flipped, frame: Math.min(frame, this.player.length - 1) });
     this.player.plays = plays;
     if (!playing) this.player.seek(frame);
     this.on.changed();
@@ -172,7 +176,7 @@ export class Labeller {
     };
     this.pairs.pinned = null;
     this.guard.pairChanged();
-    this.player.swap();
+    this.player.swap({ card: pair });
     if (keyAt !== null) this.on.timed?.(keyAt);
     if (this.player.suspended.size > 0) this.current.watch.stop();
     this.on.shown(this.current);
@@ -186,7 +190,7 @@ export class Labeller {
     const pair = this.pairs.peek();
     if (pair === null || this.player.isPrepared(pair)) return;
     try {
-      await this.player.prepare(pair, await this.clips.both(pair));
+      await this.player.prepare(pair, await this.clips.all(pair));
     } catch (error) {
       if (!(error instanceof Superseded)) this.#unplayable(pair, error);
     }

@@ -1,6 +1,7 @@
 /** The next pairs and their clips, in time. */
 
 import { Faulty, NoSession, OtherRun, Refused, Unreachable } from "./api.js";
+import { clipsOf } from "./kinds.js";
 
 /** Clips as blob: URLs. Keeps the last `keep` besides those in use, so that undo is instant; revokes the rest. */
 export class ClipStore {
@@ -18,15 +19,14 @@ export class ClipStore {
     return url;
   }
 
-  /** Promise of {left, right} URLs. */
-  async both(pair) {
-    const [left, right] = await Promise.all([this.url(pair.left.clip), this.url(pair.right.clip)]);
-    return { left, right };
+  /** Promise of the URLs of a question's clips, in the order of the screen. */
+  all(card) {
+    return Promise.all(clipsOf(card).map(({ clip }) => this.url(clip)));
   }
 
   /** Gives back what is neither in use nor recent. inUse: pairs. */
   trim(inUse) {
-    const used = new Set(inUse.flatMap((pair) => [pair.left.clip, pair.right.clip]));
+    const used = new Set(inUse.flatMap((card) => clipsOf(card).map(({ clip }) => clip)));
     const spare = [...this.urls.keys()].filter((hash) => !used.has(hash));
     for (const hash of spare.slice(0, Math.max(0, spare.length - this.keep))) {
       this.urls.get(hash).then(this.revoke, () => {});
@@ -118,7 +118,7 @@ export class PairQueue {
   async #admit(pair) {
     if (this.holding.includes(pair.query)) return false;
     try {
-      await this.clips.both(pair);
+      await this.clips.all(pair);
     } catch (error) {
       if ([Unreachable, NoSession, OtherRun].some((kind) => error instanceof kind)) throw error;
       this.setAside(pair, error.message);

@@ -91,7 +91,7 @@ export function notice(now) {
   const { link, status, kept = 0, stuck = null, ageS = 0, reviewing = null, refused = null, moved = null, empty = false } = now;
   const { unsaved = 0, fault = null } = now;
   if (reviewing !== null) {
-    const text = `You said: ${inWords(reviewing.choice, reviewing.strength, now.way)}. A new answer replaces it.`;
+    const text = `You said: ${reviewing.words ?? inWords(reviewing.choice, reviewing.strength, now.way)}. A new answer replaces it.`;
     return { id: "review", tone: "info", text };
   }
   if (refused !== null) return { id: "refused", tone: "warn", text: refused.text, dismiss: true, again: refused.answers };

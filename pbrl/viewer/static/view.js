@@ -16,7 +16,7 @@ const KEYS = [
 export function drawRun({ slight, cameras, instructions, question }) {
   for (const id of ["start-keys", "help-keys"]) fillKeys($(id), { slight, cameras: cameras.length });
   for (const id of ["start-instructions", "help-instructions"]) setText($(id), instructions);
-  for (const id of ["start-question", "question"]) setText($(id), question);
+  setText($("start-question"), question);
   for (const button of document.querySelectorAll("[data-strength]")) button.hidden = !slight;
   $("camera").hidden = cameras.length < 2;
 }
@@ -31,7 +31,9 @@ function fillKeys(node, { slight, cameras }) {
 
 /** What depends on where the clips are. */
 export function drawSides() {
-  for (const node of document.querySelectorAll("[data-words]")) setText(node, `${sideName(node.dataset.words)} is better`);
+  for (const node of document.querySelectorAll("[data-words]")) {
+    setText(node, `${sideName(node.dataset.words)} is ${node.dataset.than ?? "better"}`);
+  }
   for (const button of document.querySelectorAll("[data-strength]")) {
     button.setAttribute("aria-label", `${sideName(button.dataset.action)} is slightly better`);
   }
@@ -109,9 +111,9 @@ export function drawFrame(frame, frames, fps) {
 
 /** Buttons that only mean something while a pair is on show. */
 export function enableButtons(shown, canUndo) {
-  for (const button of document.querySelectorAll(".answers button, .transport button")) {
+  for (const button of document.querySelectorAll(".answers button, .transport button, .kind-answers button, .tags button")) {
     // aria-disabled keeps the focus where it is, which `disabled` would drop between two pairs
-    const usable = button.id === "undo" ? canUndo : shown;
+    const usable = button.dataset.action === "undo" ? canUndo : shown;
     button.setAttribute("aria-disabled", String(!usable));
   }
   $("scrub").disabled = !shown;

@@ -26,7 +26,7 @@ async function setUp({ queries = [1, 2, 3], swapped = false, memory = {}, name =
   const outbox = {
     queries: [], add: (path, body) => sent.push({ path, ...body }), withdraw: () => withdrawn,
   };
-  const clips = { both: async () => ({}), trim() {} };
+  const clips = { all: async () => [], trim() {} };
   const player = new FakePlayer();
   const pairs = new PairQueue({ clips, heldElsewhere: () => [], next: async () => ({ pairs: [], gone: [] }) });
   pairs.pairs = queries.map((q) => pair(q, swapped));

@@ -90,7 +90,7 @@ test("clips not in use are given back, oldest first, and a failed one is fetched
   await assert.rejects(clips.url("x"));
   fail = false;
   assert.equal(await clips.url("x"), "x:");
-  for (const q of [1, 2, 3]) await clips.both(pair(q));
+  for (const q of [1, 2, 3]) await clips.all(pair(q));
   clips.trim([pair(3)]);
   await flush();
   assert.deepEqual(revoked, ["x:", "l1:", "r1:"]);
