@@ -61,7 +61,7 @@ function clear(state, name) {
 
 /** The grades of a scale of few whole numbers, each with its key; null where a slider has to do. */
 export function steps({ low, high }) {
-  const few = Number.isInteger(low) && Number.isInteger(high) && low >= 0 && high <= 9;
+  const few = Number.isInteger(low) && Number.isInteger(high) && low >= 0 && high <= 9 && high - low > 1; // 0 to 1 is a share
   return few ? Array.from({ length: high - low + 1 }, (_, i) => low + i) : null;
 }
 
