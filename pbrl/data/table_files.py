@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.data.parquet import ROWS, column_names, read_batches
+from pbrl.data.parquet import ROWS, column_names, read_batches, to_numpy
 from pbrl.errors import UserError, choices
 from pbrl.reading import reading
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf(inity)?)", re.IGNORECASE | re.ASCII)
-Batch = dict[str, np.ndarray]  # columns: float64 numbers, NaN where empty, or text
+Batch = dict[str, np.ndarray]  # columns: float64 numbers, NaN where empty, lists of them (L, n), or text
 
 
 def table_columns(path: Path) -> list[str]:
@@ -27,7 +27,7 @@ def table_columns(path: Path) -> list[str]:
         names = column_names(path)
     else:
         with reading(path, "a CSV file"), _open(path) as stream:
-            names = next(csv.reader(stream, delimiter=_delimiter(path)), [])
+            names = next(csv.reader(stream, delimiter=_delimiter(stream)), [])
     if not names or len(set(names)) < len(names):
         raise UserError(
             f"{path} has the columns {', '.join(names) or 'nothing'}; expected different names in its first line"
@@ -67,8 +67,9 @@ def by_episode(batches: Iterator[Batch], key: str | None, where: Path) -> Iterat
             seen.add(name)
             now = name
             kept.append({column: values[begin:end] for column, values in batch.items()})
-    if now is not None:
-        yield now, _joined(kept)
+    if now is None:
+        raise UserError(f"{where} has no rows")
+    yield now, _joined(kept)
 
 
 def find_columns(wanted: Sequence[str], there: Sequence[str], key: str, where: Path) -> list[str]:
@@ -83,14 +84,14 @@ def find_columns(wanted: Sequence[str], there: Sequence[str], key: str, where: P
 
 
 def as_matrix(batch: Mapping[str, np.ndarray], columns: Sequence[str]) -> np.ndarray:
-    """(L, n) float64."""
-    return np.stack([batch[name] for name in columns], 1)
+    """(L, n) float64, from columns of numbers and of lists of them."""
+    return np.concatenate([batch[name].reshape(len(batch[name]), -1) for name in columns], 1)
 
 
 def _csv(path: Path, there: list[str], text: Sequence[str], numbers: Sequence[str]) -> Iterator[Batch]:
     place = {name: there.index(name) for name in (*text, *numbers)}
     with reading(path, "a CSV file"), _open(path) as stream:
-        rows = csv.reader(stream, delimiter=_delimiter(path), strict=True)
+        rows = csv.reader(stream, delimiter=_delimiter(stream), strict=True)
         next(rows)
         line = 2
         while some := list(islice(rows, ROWS)):
@@ -133,8 +134,10 @@ def _numbers(column: Any, where: str) -> np.ndarray:
     import pyarrow as pa
 
     kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return to_numpy(column, where).astype(np.float64)
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        raise UserError(f"{where} is of {kind}, expected numbers; a list of numbers needs a column for each")
+        raise UserError(f"{where} is of {kind}, expected numbers, or lists of as many numbers each")
     return np.asarray(
         column.cast(pa.float64() if not pa.types.is_boolean(kind) else pa.int8()).to_numpy(zero_copy_only=False),
         np.float64,
@@ -145,8 +148,11 @@ def _open(path: Path) -> Any:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix.lower() == ".tsv" else ","
+def _delimiter(stream: Any) -> str:
+    """What stands between the names of the first line: a comma, or a tab or semicolon where there is none."""
+    line = stream.readline(1 << 20)
+    stream.seek(0)
+    return next((c for c in (",", "\t", ";") if c in line), ",")
 
 
 def _rows(batch: Batch) -> int:

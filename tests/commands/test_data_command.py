@@ -83,7 +83,10 @@ def test_a_data_set_goes_to_minari_and_back(output, tmp_path):
         (["info", ".", "out=x"], "unknown key 'out'"),
         (["info", "."], "meta.json is missing; valid is a directory that `pbrl collect`"),
         (["import", "a.npz", "format=pairs"], "out= is missing"),
-        (["import", "a.npz", "out=x"], "a.npz is missing; valid is a file or folder of a format"),
+        (
+            ["import", "a.npz", "out=x"],
+            "a.npz is missing; valid is a file or folder of a format that `pbrl data formats` names",
+        ),
         (["import", "/dev/null", "out=x"], "/dev/null looks like none of the known formats; say which as format=NAME"),
         (["import", "a.npz", "out=x", "format=d4lr"], "format=d4lr: valid are"),
         (["import", "a.npz", "out=x", "format=pairs"], "a.npz is missing"),

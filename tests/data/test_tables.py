@@ -96,6 +96,29 @@ def test_columns_go_by_the_names_that_the_user_gives(output, tmp_path):
     assert data.meta["sources"] == ["ann"]
 
 
+@pytest.mark.parametrize("delimiter", ["\t", ";"])
+def test_tables_of_spreadsheets_have_their_own_delimiters(output, tmp_path, delimiter):
+    path = write_csv(tmp_path / "steps.csv", table())
+    path.write_text("\ufeff" + path.read_text().replace(",", delimiter), encoding="utf-8")
+    check_steps(load(output, path)[0])
+
+
+def test_columns_of_parquet_may_be_lists(output, tmp_path):
+    rows = [
+        {"episode_index": k, "observation": [k, t, 0.5], "action": [t / 10, -k / 10], "reward": 1.0}
+        for k in range(3)
+        for t in range(5)
+    ]
+    data, _ = load(output, write_parquet(tmp_path / "steps.parquet", rows))
+    np.testing.assert_allclose(data.episodes[2].obs, [[2, t, 0.5] for t in range(5)])
+    np.testing.assert_allclose(data.episodes[2].actions, [[t / 10, -0.2] for t in range(4)], rtol=1e-6)
+
+
+def test_a_table_without_rows_is_one_line(refusal, tmp_path):
+    (tmp_path / "steps.csv").write_text("episode,obs_x,act_0\n")
+    assert "steps.csv has no rows" in refusal("data", "import", tmp_path / "steps.csv", f"out={tmp_path / 'set'}")
+
+
 def test_a_folder_has_an_episode_in_each_table(output, tmp_path):
     (tmp_path / "steps").mkdir()
     for name in LENGTHS:
@@ -215,6 +238,15 @@ def test_pictures_may_be_what_is_observed(output, videos):
     assert data.episodes[1].obs.shape == (6, 16, 16, 3)
     np.testing.assert_allclose(data.episodes[1].obs.mean((1, 2, 3)), expected()[1], atol=3)
     np.testing.assert_allclose(data.episodes[1].actions[:, 1], -0.1)
+
+
+def test_one_video_by_itself(output, videos):
+    data, _ = load(output, videos / "ep_1.mp4", out=videos.parent / "alone")
+    assert data.episodes[0].obs.shape == (8, 64, 64, 3)
+    rows = [{k: v for k, v in row.items() if k != "episode"} for row in table() if row["episode"] == "ep_1"]
+    write_csv(videos / "ep_1.csv", rows)
+    data, _ = load(output, videos / "ep_1.mp4", out=videos.parent / "with_table")
+    np.testing.assert_array_equal(data.episodes[0].obs, [[0, t] for t in range(8)])
 
 
 def test_videos_alone_are_enough_to_be_asked_about(output, videos):

@@ -35,7 +35,5 @@ def find_format(path: Path, name: str | None) -> Format:
     if fitting:
         raise UserError(f"{path} may be {' or '.join(f.name for f in fitting)}; say which as format={fitting[0].name}")
     if not path.exists():
-        raise UserError(
-            f"{path} is missing; valid is a file or folder of a format that `pbrl data import --help` names"
-        )
+        raise UserError(f"{path} is missing; valid is a file or folder of a format that `pbrl data formats` names")
     raise UserError(f"{path} looks like none of the known formats; say which as format=NAME, {choices('', formats)}")

@@ -5,6 +5,7 @@ The last row of an episode may leave its actions empty: it is the observation af
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from pbrl.data.table_files import SUFFIXES, Batch, as_matrix, by_episode, find_c
 from pbrl.errors import UserError, choices
 
 EPISODE = ("episode", "episode_id", "episode_index", "video", "file", "trajectory", "demo")  # what names an episode
-OBS, ACTION, REWARD = ("obs_*", "observation_*"), ("act_*", "action_*", "action"), ("reward",)
+OBS = ("obs_*", "observation_*", "obs", "observation", "observations", "state")  # lists of numbers too, in parquet
+ACTION, REWARD = ("act_*", "action_*", "act", "action", "actions"), ("reward",)
 ENDS, SUCCESS, TASK = ("terminated", "terminal"), ("success", "is_success"), ("task",)
 
 STEP_OPTIONS = (
@@ -111,11 +113,10 @@ def make_episode(name: str, rows: Batch, columns: Columns, source: str, where: P
     obs = as_matrix(rows, columns.obs) if columns.obs else np.zeros((steps, 1))  # pictures will stand there
     if np.isnan(actions[-1]).all() and steps > 1:  # the observation after the last action
         steps -= 1
-    if np.isnan(actions[:steps]).any():
-        row, column = (int(i) for i in np.argwhere(np.isnan(actions[:steps]))[0])
-        raise UserError(
-            f"{where}: {columns.action[column]} of step {row} in episode {name} is empty, expected a number"
-        )
+    for column in columns.action:
+        if (empty := np.isnan(rows[column][:steps]).reshape(steps, -1).any(1)).any():
+            step = int(np.argmax(empty))
+            raise UserError(f"{where}: {column} of step {step} in episode {name} is empty, expected a number")
     ends = rows[columns.terminated][:steps] if columns.terminated else np.zeros(steps)
     if np.nan_to_num(ends[:-1]).any():
         found = int(np.flatnonzero(ends[:-1])[0])
@@ -151,15 +152,10 @@ def _several(there: list[str], options: Options, key: str, usual: Sequence[str],
     if (named := split_words(options, key)) is not None:
         return find_columns(named, there, key, where)
     for pattern in usual:
-        if any(
-            name == pattern or name.startswith(pattern.rstrip("*"))
-            for name in there
-            if "*" in pattern or name == pattern
-        ):
+        if any(fnmatch.fnmatchcase(name, pattern) for name in there):
             return find_columns([pattern], there, key, where)
-    raise UserError(
-        f"{where} has no columns {' or '.join(usual)}; {key}=COLUMN,COLUMN names them, {choices('', there)}"
-    )
+    found = f"{where} has no columns {', '.join(usual)}"
+    raise UserError(f"{found}; {key}=COLUMN,COLUMN names them, {choices('', there)}")
 
 
 FORMAT = Format(

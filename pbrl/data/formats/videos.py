@@ -35,11 +35,18 @@ class Films:
 
 
 def is_videos(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix.lower() in SUFFIXES
     return path.is_dir() and not (path / "meta" / "info.json").exists() and bool(find_films(path).files)
 
 
 def find_films(path: Path) -> Films:
-    """Videos in the folder, or in folders in it that are cameras; two of one name and camera are refused."""
+    """Videos in the folder, or in folders in it that are cameras; two of one name and camera are refused.
+
+    A video by itself is a folder of one.
+    """
+    if path.is_file():
+        return Films((CAMERA,), (path,), {path.stem: {CAMERA: 0}})
     places = {CAMERA: path} | {f.name: f for f in sorted(path.iterdir()) if f.is_dir()}
     found = {c: [f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES] for c, folder in places.items()}
     cameras = tuple(camera for camera, files in found.items() if files)
@@ -83,7 +90,8 @@ def _tables(path: Path, films: Films, options: Options) -> tuple[list[Path], boo
     if "table" in options:
         named = Path(options["table"])
         return [named if named.exists() else path / named], False
-    files = sorted((f for f in path.iterdir() if f.suffix.lower() in TABLES), key=lambda f: natural(f.stem))
+    beside_it = path.iterdir() if path.is_dir() else [f for s in TABLES if (f := path.with_suffix(s)).is_file()]
+    files = sorted((f for f in beside_it if f.suffix.lower() in TABLES), key=lambda f: natural(f.stem))
     beside = bool(files) and all(f.stem in films.of for f in files)
     if len(files) > 1 and not beside:
         raise UserError(
@@ -168,7 +176,7 @@ def _rate(film: Path) -> float:
 
 FORMAT = Format(
     name="videos",
-    about="a folder of videos (.mp4, .gif, ...), with a table of steps, a table for each video, or none",
+    about="a video (.mp4, .gif, ...) or a folder of them, with a table of steps, a table for each video, or none",
     is_one=is_videos,
     read=read,
     options=(
