@@ -106,6 +106,17 @@ INLINE void store(void *p, vec v) { memcpy(p, &v, sizeof v); }
 INLINE vec splat(float x) { return x - (vec){0}; } /* minus, since -0 + 0 would be +0 */
 INLINE vec pick(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
 
+/* The lanes of a and, from LANES on, of b that `which` names. */
+#if defined(__clang__)
+INLINE uvec SHUFFLE(uvec a, uvec b, uvec which) {
+    uvec out;
+    for (int i = 0; i < LANES; i++) out[i] = which[i] < LANES ? a[which[i]] : b[which[i] - LANES];
+    return out;
+}
+#else
+#define SHUFFLE(a, b, which) __builtin_shuffle(a, b, which)
+#endif
+
 /* bfloat16 in the upper half of each lane, rounded to the nearest, ties to even; NaN stays NaN. */
 INLINE uvec rounded(vec v) {
     uvec x = (uvec)v, r = x + 0x7fff + ((x >> 16) & 1), bad = (uvec)(v != v);
@@ -313,15 +324,35 @@ static void pack_columns(cell *out, struct matrix m, int64_t column, int64_t cel
     }
 }
 
-/* out[p][i] = cell p of row `row + i` of m, for i < width; rows from `rows` on are zeros. */
+/* Turns LANES vectors into their columns: at step s, blocks of s lanes are swapped between vectors s apart. */
+INLINE void transpose(uvec rows[LANES]) {
+    uvec lane;
+    for (uint32_t i = 0; i < LANES; i++) lane[i] = i;
+    for (uint32_t s = 1; s < LANES; s *= 2) {
+        uvec second = (uvec)((lane & s) != 0), low = lane + (second & (LANES - s)), high = low + s;
+        for (uint32_t i = 0; i < LANES; i++) {
+            if (i & s) continue;
+            uvec a = rows[i], b = rows[i + s];
+            rows[i] = SHUFFLE(a, b, low);
+            rows[i + s] = SHUFFLE(a, b, high);
+        }
+    }
+}
+
+/* out[p][i] = cell p of row `row + i` of m, for i < width, a multiple of LANES; rows from `rows` on are zeros. */
 static void pack_rows(cell *out, struct matrix m, int64_t row, int64_t rows, int64_t cells, int64_t width) {
-    int64_t ld = m.half ? m.ld / 2 : m.ld;
-    for (int64_t i = 0; i < width; i++) {
+    int64_t ld = m.half ? m.ld / 2 : m.ld, whole = cells - cells % LANES;
+    for (int64_t i = 0; i < width; i += LANES) {
         const cell *from = (cell *)m.data + (row + i) * ld;
-        if (row + i < rows)
-            for (int64_t p = 0; p < cells; p++) out[p * width + i] = from[p];
-        else
-            for (int64_t p = 0; p < cells; p++) out[p * width + i] = 0;
+        int64_t here = rows - row - i < LANES ? rows - row - i : LANES;
+        for (int64_t p = 0; p < whole; p += LANES) {
+            uvec block[LANES];
+            for (int64_t t = 0; t < LANES; t++) block[t] = t < here ? (uvec)load(from + t * ld + p) : (uvec){0};
+            transpose(block);
+            for (int64_t t = 0; t < LANES; t++) store(out + (p + t) * width + i, (vec)block[t]);
+        }
+        for (int64_t p = whole; p < cells; p++)
+            for (int64_t t = 0; t < LANES; t++) out[p * width + i + t] = t < here ? from[t * ld + p] : 0;
     }
 }
 

@@ -40,6 +40,7 @@ class StackedMLP:
         self.grads = torch.zeros(numel)
         self.rounded = self.values if self.dtype == torch.float32 else torch.zeros(numel, dtype=self.dtype)
         self.places: dict[Tensor, Tensor] = {}  # parameter -> its view of `values`
+        self._start, self._addresses = 0, list[int]()  # of `values`, and of the places; a copy's lie elsewhere
         self.scratch = {} if scratch is None else scratch
 
         self.weights, self.biases = self._split(self.values)
@@ -52,8 +53,11 @@ class StackedMLP:
 
     def tie(self) -> None:
         """Makes views of parameters that are none (yet, or after `copy.deepcopy`), keeping their values."""
-        for parameter, place in self.places.items():
-            if parameter.data_ptr() != place.data_ptr():
+        if self.values.data_ptr() != self._start:
+            self._start = self.values.data_ptr()
+            self._addresses = [place.data_ptr() for place in self.places.values()]
+        for (parameter, place), address in zip(self.places.items(), self._addresses, strict=True):
+            if parameter.data_ptr() != address:
                 place.copy_(parameter.detach())
                 parameter.data = place
 
