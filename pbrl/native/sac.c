@@ -218,15 +218,15 @@ static void draw_normals(struct generator *g, float *out, int64_t n) {
 
 static int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
-/* Hands out pieces of the workspace; from NULL on it only counts. */
-static void *piece(char **at, int64_t bytes) {
-    char *p = *at;
-    *at = p + up(bytes, 64);
-    return p;
+/* Hands out pieces of the workspace, which begins at an address, or at 0 where it is only counted. */
+static void *piece(uintptr_t *at, int64_t bytes) {
+    uintptr_t p = *at;
+    *at += (uintptr_t)up(bytes, 64);
+    return (void *)p;
 }
 #define FLOATS(at, n) ((float *)piece(at, 4 * (n)))
 
-static struct matrix new_matrix(char **at, int64_t rows, int64_t columns, int half) {
+static struct matrix new_matrix(uintptr_t *at, int64_t rows, int64_t columns, int half) {
     int64_t ld = up(columns, ALIGN);
     return (struct matrix){piece(at, (half ? 2 : 4) * (up(rows, ROWS) * ld + WIDTH)), ld, half};
 }
@@ -423,14 +423,14 @@ static struct matrix weights(const struct stack *s, int64_t l, int64_t copy) {
     return (struct matrix){half ? (void *)(s->low + at) : (void *)(n->values + at), ld, half};
 }
 
-static struct stack new_stack(char **at, struct net *net, int half) {
+static struct stack new_stack(uintptr_t *at, struct net *net, int half) {
     struct stack s = {net, NULL, NULL, half};
     if (half) s.low = piece(at, 2 * offset(net, net->layers));
     s.last_bias = FLOATS(at, up(net->sizes[net->layers], ALIGN) + WIDTH);
     return s;
 }
 
-static struct pass new_pass(char **at, const struct stack *s, int64_t rows, int64_t gradient_rows) {
+static struct pass new_pass(uintptr_t *at, const struct stack *s, int64_t rows, int64_t gradient_rows) {
     struct pass pass;
     for (int64_t l = 0; l < s->net->layers - 1; l++) {
         pass.h[l + 1] = new_matrix(at, rows, s->net->sizes[l + 1], is_half(s, l + 1));
@@ -590,7 +590,7 @@ static int64_t widest(const struct net *n) {
 }
 
 /* Lays the work out from `at` on, and returns its end. */
-static char *lay_out(struct work *w, struct problem *p, char *at) {
+static uintptr_t lay_out(struct work *w, struct problem *p, uintptr_t at) {
     int64_t b = w->padded = up(p->batch, ALIGN), n = up(2 * p->batch * p->actions, ALIGN);
     int64_t width = greatest(widest(&p->actor), widest(&p->critic));
     w->p = p;
@@ -814,14 +814,14 @@ EXPORT int64_t sac_spin(int64_t rounds, float *data, int64_t half) {
 /* The bytes of workspace that `sac_update` needs for this problem, of which only the sizes are read. */
 EXPORT int64_t sac_workspace(struct problem *p) {
     struct work w;
-    return lay_out(&w, p, NULL) - (char *)NULL + 64;
+    return (int64_t)lay_out(&w, p, 0) + 64;
 }
 
 /* Makes p->updates updates. workspace: as many bytes as `sac_workspace` says, zeros or what an earlier call on a
    problem of the same sizes left there: the padding of its matrices is zero and stays it. */
 EXPORT void sac_update(struct problem *p, char *workspace) {
     struct work w;
-    lay_out(&w, p, workspace + (64 - (uintptr_t)workspace % 64) % 64);
+    lay_out(&w, p, (uintptr_t)up((int64_t)(uintptr_t)workspace, 64));
     seed_generator(&w.generator, p->seed);
     memset(p->sums, 0, sizeof p->sums);
     refresh(&w.actor), refresh(&w.critic), refresh(&w.target);
