@@ -87,8 +87,8 @@ def update(effort: Effort) -> Iterator[Row]:
             with torch_threads(threads):
                 models = {
                     f"{backend}, {_name(dtype)}": fast_sac(dtype, width, backend)
-                    for backend in ("native", "torch")[load()[0] is None :]
-                    for dtype in _dtypes()
+                    for backend, dtypes in _backends().items()
+                    for dtype in dtypes
                 }
                 jobs = {name: _training(model, batch) for name, model in models.items()}
                 plain = as_shipped(_training(plain_sac(width), batch))
@@ -213,6 +213,15 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _backends() -> dict[str, list[torch.dtype]]:
+    """What can make updates here, and in which precisions."""
+    library, _ = load()
+    if library is None:
+        return {"torch": _dtypes()}
+    native = [dtype for dtype in _dtypes() if dtype == torch.float32 or library.has_half]
+    return {"native": native, "torch": _dtypes()}
 
 
 def _dtypes() -> list[torch.dtype]:
