@@ -215,7 +215,7 @@ def people(out: Path, seconds: float) -> None:
     for name in ("status", "next", "answer", "clip"):
         took = np.array([ms for person in crowd for ms in person.took[name]])
         low, high = np.percentile(took, (50, 95))
-        rows.append({"call": name, "n": len(took), "median_ms": round(low, 1), "p95_ms": round(high, 1)})
+        rows.append({"call": name, "n": len(took), "median_ms": round(float(low), 1), "p95_ms": round(float(high), 1)})
     answers, starved = sum(p.answers for p in crowd), sum(p.starved for p in crowd)
     told = {"cores": round(share, 3), "answers": answers, "without a pair": starved, "seconds": seconds}
     print(*rows, told, sep="\n")
@@ -241,6 +241,35 @@ def soak(out: Path, minutes: float) -> None:
     print(rows[len(rows) // 10], rows[-1], sep="\n")
 
 
+def figure(out: Path) -> None:
+    """cost.png and soak.png beside what they show."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = _read(out / "cost.csv")
+    fig, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
+    for call in dict.fromkeys(row["call"] for row in rows):
+        found = [(float(row["questions"]), float(row["cpu_ms"])) for row in rows if row["call"] == call]
+        axis.plot(*zip(*found, strict=True), "o-", label=call)
+    axis.set(xscale="log", xlabel="questions in the store", ylabel="CPU of the server, ms per call", ylim=(0, None))
+    axis.legend()
+    fig.savefig(out / "cost.png", dpi=150)
+    rows = _read(out / "soak.csv")
+    fig, axes = plt.subplots(1, 3, figsize=(9, 2.8), layout="constrained")
+    names = {"memory_mb": "memory, MB", "descriptors": "open descriptors", "answers": "answers stored"}
+    for axis, (column, name) in zip(axes, names.items(), strict=True):
+        axis.plot([float(row["hours"]) for row in rows], [float(row[column]) for row in rows])
+        axis.set(xlabel="hours of ten people's actions", ylabel=name, ylim=(0, None))
+    fig.savefig(out / "soak.png", dpi=150)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -256,5 +285,7 @@ if __name__ == "__main__":
             people(Path(out), float(rest[0]) if rest else 120)
         case ["soak", out, *rest]:
             soak(Path(out), float(rest[0]) if rest else 20)
+        case ["figure", out]:
+            figure(Path(out))
         case _:
             sys.exit(__doc__)

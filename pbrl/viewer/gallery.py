@@ -32,7 +32,6 @@ class Gallery:
         self.renderer, self.ahead = renderer, ahead
         self._store: LabelStore
         self._names: dict[tuple[str, str], dict[int, tuple[Clip, ...]]] = {}  # by file and camera, by row
-        self._drawn: set[str] = set()
         self._report: dict[str, Any] = {}
         self._reported = -1e9  # never
 
@@ -74,7 +73,7 @@ class Gallery:
         if not self._state()["every"]:
             return False
         try:
-            return all(self._is_drawn(clip.name) for clip in self._clips(query, camera))
+            return all(is_plain_file(self.path(clip.name)) for clip in self._clips(query, camera))
         except UserError:  # no states to draw from, which the renderer says too
             return False
 
@@ -97,11 +96,6 @@ class Gallery:
         if len(self._names) > KEPT:
             del self._names[next(iter(self._names))]
         return self._names[key][query.row]
-
-    def _is_drawn(self, name: str) -> bool:
-        if name not in self._drawn and is_plain_file(self.path(name)):
-            self._drawn.add(name)
-        return name in self._drawn
 
     def _state(self) -> dict[str, Any]:
         if time.monotonic() - self._reported > REPORT_S:

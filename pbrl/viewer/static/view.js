@@ -54,7 +54,7 @@ export function offerNames(names) {
 export function drawStrip(status, session) {
   const facts = strip(status, session);
   for (const name of ["mine", "labels", "rate", "eta", "queue", "steps"]) {
-    $(`strip-${name}`).parentElement.hidden = facts[name] === null;
+    $(`strip-${name}`).closest("div").hidden = facts[name] === null;
     setText($(`strip-${name}`), facts[name] ?? "");
   }
   setText($("labels-name"), status.budget == null ? "Labels" : "Labels · asked / budget");
