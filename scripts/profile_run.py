@@ -17,6 +17,7 @@ from typing import Any
 from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.agents.exploration import StateEntropy
 from pbrl.agents.fast_sac import FastSAC
+from pbrl.agents.native_updates import NativeUpdates
 from pbrl.commands import train_command
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.feedback import loop as feedback
@@ -27,7 +28,7 @@ from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.evaluate import Evaluator
 
 PARTS = {
-    "SAC updates": [(FastSAC, "_update")],
+    "SAC updates": [(NativeUpdates, "run"), (FastSAC, "_update")],
     "batches from the buffer": [(LearnedRewardBuffer, "sample_arrays")],
     "k-NN exploration reward": [(StateEntropy, "__call__")],
     "acting": [(FastSAC, "predict")],

@@ -65,11 +65,11 @@ def test_an_agent_whose_weights_are_spoilt_stops_the_run_and_spares_the_checkpoi
 def test_a_loss_that_is_nan_is_seen_in_the_log_and_ends_the_run(tmp_path, monkeypatch):
     from pbrl.agents.buffers import LearnedRewardBuffer
 
-    def spoil(self, batch):
-        *others, rewards = batch
-        return (*others, rewards * np.nan)
+    def spoil(self, rows):  # which every backend draws
+        self.rewards[:] = np.nan
+        return rows
 
-    poison_at(monkeypatch, LearnedRewardBuffer, "sample_arrays", 150, spoil)
+    poison_at(monkeypatch, LearnedRewardBuffer, "_draw", 150, spoil)
     code, _, err = train(tmp_path / "run", method="true_reward")
     assert code == 2
     assert "the agent gave a critic_loss (nan) that is not finite" in one_line(err)
