@@ -53,6 +53,7 @@ def load_data(config: DictConfig, rng: torch.Generator) -> OfflineData:
         pairs=c.pairs,
         heldout=c.heldout,
         rng=rng,
+        reads_labels=config.method.get("reads_labels", True),
     )
     return data.shuffled(rng) if c.shuffled else data
 
