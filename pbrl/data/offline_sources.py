@@ -24,6 +24,7 @@ from pbrl.question_kinds import SegmentPair
 from pbrl.types import Comparisons, Segments
 
 PAIRS = ("fixed", "dense")
+NO_LABEL = "none"
 UNNAMED = "imported"  # the annotator of `pbrl data import` where none is named
 PREFERRED = ("regret_mc", "regret_critic", "return")  # which labels are taken where none are named
 
@@ -38,6 +39,7 @@ def load_offline(
     rng: torch.Generator,
     choices: bool = False,
     labels: Path | None = None,
+    reads_labels: bool = True,
 ) -> OfflineData:
     """Reads a data set (`pbrl collect`), a label set (`pbrl labels export`), or a data set with a label set about it.
 
@@ -50,6 +52,7 @@ def load_offline(
         choices: whether the learner can act by a choice of n; actions are then one of n, as `OfflineData.choices` says.
         labels: answers to learn from, where `path` is a data set: rewards learn from the answers, policies from all
             episodes.
+        reads_labels: whether the learner does; one that does not learns from a data set without any, too.
     """
     path = Path(path)
     if not path.is_dir():
@@ -64,6 +67,8 @@ def load_offline(
             raise UserError(
                 f"feedback.heldout={heldout}: comparisons are put aside, and pairs=dense lists none; expected 0"
             )
+        if not reads_labels and not dataset.comparisons:
+            return _without_labels(dataset)
         return _from_dataset(dataset, label, budget, pairs, heldout, rng)
     if labels is not None:
         raise UserError(f"labels={labels} belong to a data set, and data={path} is a label set itself; leave one out")
@@ -162,6 +167,26 @@ def _from_dataset(
     )
 
 
+def _without_labels(dataset: Dataset) -> OfflineData:
+    """Segments and episodes of the training split alone."""
+    train = torch.from_numpy(dataset.split == SPLITS.index("train"))
+    in_training = dataset.episode_split == SPLITS.index("train")
+    return OfflineData(
+        label=NO_LABEL,
+        sha256=_sha256(dataset.meta),
+        segments=dataset.segments[train],
+        episodes=[e for e, there in zip(dataset.episodes, in_training, strict=True) if there],
+        pairs=_no_pairs(),
+        validation=None,
+        test=None,
+        ceiling=None,
+        scores=None,
+        last_obs=dataset.meta.get("last_obs", True),
+        annotators=(NO_LABEL,),
+        choices=dataset.choices,
+    )
+
+
 def _from_label_set(
     path: Path, labels: LabelSet, budget: int | None, heldout: float, rng: torch.Generator
 ) -> OfflineData:
@@ -197,7 +222,8 @@ def _from_label_set(
 def _preferred(dataset: Dataset, pairs: str) -> str:
     there = dataset.comparisons or (dataset.scores if pairs == "dense" else {})
     if not there:
-        raise UserError(f"{dataset.path} has no comparisons; collect with labels=return or labels=regret_mc")
+        how = "collect or import with labels=return, or learn from a label set about it"
+        raise UserError(f"{dataset.path} has no comparisons; {how}")
     return next((label for label in PREFERRED if label in there), next(iter(there)))
 
 

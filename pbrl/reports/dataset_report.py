@@ -41,7 +41,7 @@ def format_report(report: dict[str, Any]) -> str:
         f"made by: {report['command']}",
         *([] if report["last_obs"] else ["the last observation of a segment is a repeat of the one before"]),
         *([] if report["true_reward"] else ["rewards are unknown"]),
-        *([f"{report['videos']} videos of {', '.join(report['cameras'])}"] if report["cameras"] else []),
+        *([f"videos of {', '.join(report['cameras'])}: {report['videos']}"] if report["cameras"] else []),
         *([f"actions: {_range(report['actions'])}"] if report["actions"] else []),
         "",
     ]

@@ -74,3 +74,10 @@ def test_labels_of_other_data_are_refused(hopper, output):
             load_offline(hopper / "data", **OPTIONS, rng=torch.Generator(), labels=hopper / name)
     with pytest.raises(UserError, match="is a label set itself"):
         load_offline(hopper / "people", **OPTIONS, rng=torch.Generator(), labels=hopper / "people")
+
+
+def test_who_reads_no_labels_needs_none(hopper, output, refusal):
+    train = ("train", f"data={hopper / 'data'}", "env=none", "steps=2", "report=false", f"run_dir={hopper / 'run'}")
+    assert "has no comparisons; collect or import with labels=return" in refusal(*train, "method=cpl")
+    output(*train, "method=bc")
+    assert (hopper / "run" / "policy.safetensors").exists()

@@ -81,7 +81,7 @@ def test_one_camera_other_observations_and_no_reward(output, refusal, v3):
     assert data.scores == {}
     assert np.isnan(data.episodes[0].true_reward).all()
     said = output("data", "info", data.path)
-    assert "\nrewards are unknown\n2 videos of observation.images.top, observation.images.wrist\n" in said
+    assert "\nrewards are unknown\nvideos of observation.images.top, observation.images.wrist: 2\n" in said
     assert "\nactions: scaled to -1..1 from -20 to 50, 0 to 10\n" in said
     assert "nan" not in output("data", "info", data.path, "--json").lower()
     assert "has unknown rewards" in refusal("data", "export", data.path, "format=minari", "id=a/b-v0")
