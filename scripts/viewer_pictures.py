@@ -26,8 +26,16 @@ from typing import Any
 from PIL import Image
 
 from pbrl.labels.store import LabelStore
+from pbrl.question_kinds import Choice, Outcome, Triplet
+from pbrl.questions import Question
 
 SIZE = {"width": 1200, "height": 860}
+SCREENS = {
+    "phone": ({"width": 390, "height": 844}, 2, True, "light"),
+    "phone_dark": ({"width": 390, "height": 844}, 2, True, "dark"),
+    "laptop": ({"width": 1366, "height": 625}, 1, False, "light"),
+    "zoomed": ({"width": 640, "height": 400}, 2, False, "light"),  # 1280 x 800 at 200 %
+}
 GIF_WIDTH, GIF_S, GIF_FPS, COLOURS = 600, 9.0, 7, 128
 GUARD_MS = 170  # no answer is taken sooner after a change
 OURS = {"x-pbrl": "1"}
@@ -89,6 +97,7 @@ def pictures(folder: Path, out: Path) -> None:
         page.emulate_media(color_scheme="dark")
         look("dark")
         page.emulate_media(color_scheme="light")
+        _screens(page, folder, out)
         page.keyboard.press("?")
         look("help")
         page.keyboard.press("Escape")
@@ -104,6 +113,7 @@ def pictures(folder: Path, out: Path) -> None:
         page.wait_for_timeout(4000)  # its clips are drawn
         look("learned")
         page.keyboard.press("Escape")
+        _others(page, folder, out)
         pid = json.loads((folder / "viewer.json").read_text())["pid"]
         for name, change in STATES.items():
             _state(page, folder, change, out / f"{name}.png")
@@ -111,6 +121,51 @@ def pictures(folder: Path, out: Path) -> None:
         _answer(page, folder)
         page.wait_for_timeout(4000)
         look("offline")
+
+
+def _screens(page: Any, folder: Path, out: Path) -> None:
+    """The same on other screens, as other people have them."""
+    for name, (size, scale, touch, scheme) in SCREENS.items():
+        options = {"device_scale_factor": scale, "has_touch": touch, "is_mobile": touch, "color_scheme": scheme}
+        other = page.context.browser.new_page(viewport=size, **options)
+        other.goto(json.loads((folder / "viewer.json").read_text())["url"])
+        other.locator("#name").fill(name)
+        other.keyboard.press("Enter")
+        _pair(other, None)
+        other.wait_for_timeout(700)
+        other.screenshot(path=out / f"{name}.png")
+        other.close()
+
+
+def _others(page: Any, folder: Path, out: Path) -> None:
+    """Other questions than pairs, about segments of the first ones."""
+    with LabelStore(folder, create=False) as store:
+        pairs = store.pairs([query.id for query in store.queries()][:3])
+        sides = list(zip(pairs.items, pairs.item_states or (), strict=True))
+        items = [(side[[row]], states[[row]]) for side, states in sides for row in (0, 1, 2)]
+        segments, states = zip(*items, strict=True)
+        questions: dict[str, Question] = {
+            "outcome": Outcome(segments[0], states[:1]),
+            "triplet": Triplet(*segments[:3], states[:3]),
+            "ranking": Choice(segments, "ranking", states),
+        }
+        for number, question in enumerate(questions.values()):
+            store.ask(10_000 + number, 0, question, sampler="pictures")
+    for name in reversed(questions):
+        other = page.context.browser.new_page(viewport=SIZE)
+        other.goto(json.loads((folder / "viewer.json").read_text())["url"])
+        other.locator("#name").fill(name)
+        other.keyboard.press("Enter")
+        other.locator("#grid.active").wait_for(timeout=120_000)
+        other.wait_for_timeout(900)
+        if name == "ranking":
+            for key in "35":
+                other.keyboard.press(key)
+                other.wait_for_timeout(60)
+        other.screenshot(path=out / f"{name}.png")
+        other.keyboard.press("x")  # else it would be the next one's too
+        other.wait_for_timeout(700)
+        other.close()
 
 
 def _state(page: Any, folder: Path, change: dict[str, Any], out: Path) -> None:

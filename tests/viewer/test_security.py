@@ -43,16 +43,21 @@ OPEN = ["/", "/static/app.js"]
 ALL = [*((path, None) for path in [*GETS, *OPEN]), *{**POSTS, **SESSION}.items()]
 
 
-@pytest.fixture
-def client(tmp_path):
+ELSEWHERE = f"lab-machine.example:{PORT}"  # by which other machines know this one
+
+
+@pytest.fixture(params=[HOST, ELSEWHERE])
+def client(request, tmp_path):
+    """Of a server on this machine alone, and of one that lets the network in, under a name that it does not know."""
     with LabelStore(tmp_path) as store:
         fill(store, 3)
         run = run_id(store.db)
     clips = DrawnClips(tmp_path)
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / ("0" * 32 + ".mp4")).write_bytes(b"0123456789")
-    with TestClient(viewer(tmp_path, clips), base_url=f"http://{HOST}", raise_server_exceptions=True) as client:
-        client.folder, client.run = tmp_path, run
+    app = viewer(tmp_path, clips, **({} if request.param == HOST else {"hosts": None}))
+    with TestClient(app, base_url=f"http://{request.param}", raise_server_exceptions=True) as client:
+        client.folder, client.run, client.host = tmp_path, run, request.param
         yield client
 
 
@@ -80,6 +85,7 @@ def test_who_comes_in_properly_is_let_in(client, path, body):
     assert send(client, path, body).status_code in (200, 204)
 
 
+@pytest.mark.parametrize("client", [HOST], indirect=True)
 @pytest.mark.parametrize(("path", "body"), ALL)
 @pytest.mark.parametrize(
     "host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1", "127.0.0.1:80", "", f"{HOST}.evil.example"]
@@ -128,7 +134,7 @@ def test_a_change_from_elsewhere_is_refused(client, path, body, headers):
 @pytest.mark.parametrize(("path", "body"), [*POSTS.items(), *SESSION.items()])
 def test_our_own_page_may_change_things(client, path, body):
     enter(client)
-    own = {"origin": f"http://{HOST}", "sec-fetch-site": "same-origin"}
+    own = {"origin": f"http://{client.host}", "sec-fetch-site": "same-origin"}
     assert send(client, path, body, **own).status_code in (200, 204)
 
 
