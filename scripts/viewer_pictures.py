@@ -107,7 +107,7 @@ def pictures(folder: Path, out: Path) -> None:
         page.keyboard.press("h")
         look("history")
         page.keyboard.press("Escape")
-        while not page.locator("#learned-button").is_visible() or len(page.evaluate("pbrlTimings")) < 30:
+        while not page.locator("#learned-button").is_visible() or int(page.inner_text("#strip-mine")) < 30:
             _answer(page, folder)
         page.locator("#learned-button").click()
         page.wait_for_timeout(4000)  # its clips are drawn
@@ -151,21 +151,28 @@ def _others(page: Any, folder: Path, out: Path) -> None:
         }
         for number, question in enumerate(questions.values()):
             store.ask(10_000 + number, 0, question, sampler="pictures")
+    kinds = {"ranking": "choice"}
     for name in reversed(questions):
-        other = page.context.browser.new_page(viewport=SIZE)
-        other.goto(json.loads((folder / "viewer.json").read_text())["url"])
-        other.locator("#name").fill(name)
-        other.keyboard.press("Enter")
-        other.locator("#grid.active").wait_for(timeout=120_000)
-        other.wait_for_timeout(900)
-        if name == "ranking":
-            for key in "35":
-                other.keyboard.press(key)
-                other.wait_for_timeout(60)
-        other.screenshot(path=out / f"{name}.png")
-        other.keyboard.press("x")  # else it would be the next one's too
-        other.wait_for_timeout(700)
-        other.close()
+        wanted = page.locator(f"#grid.active[data-kind={kinds.get(name, name)}]")
+        while not wanted.count():  # behind the pairs that this page has already
+            _skip(page)
+        page.wait_for_timeout(900)
+        for key in "35" if name == "ranking" else "":
+            page.keyboard.press(key)
+            page.wait_for_timeout(60)
+        page.wait_for_timeout(300)
+        page.screenshot(path=out / f"{name}.png")
+    while _shown(page) is None:
+        _skip(page)
+
+
+def _skip(page: Any) -> None:
+    """Goes on to the next question, of whatever kind."""
+    read = "document.querySelector('.deck.active, #grid.active')?.dataset.query"
+    before = page.evaluate(read)
+    page.keyboard.press("x")
+    _until(lambda: page.evaluate(read) not in (None, before), 120)
+    page.wait_for_timeout(GUARD_MS)
 
 
 def _state(page: Any, folder: Path, change: dict[str, Any], out: Path) -> None:
