@@ -105,6 +105,7 @@ def pictures(folder: Path, out: Path) -> None:
             _answer(page, folder)
         _film(page, folder, out / "labelling.gif")
         page.keyboard.press("h")
+        page.wait_for_timeout(2500)  # its clips come
         look("history")
         page.keyboard.press("Escape")
         while not page.locator("#learned-button").is_visible() or int(page.inner_text("#strip-mine")) < 30:
@@ -182,7 +183,7 @@ def _state(page: Any, folder: Path, change: dict[str, Any], out: Path) -> None:
     if "can_continue" not in change:
         other.route("**/api/next", lambda route, _: route.fulfill(json={"pairs": [], "gone": []}, headers=OURS))
     other.goto(json.loads((folder / "viewer.json").read_text())["url"])
-    other.locator("#name").fill("bob")
+    other.locator("#name").fill(out.stem)  # each is another person
     other.keyboard.press("Enter")
     other.wait_for_timeout(3000)
     other.screenshot(path=out)
