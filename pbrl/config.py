@@ -1,22 +1,21 @@
-"""Configs: finding, composing, checking and building. This and `overrides` are the only places that know Hydra."""
+"""Configs: finding, composing and checking. This, `overrides` and `building` are the only places that know Hydra."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pbrl.errors import EnvError, UserError, choices, closest, one_line
+from pbrl.errors import UserError, choices, closest, one_line
 from pbrl.files import expand_home, no_folder
 from pbrl.overrides import PATHS, SHORT, parse, read_overrides
 from pbrl.reading import read_yaml
@@ -47,21 +46,16 @@ def compose_config(overrides: Sequence[str], extra_dir: str | None = None, also:
     return config
 
 
-def build(node: DictConfig | None, **arguments: Any) -> Any:
-    """Makes the object that a config names in `_target_`; every instantiation goes through here."""
-    if node is None:
-        raise UserError("env=none is no environment: it is for offline methods, which learn from data; give env=NAME")
-    where = str(node._get_full_key(None)) or str(node.get("_target_", "?")).rsplit(".", 1)[-1]
-    try:
-        # In two steps: Hydra would copy dataclasses among the arguments into its own config objects.
-        make = instantiate(node, _convert_="all", _partial_=True)
-        return partial(make, **arguments) if node.get("_partial_") else make(**arguments)
-    except EnvError:
-        raise
-    except OmegaConfBaseException as error:
-        raise UserError(f"{where}: {one_line(error)}") from error
-    except Exception as error:  # whatever a constructor says about what it was given
-        raise UserError(_cause(error, where)) from error
+def compose_any(overrides: Sequence[str], extra_dir: str | None = None) -> DictConfig:
+    """As `compose_config`, of a config that need not be complete or make sense: what chooses what is seen in it."""
+    return _compose(overrides, extra_dir, complete=False)
+
+
+def find_yaml(group: str, name: str, extra_dir: Path | None) -> Path | None:
+    """A YAML of a group, the user's own first."""
+    folders = [config_dir()] if extra_dir is None else [extra_dir, config_dir()]
+    files = [folder / group / f"{name}.yaml" for folder in folders]
+    return next((file for file in files if file.is_file()), None)
 
 
 def options(group: str, extra_dir: str | None = None) -> list[str]:
@@ -113,13 +107,27 @@ def _compose(
     search = [f"hydra.searchpath=['file://{Path(extra_dir).resolve()}']"] if extra_dir else []
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            config = compose("config", [*overrides, *search])
+            config = compose("config", [*overrides, *search], return_hydra_config=True)
+        _name(config, overrides)
         if complete:
             _check_complete(config)
             OmegaConf.resolve(config)
         return config
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(_explain(error, overrides, extra_dir, also)) from error
+
+
+NAMED = ("method", "teacher")  # groups whose choice is told by its name, in summaries and folders
+
+
+def _name(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Takes Hydra's own section out; what was chosen has the name of its YAML, whatever that inherits from."""
+    chosen, told = config.hydra.runtime.choices, {parse(text).key_or_group for text in overrides}
+    with open_dict(config):
+        for group in NAMED:
+            if isinstance(config.get(group), DictConfig) and f"{group}.name" not in told and chosen.get(group):
+                config[group].name = chosen[group]
+        del config["hydra"]
 
 
 def _env_of_data(overrides: Sequence[str], extra_dir: str | None) -> list[str]:
@@ -146,11 +154,11 @@ def _check_complete(config: DictConfig) -> None:
 def _chosen(overrides: Sequence[str], env: bool = False) -> list[str]:
     """The overrides that choose a file of a group, and with `env` those without which an env is incomplete."""
     parsed = [(parse(text).key_or_group, text) for text in overrides]
-    return [text for key, text in parsed if key in _groups() or (env and key.startswith("env."))]
+    return [text for key, text in parsed if key in groups() or (env and key.startswith("env."))]
 
 
 @cache
-def _groups() -> set[str]:
+def groups() -> set[str]:
     return {p.name for p in config_dir().iterdir() if p.is_dir()}
 
 
@@ -166,7 +174,7 @@ def _check_new_keys(overrides: Sequence[str], extra_dir: str | None) -> None:
         asked = " ".join(value for value in values if "${" in value)  # as ${oc.select:env.levels,null} asks for a key
         for key in new:
             if (
-                key not in _groups() | OPTIONAL
+                key not in groups() | OPTIONAL
                 and not _is_read(key, files)
                 and not re.search(rf"\b{re.escape(key)}\b", asked)
             ):
@@ -250,25 +258,3 @@ def leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
     if not isinstance(node, dict):
         return [(prefix, node)]
     return [leaf for k, v in node.items() for leaf in leaves(v, f"{prefix}.{k}" if prefix else str(k))]
-
-
-def build_teacher(node: DictConfig, **arguments: Any) -> Any:
-    """Makes the teacher of a config, whose name is for the reader."""
-    teacher = OmegaConf.masked_copy(node, [str(key) for key in node if key != "name"])
-    teacher._set_key("teacher")
-    return build(teacher, **arguments)
-
-
-def _cause(error: Exception, where: str) -> str:
-    """The message of what the constructor itself raised, with the key of the config in front."""
-    cause: BaseException = error
-    while cause.__cause__ is not None and not isinstance(cause, UserError):
-        cause = cause.__cause__
-    said = one_line(cause)
-    if isinstance(cause, UserError) or said.startswith(f"{where}."):
-        return said
-    if match := re.search(r"unexpected keyword argument '(\w+)'", said):
-        return f"unknown key '{where}.{match[1]}'"
-    if match := re.search(r"missing \d+ required .*arguments?: (.*)", said):
-        return f"{where} needs {match[1]}"
-    return f"{where}: {said.split(', set env var', 1)[0]}"

@@ -14,7 +14,7 @@ from pbrl.files import expand_home
 
 LONG_NUMBER = r"\d{301}"  # which Python would refuse to write out
 SHORT = {"init": "init.run"}
-PATHS = ("run_dir", "data", "init.run", "teacher.labels", "method.video.learned", "method.video.demos_data")
+PATHS = ("run_dir", "data", "init.run", "teacher.labels", "method.learned", "method.demos_data")
 
 
 def read_overrides(overrides: Sequence[str]) -> list[str]:

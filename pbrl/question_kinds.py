@@ -54,6 +54,10 @@ class SegmentPair(Question):
     right_states: np.ndarray | None = None  # (n, T+1, D) float64
     criterion: str = field(default=OVERALL, kw_only=True)
 
+    def put_to(self, teacher: Any) -> Answers:
+        told: Answers = teacher.answer(self.left, self.right)
+        return told
+
     @property
     def items(self) -> tuple[Segments, ...]:
         return self.left, self.right

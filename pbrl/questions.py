@@ -134,6 +134,10 @@ class Question:
     def __len__(self) -> int:
         return len(self.items[0])
 
+    def put_to(self, teacher: Any) -> Any:
+        """A script's `answers` to these questions; kinds other than pairs are asked of a teacher that has `judge`."""
+        return teacher.judge(self)
+
     def __getitem__(self, rows: Sequence[int]) -> Self:
         index = torch.as_tensor(rows, dtype=torch.long)
         states = self.item_states and tuple(state[index.numpy()] for state in self.item_states)

@@ -31,6 +31,7 @@ class Episode:
     success_at_end: float | None = None  # that of the last step
     factors: np.ndarray | None = None  # (L, F) float32, what info["factors"] named after each step
     factor_names: tuple[str, ...] = ()  # F
+    tags: np.ndarray | None = None  # (L, K) what a method noted at each step, where it notes anything
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -42,6 +43,7 @@ class Steps(NamedTuple):
     obs: Tensor  # (M, O)
     actions: Tensor  # (M, A) in [-1, 1]
     next_obs: Tensor | None = None  # (M, O); None where an agent does not keep it
+    tags: Tensor | None = None  # (M, K) what the method noted at each step, see `Method.behave`
 
 
 class RewardSource(Protocol):

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from pbrl.config import build, compose_config
+from pbrl.building import build
+from pbrl.config import compose_config
 from pbrl.viewer.clips import ClipDrawer, ClipStyle, frame_count
 
 STEPS = 50

@@ -20,12 +20,13 @@ from pbrl.agents.fast_sac import FastSAC
 from pbrl.agents.native_updates import NativeUpdates
 from pbrl.commands import train_command
 from pbrl.data.recorder import EpisodeRecorder
-from pbrl.feedback import loop as feedback
+from pbrl.feedback.fit import Fit
 from pbrl.labels.store import LabelStore
+from pbrl.methods.pebble import Pebble
 from pbrl.rewards.partial_return import PartialReturn
-from pbrl.training import online
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.evaluate import Evaluator
+from pbrl.training.run import Run
 
 PARTS = {
     "SAC updates": [(NativeUpdates, "run"), (FastSAC, "_update")],
@@ -35,13 +36,13 @@ PARTS = {
     "simulator": [(EpisodeRecorder, "step"), (EpisodeRecorder, "reset")],
     "learned reward of new steps": [(PartialReturn, "step_reward")],
     "relabelling": [(LearnedRewardBuffer, "relabel")],
-    "reward fits": [(feedback, "fit_reward")],
-    "choosing questions": [(feedback.FeedbackLoop, "_questions")],
-    "reward quality for the log": [(feedback.FeedbackLoop, "quality")],
+    "reward fits": [(Fit, "__call__")],
+    "choosing questions": [(Pebble, "choose")],
+    "reward quality for the log": [(Pebble, "quality")],
     "label store": [(LabelStore, "ask"), (LabelStore, "answer")],
     "evaluation": [(Evaluator, "__call__")],
     "checkpoints": [(Checkpoints, "save")],
-    "rest of the loop": [(online.OnlineRun, "train")],
+    "rest of the loop": [(Run, "train")],
 }
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from pbrl.building import build
 from pbrl.collection.videos import Camera, draw_videos
-from pbrl.config import build, compose_config
+from pbrl.config import compose_config
 from pbrl.data.datasets import load_dataset
-from pbrl.training.video_reward import FACTS_FILE
+from pbrl.methods.video import FACTS_FILE
 
 PICTURES, PIXELS = 8, 192
 COLOURS = ("#1f6feb", "#bf8700", "#cf222e")
@@ -32,7 +33,7 @@ def draw_figure(folders: Mapping[str, Path], sources: Sequence[str], file: Path)
     facts = {name: json.loads((folder / FACTS_FILE).read_text()) for name, folder in folders.items()}
     config, data = _of(next(iter(facts.values())))
     episodes = np.array(next(iter(facts.values()))["episodes"])
-    video = config.method.video
+    video = config.method
     camera = Camera(partial(build, config.env.make), config.env.name, video.size)
     frames = draw_videos(data, episodes, camera, video.frames, list(video.features)).frames
     rewards = {name: _rewards(_load(facts[name], folder), frames) for name, folder in folders.items()}
@@ -54,8 +55,8 @@ def _of(facts: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _load(facts: Mapping[str, Any], folder: Path) -> Any:
-    video = compose_config(facts["arguments"]).method.video
-    model = build(video.model, frame_shape=(video.size, video.size, 3), rng=torch.Generator().manual_seed(0))
+    video = compose_config(facts["arguments"]).method
+    model = build(video.model)(frame_shape=(video.size, video.size, 3), rng=torch.Generator().manual_seed(0))
     model.load_state_dict(load_file(str(folder / "reward.safetensors")))
     return model
 

@@ -25,9 +25,9 @@ from pbrl.config import compose_config
 from pbrl.data.datasets import load_dataset
 from pbrl.data.videos import Videos
 from pbrl.feedback.triplets import uniform_triplets
+from pbrl.methods.video import FACTS_FILE
 from pbrl.rewards.optimal_transport import sinkhorn
 from pbrl.teachers.triplet import TripletTeacher, spread
-from pbrl.training.video_reward import FACTS_FILE
 
 TRIPLETS = 600
 
@@ -50,8 +50,8 @@ def agreement(facts: dict[str, Any]) -> tuple[float, float]:
     facts: of its reward.json.
     """
     config = compose_config(facts["arguments"])
-    video, episodes = config.method.video, load_dataset(Path(config.data)).episodes
-    solver = {key: facts["settings"][f"method.video.model.{key}"] for key in ("epsilon", "iterations", "tolerance")}
+    video, episodes = config.method, load_dataset(Path(config.data)).episodes
+    solver = {key: facts["settings"][f"method.model.{key}"] for key in ("epsilon", "iterations", "tolerance")}
     seen = np.array(facts["episodes"])
     known = np.setdiff1d(np.arange(len(episodes)), seen)
     columns = [episodes[0].factor_names.index(name) for name in video.features]

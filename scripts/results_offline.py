@@ -45,7 +45,7 @@ SIZE = ["steps=5000", "evaluation.every=5000", "evaluation.episodes=50", "report
 UNLABELLED = {
     "bc": ["method=bc"],
     "iql-true": ["method=iql"],
-    "iql-zero": ["method=iql", "method.learner.control=zero"],
+    "iql-zero": ["method=iql", "method.control=zero"],
 }
 LABELLED = {name: [f"method={name}"] for name in ("sft", "cpl", "piql", "ipl", "paws")}
 NAMES = {
@@ -55,10 +55,8 @@ NAMES = {
 FILE = Path(__file__).resolve().parent.parent / "results" / "offline" / "metaworld.csv"
 KEY = ("task", "label", "method", "budget", "seed")
 MEASURED = ("final_success", "final_success_at_end", "best_window_success", "final_return", "reward_accuracy", "wall_s")
-PAPER = ["method.learner.policy.hidden=[512,512]", "method.learner.policy.normalise=false"]
-PAPER_IQL = [
-    *("method.learner.iql.hidden=[512,512]", "method.learner.model.hidden=[512,512]", "method.learner.model.members=1")
-]
+PAPER = ["method.policy.hidden=[512,512]", "method.policy.normalise=false"]
+PAPER_IQL = [*("method.iql.hidden=[512,512]", "method.model.hidden=[512,512]", "method.model.members=1")]
 
 
 def cells(out: Path) -> dict[str, list[str]]:
@@ -141,27 +139,28 @@ def speed(out: Path, updates: int = 20, repeats: int = 5) -> int:
     """Time of an update of both methods, alternating, one thread, states; P-IQL in its second phase, IQL."""
     import torch
 
-    from pbrl.config import build, compose_config
-    from pbrl.training.build_offline import load_data
+    from pbrl.config import compose_config
+    from pbrl.training.build import build_run
+    from pbrl.training.run_dir import RunDir
 
     torch.set_num_threads(1)
     given = ["env=drawer-open", HORIZON, f"data={out / 'data' / 'drawer-open'}", "feedback.budget=500", *PAPER]
     learners = {}
     # 96 comparisons of 2 x 32 steps each, all of which P-IQL's critics see
-    batches = {"cpl": ["method.learner.batch_size=96"], "piql": ["method.learner.batch_size=6144", *PAPER_IQL]}
+    batches = {"cpl": ["method.batch_size=96"], "piql": ["method.batch_size=6144", *PAPER_IQL]}
     for name, own in batches.items():
         config = compose_config([*given, f"method={name}", *own])
-        data = load_data(config, torch.Generator())
-        learner = build(config.method.learner, data=data, steps=10_000, rng=torch.Generator().manual_seed(0))
-        learner.updates = 10_000 // 2  # past cloning, and past the reward's phase
-        learner.update()  # P-IQL labels all transitions at its first
-        learners[name] = learner
+        config.steps, config.evaluation.every = 10_000, None
+        run = build_run(config, RunDir(out))
+        run.parts.updates = 10_000 // 2  # past cloning, and past the reward's phase
+        run.method.step()  # P-IQL labels all transitions at its first
+        learners[name] = run.method
     times = defaultdict(list)
     for _ in range(repeats):
         for name, learner in learners.items():
             start = time.perf_counter()
             for _ in range(updates):
-                learner.update()
+                learner.step()
             times[name].append((time.perf_counter() - start) / updates)
     print("| method | parameters | ms per update (fastest to slowest of the repeats) |\n| --- | --- | --- |")
     for name, learner in learners.items():

@@ -28,7 +28,7 @@ from rapl_figure import draw_figure
 from run_many import finished, run_all
 
 from pbrl.cli import main as pbrl
-from pbrl.training.video_reward import FACTS_FILE
+from pbrl.methods.video import FACTS_FILE
 
 SEEDS = (0, 1, 2)
 SWEEPING = "policies=expert:1,naive:1,expert:0.5,naive:0.5,random"
@@ -41,7 +41,7 @@ COLLECT = [
     *("other_goal=0", "stop_after_success=never", "labels=return", "seed=0"),
     *("segments=100", "segment_length=16", "comparisons=50", "heldout=10"),
 ]
-UNALIGNED = "method.video.model.align=false"
+UNALIGNED = "method.model.align=false"
 METHODS = {
     "rapl": ["method=rapl", "feedback.budget=150"],
     "unaligned": ["method=rapl", "feedback.budget=150", UNALIGNED],
@@ -87,7 +87,7 @@ def reward_cells(out: Path) -> dict[str, list[str]]:
             for name, own in {
                 "own": ["method=rapl", f"data={there}"],
                 "unaligned": ["method=rapl", f"data={there}", UNALIGNED],
-                "transfer": ["method=rapl", f"data={out / 'data' / task}", f"method.video.demos_data={there}"],
+                "transfer": ["method=rapl", f"data={out / 'data' / task}", f"method.demos_data={there}"],
             }.items():
                 cells[f"{task}-{BODIES[1]}/{name}/s{seed}"] = [*used, *own, "feedback.budget=150"]
     return cells
@@ -97,7 +97,7 @@ def agent_cells(out: Path) -> dict[str, list[str]]:
     """Name of each run, TASK/METHOD/sSEED, and the arguments of its `pbrl train`."""
     rewards = {name: own for name, own in reward_cells(out).items() if name.split("/")[0] in TASKS}
     learned = {
-        name: [*(word for word in own if not word.startswith("data=")), f"method.video.learned={out}/rewards/{name}"]
+        name: [*(word for word in own if not word.startswith("data=")), f"method.learned={out}/rewards/{name}"]
         for name, own in rewards.items()
     }
     true = {
@@ -123,16 +123,14 @@ def learn(folder: Path, arguments: Sequence[str]) -> bool:
 
     from pbrl.config import compose_config
     from pbrl.errors import UserError
-    from pbrl.seeds import seed_streams
-    from pbrl.training.build import STREAMS
-    from pbrl.training.run_dir import write_json
-    from pbrl.training.video_reward import fit_video_reward
+    from pbrl.files import write_json
+    from pbrl.training.build import fit_video_reward
+    from pbrl.training.parts import stream_seed
 
     torch.set_num_threads(1)
     config = compose_config(arguments)
-    seeds = dict(zip(STREAMS, seed_streams(config.seed, len(STREAMS)), strict=True))  # as in a run
     try:
-        fit = fit_video_reward(config, seeds["reward"])
+        fit = fit_video_reward(config, stream_seed(config.seed, "reward"))  # as in a run
     except UserError as error:
         print(f"{folder}: {error}", flush=True)
         return True

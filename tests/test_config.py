@@ -6,8 +6,9 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+from pbrl.building import build
 from pbrl.cli import main
-from pbrl.config import build, compose_config, load_config, options
+from pbrl.config import compose_config, load_config, options
 from pbrl.errors import UserError
 
 MISTAKES = {
@@ -61,7 +62,7 @@ MISTAKES = {
     "~feedback.budget": "no key can be taken out; null switches a part off",
     "steps=0": "steps=0: expected a whole number of at least 1",
     "seed=-1": "seed=-1: expected a whole number of at least 0",
-    "feedback=5": "feedback.budget=None",
+    "feedback=5": "feedback=5: expected settings, as feedback.budget=...",
     "feedback.segment_length=0": "at least 1",
     "feedback.heldout=1.5": "feedback.heldout=1.5: expected a number from 0 to 0.9",
     "feedback.schedule=cosine": "feedback.schedule=cosine: valid are uniform, decay, increase",
@@ -92,7 +93,7 @@ BUILT = {
         for wrong in ("high", "auto_x", "auto_0", "auto_-1", "auto_nan", "automatic", "-0.1")
     },
     "agent.hidden=[]": "a network has no hidden layer. Use stable_baselines3.SAC instead: agent=sac_sb3",
-    "agent=ppo": "method=pebble drives SACAgent, and agent is PPOAgent",
+    "agent=ppo": "method=pebble drives sac, and agent is ppo",
     "queries._target_=pbrl.feedback.samplers.best": "pbrl.feedback.samplers.best",
     "env.make.id=Nothing-v0": "env.id=Nothing-v0 does not exist",
 }

@@ -13,13 +13,13 @@ from scipy import stats
 
 from pbrl.config import compose_config
 from pbrl.data.datasets import load_dataset
-from pbrl.training.check import check
+from pbrl.training.build import check
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 TINY = [
-    *("method.video.size=16", "method.video.frames=4"),
-    *("method.video.model.epochs=1", "method.video.model.frames_per_video=3"),
-    "+method.video.model.encoder.strides=[2,1,1,1]",
+    *("method.size=16", "method.frames=4"),
+    *("method.model.epochs=1", "method.model.frames_per_video=3"),
+    "+method.model.encoder.strides=[2,1,1,1]",
 ]
 
 
@@ -46,7 +46,7 @@ def test_every_cell_is_a_config_that_says_its_seed_and_its_data_are_collected(sc
     cells = {n: own for n, own in script.reward_cells(tmp_path).items() if "grouping" in n}
     for name, own in cells.items():
         config = compose_config(own)
-        assert {config.data, config.method.video.get("demos_data") or config.data} <= data
+        assert {config.data, config.method.get("demos_data") or config.data} <= data
         assert (config.seed, config.feedback.budget) == (101, 300 if "300" in name else 150)
     assert len(cells) == 4 + 3
     assert len(script.agent_cells(tmp_path)) == 3 * 5
@@ -146,7 +146,7 @@ def test_from_videos_to_tables_and_figure(script, monkeypatch, tmp_path, gl_back
         config = compose_config(own)
         check(config)
         if not name.startswith("sweep_avoiding/true_reward"):
-            assert (Path(config.method.video.learned) / "reward.json").is_file()
+            assert (Path(config.method.learned) / "reward.json").is_file()
     assert script.table(tmp_path) == 0
     assert len((tmp_path / "results" / "videos.csv").read_text().splitlines()) == 1 + 7 * 6
     check_true_features(tmp_path, monkeypatch)

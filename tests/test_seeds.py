@@ -8,7 +8,7 @@ import pytest
 
 from pbrl.agents.fast_sac import FastSAC
 from pbrl.agents.sb3 import SACAgent
-from pbrl.data.recorder import EpisodeRecorder
+from pbrl.data.recorder import EpisodeRecorder, hidden
 from pbrl.seeds import episode_seed, seed_streams
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.rollout import roll_out
@@ -52,7 +52,7 @@ def test_every_stream_and_every_episode_has_a_seed_of_its_own_below_two_to_the_3
 
 
 def test_a_recorder_an_evaluator_and_a_roll_out_seed_a_simulator_of_32_bits(seeds):
-    recorder = EpisodeRecorder(Signed(), hide_reward=True)
+    recorder = EpisodeRecorder(Signed(), hidden)
     recorder.reset(seed=LARGE)
     for _ in range(40):
         recorder.step(np.zeros(1, np.float32))
@@ -69,7 +69,7 @@ def test_a_recorder_an_evaluator_and_a_roll_out_seed_a_simulator_of_32_bits(seed
 def test_an_agent_seeds_a_simulator_of_32_bits(seeds):
     (seed,) = seed_streams(LARGE, 1)
     agent = SACAgent(
-        Signed, algorithm=FastSAC, hide_reward=True, steps=50, seed=seed, device="cpu", n_envs=2, hidden=[4],
+        Signed, algorithm=FastSAC, given=hidden, steps=50, seed=seed, device="cpu", n_envs=2, hidden=[4],
         activation="relu", lr=1e-3, batch_size=4, gamma=0.9, tau=0.01, ent_coef="auto", learning_starts=100,
         gradient_steps=1, target_update_interval=1, precision=None,
     )  # fmt: skip

@@ -104,7 +104,7 @@ def test_a_disk_that_is_full_when_a_run_goes_on_is_named(tmp_path, capsys, monke
 
 
 def test_a_disk_that_is_full_before_the_first_step_is_named_and_leaves_no_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("pbrl.training.online.begin_with_another", full)
+    monkeypatch.setattr("pbrl.training.start.begin_with_another", full)
     code, _, err = train(tmp_path / "run", method="true_reward")
     assert code == 1
     assert err == f"pbrl: {tmp_path / 'run'}: No space left on device\n"

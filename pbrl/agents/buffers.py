@@ -27,10 +27,16 @@ class LearnedRewardBuffer(ReplayBuffer):
     A source of "episode" rewards cannot be changed later: what was rewarded stays so.
 
     last_episode: the episode that ended last in an environment.
+    choose: which rows a batch of so many steps holds; None where it has no opinion, and rows are drawn uniformly.
+    tags: (size, n_envs, K) what the method noted at each step, where it notes anything.
+    next_tags: (n_envs, K) of the step that is about to be added.
     """
 
     source: RewardSource | None = None
     last_episode: Callable[[int], Episode]
+    choose: Callable[[LearnedRewardBuffer, int], np.ndarray | None] | None = None
+    tags: np.ndarray | None = None
+    next_tags: np.ndarray | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,6 +73,8 @@ class LearnedRewardBuffer(ReplayBuffer):
         self.rewards[row] = reward
         for i, info in enumerate(infos):
             self.terminated[row, i] = done[i] and not info.get("TimeLimit.truncated", False)
+        if self.tags is not None:
+            self.tags[row] = self.next_tags
         if self._when == "stored":
             self.pending = min(self.pending + 1, self.buffer_size)
         self._end_episodes(row, done)
@@ -82,6 +90,11 @@ class LearnedRewardBuffer(ReplayBuffer):
     def stored_obs(self) -> np.ndarray:
         """(M, O) all that is stored, in no order that means anything."""
         return self.observations[: len(self)].reshape(-1, *self.obs_shape)
+
+    def recent_rows(self, rows: int) -> np.ndarray:
+        """The newest rows, the newest first, of those that may be sampled; fewer where there are fewer."""
+        unsettled = len(self) - self.settled
+        return (self.pos - 1 - unsettled - np.arange(min(rows, self.settled))) % self.buffer_size
 
     def relabel(self) -> None:
         """Gives every stored transition the reward of a source of "stored" rewards."""
@@ -110,7 +123,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         envs = self._draw_envs(len(rows))
         obs, actions, next_obs = self.observations[rows, envs], self.actions[rows, envs], self._next_obs(rows, envs)
         if self._when == "sampled":
-            rewards = self._rewards_of(obs, actions, next_obs)
+            rewards = self._rewards_of(obs, actions, next_obs, None if self.tags is None else self.tags[rows, envs])
         else:
             self._label_drawn(rows)
             rewards = self.rewards[rows, envs]
@@ -130,10 +143,14 @@ class LearnedRewardBuffer(ReplayBuffer):
         arrays = {name: getattr(self, name) for name in names}
         return arrays | {"obs": self.observations, "size": self.buffer_size, "rows": rows, "envs": envs}
 
-    ARRAYS = ("observations", "actions", "rewards", "terminated", "last_index")
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of what has a row per step."""
+        tags = ("tags",) if self.tags is not None else ()
+        return ("observations", "actions", "rewards", "terminated", "last_index", *tags)
 
     def state_dict(self) -> dict[str, Any]:
-        rows = {k: getattr(self, k)[: len(self)].copy() for k in self.ARRAYS}
+        rows = {k: getattr(self, k)[: len(self)].copy() for k in self.arrays}
         last = {"last_obs": self.last_obs.copy(), "free": np.array(self.free, np.int64), "newest": self.newest.copy()}
         counters = {"pending": self.pending, "pos": self.pos, "full": self.full, "running": self.running.copy()}
         return rows | last | counters
@@ -144,7 +161,7 @@ class LearnedRewardBuffer(ReplayBuffer):
             raise ValueError(f"a replay buffer of {self.buffer_size} rows for {rows}")
         self.last_index[:] = NOT_LAST  # also in rows that the state does not have
         order = np.arange(rows) if rows == self.buffer_size else (first + np.arange(rows)) % max(rows, 1)
-        for name in self.ARRAYS:  # in a larger buffer than it was, from the oldest row on
+        for name in self.arrays:  # in a larger buffer than it was, from the oldest row on
             getattr(self, name)[:rows] = state[name][order]
         self.last_obs, self.newest = state["last_obs"].copy(), state["newest"].copy()
         self.free = state["free"].tolist()
@@ -158,7 +175,13 @@ class LearnedRewardBuffer(ReplayBuffer):
     def _draw(self, batch_size: int) -> np.ndarray:
         if self.settled <= 0:
             raise UserError(self._why_nothing_settled())
-        rows = np.random.randint(0, self.settled, size=batch_size)  # noqa: NPY002  as SB3: global
+        if self.choose is not None and (chosen := self.choose(self, batch_size)) is not None:
+            return chosen
+        return self.draw_uniformly(batch_size)
+
+    def draw_uniformly(self, n: int) -> np.ndarray:
+        """n rows (n,) that may be sampled, with replacement, from NumPy's global stream as SB3."""
+        rows = np.random.randint(0, self.settled, size=n)  # noqa: NPY002
         if self.full and self.rewards_whole_episodes:
             return (self.pos + rows) % self.buffer_size  # the oldest row is the next to be written
         return rows
@@ -186,10 +209,14 @@ class LearnedRewardBuffer(ReplayBuffer):
     def _when(self) -> str | None:
         return None if self.source is None else self.source.when
 
-    def _rewards_of(self, *steps: np.ndarray) -> np.ndarray:
+    def _rewards_of(
+        self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray | None, tags: np.ndarray | None
+    ) -> np.ndarray:
         """(M,) by the source."""
         assert self.source is not None
-        return self.source.of_steps(Steps(*map(torch.from_numpy, steps))).numpy()
+        follow, noted = (None if a is None else torch.from_numpy(a) for a in (next_obs, tags))
+        steps = Steps(torch.from_numpy(obs), torch.from_numpy(actions), follow, noted)
+        return self.source.of_steps(steps).numpy()
 
     def _end_episodes(self, row: int, done: np.ndarray) -> None:
         self.running += 1
@@ -203,7 +230,8 @@ class LearnedRewardBuffer(ReplayBuffer):
         rewards = self.rewards[rows]
         flat = rewards.size, -1
         obs, actions = self.observations[rows].reshape(flat), self.actions[rows].reshape(flat)
-        self.rewards[rows] = self._rewards_of(obs, actions).reshape(rewards.shape)
+        tags = None if self.tags is None else self.tags[rows].reshape(rewards.size, -1)
+        self.rewards[rows] = self._rewards_of(obs, actions, None, tags).reshape(rewards.shape)
 
     def _next_obs(self, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
         following = self.observations[(rows + 1) % self.buffer_size, envs]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pbrl.checks import whole
 from pbrl.nets.networks import RunningNorm
 from pbrl.types import Episode, Steps
 
@@ -30,6 +31,7 @@ class StateEntropy:
     stored: Callable[[], np.ndarray]
 
     def __init__(self, *, k: int, reference: int, normalise: bool) -> None:
+        whole(1, k=k, reference=reference)
         self.k, self.reference, self.normalise = k, reference, normalise
         self.distances = RunningNorm(1)
 

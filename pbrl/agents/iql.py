@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pbrl.checks import layers
 from pbrl.losses import expectile_square
 from pbrl.nets.networks import RunningNorm, StackedMLP
 from pbrl.nets.policies import Policy
@@ -55,13 +56,14 @@ class IQL(nn.Module):
         super().__init__()
         if len(policy.obs_shape) != 1:
             raise ValueError(f"observations have shape {policy.obs_shape}; only bc, sft and cpl read images")
+        layers(hidden=hidden)
         if not 0.5 <= expectile < 1:
-            raise ValueError(f"method.learner.iql.expectile={expectile}: expected a number in [0.5, 1)")
+            raise ValueError(f"expectile={expectile}: expected a number in [0.5, 1)")
         for name, value, low in (("gamma", gamma, 0.0), ("tau", tau, 0.0)):
             if not low <= value <= 1:
-                raise ValueError(f"method.learner.iql.{name}={value}: expected a number from 0 to 1")
+                raise ValueError(f"{name}={value}: expected a number from 0 to 1")
         if beta <= 0:
-            raise ValueError(f"method.learner.iql.beta={beta}: expected a number above 0")
+            raise ValueError(f"beta={beta}: expected a number above 0")
         obs_size, action_size = policy.obs_shape[0], policy.action_size
         self.norm = policy.norm or RunningNorm(obs_size)  # one that has seen nothing changes nothing
         self.q = StackedMLP(2, [obs_size + action_size, *hidden, 1], "relu", rng)

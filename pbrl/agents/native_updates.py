@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,14 +12,11 @@ from torch import Tensor
 from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.native.binding import HIDDEN_UNIT, MAX_LAYERS, Adam, Library, Problem, Source, load
 
-if TYPE_CHECKING:
-    from pbrl.agents.fast_sac import Batch, FastSAC
-
 Steps = dict[str, Any]
 """Fields of `struct source`: arrays, whose addresses are taken, and numbers."""
 
 
-def native_updates(model: FastSAC) -> NativeUpdates | None:
+def native_updates(model: Any) -> NativeUpdates | None:
     """What makes this model's updates natively, by its `backend`; None: torch does.
 
     Raises ValueError where backend="native" cannot be had.
@@ -52,14 +49,14 @@ class NativeUpdates:
     def __deepcopy__(self, memo: dict[int, Any]) -> NativeUpdates:
         return NativeUpdates(self.library)  # a copied model has tensors of its own
 
-    def train(self, model: FastSAC, updates: int, batch_size: int) -> Tensor:
+    def train(self, model: Any, updates: int, batch_size: int) -> Tensor:
         """Makes updates on what the replay buffer gives; returns what `run` does."""
         steps = _stored(model, updates * batch_size)
         if steps is None:
             steps = given([model._sample(batch_size) for _ in range(updates)])
         return self.run(model, updates, batch_size, steps)
 
-    def run(self, model: FastSAC, updates: int, batch_size: int, steps: Steps, noise: Tensor | None = None) -> Tensor:
+    def run(self, model: Any, updates: int, batch_size: int, steps: Steps, noise: Tensor | None = None) -> Tensor:
         """Makes updates on these steps; noise: (updates, 2, B, A), of s and of s', or drawn.
 
         Returns (4,) sums over the updates: ent_coef and the losses of entropy, critics and actor.
@@ -80,13 +77,13 @@ class NativeUpdates:
         return torch.tensor(list(problem.sums))
 
 
-def given(batches: Sequence[Batch]) -> Steps:
+def given(batches: Sequence[Any]) -> Steps:
     """The steps of these batches, one for each update."""
     columns = zip(*batches, strict=True)
     return {name: torch.stack(column) for name, column in zip(batches[0]._fields, columns, strict=True)}
 
 
-def reason_against(model: FastSAC, library: Library) -> str | None:
+def reason_against(model: Any, library: Library) -> str | None:
     """What of this model the library does not cover."""
     stacks = (model._actor_mlp, model._critic_mlp)
     hidden = [out for stack in stacks for _, out in stack.sizes[:-1]]
@@ -99,7 +96,7 @@ def reason_against(model: FastSAC, library: Library) -> str | None:
     return None
 
 
-def _problem(model: FastSAC) -> Problem:
+def _problem(model: Any) -> Problem:
     problem = Problem()
     nets = (problem.actor, problem.critic, problem.target)
     stacks = (model._actor_mlp, model._critic_mlp, model._target_mlp)
@@ -115,7 +112,7 @@ def _problem(model: FastSAC) -> Problem:
     return problem
 
 
-def _fill_optimizers(problem: Problem, model: FastSAC) -> list[Tensor]:
+def _fill_optimizers(problem: Problem, model: Any) -> list[Tensor]:
     """Fills in all numbers that may have changed, and returns the optimizers' counters of steps."""
     problem.target_interval, problem.gamma, problem.tau = model.target_update_interval, model.gamma, model.tau
     counters = []
@@ -141,7 +138,7 @@ def _address(array: np.ndarray | Tensor) -> int:
     return array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.data_ptr()
 
 
-def _stored(model: FastSAC, count: int) -> Steps | None:
+def _stored(model: Any, count: int) -> Steps | None:
     """Drawn rows of a buffer that holds what the library gathers by itself; None for any other."""
     buffer = model.replay_buffer
     if not isinstance(buffer, LearnedRewardBuffer) or model._vec_normalize_env is not None:

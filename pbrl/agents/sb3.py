@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -18,11 +18,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from pbrl.agents.agent import Behave
 from pbrl.agents.buffers import LearnedRewardBuffer, LearnedRewardRollout
 from pbrl.agents.normalise import NormalisedObservations
 from pbrl.agents.portable import load_portable, save_portable
+from pbrl.checks import between, layers, whole
 from pbrl.data.episodes import Episode
-from pbrl.data.recorder import EpisodeRecorder
+from pbrl.data.recorder import EpisodeRecorder, Given
 from pbrl.errors import UserError, choices
 from pbrl.finite import AGENT, require_finite_metrics, require_finite_weights
 from pbrl.memory import GIB, free_memory
@@ -36,11 +38,13 @@ OTHER_BYTES = 24  # at most, of a stored step besides its observation and action
 class SB3Agent:
     """What SAC and PPO share: environments, episodes, state and the file of the policy."""
 
+    kind: str
     model: SAC | PPO
 
     def __init__(self, model: SAC | PPO, recorders: Sequence[EpisodeRecorder]) -> None:
         self.model = model
         self.recorders = recorders
+        self.n_envs = self.round_steps = len(recorders)
         self.model.set_logger(Logger(folder=None, output_formats=[]))  # the training loop alone writes logs
 
     @property
@@ -84,6 +88,25 @@ class SB3Agent:
         """(M, O) the observations it learns from now."""
         return self.buffer.stored_obs
 
+    def set_behaviour(self, behave: Behave, tags: int) -> None:
+        raise UserError(f"agent={self.kind} learns from what its own policy does; methods that act otherwise drive sac")
+
+    def set_rows(self, choose: Callable[[Any, int], np.ndarray | None]) -> None:
+        raise UserError(f"agent={self.kind} stores no steps to choose from; methods that choose them drive sac")
+
+    def between_episodes(self, call: Callable[[], None]) -> None:
+        """`call` is called when an episode is over, of an agent with one environment, which nobody uses meanwhile."""
+        self.recorders[0].between_episodes = call
+
+    def require_whole_episodes(self, steps: int | None) -> None:
+        raise UserError(f"agent={self.kind} learns before an episode is over; methods that reward whole ones drive sac")
+
+    def reset_critic(self) -> None:
+        raise UserError(f"agent={self.kind}: its values follow a new reward anyway; set method.reset_critic=false")
+
+    def update(self, gradient_steps: int) -> None:
+        raise UserError(f"agent={self.kind} learns while it acts alone; set method.critic_updates=0")
+
     def metrics(self) -> dict[str, float]:
         """SB3's own `train/*` figures since the last call."""
         values = self._logged()
@@ -123,7 +146,7 @@ class SB3Agent:
             "started": model._last_obs is not None,
             "recorders": [r.state_dict() for r in self.recorders],
             "action_space": model.action_space.np_random.bit_generator.state,
-            "random": _random_state(),
+            "random": global_random_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any], fresh_episode: bool = False) -> None:
@@ -135,7 +158,7 @@ class SB3Agent:
         if state["started"]:
             self._restore_environments(state["recorders"], fresh_episode)
         model.action_space.np_random.bit_generator.state = state["action_space"]
-        _set_random_state(state["random"])
+        set_global_random_state(state["random"])
 
     def _restore_environments(self, states: list[dict[str, Any]], fresh: bool) -> None:
         both = list(zip(self.recorders, states, strict=True))
@@ -158,8 +181,7 @@ class SACAgent(SB3Agent):
     Args:
         make_env: makes one task; called n_envs times.
         algorithm: SB3's SAC or a subclass.
-        hide_reward: the environment's reward must not reach the agent.
-        weights: None, or of the factors whose sum the agent gets as its reward.
+        given: what the agent gets of the environment's reward and factors; None: the reward.
         steps: length of the whole run.
         buffer_size: steps that the replay buffer holds, of all environments together and as many of each; the newest
             replace the oldest. None for all of the run.
@@ -171,6 +193,7 @@ class SACAgent(SB3Agent):
         n_envs, hidden, activation, lr, batch_size, gamma, tau, target_update_interval: as in SB3.
     """
 
+    kind = "sac"
     model: SAC
 
     def __init__(
@@ -178,7 +201,7 @@ class SACAgent(SB3Agent):
         make_env: Callable[[], gym.Env],
         *,
         algorithm: type[SAC],
-        hide_reward: bool,
+        given: Given | None = None,
         steps: int,
         seed: int,
         device: str,
@@ -196,27 +219,33 @@ class SACAgent(SB3Agent):
         precision: str | None,
         backend: str | None = None,
         buffer_size: int | None = None,
-        weights: Mapping[str, float] | None = None,
     ) -> None:
+        whole(1, n_envs=n_envs, batch_size=batch_size, gradient_steps=gradient_steps)
+        whole(1, target_update_interval=target_update_interval)
+        whole(0, learning_starts=learning_starts)
+        if buffer_size is not None:
+            whole(1, buffer_size=buffer_size)
+        between(0, 1, lr=lr, gamma=gamma, tau=tau)
+        layers(hidden=hidden)
         if algorithm is SAC and (gradient_steps * n_envs) % target_update_interval:
             raise UserError(
-                f"agent.target_update_interval={target_update_interval}: SB3's SAC counts anew at each step; valid are "
+                f"target_update_interval={target_update_interval}: SB3's SAC counts anew at each step; valid are "
                 "divisors of gradient_steps * n_envs, or agent=sac"
             )
         _check_ent_coef(ent_coef)
-        asked = f"agent.buffer_size={buffer_size}"
+        asked = f"buffer_size={buffer_size}"
         if buffer_size is not None and buffer_size < n_envs:
             raise UserError(f"{asked}: expected at least {n_envs}, a step of each environment, or null")
-        recorders = [EpisodeRecorder(make_env(), hide_reward, weights) for _ in range(n_envs)]
-        whole = math.ceil(steps / n_envs) * n_envs if buffer_size is None else buffer_size
+        recorders = [EpisodeRecorder(make_env(), given) for _ in range(n_envs)]
+        rows = math.ceil(steps / n_envs) * n_envs if buffer_size is None else buffer_size
         what = f"a replay buffer of all steps={steps}" if buffer_size is None else asked
-        _require_memory(what, whole, recorders[0], "agent.buffer_size")
+        _require_memory(what, rows, recorders[0], "agent.buffer_size")
         choice: dict[str, Any] = {k: v for k, v in (("precision", precision), ("backend", backend)) if v is not None}
         model = algorithm(
             "MlpPolicy",
             _vec_env(recorders),
             learning_rate=lr,
-            buffer_size=whole,
+            buffer_size=rows,
             learning_starts=learning_starts,
             batch_size=batch_size,
             tau=tau,
@@ -242,6 +271,44 @@ class SACAgent(SB3Agent):
     def set_reward(self, source: RewardSource | None) -> None:
         super().set_reward(source)
         self.buffer.relabel()
+
+    def set_rows(self, choose: Callable[[LearnedRewardBuffer, int], np.ndarray | None]) -> None:
+        """Which stored rows a batch holds, see `Method.rows`."""
+        self.buffer.choose = choose
+
+    def set_behaviour(self, behave: Behave, tags: int) -> None:
+        """What is done in training is `behave(obs, actions)` of what the policy would do, see `Method.behave`.
+
+        tags: K, how many numbers it notes at each step.
+        """
+        sample, buffer, model = self.model._sample_action, self.buffer, self.model
+        if tags:
+            buffer.tags = np.zeros((buffer.buffer_size, buffer.n_envs, tags), np.float32)
+
+        def choose(*args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
+            _, proposed = sample(*args, **kwargs)
+            obs: Any = model._last_obs
+            actions, noted = behave(obs, proposed)
+            actions = np.clip(actions, -1, 1).astype(np.float32)
+            if tags:
+                buffer.next_tags = np.zeros((buffer.n_envs, tags), np.float32)
+                buffer.next_tags[:] = 0 if noted is None else noted
+                for recorder, own in zip(self.recorders, buffer.next_tags, strict=True):
+                    recorder.next_tags = own
+            return model.policy.unscale_action(actions), actions
+
+        model._sample_action = choose  # type: ignore[method-assign]
+
+    def require_whole_episodes(self, steps: int | None) -> None:
+        """UserError where learning starts, or what is kept is forgotten, before an episode of so many steps is over."""
+        starts, kept = self.model.learning_starts, self.buffer.buffer_size * self.n_envs
+        needed = None if steps is None else steps * self.n_envs
+        if needed is not None and starts < needed:
+            why = f"whole episodes are rewarded; expected at least the {needed} steps of the first"
+            raise UserError(f"agent.learning_starts={starts}: {why}")
+        if needed is not None and kept < needed:
+            why = f"whole episodes are rewarded; expected at least the {needed} steps of one, or null"
+            raise UserError(f"agent.buffer_size={kept}: {why}")
 
     def reset_critic(self) -> None:
         """Both critics, their targets and their optimiser start afresh; actor and temperature stay (PEBBLE)."""
@@ -278,17 +345,18 @@ class PPOAgent(SB3Agent):
 
     Args:
         clip_range: at the first step; falls linearly to 0 at step `steps` if `anneal_clip`.
-        hide_reward, weights: as for SAC.
+        given: as for SAC.
         others: as in SB3.
     """
 
+    kind = "ppo"
     model: PPO
 
     def __init__(
         self,
         make_env: Callable[[], gym.Env],
         *,
-        hide_reward: bool,
+        given: Given | None = None,
         steps: int,
         seed: int,
         device: str,
@@ -310,12 +378,15 @@ class PPOAgent(SB3Agent):
         sde_sample_freq: int,
         log_std_init: float,
         normalise_obs: bool,
-        weights: Mapping[str, float] | None = None,
     ) -> None:
+        whole(1, n_envs=n_envs, n_epochs=n_epochs, batch_size=batch_size)
+        whole(2, n_steps=n_steps)
+        between(0, 1, lr=lr, gamma=gamma, gae_lambda=gae_lambda)
+        layers(hidden=hidden)
         if isinstance(ent_coef, (str, bool)) or not 0 <= ent_coef < math.inf:
-            raise UserError(f"agent.ent_coef={ent_coef}: expected a number >= 0")
-        recorders = [EpisodeRecorder(make_env(), hide_reward, weights) for _ in range(n_envs)]
-        _require_memory(f"agent.n_steps={n_steps} of {n_envs} environments", n_steps * n_envs, recorders[0], None)
+            raise UserError(f"ent_coef={ent_coef}: expected a number >= 0")
+        recorders = [EpisodeRecorder(make_env(), given) for _ in range(n_envs)]
+        _require_memory(f"n_steps={n_steps} of {n_envs} environments", n_steps * n_envs, recorders[0], None)
         extractor = {"features_extractor_class": NormalisedObservations} if normalise_obs else {}
         net = list(hidden)
         model = PPO(
@@ -344,6 +415,7 @@ class PPOAgent(SB3Agent):
             device=device,
         )
         super().__init__(model, recorders)
+        self.round_steps = n_steps * n_envs
         self.clip_range = clip_range
         if anneal_clip:
             # SB3's own progress restarts with each call of learn(); the run's does not.
@@ -404,16 +476,16 @@ def _check_ent_coef(given: str | float) -> None:
         number = math.nan
     if isinstance(given, bool) or not 0 <= number < math.inf or (learned and number == 0):
         valid = "a number >= 0, auto, or auto_NUMBER with one > 0, such as auto_0.1"
-        raise UserError(f"agent.ent_coef={given}: expected {valid}")
+        raise UserError(f"ent_coef={given}: expected {valid}")
 
 
 def _activation(name: str) -> type[torch.nn.Module]:
     if name not in ACTIVATIONS:
-        raise UserError(f"agent.activation={name!r}: {choices(name, ACTIVATIONS)}")
+        raise UserError(f"activation={name!r}: {choices(name, ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 
-def _random_state() -> dict[str, Any]:
+def global_random_state() -> dict[str, Any]:
     state: Any = np.random.get_state()  # noqa: NPY002  because SB3 draws from the global streams
     kind, keys, *rest = state
     return {
@@ -423,7 +495,7 @@ def _random_state() -> dict[str, Any]:
     }
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
+def set_global_random_state(state: dict[str, Any]) -> None:
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002

@@ -27,8 +27,7 @@ IMPORTED = (  # once, before the first fork
     "torch.utils.tensorboard",
     "pbrl.cli",
     "pbrl.commands.train_command",
-    "pbrl.training.online",
-    "pbrl.training.offline",
+    "pbrl.training.start",
 )
 OF_SCHEDULERS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)  # SIGHUP: of a closed terminal too
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

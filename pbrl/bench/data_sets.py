@@ -16,8 +16,8 @@ from pbrl.bench.identity import yaml_folders
 from pbrl.bench.jobs import POLL_S, Stop, last_words, set_aside, side_by_side
 from pbrl.bench.sources import code_version, digest, module_version, own_code, same_modules, yamls_version
 from pbrl.errors import UserError
+from pbrl.files import write_json
 from pbrl.reading import find_object, sha256_of
-from pbrl.training.run_dir import write_json
 
 COMMAND = "pbrl.commands.collect_command"  # has the defaults of what is not said
 

@@ -15,8 +15,8 @@ from pbrl.bench.identity import config_version, stamp
 from pbrl.bench.jobs import Job
 from pbrl.bench.sources import code_version, same_modules
 from pbrl.errors import UserError
+from pbrl.files import write_json
 from pbrl.reading import find_object
-from pbrl.training.run_dir import write_json
 
 STATES = {
     "done": "finished",
@@ -113,10 +113,8 @@ def _check(config: Any, cell: Cell) -> None:
         raise UserError("env=none: a bench compares what policies reach, which takes an environment")
     config = config.copy()
     config.data = "later" if cell.reads_data else config.data
-    if "learner" in config.method:
-        from pbrl.training.build_offline import check
-    else:
-        from pbrl.training.check import check
+    from pbrl.training.build import check
+
     check(config)
 
 

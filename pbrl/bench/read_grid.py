@@ -13,11 +13,12 @@ from omegaconf import OmegaConf
 
 from pbrl.bench.bench_file import SCORES, Published, read_published
 from pbrl.bench.grid import DATA, NO_TEACHER, OWN_TEACHER, Cell, EnvEntry, Grid, MethodEntry, of_env
-from pbrl.bench.method_facts import find_yaml, method_facts
-from pbrl.config import config_dir, options
+from pbrl.building import maker_of
+from pbrl.config import compose_any, config_dir, find_yaml, options
 from pbrl.data.env_of_data import env_overrides
 from pbrl.errors import UserError, choices
 from pbrl.files import expand_home
+from pbrl.methods.method import Method
 from pbrl.reading import read_yaml, reading
 
 KEYS = ("about", "seeds", "budgets", "common", "envs", "methods", "teachers", "grids", "published")
@@ -136,16 +137,23 @@ class _Reader:
     def _method(self, name: str, value: Any) -> MethodEntry:
         entry = self._entry("methods", name, value, ("set", "labels", "about"))
         overrides = self._overrides("method", name, entry)
-        facts = method_facts(overrides, self.extra_dir)
-        labels = entry.get("labels", facts.labels)
+        method = self._class_of(overrides)
+        labels = entry.get("labels", method.reads_labels)
         if not isinstance(labels, bool):
             raise self._error(f"methods.{name}.labels", f"{labels!r}: expected true or false")
-        if facts.data and (of_task := of_env(overrides)):
+        if method.needs_data and (of_task := of_env(overrides)):
             raise self._error(
                 f"methods.{name}", f"{of_task[0]}: its data are made without that; set it in envs or common"
             )
         about = self._text(entry, "about", f"methods.{name}")
-        return MethodEntry(name, overrides, labels, facts.offline, facts.data, about)
+        return MethodEntry(name, overrides, labels, not method.agents, method.needs_data, about)
+
+    def _class_of(self, overrides: Sequence[str]) -> type[Method]:
+        """Of the method that these choose, directly or by an experiment."""
+        chosen = [text for text in overrides if text.startswith(("method=", "experiment="))]
+        node = compose_any(chosen, None if self.extra_dir is None else str(self.extra_dir)).method
+        method: type[Method] = maker_of(node, "method").target
+        return method
 
     def _teacher(self, name: str, value: Any) -> tuple[str, ...]:
         entry = self._entry("teachers", name, value, ("set", "about"))

@@ -11,14 +11,13 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from pbrl.bench.sources import code_version, digest, own_code
-from pbrl.config import build
+from pbrl.building import build
+from pbrl.files import write_json
 from pbrl.reading import read_object
-from pbrl.seeds import seed_streams
-from pbrl.training.build import STREAMS
 from pbrl.training.environments import evaluation_envs
 from pbrl.training.evaluate import Evaluator
+from pbrl.training.parts import stream_seed
 from pbrl.training.rollout import random_policy
-from pbrl.training.run_dir import write_json
 
 Scores = dict[str, float | None]
 """Mean return and success."""
@@ -47,7 +46,7 @@ def random_scores(
 def _measure(config: DictConfig, seeds: Sequence[int]) -> Scores:
     returns, successes = [], []
     for seed in seeds:
-        start = seed_streams(seed, len(STREAMS))[STREAMS.index("evaluation")]  # the same in offline runs
+        start = stream_seed(seed, "evaluation")
         evaluator = Evaluator(
             partial(build, config.env.make), config.evaluation.episodes, start, evaluation_envs(config)
         )

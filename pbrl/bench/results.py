@@ -12,7 +12,7 @@ from pbrl.bench.bench_file import Env
 from pbrl.bench.grid import OWN_TEACHER, Grid
 from pbrl.bench.plan import Planned
 from pbrl.files import replacing
-from pbrl.reading import read_csv
+from pbrl.training.log import read_evaluations
 from pbrl.training.run_dir import RunDir
 from pbrl.training.saved_run import read_summary
 
@@ -139,16 +139,16 @@ def _curve(planned: Planned) -> list[Row]:
     if planned.state == "stale":
         return []
     file = planned.job.folder / "evaluations.csv"
-    rows = read_csv(file) if file.exists() and file.stat().st_size else []
+    rows = read_evaluations(file) if file.exists() and file.stat().st_size else []
     return [
         {
-            "env_steps": None if "updates" in row else int(row["env_steps"]),
-            "updates": row.get("updates"),
-            "labels": int(row["labels"]),
-            "return": _number(row["return_mean"]),
-            "success": _number(row["success_rate"]),
-            "success_at_end": _number(row["success_at_end"]),
-            "wall_s": _number(row["wall_s"]),
+            "env_steps": None if "updates" in row else int(row["env_steps"] or 0),
+            "updates": int(row["updates"] or 0) if "updates" in row else None,
+            "labels": int(row["labels"] or 0),
+            "return": _finite(row["return_mean"]),
+            "success": _finite(row["success_rate"]),
+            "success_at_end": _finite(row["success_at_end"]),
+            "wall_s": _finite(row["wall_s"]),
         }
         for row in rows
     ]
@@ -158,10 +158,6 @@ def _scored(row: Row, scales: dict[str, Env]) -> Row:
     env = scales[row["env"]]
     score = row[env.score]
     return row | {"score": score, "normalised": None if score is None else env.normalised(score)}
-
-
-def _number(text: str) -> float | None:
-    return _finite(float(text)) if text else None
 
 
 def _finite(value: float | None) -> float | None:

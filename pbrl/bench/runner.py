@@ -24,10 +24,10 @@ from pbrl.bench.references import Scores, random_scores, task_of
 from pbrl.bench.results import Results
 from pbrl.bench.sources import changed, code_version, own_code
 from pbrl.errors import UserError
-from pbrl.files import LOCK, make_folder, remove_empty
+from pbrl.files import LOCK, make_folder, remove_empty, write_json
 from pbrl.reading import read_object
 from pbrl.training.interrupt import StopOnInterrupt
-from pbrl.training.run_dir import versions, write_json
+from pbrl.training.run_dir import versions
 
 EARLY = {"data", "old", "random.json", "probe", "runs"}  # what a bench leaves that was killed before it wrote that
 WRITE_EVERY_S = 5.0  # between writings of the tables

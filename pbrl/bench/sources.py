@@ -17,13 +17,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pbrl.config import config_dir, groups
+
 OURS = ("pbrl", "pbrl_envs")
 # Of pbrl, what decides no number of a run: what other commands do, and what draws or shows.
 APART = {
     *("bench", "viewer", "commands", "tabular", "speed", "reports", "statistics"),
     *("cli.py", "training/progress.py"),
 }
-NO_RUN = ("bench", "tune")  # groups of YAMLs that no run reads
+NO_RUN = {"bench", "tune"}  # groups of YAMLs that no run reads
 NAMING = {  # keys of a config that name code, and how
     "_target_": re.compile(r"(\w+)\."),
     "path": re.compile(r"(\w+)\.[\w.]+$"),  # of hydra.utils.get_class
@@ -46,9 +48,14 @@ def module_version(name: str) -> str:
 
 @cache
 def yamls_version(folder: Path) -> str:
-    """Of the configs that a run may read, as they are when this process first asks."""
-    files = sorted((file.relative_to(folder), file) for file in folder.rglob("*.yaml"))
-    return digest([name.as_posix(), file.read_text()] for name, file in files if name.parts[0] not in NO_RUN)
+    """Of the configs that a run may read, as they are when this process first asks: of the folder's groups alone.
+
+    A folder of the user's own may hold runs and benches as well.
+    """
+    files = [*folder.glob("*.yaml")] if folder == config_dir() else []
+    for group in groups() - NO_RUN:
+        files += (folder / group).rglob("*.yaml")
+    return digest([file.relative_to(folder).as_posix(), file.read_text()] for file in sorted(files))
 
 
 def changed(modules: Iterable[str], folders: Iterable[Path]) -> bool:

@@ -17,7 +17,7 @@ from pbrl.bench.tune_space import Space
 from pbrl.bench.tune_study import Study, Trial, best_of
 from pbrl.errors import UserError
 from pbrl.reading import read_object
-from pbrl.training.log import read_table
+from pbrl.training.log import read_evaluations
 
 REPORTED = range(100)  # seeds of every result: what chooses settings must not report them
 TUNING = range(100, 200)
@@ -131,7 +131,7 @@ def read_score(run: Path, objective: str) -> tuple[float, float]:
         raise UserError(f"objective={objective}: env={summary['env']} reports no success; valid is {kind}_return")
     if kind == "final":
         return float(summary[f"final_{measure}"]), float(summary["wall_s"])
-    rows = read_table(run / "evaluations.csv")
+    rows = read_evaluations(run / "evaluations.csv")
     steps = np.array([row["updates"] if "updates" in row else row["env_steps"] for row in rows], float)
     heights = np.array([row["return_mean" if measure == "return" else "success_rate"] for row in rows], float)
     area = float(np.sum(np.diff(steps) * (heights[1:] + heights[:-1]) / 2))

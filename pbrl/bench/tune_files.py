@@ -16,9 +16,9 @@ from pbrl.bench.tune import Confirming, Plan
 from pbrl.bench.tune_study import Trial, best_of
 from pbrl.config import config_dir
 from pbrl.errors import UserError
-from pbrl.files import make_folder, replacing
+from pbrl.files import make_folder, replacing, write_json
 from pbrl.reading import read_object
-from pbrl.training.run_dir import versions, write_json
+from pbrl.training.run_dir import versions
 
 SETTINGS = "tune.json"
 

@@ -162,8 +162,6 @@ def _check(config: DictConfig) -> None:
     """What `pbrl train` would refuse, and what measures nothing."""
     if config.evaluation.every is None:
         raise UserError("evaluation.every=null measures no return; tuning compares returns")
-    if "learner" in config.method:
-        from pbrl.training.build_offline import check
-    else:
-        from pbrl.training.check import check
+    from pbrl.training.build import check
+
     check(config)

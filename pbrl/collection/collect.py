@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from pbrl.building import build
 from pbrl.collection.behaviour import default_policies, load_policy, make_behaviours
 from pbrl.collection.episodes import collect_episodes
 from pbrl.collection.keep_frames import draw, keeping_frames
 from pbrl.collection.scores import no_rollouts, partial_return, regret_critic, regret_mc
-from pbrl.config import build, build_teacher
 from pbrl.data.columns import Arrays
 from pbrl.data.cut import Cut, cut_segments, draw_pairs, judge, split_episodes
 from pbrl.data.dataset_checks import SCORES, SPLITS
@@ -26,10 +26,11 @@ from pbrl.data.datasets import ComparisonRows, write_rows
 from pbrl.data.rows import flatten, store_of
 from pbrl.errors import UserError, choices
 from pbrl.files import require_new
-from pbrl.teachers.factor_sum import FactorSumTeacher
-from pbrl.teachers.hierarchy import HierarchyTeacher
-from pbrl.teachers.triplet import TripletTeacher
+from pbrl.teachers.make import make_teacher
 from pbrl.training.run_dir import package_versions
+
+if TYPE_CHECKING:
+    from stable_baselines3 import SAC
 
 Score = Callable[[Cut], np.ndarray]
 
@@ -180,7 +181,7 @@ def _compare(
     for name, score in judged.items():
         rng = torch.Generator().manual_seed(int(teacher_seeds[SCORES.index(name)].generate_state(1)[0]))
         by = None if name == "return" else score  # the return has steps of its own
-        comparisons[name] = judge(build_teacher(teacher, rng=rng), cut, by, left, right)
+        comparisons[name] = judge(make_teacher(teacher, rng=rng), cut, by, left, right)
     return comparisons
 
 
@@ -196,9 +197,9 @@ def _check_teacher(config: DictConfig) -> None:
             f"teacher={config.name}: the segments of a data set are compared at once, by a script; valid are scripted "
             "teachers, such as oracle, noisy or mistake"
         )
-    teacher = build_teacher(config, rng=torch.Generator())
-    if isinstance(teacher, (HierarchyTeacher, FactorSumTeacher, TripletTeacher)):
-        raise UserError(f"teacher={config.name} judges factors or videos, and the segments of a data set have scores")
+    teacher = make_teacher(config, rng=torch.Generator())
+    if (reads := getattr(teacher, "reads", "true rewards")) != "true rewards":
+        raise UserError(f"teacher={config.name} judges {reads}, and the segments of a data set have scores")
 
 
 def _default_labels(env: gym.Env) -> tuple[str, ...]:
@@ -222,13 +223,11 @@ def _scores(labels: Sequence[str], plan: Plan, env: gym.Env, config: DictConfig)
 
 
 def _critic(name: str, env: gym.Env, config: DictConfig, seed: int) -> Score:
-    from stable_baselines3 import SAC
-
     saved = load_policy(name, env)
-    if saved.agent is None or not isinstance(saved.agent.model, SAC):
+    if saved.agent is None or saved.agent.kind != "sac":
         raise UserError(f"critic=run:{name}: only SAC has critics of actions; valid is a run with agent=sac")
-    if saved.config.method.model is not None:
+    if saved.method.reads_labels:
         raise UserError(f"critic=run:{name} values the reward that it learned; valid is a run with method=true_reward")
     if saved.config.env.name != config.env.name:
         raise UserError(f"critic=run:{name} is of env={saved.config.env.name}; valid is one of env={config.env.name}")
-    return partial(regret_critic, model=saved.agent.model, rng=torch.Generator().manual_seed(seed))
+    return partial(regret_critic, model=cast("SAC", saved.agent.model), rng=torch.Generator().manual_seed(seed))

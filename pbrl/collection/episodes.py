@@ -57,7 +57,7 @@ def collect_episodes(
     env = make_env()
     if stop_after_success is not None:
         env = StopAfterSuccess(env, stop_after_success)
-    recorder = EpisodeRecorder(wrap(env), hide_reward=False)
+    recorder = EpisodeRecorder(wrap(env))
     recorder.seed = seed
     names = []
     for number in watched(range(episodes), "episodes"):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from pbrl.config import build
+from pbrl.building import build
 from pbrl.data.importing import MakeState
 
 

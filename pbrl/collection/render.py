@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from pbrl.config import build
+from pbrl.building import build
 from pbrl.data.datasets import Dataset, write_dataset
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError, one_line

@@ -72,5 +72,5 @@ def _columns(data: Dataset, episodes: Sequence[Episode], features: Sequence[str]
         raise UserError(f"{data.path} has no factors, which a teacher of videos needs: see docs/heron.md")
     for name in features or ():
         if name not in names:
-            raise UserError(f"method.video.features: factor {name} is not in {data.path}; {choices(name, names)}")
+            raise UserError(f"method.features: factor {name} is not in {data.path}; {choices(name, names)}")
     return [names.index(name) for name in features or names]

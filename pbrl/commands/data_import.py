@@ -195,7 +195,7 @@ def _sizes(about: dict[str, Any]) -> tuple[Shape, Shape] | None:
         return None
     from omegaconf import OmegaConf
 
-    from pbrl.config import build
+    from pbrl.building import build
 
     env = build(OmegaConf.create(about["env"]["make"]))
     sizes = env.observation_space.shape, env.action_space.shape

@@ -9,7 +9,7 @@ from pbrl.commands.arguments import Arguments
 from pbrl.errors import UserError
 
 if TYPE_CHECKING:
-    from pbrl.training.online import OnlineRun
+    from pbrl.training.run import Run
 
 HELP = """usage: pbrl demo [--human] [key=value ...] [--config-dir DIR]
 
@@ -38,18 +38,18 @@ def main(args: list[str]) -> int:
 
     from pbrl.commands.train_command import make_report, viewer_beside
     from pbrl.training.interrupt import exit_code
-    from pbrl.training.online import start
+    from pbrl.training.start import start
 
     run = start(config, ["pbrl", *sys.argv[1:]])
-    path = run.run.path
-    person = config.teacher.name == "human"
+    path = run.folder.path
+    person = run.parts.desk.needs_people
     teacher = f"{config.feedback.budget} comparisons by {'you' if person else f'the {config.teacher.name} teacher'}"
-    source = teacher if config.method.model is not None else "its own reward"
+    source = teacher if run.method.asks else "its own reward"
     print(f"{config.env.name} from {source}, {config.steps} steps, in {path}", flush=True)
-    with viewer_beside(run):
+    with viewer_beside(run, config):
         finished = run.train()
     if not finished:
-        print(f"stopped at step {run.parts.agent.env_steps}; go on with: {typed('train', f'resume={path}')}")
+        print(f"stopped at step {run.step}; go on with: {typed('train', f'resume={path}')}")
         return exit_code()
     report = make_report(path) if config.report else None
     print(summary(run.last_evaluation, _random_return(run) if report is None else report.random_return))
@@ -67,9 +67,9 @@ def summary(evaluation: dict[str, Any], random_return: float) -> str:
     )
 
 
-def _random_return(run: OnlineRun) -> float:
+def _random_return(run: Run) -> float:
     from pbrl.reports.run_report import random_episodes
     from pbrl.training.rollout import mean_return
     from pbrl.training.saved import load_run
 
-    return mean_return(random_episodes(load_run(run.run.path)))
+    return mean_return(random_episodes(load_run(run.folder.path)))

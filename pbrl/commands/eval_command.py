@@ -99,8 +99,8 @@ def _without_env(saved: SavedRun, report: bool) -> None:
 def _run(
     saved: SavedRun, out: Path, episodes: int, seed: int, video: bool, best_of: BestOf, envs: int | None
 ) -> dict[str, Any]:
+    from pbrl.files import write_json
     from pbrl.reports.video import film
-    from pbrl.training.run_dir import write_json
 
     clip = free_name(saved.path / "videos" / "policy.mp4") if video else None
     if clip is not None:  # first: where nothing renders, nobody waits for all the episodes to learn it
@@ -127,7 +127,7 @@ def evaluate(saved: SavedRun, episodes: int, seed: int, envs: int | None = None)
 
     import numpy as np
 
-    from pbrl.feedback.loop import correlation
+    from pbrl.feedback.quality import correlation
     from pbrl.training.evaluate import Evaluation
     from pbrl.training.rollout import steps_of
 

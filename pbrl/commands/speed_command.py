@@ -85,9 +85,10 @@ def cells(row: Row) -> list[str]:
 def write(out: Path, command: str, effort: Any, rows: list[Row]) -> None:
     from dataclasses import asdict
 
+    from pbrl.files import write_json
     from pbrl.native.binding import load
     from pbrl.nets.precision import choose_float32_products, has_bfloat16_hardware
-    from pbrl.training.run_dir import versions, write_json
+    from pbrl.training.run_dir import versions
 
     kernel = load()[0]
     machine = versions(max(effort.threads)) | {

@@ -15,13 +15,10 @@ from pbrl.storage import storing
 from pbrl.training.interrupt import exit_code
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from omegaconf import DictConfig
 
     from pbrl.reports.run_report import Report
-    from pbrl.training.offline import OfflineRun
-    from pbrl.training.online import OnlineRun
+    from pbrl.training.run import Run
 
 HELP = """usage: pbrl train [key=value ...] [--config-dir DIR] [--cfg]
        pbrl train resume=RUN_DIR [steps=N]
@@ -58,30 +55,31 @@ def main(args: list[str]) -> int:
 
 
 def start_run(config: DictConfig) -> int:
-    run = _loop(config).start(config, ["pbrl", *sys.argv[1:]])
-    print(f"run: {run.run.path}")
+    from pbrl.training.start import start
+
+    run = start(config, ["pbrl", *sys.argv[1:]])
+    print(f"run: {run.folder.path}")
     try:
-        return _train(run)
+        return _train(run, config)
     except EnvError:
         if not run.step:  # as with other mistakes, a corrected command can use the name
             run.log.close()
-            run.run.discard()
+            run.folder.discard()
         raise
 
 
 def resume_run(path: Path, steps: int | None = None, fresh_episode: bool = False) -> int:
     """steps: of the whole run, where it is to go on for longer than was planned."""
     from pbrl.config import load_config
+    from pbrl.training.start import resume
 
     config = load_config(path / "config.yaml")
     if steps is not None:
         config.steps = steps
-    if fresh_episode and "learner" in config.method:
-        raise UserError(f"fresh_episode=true: method={config.method.name} has no episodes to leave; leave it out")
     with storing(path, _room(path)):
-        run = _loop(config).resume(path, config, **({"fresh_episode": True} if fresh_episode else {}))
+        run = resume(path, config, fresh_episode)
     print(f"run: {path}, from step {run.step}")
-    return _train(run)
+    return _train(run, config)
 
 
 def _read_resume(parsed: Arguments) -> tuple[Path, int | None, bool]:
@@ -94,31 +92,20 @@ def _read_resume(parsed: Arguments) -> tuple[Path, int | None, bool]:
     return Path(parsed.values["resume"]), steps, yes_or_no(parsed, "fresh_episode", False)
 
 
-def _loop(config: DictConfig) -> ModuleType:
-    """The module with the method's loop; both have `start` and `resume`."""
-    if "learner" in config.method:
-        from pbrl.training import offline
-
-        return offline
-    from pbrl.training import online
-
-    return online
-
-
-def _train(run: OnlineRun | OfflineRun) -> int:
-    path = run.run.path
-    with storing(path, _room(path)), viewer_beside(run):
+def _train(run: Run, config: DictConfig) -> int:
+    path = run.folder.path
+    with storing(path, _room(path)), viewer_beside(run, config):
         try:
             finished = run.train()
         except EnvError as error:
             raise EnvError(f"{error} (the run was at step {run.step}){_way_on(run)}") from error.__cause__
         finally:
-            run.run.unlock()  # whoever has this process may go on with the run
+            run.folder.unlock()  # whoever has this process may go on with the run
     if not finished:
         print(f"stopped at step {run.step}; go on with: {typed('train', f'resume={path}')}")
         return exit_code()
-    report = make_report(path) if run.config.get("report", True) else None
-    print(f"{_score(run)} after {run.labels} labels{_kind(run)}; see {path}")
+    report = make_report(path) if config.get("report", True) else None
+    print(f"{_score(run, config)} after {run.labels} labels{_kind(run)}; see {path}")
     if report is not None:
         print(f"report: {report.file}")
     return 0
@@ -129,22 +116,22 @@ def _room(path: Path) -> str:
     return f"nothing is damaged; once there is room, go on with: {typed('train', f'resume={path}')}"
 
 
-def _way_on(run: OnlineRun | OfflineRun) -> str:
+def _way_on(run: Run) -> str:
     """How to resume a run whose environment failed."""
     if not run.step:
         return ""
     last = run.checkpoints.last()
     where = "its start" if last is None else f"step {int(last.name)}"
-    return f"; once that is mended, go on from {where} with: {typed('train', f'resume={run.run.path}')}"
+    return f"; once that is mended, go on from {where} with: {typed('train', f'resume={run.folder.path}')}"
 
 
-def _score(run: OnlineRun | OfflineRun) -> str:
+def _score(run: Run, config: DictConfig) -> str:
     """The return; without an environment, how well held-out labels are foreseen."""
     evaluation = run.last_evaluation
-    if run.config.env.make is None:
+    if config.env.make is None:
         from pbrl.training.saved_run import heldout_accuracy
 
-        return f"env=none: {heldout_accuracy(run.run)}"
+        return f"env=none: {heldout_accuracy(run.folder)}"
     if not evaluation:
         return "not evaluated (evaluation.every=null)"
     score = f"return {evaluation['return_mean']:.1f} ± {evaluation['return_std']:.1f}"
@@ -154,15 +141,14 @@ def _score(run: OnlineRun | OfflineRun) -> str:
 
 
 @contextmanager
-def viewer_beside(run: OnlineRun | OfflineRun) -> Iterator[None]:
+def viewer_beside(run: Run, config: DictConfig) -> Iterator[None]:
     """Where people are the teacher, a viewer that is open as long as the training."""
-    config = run.config
-    if config.teacher.get("name") != "human" or not config.viewer.start:
+    if not run.parts.desk.needs_people or not config.viewer.start:
         yield
         return
     from pbrl.viewer.serve import start_viewer, stop_viewer
 
-    viewer = start_viewer(run.run.path)
+    viewer = start_viewer(run.folder.path)
     try:
         yield
     finally:
@@ -170,9 +156,10 @@ def viewer_beside(run: OnlineRun | OfflineRun) -> Iterator[None]:
             stop_viewer(viewer)
 
 
-def _kind(run: OnlineRun | OfflineRun) -> str:
+def _kind(run: Run) -> str:
     """What the labels of a data set follow: a method that learns from one kind may fail on another."""
-    return f" ({run.kind})" if hasattr(run, "kind") else ""
+    data = run.parts.data
+    return "" if data is None else f" ({data.label if run.method.reads_labels else 'none read'})"
 
 
 def make_report(path: Path) -> Report | None:

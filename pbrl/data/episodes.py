@@ -10,7 +10,29 @@ import numpy as np
 import torch
 
 from pbrl.data.draw import distinct_pairs
+from pbrl.question_kinds import SegmentPair
 from pbrl.types import Episode, Segments
+
+
+def whole_episodes(episodes: Sequence[Episode], ids: Sequence[int]) -> Segments:
+    """Episodes as segments (N, T) as long as the longest; `mask` tells how long each is. ids: (N,), one for each."""
+    steps = max(map(len, episodes))
+
+    def stacked(columns: Sequence[np.ndarray], rows: int, mode: str) -> torch.Tensor:
+        widths = [((0, rows - len(c)), *((0, 0),) * (c.ndim - 1)) for c in columns]
+        return torch.from_numpy(np.stack([np.pad(c, w, mode=mode) for c, w in zip(columns, widths, strict=True)]))  # type: ignore[call-overload]
+
+    ends = [np.arange(len(e)) == len(e) - 1 for e in episodes]
+    return Segments(
+        obs=stacked([e.obs for e in episodes], steps + 1, "edge"),
+        actions=stacked([e.actions for e in episodes], steps, "constant"),
+        mask=stacked([np.ones(len(e), np.float32) for e in episodes], steps, "constant"),
+        terminated=stacked(
+            [(end & e.terminated).astype(np.float32) for end, e in zip(ends, episodes, strict=True)], steps, "constant"
+        ),
+        true_reward=stacked([e.true_reward for e in episodes], steps, "constant"),
+        ids=torch.tensor(list(ids), dtype=torch.int64),
+    )
 
 
 @dataclass(frozen=True)
@@ -118,6 +140,10 @@ class EpisodeStore:
         if "states" not in self._rows:
             return None
         return self._rows["states"][self._locate(ids, length)[0]]
+
+    def as_question(self, left: Segments, right: Segments) -> SegmentPair:
+        """Which of these is better, with the states of the simulator that clips are drawn from."""
+        return SegmentPair(left, right, *(self.states(side.ids.numpy(), side.steps) for side in (left, right)))
 
     def recent_steps(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Observations, actions and true rewards of the most recent steps, at most n, in order."""

@@ -21,6 +21,15 @@ class NotRepeated(UserError):
         super().__init__(f"the environment does not repeat itself: {how}")
 
 
+Given = Callable[[float, Mapping[str, float]], float]
+"""What the agent gets of a step, of the environment's reward and the factors that it names."""
+
+
+def hidden(reward: float, factors: Mapping[str, float]) -> float:
+    """The agent gets nothing of the environment's reward."""
+    return 0.0
+
+
 class EpisodeRecorder(gym.Wrapper):
     """Records whole episodes and starts each from a seed of its own, drawn from (base seed, episode number).
 
@@ -30,13 +39,12 @@ class EpisodeRecorder(gym.Wrapper):
 
     Args:
         env: makes the same episode from the same seed and actions.
-        hide_reward: pass 0 to the agent instead of the environment's reward.
-        weights: None, or of the factors whose sum the agent gets instead.
+        given: what the agent gets of a step's reward and factors; None: the reward as it is.
     """
 
-    def __init__(self, env: gym.Env, hide_reward: bool, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(self, env: gym.Env, given: Given | None = None) -> None:
         super().__init__(env)
-        self.hide_reward, self.weights = hide_reward, weights
+        self.given = given
         self.finished: list[Episode] = []
         self.between_episodes: Callable[[], None] | None = None  # called at each end, with the environment free
         self.seed, self.episode = 0, -1
@@ -48,6 +56,8 @@ class EpisodeRecorder(gym.Wrapper):
         self._states: list[np.ndarray] = []
         self._factors: list[tuple[float, ...]] = []
         self._factor_names: tuple[str, ...] = ()
+        self.next_tags: np.ndarray | None = None  # (K,) what a method notes at the step that is about to be done
+        self._tags: list[np.ndarray] = []
         self._success: float | None = None
         self._success_now: float | None = None
 
@@ -65,6 +75,8 @@ class EpisodeRecorder(gym.Wrapper):
         obs, reward, terminated, truncated, info = self.env.step(action)
         self._obs.append(_copy(obs))
         self._actions.append(action)
+        if self.next_tags is not None:
+            self._tags.append(self.next_tags)
         self._rewards.append(float(reward))
         if "success" in info:
             self._success_now = float(info["success"])
@@ -80,10 +92,8 @@ class EpisodeRecorder(gym.Wrapper):
                 obs = self.finished[-1].obs[-1]  # what the environment returned may be overwritten meanwhile
                 self.between_episodes()
         # SB3 copies infos deeply at every step: an empty one is quick.
-        if self.hide_reward:
-            reward = 0.0
-        elif self.weights is not None:
-            reward = sum(weight * info["factors"][name] for name, weight in self.weights.items())
+        if self.given is not None:
+            reward = self.given(float(reward), info.get("factors", {}))
         return obs, float(reward), terminated, truncated, {}
 
     def take_finished(self) -> list[Episode]:
@@ -95,7 +105,8 @@ class EpisodeRecorder(gym.Wrapper):
         """The unfinished episode: what makes it again, and what proves that it is the same."""
         actions = np.array(self._actions, np.float32).reshape(-1, *(self.action_space.shape or ()))
         proof = {"obs": np.array(self._obs), "rewards": np.array(self._rewards, np.float64)}
-        return {"seed": self.seed, "episode": self.episode, "actions": actions, **proof}
+        tags = {"tags": np.array(self._tags, np.float32)} if self._tags else {}
+        return {"seed": self.seed, "episode": self.episode, "actions": actions, **proof, **tags}
 
     def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
         """Plays the unfinished episode again; returns its last observation. NotRepeated if it is another one."""
@@ -103,6 +114,7 @@ class EpisodeRecorder(gym.Wrapper):
         self._replaying = True
         self._require_same(state, 0)
         for step, action in enumerate(state["actions"], 1):
+            self.next_tags = state["tags"][step - 1] if "tags" in state else None
             obs, _, terminated, truncated, _ = self.step(action)
             self._require_same(state, step)
             if terminated or truncated:
@@ -125,7 +137,7 @@ class EpisodeRecorder(gym.Wrapper):
         raise NotRepeated(f"episode {self.episode}, played again, has another {what} at step {step}")
 
     def _start(self, obs: np.ndarray) -> None:
-        self._obs, self._actions, self._rewards, self._factors = [_copy(obs)], [], [], []
+        self._obs, self._actions, self._rewards, self._factors, self._tags = [_copy(obs)], [], [], [], []
         self._success, self._success_now = None, None
         self._states = [self._save_state()] if self._save_state is not None else []
 
@@ -140,6 +152,7 @@ class EpisodeRecorder(gym.Wrapper):
             success_at_end=self._success_now,
             factors=np.array(self._factors, np.float32) if self._factors else None,
             factor_names=self._factor_names,
+            tags=np.array(self._tags, np.float32) if self._tags else None,
         )
 
 

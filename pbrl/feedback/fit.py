@@ -4,64 +4,76 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 
 import torch
 
 from pbrl.blocks import score_in_blocks
+from pbrl.checks import between, whole
 from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.finite import REWARD_MODEL, require_finite_metrics
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.types import Comparisons, RewardModel
 
 
-def fit_reward(
-    model: RewardModel,
-    preferences: PreferenceDataset,
-    *,
-    members: int,
-    batch_size: int,
-    max_epochs: int,
-    max_updates: int | None,
-    stop_accuracy: float | None,
-    patience: int | None,
-    bootstrap: bool,
-    rng: torch.Generator,
-) -> dict[str, float]:
-    """Trains for up to `max_epochs` epochs or `max_updates` gradient steps, whichever comes first.
+@dataclass(frozen=True)
+class Fit:
+    """Trains on all answers for up to `max_epochs` epochs or `max_updates` gradient steps, whichever comes first.
 
-    stop_accuracy: ends after an epoch in which the members ordered more than this share of the training answers right
-        (0.97 in PEBBLE).
-    patience: ends after so many epochs without a lower held-out loss, and goes back to the best weights; needs
-        held-out comparisons.
-    Returns the last epoch's `loss` and `accuracy`, the number of gradient steps in `updates`, and `heldout_accuracy`.
+    Args:
+        batch_size: comparisons per member and gradient step.
+        stop_accuracy: ends after an epoch in which the members ordered more than this share of the training answers
+            right (0.97 in PEBBLE); None: never so.
+        patience: ends after so many epochs without a lower held-out loss, and goes back to the best weights; needs
+            held-out comparisons; None: never so.
+        bootstrap: each member learns from a resample of its own.
     """
-    heldout = preferences.heldout
-    best, best_weights, waited, updates = math.inf, None, 0, 0
-    epoch: dict[str, float] = {}
-    for _ in range(max_epochs):
-        batches, sizes = [], []
-        for batch in preferences.batches(batch_size, members, bootstrap, rng):
-            batches.append(model.update(batch))
-            require_finite_metrics(batches[-1], REWARD_MODEL)
-            sizes.append(len(batch))
-            updates += 1
-            if updates == max_updates:
+
+    batch_size: int
+    max_epochs: int
+    max_updates: int | None
+    stop_accuracy: float | None
+    patience: int | None
+    bootstrap: bool
+
+    def __post_init__(self) -> None:
+        whole(1, batch_size=self.batch_size, max_epochs=self.max_epochs)
+        whole(1, **{k: v for k in ("max_updates", "patience") if (v := getattr(self, k)) is not None})
+        if self.stop_accuracy is not None:
+            between(0, 1, stop_accuracy=self.stop_accuracy)
+
+    def __call__(self, model: RewardModel, preferences: PreferenceDataset, rng: torch.Generator) -> dict[str, float]:
+        """Returns the last epoch's `loss` and `accuracy`, the number of gradient steps in `updates`, and
+
+        `heldout_loss` and `heldout_accuracy` where answers are held out.
+        """
+        heldout = preferences.heldout
+        best, best_weights, waited, updates = math.inf, None, 0, 0
+        epoch: dict[str, float] = {}
+        for _ in range(self.max_epochs):
+            batches, sizes = [], []
+            for batch in preferences.batches(self.batch_size, model.members, self.bootstrap, rng):
+                batches.append(model.update(batch))
+                require_finite_metrics(batches[-1], REWARD_MODEL)
+                sizes.append(len(batch))
+                updates += 1
+                if updates == self.max_updates:
+                    break
+            if not batches:
+                return {"updates": 0}
+            epoch = _mean(batches, sizes)
+            if self.patience is not None and heldout is not None:
+                loss = heldout_metrics(model, heldout)["heldout_loss"]
+                if loss < best:
+                    best, best_weights, waited = loss, copy.deepcopy(model.state_dict()), 0
+                else:
+                    waited += 1
+            learned = self.stop_accuracy is not None and epoch["accuracy"] > self.stop_accuracy
+            if learned or updates == self.max_updates or (self.patience is not None and waited >= self.patience):
                 break
-        if not batches:
-            return {"updates": 0}
-        epoch = _mean(batches, sizes)
-        if patience is not None and heldout is not None:
-            loss = heldout_metrics(model, heldout)["heldout_loss"]
-            if loss < best:
-                best, best_weights, waited = loss, copy.deepcopy(model.state_dict()), 0
-            else:
-                waited += 1
-        learned = stop_accuracy is not None and epoch["accuracy"] > stop_accuracy
-        if learned or updates == max_updates or (patience is not None and waited >= patience):
-            break
-    if best_weights is not None:
-        model.load_state_dict(best_weights)
-    return epoch | {"updates": updates} | (heldout_metrics(model, heldout) if heldout is not None else {})
+        if best_weights is not None:
+            model.load_state_dict(best_weights)
+        return epoch | {"updates": updates} | (heldout_metrics(model, heldout) if heldout is not None else {})
 
 
 def heldout_metrics(model: RewardModel, comparisons: Comparisons) -> dict[str, float]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pbrl.feedback.desk import Desk
 from pbrl.types import Answers, Comparisons, Segments
 
 
@@ -27,6 +28,7 @@ class PreferenceDataset:
         self._parts: list[Comparisons] = []
         self._side: dict[int, bool] = {}  # segment id -> is held out
         self._heldout: list[bool | None] = []  # per comparison; None = neither side
+        self._ids: list[int] = []  # of the answers, as their desk numbers them
 
     def __len__(self) -> int:
         return len(self._heldout)
@@ -46,6 +48,21 @@ class PreferenceDataset:
     def heldout(self) -> Comparisons | None:
         rows = [i for i, h in enumerate(self._heldout) if h]
         return self.all[torch.tensor(rows)] if rows and self.all is not None else None
+
+    def follow(self, desk: Desk) -> None:
+        """Takes over what stands at the desk: new answers, and none that was taken back."""
+        standing = desk.answers()
+        ids = standing.ids.tolist()
+        there, known = set(ids), set(self._ids)
+        if len(kept := [row for row, answer in enumerate(self._ids) if answer in there]) < len(self._ids):
+            self.keep(kept)
+            self._ids = [self._ids[row] for row in kept]
+        if new := [row for row, answer in enumerate(ids) if answer not in known]:
+            left, right = desk.questions(standing.questions[new].tolist()).items
+            values = torch.from_numpy(standing.prefers_right[new])
+            answered = torch.ones(len(new), dtype=torch.bool)
+            self.add(left, right, Answers(values, answered), torch.from_numpy(standing.annotator[new]))
+            self._ids += [ids[row] for row in new]
 
     def add(self, left: Segments, right: Segments, answers: Answers, annotator: Tensor | int = 0) -> None:
         """Keeps the answered pairs; skipped ones are dropped here (the label store has them). annotator: (n,)."""
@@ -96,6 +113,7 @@ class PreferenceDataset:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         state: dict[str, np.ndarray] = {
+            "ids": np.array(self._ids, np.int64),
             "heldout": np.array([-1 if h is None else int(h) for h in self._heldout], np.int8),
             "side_ids": np.array(list(self._side), np.int64),
             "side": np.array(list(self._side.values()), bool),
@@ -109,6 +127,7 @@ class PreferenceDataset:
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         self._heldout = [None if h < 0 else bool(h) for h in state["heldout"]]
+        self._ids = state["ids"].tolist()
         self._side = dict(zip(state["side_ids"].tolist(), state["side"].tolist(), strict=True))
         self._parts = []
         if "prefers_right" in state:

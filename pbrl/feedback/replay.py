@@ -1,26 +1,35 @@
-"""Feedback from a label set: the pairs of the file are asked, session by session, instead of new ones."""
+"""A label set at the desk: the pairs of the file are asked, session by session, instead of new ones."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from typing import Any
 
-from pbrl.data.episodes import EpisodeStore
-from pbrl.feedback.loop import FeedbackLoop
-from pbrl.feedback.schedule import session_size
-from pbrl.labels.segment_files import SegmentPairs
-from pbrl.teachers.replay import ReplayTeacher
+import numpy as np
+
+from pbrl.feedback.desk import ScriptedDesk
+from pbrl.question_kinds import SegmentPair
+from pbrl.types import Answers
 
 
-class ReplayFeedback(FeedbackLoop):
-    teacher: ReplayTeacher
+class ReplayDesk(ScriptedDesk):
+    """teacher: a `pbrl.teachers.replay.ReplayTeacher`."""
+
+    teacher: Any
     needed = 1  # its pairs come from the file
 
-    @property
-    def exhausted(self) -> bool:
-        return super().exhausted or self.teacher.remaining == 0
+    def room(self, wanted: int) -> int:
+        return super().room(min(wanted, self.teacher.remaining))
 
-    def _questions(self, episodes: EpisodeStore, env_steps: int) -> tuple[SegmentPairs, float]:
-        n = session_size(self.config.schedule, self.config.per_session, env_steps, self.steps)
-        pairs = self.teacher.questions(min(n, self.config.budget - self.spent, self.teacher.remaining))
-        self._check_shape(pairs.left, "the labels of teacher.labels")
-        return pairs, math.nan
+    def keep(self, queries: Sequence[int], answers: Answers) -> None:
+        """Under the names of those who once said so."""
+        who = np.array(self.teacher.annotators(len(queries)))
+        for name in dict.fromkeys(who.tolist()):
+            rows = np.flatnonzero(who == name)
+            told = Answers(answers.prefers_right[rows], answers.answered[rows])
+            self.store.answer([queries[int(row)] for row in rows], told, f"replay:{name}")
+
+    def own_questions(self, n: int) -> SegmentPair:
+        pairs: SegmentPair = self.teacher.questions(n)
+        self.shape.require(pairs.left, "the labels of teacher.labels")
+        return pairs

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pbrl.files import write_json
 from pbrl.reading import find_object
-from pbrl.training.run_dir import write_json
 
 FILE_NAME = "status.json"
 STATES = ("starting", "collecting", "training", "waiting", "finished", "interrupted")

@@ -8,15 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pbrl.data.episodes import Episode
+from pbrl.checks import whole
 from pbrl.data.offline import OfflineData
 from pbrl.losses import discounted_sum
-from pbrl.methods.learner import Learner, adam, descend, whole_numbers
+from pbrl.methods.method import Metrics, Run
+from pbrl.methods.offline import OfflineMethod
+from pbrl.nets.networks import adam, descend
 from pbrl.nets.policies import Policy
-from pbrl.types import Segments
+from pbrl.types import Episode, Segments
 
 
-class BC(Learner):
+class BC(OfflineMethod):
     """Minimises the squared error of actions on single steps of the data; reads no label.
 
     Args:
@@ -26,28 +28,29 @@ class BC(Learner):
         lr: of Adam.
     """
 
+    reads_labels = False
+
     def __init__(self, *, top: float, batch_size: int, lr: float, **common: Any) -> None:
         super().__init__(**common)
         if not 0 < top <= 1:
-            raise ValueError(f"method.learner.top={top}: expected a share in (0, 1]")
-        whole_numbers(batch_size=batch_size)
-        self.batch_size = batch_size
-        self.optimizers["policy"] = adam(self.policy.parameters(), lr)
-        episodes = best_episodes(self.data, top)
+            raise ValueError(f"top={top}: expected a share in (0, 1]")
+        whole(1, batch_size=batch_size)
+        self.top, self.batch_size, self.lr = top, batch_size, lr
+
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        self.optimizers["policy"] = adam(self.actor.parameters(), self.lr)
+        episodes = best_episodes(self.data, self.top)
         self._obs = torch.from_numpy(np.concatenate([e.obs[:-1] for e in episodes]))
         self._actions = torch.from_numpy(np.concatenate([e.actions for e in episodes]))
 
-    @property
-    def reads_labels(self) -> bool:
-        return False
-
-    def _update(self) -> dict[str, float]:
+    def update(self) -> Metrics:
         rows = torch.randint(len(self._obs), (self.batch_size,), generator=self.rng)
-        loss = -self.policy.log_prob(self._obs[rows], self._actions[rows]).mean()
+        loss = -self.actor.log_prob(self._obs[rows], self._actions[rows]).mean()
         return {"train/bc_loss": descend(self.optimizers["policy"], loss)}
 
     def score(self, segments: Segments) -> Tensor:
-        return log_likelihood(self.policy, segments)
+        return log_likelihood(self.actor, segments)
 
 
 def best_episodes(data: OfflineData, top: float) -> list[Episode]:
@@ -62,7 +65,7 @@ def best_episodes(data: OfflineData, top: float) -> list[Episode]:
     steps = [len(e) if e.terminated else longest for e in data.episodes]
     returns = np.array([e.true_reward.mean(dtype=np.float64) * n for e, n in zip(data.episodes, steps, strict=True)])
     if np.isnan(returns).any():
-        raise ValueError("method.learner.top below 1 ranks episodes by true return, which this data does not have")
+        raise ValueError("top below 1 ranks episodes by true return, which this data does not have")
     best = np.argsort(-returns, kind="stable")[: max(1, round(top * len(returns)))]
     return [data.episodes[i] for i in best]
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pbrl.checks import share, whole
 from pbrl.losses import cpl_loss, discounted_sum, preference_accuracy, ranked_cpl_loss
 from pbrl.methods.bc import bc_loss
-from pbrl.methods.learner import Learner, adam, descend, share_of, whole_numbers
+from pbrl.methods.method import Metrics, Run
+from pbrl.methods.offline import OfflineMethod, share_of
+from pbrl.nets.networks import adam, descend
 from pbrl.nets.policies import Policy
 from pbrl.types import Segments
 
 
-class CPL(Learner):
+class CPL(OfflineMethod):
     """Under the regret model and maximum entropy A* = alpha log pi, so comparisons are a loss on the policy alone.
 
     Score of a segment: sum_t gamma^t alpha log pi(a_t|s_t), minus that of the reference where there is one
@@ -49,46 +51,49 @@ class CPL(Learner):
         lr_factor: float,
         warmup_share: float,
         batch_size: int,
-        policy: Callable[..., Policy],
         **common: Any,
     ) -> None:
-        super().__init__(policy=policy, **common)
+        super().__init__(**common)
         if not 0 < bias <= 1:
-            raise ValueError(f"method.learner.bias={bias}: expected lambda in (0, 1]")
+            raise ValueError(f"bias={bias}: expected lambda in (0, 1]")
+        share(bc_share=bc_share, warmup_share=warmup_share)
         if kl and not 0 < bc_share < 1:
-            raise ValueError(f"method.learner.bc_share={bc_share}: with kl, expected a share above 0 and below 1")
-        self.alpha, self.bias, self.gamma, self.bc_weight = alpha, bias, gamma, bc_weight
-        self.bc_updates = share_of(self.steps, bc_share, "bc_share")
-        self.warmup = share_of(self.steps, warmup_share, "warmup_share")
-        whole_numbers(batch_size=batch_size)
+            raise ValueError(f"bc_share={bc_share}: with kl, expected a share above 0 and below 1")
+        whole(1, batch_size=batch_size)
+        self.alpha, self.bias, self.gamma, self.bc_weight, self.kl = alpha, bias, gamma, bc_weight, kl
+        self.bc_share, self.warmup_share = bc_share, warmup_share
         self.lr, self.lr_factor, self.batch_size = lr, lr_factor, batch_size
-        self.reference: Policy | None = None
-        if kl:
-            self.reference = policy(obs_shape=self.obs_shape, action_size=self.action_size, rng=torch.Generator())
-            self.reference.requires_grad_(False)
-        self.optimizers["policy"] = adam(self.policy.parameters(), lr)
 
-    def train(self, mode: bool = True) -> CPL:
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        self.bc_updates = share_of(self.steps, self.bc_share)
+        self.warmup = share_of(self.steps, self.warmup_share)
+        self.reference: Policy | None = None
+        if self.kl:
+            self.reference = self.make_policy(torch.Generator())
+            self.reference.requires_grad_(False)
+        self.optimizers["policy"] = adam(self.actor.parameters(), self.lr)
+
+    def train(self, mode: bool = True) -> None:
         super().train(mode)
         if self.reference is not None:
             self.reference.eval()  # no dropout in what the policy is measured against
-        return self
 
-    def _update(self) -> dict[str, float]:
+    def update(self) -> Metrics:
         if self.updates < self.bc_updates:
-            loss = bc_loss(self.policy, self.data.sample_segments(2 * self.batch_size, self.rng))
+            loss = bc_loss(self.actor, self.data.sample_segments(2 * self.batch_size, self.rng))
             return {"train/bc_loss": descend(self.optimizers["policy"], loss)}
         if self.updates == self.bc_updates:
-            self.optimizers["policy"] = adam(self.policy.parameters(), self.lr)
+            self.optimizers["policy"] = adam(self.actor.parameters(), self.lr)
             if self.reference is not None:
-                self.reference.load_state_dict(self.policy.state_dict())
+                self.reference.load_state_dict(self.actor.state_dict())
         self._set_lr()
         return self._update_ranked() if self.data.scores is not None else self._update_pairs()
 
     def _update_pairs(self) -> dict[str, float]:
         comparisons = self.data.sample_pairs(self.batch_size, self.rng)
         both = Segments.cat([comparisons.left, comparisons.right])
-        log_prob = self.policy.log_prob(both.obs[:, :-1], both.actions)
+        log_prob = self.actor.log_prob(both.obs[:, :-1], both.actions)
         left, right = self._score(log_prob, both).chunk(2)
         loss = cpl_loss(left, right, comparisons.prefers_right, self.bias)
         value = descend(self.optimizers["policy"], loss + self._bc(log_prob, both))
@@ -97,7 +102,7 @@ class CPL(Learner):
 
     def _update_ranked(self) -> dict[str, float]:
         segments, order = self.data.sample_scored(2 * self.batch_size, self.rng)
-        log_prob = self.policy.log_prob(segments.obs[:, :-1], segments.actions)
+        log_prob = self.actor.log_prob(segments.obs[:, :-1], segments.actions)
         loss = ranked_cpl_loss(self._score(log_prob, segments), order, self.bias)
         return {"train/loss": descend(self.optimizers["policy"], loss + self._bc(log_prob, segments))}
 
@@ -122,4 +127,4 @@ class CPL(Learner):
     def score(self, segments: Segments) -> Tensor | None:
         if self.reference is not None and self.updates <= self.bc_updates:
             return None  # nothing to compare with yet
-        return self._score(self.policy.log_prob(segments.obs[:, :-1], segments.actions), segments)
+        return self._score(self.actor.log_prob(segments.obs[:, :-1], segments.actions), segments)

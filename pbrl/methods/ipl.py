@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from pbrl.agents.iql import IQL, Batch
+from pbrl.checks import required, whole
 from pbrl.data.offline import Transitions
 from pbrl.losses import bradley_terry_loss, expectile_square, preference_accuracy
-from pbrl.methods.learner import Learner, whole_numbers
+from pbrl.methods.method import Metrics, Run
+from pbrl.methods.offline import OfflineMethod
 from pbrl.types import Segments
 
 
-class IPL(Learner):
+class IPL(OfflineMethod):
     """r_Q(s, a, s') = Q(s, a) - gamma V(s') explains the comparisons; no reward network (Hejna & Sadigh 2023).
 
         Q    cross-entropy of sum r_Q over the segments, plus regulariser * E[r_Q^2], through Q alone
@@ -35,18 +37,23 @@ class IPL(Learner):
         self, *, regulariser: float, pairs: int, batch_size: int, iql: Callable[..., IQL], **common: Any
     ) -> None:
         super().__init__(**common)
-        whole_numbers(pairs=pairs, batch_size=batch_size)
+        required(iql=iql)
+        whole(1, pairs=pairs, batch_size=batch_size)
         self.regulariser, self.pairs, self.batch_size = regulariser, pairs, batch_size
-        self.iql = iql(policy=self.policy, policy_steps=self.steps, rng=self.rng)
-        self.optimizers["iql"] = self.iql.optimizer
-        self.transitions: Transitions = self.data.transitions()
+        self._make_iql = iql
 
-    def _update(self) -> dict[str, float]:
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        self.iql = self._make_iql(policy=self.actor, policy_steps=self.steps, rng=self.rng)
+        self.optimizers["iql"] = self.iql.optimizer
+        self._transitions: Transitions = self.data.transitions()
+
+    def update(self) -> Metrics:
         comparisons = self.data.sample_pairs(self.pairs, self.rng)
         both = Segments.cat([comparisons.left, comparisons.right])
-        rows = torch.randint(len(self.transitions.obs), (self.batch_size,), generator=self.rng)
+        rows = torch.randint(len(self._transitions.obs), (self.batch_size,), generator=self.rng)
         known = self.data.known_next(both)
-        batch, weight = _joined(both, known, Batch(*(column[rows] for column in self.transitions)))
+        batch, weight = _joined(both, known, Batch(*(column[rows] for column in self._transitions)))
         reward = self.implied_reward(batch)  # (2, M)
         left, right = (reward[:, : known.numel()].view(2, *known.shape) * known).sum(-1).chunk(2, dim=1)
         preference = 2 * bradley_terry_loss(left, right, comparisons.prefers_right)  # each Q as if it were alone
@@ -55,7 +62,7 @@ class IPL(Learner):
             q_slow = self.iql.slow_q(batch)
         error = q_slow - self.iql.v(self.iql.norm(batch.obs))[0, :, 0]
         v_loss = (expectile_square(error, self.iql.expectile) * weight).sum()
-        policy_loss = (self.iql.policy_losses(self.policy, batch, error.detach()) * weight).sum()
+        policy_loss = (self.iql.policy_losses(self.actor, batch, error.detach()) * weight).sum()
         self.iql.step(preference + self.regulariser * square + v_loss + policy_loss)
         accuracy = preference_accuracy(left.detach().mean(0), right.detach().mean(0), comparisons.prefers_right)
         return {

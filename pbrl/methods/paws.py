@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from pbrl.blocks import score_in_blocks
+from pbrl.checks import required, share, whole
 from pbrl.losses import preference_accuracy
 from pbrl.methods.bc import bc_loss
-from pbrl.methods.learner import Learner, adam, descend, share_of, whole_numbers
+from pbrl.methods.method import Metrics, Run
+from pbrl.methods.offline import OfflineMethod, share_of
+from pbrl.nets.networks import adam, descend
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.types import Segments
 
 
-class PAWS(Learner):
+class PAWS(OfflineMethod):
     """Fits segment advantages to the comparisons, then clones segments with weight exp(advantage / lambda).
 
     lambda is such that the effective sample size (sum w)^2 / sum w^2 is a given share of the segments. The first phase
@@ -50,28 +53,34 @@ class PAWS(Learner):
     ) -> None:
         super().__init__(**common)
         if not 0 < sample_share <= 1:
-            raise ValueError(f"method.learner.sample_share={sample_share}: expected a share in (0, 1]")
-        whole_numbers(check_every=check_every, pairs=pairs, batch_size=batch_size)
-        self.model = model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
-        self.model.observe(self.data.observations)
-        self.advantage_updates = share_of(self.steps, advantage_share, "advantage_share")
+            raise ValueError(f"sample_share={sample_share}: expected a share in (0, 1]")
+        required(model=model)
+        share(advantage_share=advantage_share)
+        whole(1, check_every=check_every, pairs=pairs, batch_size=batch_size)
+        self._make_model, self.advantage_share, self.lr = model, advantage_share, lr
         self.check_every, self.pairs = check_every, pairs
         self.sample_share, self.batch_size = sample_share, batch_size
-        self.optimizers |= {"policy": adam(self.policy.parameters(), lr), "model": self.model.optimizer}
-        self.best: dict[str, Any] = {"accuracy": -1.0, "weights": None}
-        self.weights: Tensor | None = None  # (N,) sampling probabilities, once the second phase has begun
 
-    def _update(self) -> dict[str, float]:
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        self.model = self._make_model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
+        self.model.observe(self.data.observations)
+        self.advantage_updates = share_of(self.steps, self.advantage_share)
+        self.optimizers |= {"policy": adam(self.actor.parameters(), self.lr), "model": self.model.optimizer}
+        self.best: dict[str, Any] = {"accuracy": -1.0, "weights": None}
+        self._weights: Tensor | None = None  # (N,) sampling probabilities, once the second phase has begun
+
+    def update(self) -> Metrics:
         if self.updates < self.advantage_updates:
             return self._update_model()
-        if self.weights is None:
+        if self._weights is None:
             if self.best["weights"] is not None:
                 self.model.load_state_dict(self.best["weights"])
-            self.weights = weights_of_share(score_in_blocks(self.score, self.data.segments), self.sample_share)
+            self._weights = weights_of_share(score_in_blocks(self.score, self.data.segments), self.sample_share)
         # Drawing segments by their weight is weighted cloning with less variance than weighing uniform draws.
-        rows = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=self.rng)
+        rows = torch.multinomial(self._weights, self.batch_size, replacement=True, generator=self.rng)
         segments = self.data.segments[rows]
-        return {"train/loss": descend(self.optimizers["policy"], bc_loss(self.policy, segments))}
+        return {"train/loss": descend(self.optimizers["policy"], bc_loss(self.actor, segments))}
 
     def _update_model(self) -> dict[str, float]:
         comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
@@ -90,13 +99,6 @@ class PAWS(Learner):
     @torch.no_grad()
     def score(self, segments: Segments) -> Tensor:
         return self.model.score(segments).mean(0)
-
-    def checkpoint(self) -> dict[str, Any]:
-        return super().checkpoint() | {"best": self.best}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        super().restore(state)
-        self.best = state["best"]
 
 
 def weights_of_share(advantage: Tensor, share: float) -> Tensor:

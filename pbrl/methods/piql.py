@@ -3,47 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pbrl.agents.iql import IQL, Batch
-from pbrl.data.episodes import Episode
+from pbrl.checks import one_of, required, share, whole
 from pbrl.data.offline import Transitions
-from pbrl.errors import choices
-from pbrl.methods.learner import Learner, share_of, whole_numbers
-from pbrl.types import Comparisons, Segments
+from pbrl.methods.method import Metrics, Run
+from pbrl.methods.offline import OfflineMethod, share_of
+from pbrl.types import Episode, Segments
 
 CONTROLS = ("true", "zero", "random", "negated")
 SCHEDULES = ("constant", "warmup_cosine")
 WARMUP_SHARE = 0.1  # of the reward's updates (csmile-1006/PreferenceTransformer)
 
 
-class OfflineReward(Protocol):
-    """What the first phase needs of a reward model; PartialReturn and PreferenceTransformer are such."""
-
-    members: int
-
-    def observe(self, obs: np.ndarray) -> None: ...  # (M, O)
-
-    def update(self, comparisons: Comparisons) -> dict[str, float]: ...
-
-    def score(self, segments: Segments) -> Tensor: ...  # (E, N)
-
-    def episode_reward(self, episode: Episode) -> np.ndarray: ...  # (L,)
-
-
-class RewardThenIQL(Learner):
-    """P-IQL with clean phases; with a control instead of a reward model, plain IQL on that reward.
+class RewardThenIQL(OfflineMethod):
+    """P-IQL with clean phases.
 
     Args:
-        model: makes the reward model from obs_size, action_size and rng; None where `control` is given.
-        control: "true" reward of the data, "zero", "random" (uniform per step) or "negated" true reward: a task on
-            which zero does as well as true says nothing about rewards (Shin et al. 2023).
-        reward_share: share of the run that fits the reward; this and the next two are None with a control.
+        model: makes the reward model from obs_size, action_size and rng.
+        reward_share: share of the run that fits the reward.
         reward_schedule: "constant", or "warmup_cosine": its rate rises from a tenth over the first 10 % of the phase
             and falls back along a cosine, as Preference Transformer's.
         pairs: comparisons per update of the reward, for each member.
@@ -59,67 +43,56 @@ class RewardThenIQL(Learner):
         self,
         *,
         model: Callable[..., Any] | None,
-        control: str | None,
-        reward_share: float | None,
-        reward_schedule: str | None,
-        pairs: int | None,
+        reward_share: float,
+        reward_schedule: str,
+        pairs: int,
         batch_size: int,
         scale: bool,
         iql: Callable[..., IQL],
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        if (model is None) == (control is None):
-            raise ValueError("method.learner needs either a model or a control, not both")
-        if control not in (None, *CONTROLS):
-            raise ValueError(f"method.learner.control={control}: {choices(control, CONTROLS)}")
-        if control in ("true", "negated") and not all(np.isfinite(e.true_reward).all() for e in self.data.episodes):
-            raise ValueError(f"method.learner.control={control} needs true rewards, which this data does not have")
-        if control is not None and (reward_share, reward_schedule, pairs) != (None, None, None):
-            raise ValueError("method.learner.reward_share, reward_schedule and pairs belong to a model; expected null")
-        whole_numbers(batch_size=batch_size)
-        if control is None:
-            whole_numbers(pairs=pairs)
-            if reward_schedule not in SCHEDULES:
-                raise ValueError(
-                    f"method.learner.reward_schedule={reward_schedule}: {choices(reward_schedule, SCHEDULES)}"
-                )
-        self.control, self.pairs, self.batch_size, self.scale = control, pairs, batch_size, scale
-        self.reward_schedule = reward_schedule
-        self.reward_updates = share_of(self.steps, reward_share or 0.0, "reward_share")
+        required(iql=iql)
+        share(reward_share=reward_share)
+        whole(1, pairs=pairs, batch_size=batch_size)
+        one_of(SCHEDULES, reward_schedule=reward_schedule)
+        self.pairs, self.batch_size, self.scale = pairs, batch_size, scale
+        self.reward_share, self.reward_schedule = reward_share, reward_schedule
+        self._make_model, self._make_iql = model, iql
+        if self.reads_labels:
+            required(model=model)
+
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        self.reward_updates = share_of(self.steps, self.reward_share)
         policy_steps = max(self.steps - self.reward_updates, 1)
-        self.iql = iql(policy=self.policy, policy_steps=policy_steps, rng=self.rng)
+        self.iql = self._make_iql(policy=self.actor, policy_steps=policy_steps, rng=self.rng)
         self.optimizers["iql"] = self.iql.optimizer
-        self.model: Any = None
-        if model is not None:
-            self.model = model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
+        if self._make_model is not None:
+            self.model = self._make_model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
             self.model.observe(self.data.observations)
             self.optimizers["reward"] = self.model.optimizer
             self.reward_lr = self.model.optimizer.param_groups[0]["lr"]
             with torch.no_grad():
                 self.model.score(self.data.segments[:1])  # too long a segment fails here, not in the run
-        self.transitions: Transitions = self.data.transitions()
-        self.rewards: Tensor | None = None  # (M,) computed when the second phase starts
+        self._transitions: Transitions = self.data.transitions()
+        self._rewards: Tensor | None = None  # (M,) computed when the second phase starts
 
-    def restore(self, state: dict[str, Any]) -> None:
-        super().restore(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
         self.iql.policy_steps = max(self.steps - self.reward_updates, 1)
 
-    def _update(self) -> dict[str, float]:
+    def update(self) -> Metrics:
         if self.model is not None and self.updates < self.reward_updates:
             for group in self.model.optimizer.param_groups:
                 group["lr"] = self.reward_lr * self._rate_factor()
             comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
             return {f"reward/{k}": v for k, v in self.model.update(comparisons).items()}
-        if self.rewards is None:
-            self.rewards = self._all_rewards()
-        rows = torch.randint(len(self.rewards), (self.batch_size,), generator=self.rng)
-        batch = Batch(*(column[rows] for column in self.transitions))
-        return self.iql.update(self.policy, batch, self.rewards[rows])
-
-    @property
-    def reads_labels(self) -> bool:
-        return self.model is not None
+        if self._rewards is None:
+            self._rewards = self._all_rewards()
+        rows = torch.randint(len(self._rewards), (self.batch_size,), generator=self.rng)
+        batch = Batch(*(column[rows] for column in self._transitions))
+        return self.iql.update(self.actor, batch, self._rewards[rows])
 
     def _rate_factor(self) -> float:
         if self.reward_schedule == "constant":
@@ -141,15 +114,10 @@ class RewardThenIQL(Learner):
         return self.data.per_transition(each)
 
     def episode_reward(self, episode: Episode, rng: np.random.Generator) -> np.ndarray:
-        """(L,) unscaled; rng: of the random control."""
-        if self.model is not None:
-            self.model.eval()
-            return self.model.episode_reward(episode)
-        if self.control == "random":
-            return rng.uniform(-1, 1, len(episode)).astype(np.float32)
-        if self.control == "zero":
-            return np.zeros(len(episode), np.float32)
-        return episode.true_reward if self.control == "true" else -episode.true_reward
+        """(L,) unscaled; rng: of rewards that are drawn."""
+        self.model.eval()
+        rewards: np.ndarray = self.model.episode_reward(episode)
+        return rewards
 
     @torch.no_grad()
     def score(self, segments: Segments) -> Tensor | None:
@@ -157,3 +125,35 @@ class RewardThenIQL(Learner):
             return None
         self.model.eval()
         return self.model.score(segments).mean(0)
+
+
+class IQLOnControl(RewardThenIQL):
+    """Plain IQL on a reward that no answer has any part in.
+
+    A task on which zero does as well as true says nothing about rewards (Shin et al. 2023).
+
+    Args:
+        control: "true" reward of the data, "zero", "random" (uniform per step) or "negated" true reward.
+        others: as for `RewardThenIQL`.
+    """
+
+    reads_labels = False
+
+    def __init__(self, *, control: str, **common: Any) -> None:
+        nothing: dict[str, Any] = {"model": None, "reward_share": 0.0, "reward_schedule": SCHEDULES[0], "pairs": 1}
+        super().__init__(**nothing, **common)
+        one_of(CONTROLS, control=control)
+        self.control = control
+
+    def begin(self, run: Run) -> None:
+        rewards = [e.true_reward for e in run.data.episodes]
+        if self.control in ("true", "negated") and not all(np.isfinite(r).all() for r in rewards):
+            raise ValueError(f"control={self.control} needs true rewards, which this data does not have")
+        super().begin(run)
+
+    def episode_reward(self, episode: Episode, rng: np.random.Generator) -> np.ndarray:
+        if self.control == "random":
+            return rng.uniform(-1, 1, len(episode)).astype(np.float32)
+        if self.control == "zero":
+            return np.zeros(len(episode), np.float32)
+        return episode.true_reward if self.control == "true" else -episode.true_reward

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from pbrl.agents.iql import IQL, Batch
+from pbrl.checks import required, whole
 from pbrl.data.offline import Transitions
-from pbrl.methods.learner import Learner, whole_numbers
+from pbrl.methods.method import Metrics, Run
+from pbrl.methods.offline import OfflineMethod
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.types import Segments
 
 
-class Regret(Learner):
+class Regret(OfflineMethod):
     """A reward whose negated regret explains the comparisons (Knox et al. 2024).
 
         sum_t r(s_t, a_t) + gamma V(s_{t+1}) - V(s_t)
@@ -45,26 +47,31 @@ class Regret(Learner):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        whole_numbers(pairs=pairs, batch_size=batch_size)
+        required(model=model, iql=iql)
+        whole(1, pairs=pairs, batch_size=batch_size)
         self.pairs, self.batch_size = pairs, batch_size
-        self.model = model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
-        if self.model.crop is not None:
-            raise ValueError("method.learner.model.crop: regret needs both ends of a segment; expected null")
-        self.model.observe(self.data.observations)
-        self.iql = iql(policy=self.policy, policy_steps=self.steps, rng=self.rng)
-        self.optimizers |= {"iql": self.iql.optimizer, "reward": self.model.optimizer}
-        self.transitions: Transitions = self.data.transitions()
+        self._make_model, self._make_iql = model, iql
 
-    def _update(self) -> dict[str, float]:
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        self.model = self._make_model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
+        if getattr(self.model, "crop", None) is not None:
+            raise ValueError("model.crop: regret needs both ends of a segment; expected null")
+        self.model.observe(self.data.observations)
+        self.iql = self._make_iql(policy=self.actor, policy_steps=self.steps, rng=self.rng)
+        self.optimizers |= {"iql": self.iql.optimizer, "reward": self.model.optimizer}
+        self._transitions: Transitions = self.data.transitions()
+
+    def update(self) -> Metrics:
         comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
         left, right = (self._known(s) for s in (comparisons.left, comparisons.right))
         comparisons = dataclasses.replace(comparisons, left=left, right=right)
         metrics = self.model.update(comparisons, self.value_gain(right) - self.value_gain(left))
-        rows = torch.randint(len(self.transitions.obs), (self.batch_size,), generator=self.rng)
-        batch = Batch(*(column[rows] for column in self.transitions))
+        rows = torch.randint(len(self._transitions.obs), (self.batch_size,), generator=self.rng)
+        batch = Batch(*(column[rows] for column in self._transitions))
         with torch.no_grad():
             reward = self.model(batch.obs, batch.actions).mean(0)
-        return {f"reward/{k}": v for k, v in metrics.items()} | self.iql.update(self.policy, batch, reward)
+        return {f"reward/{k}": v for k, v in metrics.items()} | self.iql.update(self.actor, batch, reward)
 
     @torch.no_grad()
     def value_gain(self, segments: Segments) -> Tensor:

@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pbrl.checks import share, whole
 from pbrl.methods.bc import bc_loss, log_likelihood
-from pbrl.methods.learner import Learner, adam, descend, share_of, whole_numbers
+from pbrl.methods.method import Metrics, Run
+from pbrl.methods.offline import OfflineMethod, share_of
+from pbrl.nets.networks import adam, descend
 from pbrl.types import Segments
 
 
-class SFT(Learner):
+class SFT(OfflineMethod):
     """BC on all segments, then on the preferred side of each comparison; a tie counts on both sides (CPL's baseline).
 
     Where all pairs of scored segments count as labelled, the preferred ones are drawn as the better of random pairs.
@@ -27,22 +30,26 @@ class SFT(Learner):
 
     def __init__(self, *, bc_share: float, batch_size: int, lr: float, **common: Any) -> None:
         super().__init__(**common)
-        self.bc_updates = share_of(self.steps, bc_share, "bc_share")
-        whole_numbers(batch_size=batch_size)
-        self.batch_size, self.lr = batch_size, lr
-        self.optimizers["policy"] = adam(self.policy.parameters(), lr)
+        share(bc_share=bc_share)
+        whole(1, batch_size=batch_size)
+        self.bc_share, self.batch_size, self.lr = bc_share, batch_size, lr
 
-    def _update(self) -> dict[str, float]:
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        self.bc_updates = share_of(self.steps, self.bc_share)
+        self.optimizers["policy"] = adam(self.actor.parameters(), self.lr)
+
+    def update(self) -> Metrics:
         if self.updates == self.bc_updates:
-            self.optimizers["policy"] = adam(self.policy.parameters(), self.lr)
+            self.optimizers["policy"] = adam(self.actor.parameters(), self.lr)
         if self.updates < self.bc_updates:
-            loss = bc_loss(self.policy, self.data.sample_segments(2 * self.batch_size, self.rng))
+            loss = bc_loss(self.actor, self.data.sample_segments(2 * self.batch_size, self.rng))
             return {"train/bc_loss": descend(self.optimizers["policy"], loss)}
         comparisons = self.data.sample_pairs(self.batch_size, self.rng)
         both = Segments.cat([comparisons.left, comparisons.right])
         weight = torch.cat([1 - comparisons.prefers_right, comparisons.prefers_right])[:, None] * both.mask
-        log_prob = self.policy.log_prob(both.obs[:, :-1], both.actions)
+        log_prob = self.actor.log_prob(both.obs[:, :-1], both.actions)
         return {"train/loss": descend(self.optimizers["policy"], -(log_prob * weight).sum() / weight.sum())}
 
     def score(self, segments: Segments) -> Tensor:
-        return log_likelihood(self.policy, segments)
+        return log_likelihood(self.actor, segments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -123,3 +123,15 @@ def orthogonal_linear(n_in: int, n_out: int, rng: torch.Generator) -> nn.Linear:
 
 def _uniform(shape: Sequence[int], bound: float, rng: torch.Generator) -> Tensor:
     return (torch.rand(shape, generator=rng) * 2 - 1) * bound
+
+
+def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
+    """One step down a loss; returns its value."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach())

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pbrl.checks import layers
 from pbrl.nets.encoders import ImageEncoder, random_shift
 from pbrl.nets.networks import Dropout, RunningNorm, orthogonal_linear
 
@@ -40,6 +41,7 @@ class Policy(nn.Module):
         rng: torch.Generator,
     ) -> None:
         super().__init__()
+        layers(hidden=hidden)
         self.obs_shape, self.action_size = tuple(obs_shape), action_size
         images = len(self.obs_shape) == 3
         self.encoder = ImageEncoder(self.obs_shape, rng) if images else None

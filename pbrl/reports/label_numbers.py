@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, groupby, pairwise
@@ -12,24 +11,14 @@ import numpy as np
 
 from pbrl.labels.views import Check, GivenAnswer, View
 from pbrl.statistics.agreement import Agreement, cohen_kappa, krippendorff_alpha
+from pbrl.statistics.intervals import wilson_interval
 
-Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 FAST_S = 0.5  # nobody watches two clips in less
 PAUSE_S = 60.0  # a longer gap between answers is not labelling
 BINS_S = (60, 600, 3600, 21600, 86400)  # a minute to a day, each a multiple of the one before
 MOST_BINS = 60
 PACE_POINTS = 20
 OPINIONS = ("left", "right", "equal", "incomparable")  # choices that say something about the pair
-
-
-def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927): where |p - successes/n| <= z sqrt(p (1 - p) / n)."""
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = successes / n, Z95**2
-    center = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
-    return max(center - half, 0.0), min(center + half, 1.0)
 
 
 def proportion(hits: Iterable[bool]) -> dict[str, Any] | None:

@@ -26,11 +26,10 @@ from pbrl.reports.label_numbers import (
     screen_left,
     second_thoughts,
     self_consistency,
-    wilson_interval,
 )
 from pbrl.types import OVERALL
 
-__all__ = ["label_report", "warnings_of", "wilson_interval"]
+__all__ = ["label_report", "warnings_of"]
 
 FAST_SHARE = 0.05  # of answers under FAST_S; below that it is a slip of the finger
 FEW = 10  # repetitions, under which a low consistency is no news

@@ -16,14 +16,13 @@ from omegaconf import OmegaConf
 
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError, one_line
-from pbrl.feedback.loop import correlation
+from pbrl.feedback.quality import correlation
 from pbrl.files import replacing
 from pbrl.reading import read_object, read_text
 from pbrl.reports import figures
 from pbrl.reports.video import film
-from pbrl.seeds import seed_streams
-from pbrl.training.build import OFFLINE_STREAMS, STREAMS
-from pbrl.training.log import EVALUATIONS, read_table
+from pbrl.training.log import EVALUATIONS, read_evaluations, read_table
+from pbrl.training.parts import stream_seed
 from pbrl.training.rollout import mean_return, random_policy, steps_of
 from pbrl.training.run_dir import RunDir
 from pbrl.training.saved_run import SavedRun, heldout_accuracy, read_summary
@@ -76,8 +75,7 @@ def random_episodes(saved: SavedRun) -> list[Episode]:
 
 def _seed(saved: SavedRun) -> int:
     """Of the run's own evaluations."""
-    streams = OFFLINE_STREAMS if saved.offline else STREAMS
-    return seed_streams(saved.config.seed, len(streams))[streams.index("evaluation")]
+    return stream_seed(saved.config.seed, "evaluation")
 
 
 NUMBERS = ("return_mean", "return_std")  # of every evaluation
@@ -85,7 +83,7 @@ SHOWN = (*NUMBERS, "success_rate", "labels", "wall_s")
 
 
 def _measure(saved: SavedRun) -> Findings:
-    evaluations = read_table(saved.path / "evaluations.csv")
+    evaluations = read_evaluations(saved.path / "evaluations.csv")
     sessions = [r for r in read_table(saved.path / "progress.csv") if r.get("reward/true_accuracy") is not None]
     if saved.config.evaluation.every is None:
         off = "evaluation is off (evaluation.every=null), and a report runs nothing either"
@@ -192,7 +190,7 @@ def _sections(saved: SavedRun, found: Findings) -> list[str]:
     parts = _return_over(found, _axis(saved), _steps(saved), "The task's own return, in separate episodes.")
     if saved.offline:
         return [*parts, *_reward_section(found)]
-    if saved.config.method.model is None:
+    if not saved.learns_from_answers:
         nothing = "None: this run learns from the true reward, without labels."
         return [*parts, section("Learned reward", nothing)]
     parts += _return_over(found, "labels", "labels", "Labels are comparisons of two segments that were answered.")
@@ -225,7 +223,7 @@ def _reward_section(found: Findings) -> list[str]:
 def _learns_from_labels(saved: SavedRun) -> bool:
     if saved.offline:
         return bool((read_summary(RunDir(saved.path)) or {}).get("labels"))
-    return saved.config.method.model is not None
+    return saved.learns_from_answers
 
 
 def _who(saved: SavedRun) -> list[str]:
@@ -234,7 +232,7 @@ def _who(saved: SavedRun) -> list[str]:
     if saved.offline:
         label = (read_summary(RunDir(saved.path)) or {}).get("label", "unknown")
         return ["offline", f"{label} labels"]
-    agent = config.agent._target_.rsplit(".", 1)[-1].removesuffix("Agent")
+    agent = type(saved.agent).__name__.removesuffix("Agent")
     return [agent, f"{config.teacher.name} teacher" if _learns_from_labels(saved) else "no teacher"]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pbrl.checks import between, layers, whole
 from pbrl.data.episodes import Episode
 from pbrl.errors import choices
 from pbrl.losses import bradley_terry_loss, preference_accuracy
@@ -56,12 +57,15 @@ class PartialReturn(torch.nn.Module):
         rng: torch.Generator,
     ) -> None:
         super().__init__()
+        whole(1, members=members)
+        layers(hidden=hidden)
+        between(0, 1, lr=lr)
         if head not in HEADS:
-            raise ValueError(f"method.model.head={head!r}: {choices(head, HEADS)}")
+            raise ValueError(f"head={head!r}: {choices(head, HEADS)}")
         if crop is not None and not (len(crop) == 2 and 1 <= crop[0] <= crop[1]):
-            raise ValueError(f"method.model.crop={list(crop)}: expected [shortest, longest], 1 <= shortest <= longest")
+            raise ValueError(f"crop={list(crop)}: expected [shortest, longest], 1 <= shortest <= longest")
         if not 0 <= smoothing < 0.5:
-            raise ValueError(f"method.model.smoothing={smoothing}: expected a probability in [0, 0.5)")
+            raise ValueError(f"smoothing={smoothing}: expected a probability in [0, 0.5)")
         self.head = HEADS[head]
         self.norm = RunningNorm(obs_size) if normalise else None
         self.net = StackedMLP(members, [obs_size + action_size, *hidden, 1], activation, rng)
@@ -129,11 +133,14 @@ class PartialReturn(torch.nn.Module):
         return rewards.view(-1, n, t) * segments.mask
 
     def _own_score(self, segments: Segments) -> Tensor:
-        """Member e scores rows e*b .. (e+1)*b alone: (E*b segments) -> (E, b)."""
+        return self.own_rewards(segments).sum(-1)
+
+    def own_rewards(self, segments: Segments) -> Tensor:
+        """Member e rewards rows e*b .. (e+1)*b alone: (E*b segments) -> (E, b, T), 0 on padding."""
         e, t = self.members, segments.steps
         obs = segments.obs[:, :-1].reshape(e, -1, segments.obs.shape[-1])
         rewards = self(obs, segments.actions.reshape(e, -1, segments.actions.shape[-1]))
-        return (rewards.view(e, -1, t) * segments.mask.view(e, -1, t)).sum(-1)
+        return rewards.view(e, -1, t) * segments.mask.view(e, -1, t)
 
     def _crop(self, comparisons: Comparisons) -> tuple[Segments, Segments]:
         """One length per batch, the same for both segments of a pair (a longer one would win by length alone)."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pbrl.checks import between
 from pbrl.data.episodes import Episode
 from pbrl.errors import choices
 from pbrl.losses import bradley_terry_loss, preference_accuracy
@@ -50,10 +51,11 @@ class PreferenceTransformer(nn.Module):
         rng: torch.Generator,
     ) -> None:
         super().__init__()
+        between(0, 1, lr=lr)
         if head not in HEADS:
-            raise ValueError(f"method.learner.model.head={head!r}: {choices(head, HEADS)}")
+            raise ValueError(f"head={head!r}: {choices(head, HEADS)}")
         if width % attention_heads:
-            raise ValueError(f"method.learner.model.width={width} is no multiple of attention_heads={attention_heads}")
+            raise ValueError(f"width={width} is no multiple of attention_heads={attention_heads}")
         self.head, self.width, self.max_steps = head, width, max_steps
         self.obs_size = obs_size
         self.norm = RunningNorm(obs_size)
@@ -79,7 +81,7 @@ class PreferenceTransformer(nn.Module):
         """(N, T, O), (N, T, A), (N, T) -> what is averaged over real steps to a score: (N, T)."""
         n, t = mask.shape
         if t > self.max_steps:
-            raise ValueError(f"segments have {t} steps, method.learner.model.max_steps is {self.max_steps}")
+            raise ValueError(f"segments have {t} steps, method.model.max_steps is {self.max_steps}")
         h_obs = self.embed_obs(self.norm(obs.flatten(0, 1)).view_as(obs)) + self.embed_step[:t]
         h_action = self.embed_action(actions) + self.embed_step[:t]
         h = torch.stack([h_action, h_obs], 2).view(n, 2 * t, self.width)  # a_1 s_1 a_2 s_2 ...

@@ -68,19 +68,17 @@ class RAPL(nn.Module):
             frames_per_video=frames_per_video, lr=lr, batch_size=batch_size, epochs=epochs, validation=validation
         )
         if dim is not None and (not isinstance(dim, int) or dim < 1):
-            raise UserError(f"method.video.model.dim={dim}: expected a whole number of at least 1, or null")
+            raise UserError(f"dim={dim}: expected a whole number of at least 1, or null")
         if not epsilon > 0 or iterations < 1 or tolerance < 0:
             raise UserError(
-                f"method.video.model.epsilon={epsilon}, iterations={iterations}, tolerance={tolerance}: "
-                "expected > 0, >= 1 and >= 0"
+                f"epsilon={epsilon}, iterations={iterations}, tolerance={tolerance}: expected > 0, >= 1 and >= 0"
             )
         if not temperature > 0:
-            raise UserError(f"method.model.temperature={temperature}: expected a number above 0")
+            raise UserError(f"temperature={temperature}: expected a number above 0")
         self.encoder = encoder(shape=frame_shape, dim=dim, rng=rng).eval()
         if not self.encoder.trained and (align or start is not None):
             raise UserError(
-                "method.video.model.dim=null with a frozen encoder leaves nothing to train; give a number, or "
-                "align: false and start: null"
+                "dim=null with a frozen encoder leaves nothing to train; give a number, or align: false and start: null"
             )
         self.start, self.align, self.frames_per_video, self.rng = start, align, frames_per_video, rng
         self.temperature = temperature

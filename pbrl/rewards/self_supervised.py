@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pbrl.errors import UserError
-from pbrl.methods.learner import descend
+from pbrl.nets.networks import descend
 from pbrl.rewards.video_encoders import FrameEncoder
 
 

@@ -100,8 +100,7 @@ class SmallCNN(FrameEncoder):
     ) -> None:
         if not isinstance(shift, int) or not 0 <= shift < min(shape[:2]):
             raise UserError(
-                f"method.video.model.encoder.shift={shift}: expected a whole number of pixels below the "
-                f"{min(shape[:2])} of a frame, 0 for none"
+                f"shift={shift}: expected a whole number of pixels below the {min(shape[:2])} of a frame, 0 for none"
             )
         super().__init__(shape, ImageEncoder.features, dim, rng)
         self.shift, self.rng = shift, rng

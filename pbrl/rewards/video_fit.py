@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pbrl.errors import UserError
 from pbrl.losses import bradley_terry_loss, preference_accuracy
-from pbrl.methods.learner import descend
+from pbrl.nets.networks import descend
 from pbrl.rewards.video_encoders import FrameEncoder
 
 MEASURED = 8  # questions per block where nothing is learned: activations of all their frames are held
@@ -24,11 +24,11 @@ def check_fit_settings(
     frames = 2 if frames_per_video is None else frames_per_video
     for name, value, low in (("frames_per_video", frames, 2), ("batch_size", batch_size, 1), ("epochs", epochs, 0)):
         if not isinstance(value, int) or value < low:
-            raise UserError(f"method.video.model.{name}={value}: expected a whole number of at least {low}")
+            raise UserError(f"{name}={value}: expected a whole number of at least {low}")
     if not lr > 0:
-        raise UserError(f"method.video.model.lr={lr}: expected a number above 0")
+        raise UserError(f"lr={lr}: expected a number above 0")
     if not 0 <= validation < 1:
-        raise UserError(f"method.video.model.validation={validation}: expected a share in [0, 1)")
+        raise UserError(f"validation={validation}: expected a share in [0, 1)")
 
 
 def fit_best_epoch(
@@ -90,7 +90,7 @@ def split_by_video(rows: Tensor, share: float, rng: torch.Generator) -> tuple[Te
     if held.all():
         raise UserError(
             f"{len(rows)} answers about {len(videos)} videos leave none to train on when {share:.0%} are held out by "
-            "video; give more, or a smaller method.video.model.validation"
+            "video; give more, or a smaller method.model.validation"
         )
     return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()
 

@@ -42,11 +42,12 @@ def full_buffer(transitions: int) -> LearnedRewardBuffer:
 
 def reward_model() -> Any:
     """That of method=pebble for walker-walk, untrained, its input statistics in use."""
-    from pbrl.training.build import build_reward
+    from pbrl.building import maker_of
 
     rng = np.random.default_rng(0)
     config = compose_config(["method=pebble"])
-    model = build_reward(config, *_spaces(*WALKER), torch.Generator().manual_seed(0))
+    sizes = {"obs_size": WALKER[0], "action_size": WALKER[1]}
+    model = maker_of(config.method.model).make(**sizes, rng=torch.Generator().manual_seed(0))
     model.observe(rng.normal(size=(1000, WALKER[0])).astype(np.float32))
     return model
 
@@ -84,7 +85,7 @@ def run(agent: str, threads: int) -> Job:
     """Whole runs of method=pebble on walker-walk, one session half-way; making their parts does not count."""
 
     def job(steps: int) -> float:
-        from pbrl.training.online import start
+        from pbrl.training.start import start
 
         settings = {
             "env": "walker-walk",

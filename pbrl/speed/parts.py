@@ -13,8 +13,9 @@ import torch
 from stable_baselines3 import SAC
 
 from pbrl.agents.reward_source import StoredReward
-from pbrl.config import build, compose_config
-from pbrl.data.recorder import EpisodeRecorder
+from pbrl.building import build
+from pbrl.config import compose_config
+from pbrl.data.recorder import EpisodeRecorder, hidden
 from pbrl.native.binding import load
 from pbrl.nets.precision import has_bfloat16_hardware
 from pbrl.speed.fixtures import (
@@ -142,7 +143,7 @@ def env(effort: Effort) -> Iterator[Row]:
     """Simulated steps as the agent sees them (episodes and simulator states recorded) beside the same without that."""
     for name in ("halfcheetah", "walker-walk"):
         make_env = partial(build, compose_config([f"env={name}"]).env.make)
-        recorder = EpisodeRecorder(make_env(), hide_reward=True)
+        recorder = EpisodeRecorder(make_env(), hidden)
         recorded, unrecorded = stepping(recorder), stepping(make_env())
 
         def emptied(units: int, recorded: Job = recorded, recorder: EpisodeRecorder = recorder) -> float:

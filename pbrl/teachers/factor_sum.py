@@ -22,6 +22,8 @@ class FactorSumTeacher:
         rng: not used, as nothing here is drawn.
     """
 
+    reads = "factors"
+
     def __init__(
         self,
         *,
@@ -29,12 +31,12 @@ class FactorSumTeacher:
         weights: Mapping[str, float] | None,
         rng: torch.Generator,
     ) -> None:
-        self.weights = sum_weights(levels, weights, beta=1.0, where="teacher")
+        self.weights = sum_weights(levels, weights, beta=1.0)
         self.columns: list[int] = []
 
     def use_factors(self, names: Sequence[str]) -> None:
         """names: of the columns of Segments.factors."""
-        self.columns = columns_of(list(self.weights), names, "teacher.weights")
+        self.columns = columns_of(list(self.weights), names, "weights")
 
     def observe(self, episodes: Sequence[Episode]) -> None:
         pass

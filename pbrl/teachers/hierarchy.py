@@ -30,10 +30,12 @@ class HierarchyTeacher:
         rng: not used, as nothing here is drawn.
     """
 
+    reads = "factors"
+
     def __init__(self, *, levels: Sequence[Mapping[str, Any]] | None, window: int, rng: torch.Generator) -> None:
         if not isinstance(window, int) or window < 1:
-            raise UserError(f"teacher.window={window}: expected a whole number of at least 1")
-        self.levels = read_levels(levels, "teacher.levels")
+            raise UserError(f"window={window}: expected a whole number of at least 1")
+        self.levels = read_levels(levels)
         self.columns: list[int] = []
         self.episodes: deque[np.ndarray] = deque(maxlen=window)
         self.decided = np.zeros(len(self.levels), np.int64)
@@ -41,7 +43,7 @@ class HierarchyTeacher:
 
     def use_factors(self, names: Sequence[str]) -> None:
         """names: of the columns of Segments.factors."""
-        self.columns = columns_of([level.factor for level in self.levels], names, "teacher.levels")
+        self.columns = columns_of([level.factor for level in self.levels], names, "levels")
 
     def observe(self, episodes: Sequence[Episode]) -> None:
         self.episodes.extend(e.factors for e in episodes if e.factors is not None)

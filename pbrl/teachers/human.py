@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from pbrl.checks import one_of, whole
 from pbrl.data.episodes import Episode
-from pbrl.errors import UserError, choices
+from pbrl.feedback.people import PeopleDesk
 from pbrl.types import Answers, Segments, Teacher
 
 MODES = ("async", "block", "mixed")
@@ -28,6 +29,8 @@ class HumanTeacher:
         script: makes the teacher that stands in (mixed); called with `rng`.
     """
 
+    desk = PeopleDesk
+
     def __init__(
         self,
         rng: torch.Generator,
@@ -38,18 +41,15 @@ class HumanTeacher:
         timeout_s: float | None,
         script: Callable[..., Teacher],
     ) -> None:
-        if mode not in MODES:
-            raise UserError(f"teacher.mode={mode}: {choices(mode, MODES)}")
-        for name, value in (("poll", poll), ("learn_every", learn_every), ("max_age_steps", max_age_steps)):
-            if value is None and name == "max_age_steps":
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UserError(f"teacher.{name}={value}: expected a whole number of at least 1")
+        one_of(MODES, mode=mode)
+        whole(1, poll=poll, learn_every=learn_every)
+        if max_age_steps is not None:
+            whole(1, max_age_steps=max_age_steps)
         number = isinstance(timeout_s, (int, float)) and not isinstance(timeout_s, bool)
         if timeout_s is not None and not (number and 0 < timeout_s < math.inf):
-            raise UserError(f"teacher.timeout_s={timeout_s}: expected seconds above 0, or null to wait without end")
+            raise ValueError(f"timeout_s={timeout_s}: expected seconds above 0, or null to wait without end")
         if mode == "mixed" and timeout_s is None:
-            raise UserError("teacher.mode=mixed needs teacher.timeout_s, as 300: after it the script answers")
+            raise ValueError("mode=mixed needs teacher.timeout_s, as 300: after it the script answers")
         self.mode, self.poll, self.learn_every = mode, poll, learn_every
         self.max_age_steps, self.timeout_s = max_age_steps, timeout_s
         self.script = script(rng=rng) if mode == "mixed" else None

@@ -25,12 +25,12 @@ class Level(NamedTuple):
         return BETTER[self.better]
 
 
-def read_levels(given: Sequence[Mapping[str, Any]] | None, where: str) -> list[Level]:
-    """Checks what a config gives at `where`, such as teacher.levels; most important first."""
+def read_levels(given: Sequence[Mapping[str, Any]] | None) -> list[Level]:
+    """Checks what a config gives as levels; most important first."""
     if not given:
         example = "'[{factor: NAME, better: higher, margin: 0.5}, ...]'"
-        raise UserError(f"{where}: this env has no levels of its own; give them, most important first, as {example}")
-    return [_level(f"{where}[{i}]", level) for i, level in enumerate(given)]
+        raise UserError(f"levels: this env has no levels of its own; give them, most important first, as {example}")
+    return [_level(f"levels[{i}]", level) for i, level in enumerate(given)]
 
 
 def columns_of(factors: Sequence[str], names: Sequence[str], where: str) -> list[int]:
@@ -43,26 +43,26 @@ def columns_of(factors: Sequence[str], names: Sequence[str], where: str) -> list
 
 
 def sum_weights(
-    levels: Sequence[Mapping[str, Any]] | None, weights: Mapping[str, float] | None, beta: float, where: str
+    levels: Sequence[Mapping[str, Any]] | None, weights: Mapping[str, float] | None, beta: float
 ) -> dict[str, float]:
     """Weight of each factor in a sum: as given, else +-beta^l at level l = 0, 1, ..., with the sign of `better`.
 
     Levels that are skipped do not count, and of a factor with several levels the first one does.
     """
     if weights is not None:
-        return _weights(weights, where)
-    asked = [level for level in read_levels(levels, f"{where}.levels") if level.margin < math.inf]
+        return _weights(weights)
+    asked = [level for level in read_levels(levels) if level.margin < math.inf]
     first = {level.factor: level for level in reversed(asked)}
     ranked = [level for level in asked if first[level.factor] is level]
     return {level.factor: level.sign * beta**i for i, level in enumerate(ranked)}
 
 
-def _weights(given: Any, where: str) -> dict[str, float]:
+def _weights(given: Any) -> dict[str, float]:
     if not isinstance(given, Mapping) or not given:
-        raise UserError(f"{where}.weights={given}: expected {{FACTOR: WEIGHT, ...}}")
+        raise UserError(f"weights={given}: expected {{FACTOR: WEIGHT, ...}}")
     for name, weight in given.items():
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
-            raise UserError(f"{where}.weights.{name}={weight}: expected a finite number")
+            raise UserError(f"weights.{name}={weight}: expected a finite number")
     return {str(name): float(weight) for name, weight in given.items()}
 
 

@@ -11,6 +11,7 @@ import torch
 
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError
+from pbrl.feedback.replay import ReplayDesk
 from pbrl.labels.sets import load_label_set
 from pbrl.question_kinds import SegmentPair
 from pbrl.types import Answers, Segments
@@ -23,17 +24,19 @@ class ReplayTeacher:
         labels: folder of a label set, as `pbrl labels export` makes it.
     """
 
+    desk = ReplayDesk
+
     def __init__(self, labels: str | None, rng: torch.Generator) -> None:
         if labels is None:
-            raise UserError("teacher=replay needs teacher.labels, the folder of a label set from pbrl labels export")
+            raise UserError("labels=None: teacher=replay needs it, the folder of a label set from pbrl labels export")
         self.labels = load_label_set(Path(labels))
         if self.labels.questions.kind != SegmentPair.kind:
             kind = self.labels.questions.kind
-            raise UserError(f"teacher.labels={labels} has answers of kind {kind}; valid is {SegmentPair.kind}")
+            raise UserError(f"labels={labels} has answers of kind {kind}; valid is {SegmentPair.kind}")
         if not len(self.labels):
-            raise UserError(f"teacher.labels={labels} has no answers")
+            raise UserError(f"labels={labels} has no answers")
         if not self.labels.last_obs:
-            raise UserError(f"teacher.labels={labels} does not know the last observation of its segments")
+            raise UserError(f"labels={labels} does not know the last observation of its segments")
         self._next = 0
 
     @property
@@ -50,6 +53,11 @@ class ReplayTeacher:
         answered = torch.from_numpy(self.labels.answered[rows])
         values = torch.from_numpy(self.labels.prefers_right[rows]).float()
         return Answers(torch.where(answered, values, 0.5), answered)
+
+    def annotators(self, n: int) -> list[str]:
+        """Who gave the last n answers."""
+        names = self.labels.meta["annotators"]
+        return [names[number] for number in self.labels.annotator[self._next - n : self._next]]
 
     def observe(self, episodes: Sequence[Episode]) -> None:
         pass

@@ -58,9 +58,9 @@ class ScriptedTeacher:
             ("equal", equal, 0, 10),
         ):
             if not low <= value <= high:
-                raise ValueError(f"teacher.{name} is {value}, expected a number in [{low}, {high}]")
+                raise ValueError(f"{name} is {value}, expected a number in [{low}, {high}]")
         if beta is not None and not (isinstance(beta, (int, float)) and beta >= 0):
-            raise ValueError(f"teacher.beta is {beta}, expected a number >= 0, or null for an exact teacher")
+            raise ValueError(f"beta is {beta}, expected a number >= 0, or null for an exact teacher")
         self.beta, self.gamma, self.mistake, self.skip, self.equal = beta, gamma, mistake, skip, equal
         self.scale_beta, self.bpref_compat, self.rng = scale_beta, bpref_compat, rng
         self.rewards: deque[np.ndarray] = deque(maxlen=self.EPISODES)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pbrl.data.videos import Triplets, VideoPairs, Videos
 from pbrl.errors import UserError
+from pbrl.feedback.videos import VideoDesk
 
 
 class TripletTeacher:
@@ -25,13 +26,16 @@ class TripletTeacher:
         rng: where Boltzmann answers and mistakes are drawn.
     """
 
+    desk = VideoDesk
+    reads = "videos"
+
     def __init__(self, *, beta: float | None, mistake: float, equal: float, rng: torch.Generator) -> None:
         if not 0 <= mistake <= 1:
-            raise UserError(f"teacher.mistake is {mistake}, expected a number in [0, 1]")
+            raise UserError(f"mistake is {mistake}, expected a number in [0, 1]")
         if not equal >= 0:
-            raise UserError(f"teacher.equal is {equal}, expected a number >= 0")
+            raise UserError(f"equal is {equal}, expected a number >= 0")
         if beta is not None and not (isinstance(beta, (int, float)) and beta >= 0):
-            raise UserError(f"teacher.beta is {beta}, expected a number >= 0, or null for an exact teacher")
+            raise UserError(f"beta is {beta}, expected a number >= 0, or null for an exact teacher")
         self.beta, self.mistake, self.equal, self.rng = beta, mistake, equal, rng
 
     def answer(self, videos: Videos, rows: Tensor) -> Triplets:

@@ -1,128 +1,225 @@
-"""From a config to the parts of an online run."""
+"""From a config to a run, and what cannot be: the one place that knows both the keys and the objects."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import gymnasium as gym
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from pbrl.agents.exploration import StateEntropy
-from pbrl.agents.sb3 import PPOAgent, SACAgent
-from pbrl.config import build, build_teacher
+from pbrl.agents.sb3 import global_random_state, set_global_random_state
+from pbrl.building import build, explaining, maker_of
+from pbrl.checks import between, whole
+from pbrl.config import compose_any, options
+from pbrl.data.env_of_data import VALID, data_meta
 from pbrl.data.episodes import EpisodeStore
-from pbrl.errors import UserError
-from pbrl.feedback.loop import FeedbackLoop
-from pbrl.feedback.people import PeopleFeedback
-from pbrl.feedback.replay import ReplayFeedback
+from pbrl.data.offline import OfflineData
+from pbrl.data.offline_sources import PAIRS, load_offline
+from pbrl.errors import UserError, choices
+from pbrl.feedback.desk import Desk, ScriptedDesk, Shape
+from pbrl.feedback.settings import Feedback
 from pbrl.labels.store import LabelStore
+from pbrl.methods.method import Method
+from pbrl.methods.method import Run as MethodRun
+from pbrl.methods.video import VideoFit
 from pbrl.nets.precision import prepare_torch
-from pbrl.seeds import seed_streams
-from pbrl.teachers.factor_sum import FactorSumTeacher
-from pbrl.teachers.hierarchy import HierarchyTeacher
-from pbrl.teachers.human import HumanTeacher
-from pbrl.teachers.levels import columns_of
-from pbrl.teachers.replay import ReplayTeacher
-from pbrl.teachers.triplet import TripletTeacher
-from pbrl.training.check import check
-from pbrl.training.environments import OneMore, evaluation_envs
+from pbrl.question_kinds import SegmentPair
+from pbrl.teachers.make import make_teacher
+from pbrl.training.environments import SIDE_BY_SIDE, OneMore, evaluation_envs
 from pbrl.training.evaluate import Evaluator
+from pbrl.training.parts import Parts, stream_seed
+from pbrl.training.resume import config_record
+from pbrl.training.run import Run
 from pbrl.training.run_dir import RunDir
-from pbrl.training.video_reward import LearnedVideoReward, learn_video_reward
+from pbrl.training.settings import Checkpoint, Evaluation, Settings
 from pbrl.viewer.settings import viewer_section
 from pbrl_envs.experts import time_limit
 from pbrl_envs.factors import factor_names
 
-STREAMS = ("agent", "evaluation", "reward", "fit", "teacher", "queries", "preferences")  # video rewards: `reward`
+OF_OFFLINE = ("budget", "heldout", "label", "pairs", "shuffled")  # feedback.* of methods without an agent
+OF_ONLINE = ("label", "pairs", "shuffled")  # feedback.* that only they have
 
 
-OFFLINE_STREAMS = ("learner", "evaluation", "heldout")
+SECTIONS = {"method": "name", "feedback": "budget", "evaluation": "every", "checkpoint": "every"}  # and a key of each
 
 
-@dataclass
-class OnlineParts:
-    agent: SACAgent | PPOAgent
-    evaluator: Evaluator | None  # None: evaluation is off
-    episodes: EpisodeStore
-    feedback: FeedbackLoop | None
-    explore: StateEntropy | None
-    video: LearnedVideoReward | None
-
-    @property
-    def shared(self) -> bool:
-        """Whether evaluation runs in an environment of training, between its episodes."""
-        return self.evaluator is not None and self.evaluator.envs[0] is self.agent.recorders[0].env
-
-    def close(self) -> None:
-        """Lets go of the environments."""
-        self.agent.close()
-        if self.evaluator is not None and not self.shared:
-            self.evaluator.close()
+def check(config: DictConfig) -> Method:
+    """What can be refused before a folder is made; returns the method, which has not begun."""
+    for name, key in SECTIONS.items():
+        if not isinstance(config[name], DictConfig):
+            raise UserError(f"{name}={config[name]}: expected settings, as {name}.{key}=...")
+    method = build_method(config)
+    read_settings(config)
+    if config.device != "cpu":
+        raise UserError(f"device={config.device}: valid is cpu so far")
+    (_check_online if method.agents else _check_offline)(config, method)
+    if method.needs_data and not method.agents and config.data is None:
+        made = "data=DIR, made by `pbrl collect` or `pbrl labels export`"
+        raise UserError(f"method={config.method.name} learns from a data set: {made}")
+    return method
 
 
-def build_online(config: DictConfig, run: RunDir) -> OnlineParts:
-    check(config)
+def build_method(config: DictConfig) -> Method:
+    """The method of a config; UserError where a part lacks what makes it."""
+    node = config.method
+    if "_target_" not in node:
+        raise UserError(f"method={node.get('name')} is of an older pbrl, or its YAML has no method._target_")
+    method: Method = build(node)
+    return method
+
+
+def read_settings(config: DictConfig) -> Settings:
+    c = config
+    with explaining("evaluation", c.evaluation):
+        evaluation = Evaluation(**{"envs": SIDE_BY_SIDE, **_plain(c.evaluation)})
+    with explaining("checkpoint", c.checkpoint):
+        checkpoint = Checkpoint(**_plain(c.checkpoint))
+    with told():
+        return Settings(c.steps, c.seed, c.threads, c.log_every, evaluation, checkpoint)
+
+
+def read_feedback(config: DictConfig) -> Feedback:
+    given = {k: v for k, v in config.feedback.items() if k not in OF_ONLINE}
+    with explaining("feedback", given):
+        return Feedback(steps=config.steps, **given)
+
+
+def _plain(section: DictConfig) -> dict[str, Any]:
+    found: Any = OmegaConf.to_container(section, resolve=True)
+    return {str(name): value for name, value in found.items()}
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What a constructor says of the keys at the top of a config is said as it is."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from error
+
+
+def build_run(config: DictConfig, folder: RunDir) -> Run:
+    method = check(config)
     prepare_torch(config.threads)
-    seeds = dict(zip(STREAMS, seed_streams(config.seed, len(STREAMS)), strict=True))
-    env = build(config.env.make)
-    make_env = OneMore(partial(build, config.env.make), first=env, alone="agent.n_envs=1 evaluation.envs=1")
-    factors, learned = factor_names(env), config.method.model is not None
-    _check_first_episode(config, env)
-    if learned:
-        _check_questions(config, env)
-    evaluator = _evaluator(config, make_env, env, seeds["evaluation"])
-    video = learn_video_reward(config, run, seeds["reward"]) if "video" in config.method else None
-    agent = build(
-        config.agent,
-        make_env=make_env,
-        hide_reward=learned or video is not None,
-        steps=config.steps,
-        seed=seeds["agent"],
-        device=config.device,
-        weights=_factor_weights(config, factors),
-    )
-    explore = build(config.method.explore) if config.method.explore is not None else None
-    if explore is not None:
-        explore.stored = lambda: agent.stored_obs
-    agent.set_reward(explore if video is None else video.reward)
-    return OnlineParts(
-        agent=agent,
-        evaluator=evaluator,
-        episodes=EpisodeStore(config.feedback.pool_episodes),
-        feedback=_feedback(config, run, agent, factors, seeds) if learned else None,
-        explore=explore,
-        video=video,
-    )
+    parts = _online(config, method, folder) if method.agents else _offline(config, method, folder)
+    # What a method draws from the global streams does not move the agent's.
+    random = global_random_state()
+    with explaining("method", config.method, ValueError):
+        method.begin(cast("MethodRun", parts))  # what a method has no use for is None
+    with explaining("method", {}, TypeError):
+        method.state_dict()  # what no checkpoint can hold is told now
+    set_global_random_state(random)
+    if parts.agent is not None:
+        _connect(parts)
+    return Run(read_settings(config), parts, folder, _names(config, method), config_record(config))
 
 
-def build_agent(config: DictConfig) -> SACAgent | PPOAgent:
+def build_agent(config: DictConfig) -> Any:
     """The agent of a run without its training: for evaluation of saved weights."""
-    small = cast(DictConfig, OmegaConf.merge(config.agent, {"n_envs": 1}))
+    small: Any = OmegaConf.merge(config.agent, {"n_envs": 1})
     if "buffer_size" in small:
         small.buffer_size = None  # nothing is stored
-    agent: SACAgent | PPOAgent = build(
-        small, make_env=partial(build, config.env.make), hide_reward=False, steps=1, seed=0, device=config.device
-    )
+    maker = maker_of(small, "agent")
+    agent = maker.make(make_env=partial(build, config.env.make), steps=1, seed=0, device=config.device)
     agent.close()  # whoever runs episodes makes environments for them
     return agent
 
 
-def build_reward(config: DictConfig, observation_space: Any, action_space: Any, rng: torch.Generator) -> Any:
-    return build(
-        config.method.model,
-        obs_size=observation_space.shape[0],
-        action_size=action_space.shape[0],
-        rng=rng,
+def _online(config: DictConfig, method: Method, folder: RunDir) -> Parts:
+    env = build(config.env.make)
+    make_env = OneMore(partial(build, config.env.make), first=env, alone="agent.n_envs=1 evaluation.envs=1")
+    factors, feedback = factor_names(env), read_feedback(config)
+    evaluator = _evaluator(config, make_env, env)
+    make_agent = partial(
+        maker_of(config.agent, "agent").make, given=method.given, steps=config.steps, device=config.device
     )
+    agent = make_agent(make_env=make_env, seed=stream_seed(config.seed, "agent"))
+    sampler = maker_of(config.queries, "queries") if "_target_" in config.queries else None
+    parts = Parts(
+        **_common(config, method, folder),
+        desk=Desk(),
+        obs_shape=env.observation_space.shape or (),
+        action_size=(env.action_space.shape or (0,))[0],
+        evaluator=evaluator,
+        agent=agent,
+        episodes=EpisodeStore(config.feedback.pool_episodes),
+        feedback=feedback,
+        sampler=sampler,
+        sampler_name=sampler.target.__name__ if sampler is not None else "none",
+        factor_names=factors,
+        time_limit=time_limit(env),
+        shared_env=evaluator is not None and evaluator.envs[0] is env,
+    )
+    parts.make_agent = partial(_another_agent, parts, make_agent, partial(build, config.env.make))
+    if method.asks:
+        parts.desk = _desk(config, parts, agent)
+    return parts
 
 
-def _evaluator(config: DictConfig, make_env: OneMore, env: gym.Env, seed: int) -> Evaluator | None:
+def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
+    """What a method that learns from videos learns before its agent starts, without an agent or a folder."""
+    method: Any = build_method(config)
+    parts = Parts(**_common(config, method, RunDir(Path())), desk=Desk(), obs_shape=(0,), action_size=0)
+    parts.feedback, parts.streams = read_feedback(config), {"reward": torch.Generator().manual_seed(seed)}
+    _check_asked(config, method)
+    parts.desk, method.run = _desk(config, parts, None), parts
+    fit: VideoFit = method.fit(seed)
+    return fit
+
+
+def _offline(config: DictConfig, method: Method, folder: RunDir) -> Parts:
+    parts = Parts(**_common(config, method, folder), desk=Desk(), obs_shape=(), action_size=0)
+    parts.data = load_data(config, parts.rng("heldout"), method.reads_labels)
+    parts.obs_shape = tuple(parts.data.segments.obs.shape[2:])
+    parts.action_size = parts.data.segments.actions.shape[-1]
+    if method.reads_labels:
+        parts.desk = Desk(parts.data.labels)
+    if config.evaluation.every is not None:
+        evaluation = config.evaluation
+        seed, envs = parts.seed("evaluation"), evaluation_envs(config)
+        parts.evaluator = Evaluator(partial(build, config.env.make), evaluation.episodes, seed, envs)
+        _check_spaces(parts.evaluator.envs[0], parts, config)
+    return parts
+
+
+def _common(config: DictConfig, method: Method, folder: RunDir) -> dict[str, Any]:
+    return {
+        "steps": config.steps,
+        "run_seed": config.seed,
+        "path": folder.path,
+        "method": method,
+        "env_name": config.env.name,
+        "make_env": partial(build, config.env.make),
+        "data_folder": Path(config.data) if config.data is not None else None,
+    }
+
+
+def _connect(parts: Parts) -> None:
+    """The method drives the agent, by those of its hooks that it has."""
+    agent: Any = parts.agent
+    agent.set_reward(parts.method.reward())
+    if type(parts.method).rows is not Method.rows:
+        agent.set_rows(parts.method.rows)
+    if type(parts.method).behave is not Method.behave:
+        agent.set_behaviour(parts.method.behave, parts.method.tags)
+
+
+def _another_agent(parts: Parts, make_agent: Any, make_env: Any, **changes: Any) -> Any:
+    """Of the same kind, in environments of its own, with a stream of its own for each that is made."""
+    number = sum(name.startswith("agent ") for name in parts.streams)
+    seed = parts.seed(name := f"agent {number + 2}")
+    parts.rng(name)  # counted
+    return make_agent(**{"make_env": make_env, "seed": seed, **changes})
+
+
+def _evaluator(config: DictConfig, make_env: OneMore, env: gym.Env) -> Evaluator | None:
     """env: the first of training, and the only one where there is one for evaluation."""
-    c = config.evaluation
+    c, seed = config.evaluation, stream_seed(config.seed, "evaluation")
     if c.every is None:
         return None
     if evaluation_envs(config) == 1:
@@ -130,75 +227,143 @@ def _evaluator(config: DictConfig, make_env: OneMore, env: gym.Env, seed: int) -
     return Evaluator(make_env.beside, c.episodes, seed, envs=evaluation_envs(config))
 
 
-def _check_drawable(config: DictConfig, env: gym.Env) -> None:
-    """People are shown clips, and those are drawn from stored states of the simulator."""
-    if not (env.has_wrapper_attr("has_state") and env.get_wrapper_attr("has_state")):
+def _desk(config: DictConfig, parts: Parts, agent: Any) -> Desk:
+    kind = desk_of(config.teacher)
+    rng = parts.rng(kind.stream)
+    teacher = make_teacher(config.teacher, factor_names=parts.factor_names, rng=rng)
+    if kind.needs_people:
+        viewer_section(config)  # what the viewer would refuse later
+        _check_drawable(config, agent.recorders[0])
+    assert parts.feedback is not None
+    desk: Desk = kind(
+        teacher,
+        name=config.teacher.name,
+        feedback=parts.feedback,
+        open_store=partial(LabelStore, parts.path),
+        shape=Shape(parts.feedback.segment_length, parts.obs_shape[0], parts.action_size),
+        overlap=config.viewer.overlap,
+    )
+    return desk
+
+
+def desk_of(teacher: DictConfig) -> Any:
+    """The class of desk at which this teacher answers."""
+    return getattr(maker_of(teacher, "teacher").target, "desk", ScriptedDesk)
+
+
+def _check_online(config: DictConfig, method: Method) -> None:
+    name = config.method.name
+    if config.get("env") is None:
+        raise UserError(f"method={name} acts in an environment: give data=FOLDER of one, or env=NAME")
+    if config.env.make is None:
+        raise UserError(f"env=none: method={name} acts in an environment; give env=NAME")
+    for key in (*(f"feedback.{key}" for key in OF_ONLINE), *(() if method.needs_data else ("data",))):
+        if (value := OmegaConf.select(config, key)) is not None:
+            raise UserError(f"{key}={value}: method={name} learns online; leave {key}= out")
+    wanted = ("agent", "teacher", "queries") if SegmentPair in method.asks or not method.asks else ("agent", "teacher")
+    for group in wanted:
+        if "_target_" not in config[group]:
+            valid = ", ".join(option for option in options(group) if option != "none")
+            raise UserError(f"{group}={config[group].get('name')} is for offline methods; valid: {valid}")
+    if (kind := maker_of(config.agent, "agent").target.kind) not in method.agents:
+        raise UserError(f"method={name} drives {' or '.join(method.agents)}, and agent is {kind}")
+    _check_asked(config, method)
+    read_feedback(config)
+
+
+def _check_asked(config: DictConfig, method: Method) -> None:
+    """Whether the teacher can answer what the method asks."""
+    desk, name = desk_of(config.teacher), config.teacher.name
+    if not method.asks:
+        if desk.needs_people:
+            raise UserError(
+                f"teacher={name}: method={config.method.name} asks nobody; valid is one that learns a reward"
+            )
+        return
+    kinds = _kinds_of(config.teacher)
+    if missing := [asked.kind for asked in method.asks if asked not in kinds]:
+        answers, valid = ", ".join(kind.kind for kind in kinds), ", ".join(_teachers_of(method.asks))
+        asks = f"method={config.method.name} asks {missing[0]}"
         raise UserError(
-            f"teacher=human: env={config.env.name} has no simulator state to draw clips from; MuJoCo tasks have"
+            f"teacher={name} answers questions of kind {answers}, and {asks}; valid are {valid or 'none here'}"
         )
 
 
-def _check_questions(config: DictConfig, env: gym.Env) -> None:
-    """Whether episodes that last to their time limit give segments to ask about, in time."""
-    limit, c = time_limit(env), config.feedback
-    if limit is None or not c.budget or config.teacher.name == "replay":
-        return
-    if limit < c.segment_length:
-        valid = f"valid are 1 to {limit} steps" if limit > 1 else "valid is 1 step"
-        raise UserError(f"feedback.segment_length={c.segment_length}: episodes end after {limit} steps; {valid}")
-    if (first := limit * config.agent.n_envs) >= config.steps:
-        note = f"unless episodes end before their time limit, the first is over at step {first}"
-        print(f"pbrl: steps={config.steps} may be too short for questions: {note}", file=sys.stderr)
+def _kinds_of(teacher: DictConfig) -> tuple[Any, ...]:
+    """Of questions that it answers, itself or at its desk."""
+    kinds: tuple[Any, ...] = getattr(maker_of(teacher, "teacher").target, "kinds", desk_of(teacher).kinds)
+    return kinds
 
 
-def _check_first_episode(config: DictConfig, env: gym.Env) -> None:
-    """Rewards of whole episodes are there when the first one is over."""
-    limit, starts = time_limit(env), config.agent.get("learning_starts")
-    if "video" in config.method and None not in (limit, starts) and starts < (steps := limit * config.agent.n_envs):
-        why = f"method={config.method.name} rewards whole episodes"
-        raise UserError(f"agent.learning_starts={starts}: {why}; expected at least the {steps} steps of the first")
-    size = config.agent.get("buffer_size")
-    if "video" in config.method and None not in (limit, size) and size < (steps := limit * config.agent.n_envs):
-        why = f"method={config.method.name} rewards whole episodes"
-        raise UserError(f"agent.buffer_size={size}: {why}; expected at least the {steps} steps of one, or null")
+def _teachers_of(asked: tuple[Any, ...]) -> list[str]:
+    """Those among our YAMLs that answer such questions."""
+    nodes = {name: compose_any([f"teacher={name}"]).teacher for name in options("teacher") if name != "none"}
+    return [name for name, node in nodes.items() if set(asked) <= set(_kinds_of(node))]
 
 
-def _factor_weights(config: DictConfig, names: tuple[str, ...]) -> dict[str, float] | None:
-    """Of the factors whose sum drives the agent, where the method has such a reward."""
-    if "reward" not in config.method:
-        return None
-    weights: dict[str, float] = build(config.method.reward)
-    columns_of(list(weights), names, "method.reward.weights")
-    return weights
+def _check_offline(config: DictConfig, method: Method) -> None:
+    name = config.method.name
+    if config.data is not None and config.get("env") is None:
+        raise UserError(f"method={name} has no environment; {VALID}")
+    for group, why in (("agent", "learns a policy of its own"), ("teacher", "asks nobody"), ("queries", "asks nobody")):
+        if "_target_" in (config[group] or {}):
+            raise UserError(f"method={name} {why}: it learns from a data set; leave {group}= out")
+    for key, value in config.feedback.items():
+        if value is not None and key not in OF_OFFLINE:
+            raise UserError(f"feedback.{key}={value}: method={name} asks nobody; it takes {', '.join(OF_OFFLINE)}")
+    with explaining("feedback", config.feedback):
+        between(0, 0.9, heldout=config.feedback.heldout)
+        if config.feedback.budget is not None:
+            whole(1, budget=config.feedback.budget)
+    with explaining("evaluation", config.evaluation):
+        whole(1, window=config.evaluation.window)
+    if config.feedback.pairs not in PAIRS:
+        raise UserError(f"feedback.pairs={config.feedback.pairs}: {choices(config.feedback.pairs, PAIRS)}")
+    if config.feedback.shuffled and not method.reads_labels:
+        raise UserError(f"feedback.shuffled=true: method={name} reads no labels; leave it out")
 
 
-def _feedback(
-    config: DictConfig, run: RunDir, agent: SACAgent | PPOAgent, factors: tuple[str, ...], seeds: dict[str, int]
-) -> FeedbackLoop:
-    rngs = {name: torch.Generator().manual_seed(seeds[name]) for name in STREAMS[2:]}
-    spaces = agent.model.observation_space, agent.model.action_space
-    teacher = build_teacher(config.teacher, rng=rngs["teacher"])
-    if isinstance(teacher, TripletTeacher):
-        raise UserError(f"teacher=triplet compares whole videos, and method={config.method.name} asks about segments")
-    if isinstance(teacher, (HierarchyTeacher, FactorSumTeacher)):
-        teacher.use_factors(factors)
-    loop: Any = FeedbackLoop
-    if isinstance(teacher, HumanTeacher):
-        viewer_section(config)  # what the viewer would refuse later
-        _check_drawable(config, agent.recorders[0])
-        loop = partial(PeopleFeedback, overlap=config.viewer.overlap)
-    elif isinstance(teacher, ReplayTeacher):
-        loop = ReplayFeedback
-    return loop(
-        config=config.feedback,
-        fit=dict(config.method.fit),
-        steps=config.steps,
-        model=build_reward(config, *spaces, rngs["reward"]),
-        teacher=teacher,
-        annotator=f"{'replay' if loop is ReplayFeedback else 'scripted'}:{config.teacher.name}",
-        sampler=build(config.queries),
-        sampler_name=config.queries._target_.rsplit(".", 1)[-1],
-        labels=LabelStore(run.path),
-        rngs=rngs,
-        reward_std=config.method.get("reward_std"),
+def load_data(config: DictConfig, rng: torch.Generator, reads_labels: bool) -> OfflineData:
+    c, path = config.feedback, Path(config.data)
+    data = load_offline(
+        path, label=c.label, budget=c.budget, pairs=c.pairs, heldout=c.heldout, rng=rng, reads_labels=reads_labels
     )
+    return data.shuffled(rng) if c.shuffled else data
+
+
+def other_env(config: DictConfig) -> str | None:
+    """The environment that the data says it is of, where the run was given another."""
+    own: str | None = data_meta(Path(config.data))["env_name"]
+    return own if own not in (None, config.env.name) and has_env(config) else None
+
+
+def has_env(config: DictConfig) -> bool:
+    """Whether the run evaluates anywhere; env=none has nothing to make."""
+    return config.env.make is not None
+
+
+def _check_spaces(env: gym.Env, parts: Parts, config: DictConfig) -> None:
+    """The environment is one that the data could be of, whichever it says."""
+    obs, action = env.observation_space.shape or (), env.action_space.shape or ()
+    if tuple(obs) != parts.obs_shape or tuple(action) != (parts.action_size,):
+        found = f"observations {parts.obs_shape} and actions {(parts.action_size,)}"
+        said, own = f"env={config.env.name} {tuple(obs)} and {tuple(action)}", other_env(config)
+        hint = f"; leave env= out for {own}, which the data is of" if own else ""
+        raise UserError(f"the data has {found}, {said}{hint}")
+
+
+def _check_drawable(config: DictConfig, env: Any) -> None:
+    """People are shown clips, and those are drawn from stored states of the simulator."""
+    if not (env.has_wrapper_attr("has_state") and env.get_wrapper_attr("has_state")):
+        raise UserError(
+            f"teacher={config.teacher.name}: env={config.env.name} has no simulator state to draw clips from; "
+            "MuJoCo tasks have"
+        )
+
+
+def _names(config: DictConfig, method: Method) -> dict[str, Any]:
+    """What summary.json says of the config."""
+    learns = maker_of(config.agent, "agent").target if method.agents else type(method)
+    teacher = config.teacher.get("name") or "none" if method.agents else "none"
+    pairs = {} if method.agents else {"pairs": config.feedback.pairs}
+    return {"env": config.env.name, "method": config.method.name, "agent": learns.__name__, "teacher": teacher, **pairs}

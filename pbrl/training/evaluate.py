@@ -118,6 +118,13 @@ def factor_column(name: str) -> str:
     return f"factor_{name}"
 
 
+def mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of several rows of evaluations.csv, the mean where all have a number, else what the last one says."""
+    last = rows[-1]
+    numbers = {k for k, v in last.items() if all(isinstance(row[k], float) for row in rows)}
+    return {k: sum(row[k] for row in rows) / len(rows) if k in numbers else v for k, v in last.items()}
+
+
 def best_window(evaluations: list[dict[str, Any]], window: int) -> dict[str, float | None]:
     """The highest mean over `window` evaluations in a row, None where there are fewer.
 

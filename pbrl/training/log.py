@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from pbrl.errors import UserError
 from pbrl.files import replacing, sync
 from pbrl.reading import read_csv, reading
+from pbrl.training.evaluate import mean_row
 
 TIME = ("time/total_timesteps", "time/fps", "time/time_elapsed")
 ROLLOUT = ("rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate", "rollout/ep_learned_rew_mean")
@@ -49,6 +51,13 @@ FEEDBACK = (
     "feedback/wait_s",
 )
 PROGRESS = (*TIME, *ROLLOUT, *TRAIN, *REWARD, *FEEDBACK)
+OFFLINE_PROGRESS = (
+    *("time/total_updates", "time/updates_per_s", "time/time_elapsed"),
+    *("train/bc_loss", "train/loss", "train/accuracy", "train/critic_loss", "train/v_loss", "train/actor_loss"),
+    *("train/q_mean", "train/reward_square"),
+    *("reward/loss", "reward/accuracy", "reward/validation_accuracy"),
+    *("validation/loss", "validation/accuracy", "test/loss", "test/accuracy"),
+)
 EVALUATIONS = (
     *("env_steps", "labels", "return_mean", "return_std", "success_rate", "episode_length", "wall_s"),
     "success_at_end",
@@ -140,6 +149,15 @@ class _Table:
             writer.writeheader()
             writer.writerows(rows)
         self.rows = len(rows)
+
+
+def read_evaluations(path: Path) -> list[dict[str, float | None]]:
+    """The rows of evaluations.csv; of several contexts at one step their mean."""
+    rows = [{k: v for k, v in row.items() if k != "context"} for row in read_csv(path)]
+    with reading(path, "a table of numbers"):
+        numbers = [{k: float(v) if v else None for k, v in row.items()} for row in rows]
+    steps = groupby(numbers, key=lambda row: (row.get("env_steps"), row.get("updates")))
+    return [mean_row(list(some)) for _, some in steps]
 
 
 def read_table(path: Path) -> list[dict[str, float | None]]:

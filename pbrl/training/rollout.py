@@ -25,7 +25,7 @@ def roll_out(
     recorders: list[EpisodeRecorder] = []
     one_more = OneMore(make_env, first=None, alone="pbrl eval RUN_DIR envs=1")
     try:
-        recorders.extend(EpisodeRecorder(one_more(), hide_reward=False) for _ in range(min(episodes, envs)))
+        recorders.extend(EpisodeRecorder(one_more()) for _ in range(min(episodes, envs)))
         blocks = [range(i, min(i + envs, episodes)) for i in range(0, episodes, envs)]
         return [episode for numbers in blocks for episode in _block(recorders, act, numbers, seed)]
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -20,7 +19,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from pbrl.errors import StorageError, UserError, typed
-from pbrl.files import LOCK, make_folder, remove_empty, replacing
+from pbrl.files import LOCK, make_folder, remove_empty, replacing, write_json
 from pbrl.overrides import PATHS
 from pbrl.storage import storing
 
@@ -76,7 +75,7 @@ class RunDir:
         try:
             with storing(self.path):
                 yield
-        except (UserError, OSError):
+        except Exception:
             self.discard()
             raise
         except KeyboardInterrupt:
@@ -126,11 +125,6 @@ def _make_absolute(config: DictConfig) -> None:
     for key in PATHS:
         if key != "run_dir" and (value := OmegaConf.select(config, key)) is not None:
             OmegaConf.update(config, key, str(Path(value).resolve()))
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def versions(threads: int) -> dict[str, Any]:

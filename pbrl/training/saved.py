@@ -1,24 +1,29 @@
-"""A run as it lies on the disk: its config, its policy and its reward. Nothing is unpickled."""
+"""A run as it lies on the disk: its config, its policy and its reward. Nothing is unpickled, and no data is needed."""
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
-from pbrl.agents.sb3 import PPOAgent, SACAgent
+from pbrl.building import build
 from pbrl.config import explained, load_config
 from pbrl.errors import UserError
+from pbrl.methods.method import Learned, Method
 from pbrl.nets.precision import prepare_torch
-from pbrl.training.build import build_agent, build_reward
+from pbrl.training.build import build_agent, build_method
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.run_dir import RunDir
-from pbrl.training.saved_offline import load_offline_run
 from pbrl.training.saved_run import SavedRun, chosen_checkpoint, read, read_summary, saved_step
-from pbrl.types import RewardFn, RewardModel
+
+Weights = dict[str, Tensor]
 
 
 def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
@@ -32,22 +37,59 @@ def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
         return _load_run(run, config, checkpoint)
 
 
+def saved_weights(run: RunDir, method: Method, checkpoint: Path | None) -> tuple[Weights, Mapping[str, Any]]:
+    """What the method exports, model.NAME, policy.NAME and so on; and what is known of how the model came about.
+
+    checkpoint: the folder to read instead of the files of the end.
+    """
+    if checkpoint is not None:
+        state = Checkpoints(run.checkpoints, keep=1).load(checkpoint)
+        own = read(checkpoint, lambda: state["parts"]["method"])
+        return read(checkpoint, lambda: method.exported(own)), own
+    weights: Weights = {}
+    if not method.agents:
+        weights |= read(run.offline_policy, lambda: _tensors(run.offline_policy)[0])
+    if (read_summary(run) or {}).get("reward_updates") if method.agents else os.path.lexists(run.reward):
+        model, about = read(run.reward, lambda: _tensors(run.reward))
+        return weights | {f"model.{name}": value for name, value in model.items()}, about
+    return weights, {}
+
+
+def _tensors(file: Path) -> tuple[Weights, dict[str, str]]:
+    """Of a safetensors file, and what it says beside them."""
+    from safetensors import safe_open
+
+    with safe_open(str(file), framework="pt") as content:
+        return {name: content.get_tensor(name) for name in content.keys()}, content.metadata() or {}  # noqa: SIM118
+
+
 def _load_run(run: RunDir, config: DictConfig, checkpoint: str | None) -> SavedRun:
-    path = run.path
     prepare_torch(config.threads)
-    if "learner" in config.method:
-        return load_offline_run(run, config, chosen_checkpoint(run, checkpoint))
-    agent = _untrained(config)
-    folder = chosen_checkpoint(run, checkpoint)
-    if folder is None:
-        reward = _from_files(run, config, agent)
-        source, step = run.policy.name, saved_step(run, "env_steps")
-    else:
-        reward = _from_checkpoint(run, config, agent, folder)
-        source, step = str(folder.relative_to(path)), int(folder.name)
-    obs_shape, action_shape = (s.shape or () for s in (agent.model.observation_space, agent.model.action_space))
-    act = partial(agent.act, deterministic=True)
-    return SavedRun(path, config, act, obs_shape, action_shape[0], reward, source, step, agent)
+    method, folder = build_method(config), chosen_checkpoint(run, checkpoint)
+    weights, _ = saved_weights(run, method, folder)
+    agent: Any = _agent(run, config, folder) if method.agents else None
+    obs_shape, action_size = _sizes(config, agent)
+    file = folder or (run.policy if method.agents else run.offline_policy)
+    learned = Learned()
+    if weights:
+        with_it = folder or (run.reward if method.agents else run.offline_policy)
+        learned = read(with_it, lambda: method.of_weights(weights, obs_shape, action_size))
+    if agent is None and learned.policy is None:
+        raise UserError(f"{file} has no policy")
+    return SavedRun(
+        path=run.path,
+        config=config,
+        act=partial(agent.act, deterministic=True) if learned.policy is None else learned.policy.act,
+        obs_shape=obs_shape,
+        action_size=action_size,
+        reward=learned.reward,
+        source=str(file.relative_to(run.path)),
+        step=int(folder.name) if folder is not None else saved_step(run, "updates", "env_steps"),
+        method=method,
+        agent=agent,
+        reference=learned.reference,
+        policy=learned.policy,
+    )
 
 
 def _run_config(run: RunDir) -> DictConfig:
@@ -59,35 +101,28 @@ def _run_config(run: RunDir) -> DictConfig:
     return config
 
 
-def _untrained(config: DictConfig) -> SACAgent | PPOAgent:
+def _agent(run: RunDir, config: DictConfig, folder: Path | None) -> Any:
+    """With the weights of policy.zip, or of a checkpoint."""
     with warnings.catch_warnings():
         # PPO complains that its batches do not divide the rollouts of one environment; it will not train here.
         warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
-        return build_agent(config)
+        agent = build_agent(config)
+    if folder is None:
+        read(run.policy, lambda: agent.load_policy(str(run.policy)))
+    else:
+        state = Checkpoints(run.checkpoints, keep=1).load(folder)
+        policy = read(folder, lambda: state["parts"]["agent"])
+        read(folder, lambda: agent.set_policy(policy["parameters"], policy["variables"]))
+    return agent
 
 
-def _from_files(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent) -> RewardFn | None:
-    """Loads policy.zip into the agent; returns the reward beside it."""
-    from safetensors.torch import load_file
-
-    read(run.policy, lambda: agent.load_policy(str(run.policy)))
-    if config.method.model is None or not (read_summary(run) or {}).get("reward_updates"):
-        return None
-    model = _untrained_reward(config, agent)
-    read(run.reward, lambda: model.load_state_dict(load_file(str(run.reward))))
-    return model.step_reward
-
-
-def _from_checkpoint(run: RunDir, config: DictConfig, agent: SACAgent | PPOAgent, folder: Path) -> RewardFn | None:
-    state = Checkpoints(run.checkpoints, keep=1).load(folder)
-    policy, feedback = read(folder, lambda: (state["agent"], state["feedback"]))
-    read(folder, lambda: agent.set_policy(policy["parameters"], policy["variables"]))
-    if feedback is None or not read(folder, lambda: feedback["updates"]):
-        return None
-    model = _untrained_reward(config, agent)
-    read(folder, lambda: model.load_state_dict(feedback["model"]))
-    return model.step_reward
-
-
-def _untrained_reward(config: DictConfig, agent: SACAgent | PPOAgent) -> RewardModel:
-    return build_reward(config, agent.model.observation_space, agent.model.action_space, torch.Generator())
+def _sizes(config: DictConfig, agent: Any) -> tuple[tuple[int, ...], int]:
+    """Of an observation and of an action: of the environment, or as noted where there was none."""
+    if agent is not None:
+        return agent.model.observation_space.shape or (), agent.model.action_space.shape[0]
+    if config.env.make is None:
+        return tuple(config.env.obs_shape), int(config.env.action_size)
+    env = build(config.env.make)
+    sizes = env.observation_space.shape, env.action_space.shape[0]
+    env.close()
+    return sizes

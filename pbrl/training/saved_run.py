@@ -12,9 +12,10 @@ import gymnasium as gym
 from omegaconf import DictConfig
 
 from pbrl.agents.sb3 import PPOAgent, SACAgent
-from pbrl.config import build
+from pbrl.building import build
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError, one_line, typed
+from pbrl.methods.method import Method
 from pbrl.nets.policies import Policy
 from pbrl.reading import read_object, require_archive, require_file
 from pbrl.training.checkpoint import Checkpoints
@@ -34,13 +35,20 @@ class SavedRun:
     reward: RewardFn | None  # None where the run learns none, or has had no answers yet
     source: str  # the file that the policy came from, relative to the run
     step: int  # at which the policy was saved: environment steps, or gradient steps of an offline run
+    method: Method  # which has not begun
     agent: SACAgent | PPOAgent | None = None  # None where the method is offline
     reference: Policy | None = None  # what an offline policy was learned relative to, where it was
     policy: Policy | None = None  # an offline method's
 
     @property
     def offline(self) -> bool:
-        return self.policy is not None
+        """It has no agent, and learned from data alone."""
+        return not self.method.agents
+
+    @property
+    def learns_from_answers(self) -> bool:
+        """Somebody was asked while the agent acted."""
+        return bool(self.method.asks) and not self.method.needs_data
 
     @property
     def has_env(self) -> bool:

@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from pbrl.config import build
+from pbrl.building import build
 from pbrl.errors import UserError, one_line
 from pbrl.install import pip_install
 from pbrl.questions import Question

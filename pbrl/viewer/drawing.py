@@ -22,9 +22,9 @@ from omegaconf import DictConfig
 
 from pbrl.config import load_config
 from pbrl.errors import UserError, choices, one_line
+from pbrl.files import write_json
 from pbrl.labels.rows import ALL
 from pbrl.labels.store import FILE_NAME, LabelStore
-from pbrl.training.run_dir import write_json
 from pbrl.viewer.board import Board
 from pbrl.viewer.clips import (
     FAILED,

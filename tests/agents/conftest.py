@@ -8,15 +8,16 @@ from stable_baselines3 import SAC
 
 from pbrl.agents.fast_sac import FastSAC
 from pbrl.agents.sb3 import PPOAgent, SACAgent
+from pbrl.data.recorder import hidden
 
 SAC_NUMBERS = {
-    "hide_reward": True, "steps": 300, "seed": 0, "device": "cpu", "n_envs": 1, "hidden": [16, 16],
+    "given": hidden, "steps": 300, "seed": 0, "device": "cpu", "n_envs": 1, "hidden": [16, 16],
     "activation": "relu", "lr": 1e-3, "batch_size": 16, "gamma": 0.9, "tau": 0.01, "ent_coef": "auto_0.1",
     "learning_starts": 10, "gradient_steps": 1, "target_update_interval": 1,
     "precision": None,
 }  # fmt: skip
 PPO_NUMBERS = {
-    "hide_reward": True, "steps": 300, "seed": 0, "device": "cpu", "n_envs": 2, "n_steps": 16, "hidden": [16],
+    "given": hidden, "steps": 300, "seed": 0, "device": "cpu", "n_envs": 2, "n_steps": 16, "hidden": [16],
     "activation": "tanh", "lr": 1e-3, "batch_size": 8, "n_epochs": 2, "gamma": 0.9, "gae_lambda": 0.8,
     "clip_range": 0.4, "anneal_clip": True, "ent_coef": 0.0, "vf_coef": 0.5, "max_grad_norm": 0.5, "use_sde": True,
     "sde_sample_freq": 4, "log_std_init": 0.0, "normalise_obs": True,

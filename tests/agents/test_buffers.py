@@ -42,7 +42,7 @@ def test_after_relabelling_every_stored_reward_is_the_functions(make_sac, reward
 
 
 def test_the_true_reward_is_kept_where_it_is_asked_for(make_sac):
-    agent = make_sac(hide_reward=False)
+    agent = make_sac(given=None)
     agent.learn(30)
     assert np.all(agent.buffer.rewards[:30] == 100)
 
@@ -324,5 +324,5 @@ def test_a_buffer_that_memory_cannot_hold_is_refused_before_it_is_allocated(make
 
 
 def test_rollouts_that_memory_cannot_hold_are_refused(make_ppo):
-    with pytest.raises(UserError, match=r"agent\.n_steps=1000000000000 of 2 environments would take"):
+    with pytest.raises(UserError, match=r"n_steps=1000000000000 of 2 environments would take"):
         make_ppo(n_steps=10**12)

@@ -81,7 +81,7 @@ def in_own_units(action, space):
 
 
 def agents(make_sac, make_ppo, id):
-    numbers = {"make_env": lambda: make_gym(f"tasks:{id}"), "hide_reward": False}
+    numbers = {"make_env": lambda: make_gym(f"tasks:{id}"), "given": None}
     yield "SAC.fast", make_sac(**numbers)
     yield "SAC.plain", make_sac(plain=True, n_envs=2, **numbers)
     yield "PPO.norm", make_ppo(**numbers)

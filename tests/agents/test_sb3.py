@@ -110,7 +110,7 @@ def test_load_policy_takes_the_weights_alone(make, tmp_path):
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_reset_critic_changes_both_critics_and_targets_and_leaves_the_rest(make_sac, plain):
-    agent = make_sac(plain=plain, hide_reward=False)
+    agent = make_sac(plain=plain)
     agent.learn(60)
     model = agent.model
     before, temperature = weights(agent), model.log_ent_coef.detach().clone()
@@ -166,5 +166,5 @@ def test_observation_statistics_move_between_rollouts_only(make_ppo):
 
 @pytest.mark.parametrize("algorithm", ["make_sac", "make_ppo"])
 def test_an_unknown_activation_names_the_valid_ones(algorithm, request):
-    with pytest.raises(UserError, match=r"agent.activation='gelu': valid are relu, tanh, leaky_relu, elu"):
+    with pytest.raises(UserError, match=r"activation='gelu': valid are relu, tanh, leaky_relu, elu"):
         request.getfixturevalue(algorithm)(activation="gelu")

@@ -158,7 +158,7 @@ def test_roll_outs_that_are_not_possible_are_refused(make, message):
 def model():
     """A SAC agent whose critics say 5 and 7 whatever they see, with a fixed temperature of 0."""
     agent = SACAgent(
-        make_point, algorithm=FastSAC, hide_reward=False, steps=10, seed=0, device="cpu", n_envs=1, hidden=[8],
+        make_point, algorithm=FastSAC, given=None, steps=10, seed=0, device="cpu", n_envs=1, hidden=[8],
         activation="relu", lr=1e-3, batch_size=4, gamma=0.9, tau=0.005, ent_coef=0.0, learning_starts=1,
         gradient_steps=1, target_update_interval=1, precision="float32",
     )  # fmt: skip

@@ -7,10 +7,10 @@ import pytest
 
 from pbrl.cli import main
 from pbrl.training.log import read_table
-from pbrl.training.online import OnlineRun
+from pbrl.training.run import Run
 from pbrl_envs import gl
 
-Run = Callable[..., str]
+Call = Callable[..., str]
 
 TINY = (
     "env=point_reach",
@@ -31,7 +31,7 @@ def returns(printed: str) -> dict[str, float]:
     return {who: float(value) for who, value in re.findall(r"^  (\w+ \w+) +return (-?[\d.]+)", printed, re.MULTILINE)}
 
 
-def test_ends_with_both_returns_and_where_to_look(tmp_path: Path, output: Run, monkeypatch: pytest.MonkeyPatch):
+def test_ends_with_both_returns_and_where_to_look(tmp_path: Path, output: Call, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gl, "choose_backend", lambda: None)  # a report without a clip is made sooner
     printed = output("demo", *TINY, f"run_dir={tmp_path / 'run'}")
     rows = read_table(tmp_path / "run" / "evaluations.csv")
@@ -43,7 +43,7 @@ def test_ends_with_both_returns_and_where_to_look(tmp_path: Path, output: Run, m
     assert (tmp_path / "run" / "report.html").is_file()
 
 
-def test_shows_each_evaluation_where_there_is_no_terminal(tmp_path: Path, output: Run):
+def test_shows_each_evaluation_where_there_is_no_terminal(tmp_path: Path, output: Call):
     printed = output("demo", *TINY, "report=false", f"run_dir={tmp_path / 'run'}")
     shown = [int(step) for step in re.findall(r"^[\d:]+ step (\d+) of", printed, re.MULTILINE)]
     assert shown == [0, 100, 200, 300]
@@ -51,7 +51,7 @@ def test_shows_each_evaluation_where_there_is_no_terminal(tmp_path: Path, output
     assert not (tmp_path / "run" / "report.html").exists()
 
 
-def test_without_labels_it_says_so(tmp_path: Path, output: Run):
+def test_without_labels_it_says_so(tmp_path: Path, output: Call):
     printed = output("demo", *TINY, "method=true_reward", "report=false", f"run_dir={tmp_path / 'run'}")
     assert "point_reach from its own reward" in printed
     assert "0 labels" in printed
@@ -60,18 +60,18 @@ def test_without_labels_it_says_so(tmp_path: Path, output: Run):
 def test_an_interrupt_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    evaluate = OnlineRun._evaluate
+    evaluate = Run._evaluate
 
-    def interrupted(run: OnlineRun) -> None:
+    def interrupted(run: Run) -> None:
         evaluate(run)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(OnlineRun, "_evaluate", interrupted)
+    monkeypatch.setattr(Run, "_evaluate", interrupted)
     assert main(["demo", *TINY, f"run_dir={tmp_path / 'run'}"]) == 130
     assert f"pbrl train resume={tmp_path / 'run'}" in capsys.readouterr().out
 
 
-def test_the_preset_is_the_one_that_is_promised(output: Run):
+def test_the_preset_is_the_one_that_is_promised(output: Call):
     from pbrl.config import compose_config
 
     config = compose_config(["experiment=demo"])
@@ -91,7 +91,7 @@ def test_the_preset_is_the_one_that_is_promised(output: Run):
         (["run_dir=FULL"], "exists; choose another"),
     ],
 )
-def test_wrong_input_is_one_line(tmp_path: Path, args: list[str], says: str, refusal: Run):
+def test_wrong_input_is_one_line(tmp_path: Path, args: list[str], says: str, refusal: Call):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
     place = [] if any(a.startswith("run_dir") for a in args) else [f"run_dir={tmp_path / 'run'}"]

@@ -12,8 +12,8 @@ import torch
 
 from pbrl.commands.eval_command import evaluate
 from pbrl.seeds import seed_streams
-from pbrl.training.build import STREAMS
 from pbrl.training.log import read_table
+from pbrl.training.parts import STREAMS
 from pbrl.training.rollout import roll_out, steps_of
 from pbrl.training.saved import load_run
 from pbrl.training.saved_run import SavedRun

@@ -4,7 +4,7 @@ import pytest
 from gymnasium.wrappers import TimeLimit
 from own_tasks import LENGTH, Buffered, Parts, ScalesInPlace, View, register
 
-from pbrl.data.recorder import EpisodeRecorder
+from pbrl.data.recorder import EpisodeRecorder, hidden
 from pbrl.seeds import episode_seed
 from pbrl_envs.suites.gym import make_gym
 
@@ -30,8 +30,8 @@ class Walk(gym.Env):
         return self.x.astype(np.float32), self.t / 10, self.t == self.ends_at, False, info
 
 
-def recorder(limit=5, ends_at=None, hide_reward=True, seed=0):
-    env = EpisodeRecorder(TimeLimit(Walk(ends_at), limit), hide_reward)
+def recorder(limit=5, ends_at=None, given=hidden, seed=0):
+    env = EpisodeRecorder(TimeLimit(Walk(ends_at), limit), given)
     env.reset(seed=seed)
     return env
 
@@ -62,14 +62,14 @@ def test_an_episode_has_one_observation_more_than_actions_and_says_how_it_ended(
 
 @pytest.mark.parametrize(("hide", "rewards"), [(True, [0, 0]), (False, [0.1, 0.2])])
 def test_the_agent_sees_the_reward_only_where_it_may(hide, rewards):
-    env = recorder(hide_reward=hide)
+    env = recorder(given=hidden if hide else None)
     steps = [env.step(np.zeros(1)) for _ in rewards]
     assert [reward for _, reward, *_ in steps] == rewards
     assert [info for *_, info in steps] == [{}, {}]  # nor any hint of it
 
 
 def test_a_nan_reward_is_recorded_but_never_shown():
-    env = EpisodeRecorder(gym.wrappers.TransformReward(TimeLimit(Walk(), 2), lambda _: np.nan), hide_reward=True)
+    env = EpisodeRecorder(gym.wrappers.TransformReward(TimeLimit(Walk(), 2), lambda _: np.nan), hidden)
     env.reset(seed=0)
     assert [env.step(np.zeros(1))[1] for _ in range(2)] == [0, 0]
     assert np.isnan(env.take_finished()[0].true_reward).all()
@@ -107,7 +107,7 @@ def test_restoring_between_two_episodes_starts_the_second():
 @pytest.mark.parametrize("task", [Buffered, View, ScalesInPlace, Parts])
 def test_replay_restores_a_task_that_writes_into_its_arrays(task):
     id = register(task)
-    old, new = (EpisodeRecorder(make_gym(id), hide_reward=True) for _ in range(2))
+    old, new = (EpisodeRecorder(make_gym(id), hidden) for _ in range(2))
     old.reset(seed=0)
     new.reset(seed=5)
     played = play(old, 3 * LENGTH + 7)
@@ -121,7 +121,7 @@ def test_replay_restores_a_task_that_writes_into_its_arrays(task):
 
 @pytest.mark.parametrize("name", ["pbrl_envs/PointReach-v0", "Hopper-v5"])
 def test_replay_restores_a_mujoco_task_bit_by_bit_with_its_states(name):
-    old, new = (EpisodeRecorder(make_gym(name), hide_reward=True) for _ in range(2))
+    old, new = (EpisodeRecorder(make_gym(name), hidden) for _ in range(2))
     old.reset(seed=0)
     new.reset(seed=5)
     play(new, 3)  # another history must leave no trace

@@ -95,7 +95,7 @@ def test_after_loading_a_state_nothing_false_is_said_about_the_observation_befor
 
 
 def test_episodes_keep_factors_and_an_agent_can_be_given_their_sum():
-    env = EpisodeRecorder(make(x="next_obs[0]"), hide_reward=False, weights={"distance": -1.0, "x": 10.0})
+    env = EpisodeRecorder(make(x="next_obs[0]"), lambda _, factors: -factors["distance"] + 10 * factors["x"])
     env.reset(seed=0)
     given, over = [], False
     while not over:
@@ -112,7 +112,8 @@ def test_episodes_keep_factors_and_an_agent_can_be_given_their_sum():
 
 def test_pendulum_and_cheetah_sum_their_factors_to_the_true_reward():
     """-(angle^2 + 0.1 speed^2 + 0.001 torque^2), and speed - 0.1 effort: Gymnasium's own documentation."""
-    from pbrl.config import build, compose_config
+    from pbrl.building import build
+    from pbrl.config import compose_config
 
     weights = {
         "pendulum": {"angle": -1.0, "speed": -0.1, "torque": -0.001},

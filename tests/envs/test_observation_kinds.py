@@ -73,7 +73,7 @@ def test_numbers_of_every_kind_become_a_vector_without_a_warning(kind):
     space, given, expected = VECTORS[kind]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        recorder = EpisodeRecorder(wrap(Given(space, given), "here"), hide_reward=False)
+        recorder = EpisodeRecorder(wrap(Given(space, given), "here"))
         first, _ = recorder.reset(seed=0)
         recorder.step(np.zeros(1, np.float32))
     (episode,) = recorder.take_finished()

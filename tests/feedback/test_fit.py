@@ -3,18 +3,20 @@ import math
 import pytest
 import torch
 
-from pbrl.feedback.fit import fit_reward
+from pbrl.feedback.fit import Fit
 from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.types import Answers, Segments
 
 NUMBERS = {
-    "members": 2, "batch_size": 10, "max_epochs": 7, "max_updates": None, "stop_accuracy": None, "patience": None,
+    "batch_size": 10, "max_epochs": 7, "max_updates": None, "stop_accuracy": None, "patience": None,
     "bootstrap": False,
 }  # fmt: skip
 
 
 class Scripted:
     """A model whose held-out gain after each update, and whose accuracy in it, are given."""
+
+    members = 2
 
     def __init__(self, gains=(), accuracies=()):
         self.gains, self.accuracies, self.sizes = gains, accuracies, []
@@ -51,7 +53,7 @@ def preferences(n, heldout=0):
 
 
 def fit(model, data, **numbers):
-    return fit_reward(model, data, **NUMBERS | numbers, rng=torch.Generator().manual_seed(0))
+    return Fit(**NUMBERS | numbers)(model, data, torch.Generator().manual_seed(0))
 
 
 def test_epochs_times_batches_are_the_updates():

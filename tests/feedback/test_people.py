@@ -176,7 +176,7 @@ def test_questions_of_a_killed_process_are_answered_and_learned_from(tmp_path, r
     folder = tmp_path / "run"
     more = [*HUMAN, f"teacher.mode={mode}", f"feedback.budget={budget}", "checkpoint.every=1000", "steps=400"]
     args = ["train", *TINY["pebble"], f"run_dir={folder}", *more]
-    assert run(args, Kill("pbrl.feedback.people:PeopleFeedback._ask_people", 1, "after")) == -9
+    assert run(args, Kill("pbrl.feedback.people:PeopleDesk.ask", 1, "after")) == -9
     with LabelStore(folder, create=False) as store:
         before = [q.id for q in store.open_queries()]
     assert len(before) == 6
@@ -282,7 +282,7 @@ def test_a_label_set_teaches_another_run(tmp_path, finished):
     assert summary(folder)["labels"] == 18
     with LabelStore(folder, create=False) as mine, LabelStore(source, create=False) as theirs:
         assert [q[-2:] for q in mine.queries()] == [q[-2:] for q in theirs.queries()]
-        assert list(mine.annotators().values()) == ["replay:replay"]
+        assert list(mine.annotators().values()) == ["replay:scripted:oracle"]
 
 
 def test_a_set_by_another_criterion_teaches_under_its_name_beside_questions_of_other_kinds(tmp_path, finished):
@@ -306,26 +306,27 @@ def test_a_set_by_another_criterion_teaches_under_its_name_beside_questions_of_o
 def test_both_sides_of_a_changed_mind_never_count(tmp_path):
     """What is learned from equals what stands, after any order of answers, undone and changed ones."""
     from pbrl.config import compose_config
-    from pbrl.training.build import build_online
+    from pbrl.training.build import build_run
     from pbrl.training.run_dir import RunDir
 
     config = compose_config([*TINY["pebble"], *HUMAN, f"run_dir={tmp_path / 'run'}"])
-    parts = build_online(config, RunDir.create(config, []))
-    feedback = parts.feedback
-    parts.episodes.add(parts.agent.learn(130))
-    feedback.session(parts.episodes, 130)
-    queries, rng = feedback.open, random.Random(1)
+    run = build_run(config, RunDir.create(config, []))
+    desk, method = run.parts.desk, run.method
+    run.parts.episodes.add(run.agent.learn(130))
+    method.step()
+    queries, rng = desk.open, random.Random(1)
     for turn in range(30):
         query, value = rng.choice(queries), rng.choice([0.0, 0.25, 0.5, 1.0, None])
         one = Answers(torch.tensor([0.5 if value is None else value]), torch.tensor([value is not None]))
-        (number,) = feedback.labels.answer([query], one, rng.choice(["a", "b"]), kind="human", client_id=str(turn))
+        (number,) = desk.store.answer([query], one, rng.choice(["a", "b"]), kind="human", client_id=str(turn))
         if rng.random() < 0.3:
-            feedback.labels.retract(number)
-        feedback.collect()
-        expected = sorted(a.prefers_right for a in feedback.labels.standing_answers() if a.prefers_right is not None)
-        learned = feedback.preferences.all
+            desk.store.retract(number)
+        desk.look(130)
+        method.preferences.follow(desk)
+        expected = sorted(a.prefers_right for a in desk.store.standing_answers() if a.prefers_right is not None)
+        learned = method.preferences.all
         assert sorted(learned.prefers_right.tolist() if learned is not None else []) == expected
-        assert feedback.counts.labels == len(expected)
+        assert desk.counts.labels == len(expected)
 
 
 def test_a_method_that_asks_nobody_needs_no_people(tmp_path):

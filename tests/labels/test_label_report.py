@@ -13,8 +13,9 @@ from pbrl.errors import UserError
 from pbrl.labels.store import LabelStore
 from pbrl.labels.views import View, add_check, add_view
 from pbrl.reports.label_page import label_page, write_label_page
-from pbrl.reports.label_report import label_report, wilson_interval
+from pbrl.reports.label_report import label_report
 from pbrl.reports.label_text import format_report
+from pbrl.statistics.intervals import wilson_interval
 from pbrl.types import Segments
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from offline_data import action_error, common, make_data, run
+from offline_data import action_error, begun, make_data, run, update
 
 from pbrl.data.episodes import Episode
 from pbrl.methods.bc import BC, best_episodes
@@ -15,7 +15,7 @@ from pbrl.rewards.partial_return import PartialReturn
 
 
 def bc(data, top=1.0, steps=400):
-    return BC(top=top, batch_size=128, lr=3e-3, **common(data, steps))
+    return begun(BC, data, steps, top=top, batch_size=128, lr=3e-3)
 
 
 def test_bc_finds_the_mean_action(data):
@@ -59,7 +59,7 @@ def test_a_share_is_a_share(data, top):
 
 
 def test_sft_ends_closer_to_the_best_than_bc(data):
-    sft = SFT(bc_share=0.5, batch_size=32, lr=3e-3, **common(data, 600))
+    sft = begun(SFT, data, 600, bc_share=0.5, batch_size=32, lr=3e-3)
     assert "train/bc_loss" in run(sft, 300)
     cloned = action_error(sft)
     assert "train/loss" in run(sft, 300)
@@ -69,9 +69,9 @@ def test_sft_ends_closer_to_the_best_than_bc(data):
 def test_sft_takes_both_sides_of_a_tie():
     data = make_data(pairs=1)
     data.pairs.prefers_right.fill_(0.5)
-    sft = SFT(bc_share=0.0, batch_size=1, lr=0.0, **common(data, 5))
+    sft = begun(SFT, data, 5, bc_share=0.0, batch_size=1, lr=0.0)
     both = data.segments[torch.cat([data.pairs.left, data.pairs.right])]
-    expected = -sft.policy.log_prob(both.obs[:, :-1], both.actions).mean().detach()
+    expected = -sft.actor.log_prob(both.obs[:, :-1], both.actions).mean().detach()
     assert run(sft)["train/loss"] == pytest.approx(float(expected))
 
 
@@ -87,10 +87,8 @@ def paws(data, steps=400, share=0.1):
         }
         return PartialReturn(**numbers, smoothing=0.0, crop=None, precision="float32", **sizes)
 
-    return PAWS(
-        model=model, advantage_share=0.5, check_every=20, pairs=32, sample_share=share, batch_size=32, lr=3e-3,
-        **common(data, steps),
-    )  # fmt: skip
+    numbers = {"advantage_share": 0.5, "check_every": 20, "pairs": 32, "batch_size": 32, "lr": 3e-3}
+    return begun(PAWS, data, steps, model=model, sample_share=share, **numbers)
 
 
 def test_paws_clones_what_its_advantages_prefer(data):
@@ -102,8 +100,8 @@ def test_paws_clones_what_its_advantages_prefer(data):
 
 def test_paws_stops_at_the_best_held_out_accuracy(data):
     learner = paws(data)
-    seen = [learner.update().get("reward/validation_accuracy", -1) for _ in range(200)]
-    learner.update()
+    seen = [update(learner).get("reward/validation_accuracy", -1) for _ in range(200)]
+    update(learner)
     assert learner.best["accuracy"] == max(seen)
     for name, value in learner.model.state_dict().items():
         torch.testing.assert_close(value, learner.best["weights"][name])

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from offline_data import BEST, action_error, common, make_data, run
+from offline_data import BEST, action_error, begun, make_data, run, update
 
 from pbrl.losses import cpl_loss
 from pbrl.methods.cpl import CPL
@@ -13,7 +13,7 @@ def cpl(data, steps=600, **changes):
     numbers = {"alpha": 0.5, "bias": 0.5, "gamma": 1.0, "bc_weight": 0.0, "kl": False, "bc_share": 0.5}
     numbers |= {"lr": 3e-3, "lr_factor": 1.0, "warmup_share": 0.02, "batch_size": 32}
     policy = {k: changes.pop(k) for k in ("hidden", "dropout") if k in changes}
-    return CPL(**numbers | changes, **common(data, steps, **policy))
+    return begun(CPL, data, steps, policy=policy, **numbers | changes)
 
 
 @pytest.mark.parametrize("changes", [{}, {"bias": 1.0, "bc_weight": 1.0}])
@@ -31,13 +31,13 @@ def test_kl_moves_from_the_cloned_policy_to_the_better_side(dense):
     learner = cpl(make_data(dense=dense), kl=True, bias=0.75, alpha=0.2, lr_factor=0.1)
     run(learner)
     obs = np.random.default_rng(99).uniform(-1, 1, (500, 2)).astype(np.float32)
-    moved, wanted = learner.act(obs) - learner.reference.act(obs), obs @ BEST.T - learner.reference.act(obs)
+    moved, wanted = learner.actor.act(obs) - learner.reference.act(obs), obs @ BEST.T - learner.reference.act(obs)
     assert (moved * wanted).sum() > 0.8 * np.linalg.norm(moved) * np.linalg.norm(wanted)
 
 
 def test_the_score_is_alpha_times_the_log_likelihood(data):
     learner = cpl(data, alpha=0.3)
-    log_prob = learner.policy.log_prob(data.segments.obs[:, :-1], data.segments.actions)
+    log_prob = learner.actor.log_prob(data.segments.obs[:, :-1], data.segments.actions)
     torch.testing.assert_close(learner.score(data.segments), 0.3 * log_prob.sum(1))
 
 
@@ -64,7 +64,7 @@ def test_the_second_stage_warms_up(data):
     learner = cpl(data, steps=100, warmup_share=0.1, lr_factor=0.5)
     rates = []
     for _ in range(100):
-        learner.update()
+        update(learner)
         rates.append(learner.optimizers["policy"].param_groups[0]["lr"])
     assert rates[:50] == [3e-3] * 50
     assert rates[50:60] == pytest.approx([3e-3 * 0.5 * i / 10 for i in range(1, 11)])
@@ -82,7 +82,7 @@ def test_the_loss_is_that_of_the_paper(data):
 def _same_draws(learner, data) -> torch.Generator:
     """A generator where the learner's stood after its weights were drawn."""
     rng = torch.Generator().manual_seed(0)
-    learner.policy.__class__(obs_shape=(2,), action_size=2, hidden=(32,), dropout=0.0, normalise=False, rng=rng)
+    learner.actor.__class__(obs_shape=(2,), action_size=2, hidden=(32,), dropout=0.0, normalise=False, rng=rng)
     return rng
 
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from offline_data import BEST, LENGTH, common, make_data, run
+from offline_data import BEST, LENGTH, begun, make_data, run, update
 
 from pbrl.agents.iql import IQL, Batch
 from pbrl.methods.ipl import IPL
-from pbrl.methods.piql import RewardThenIQL
+from pbrl.methods.piql import IQLOnControl, RewardThenIQL
 from pbrl.methods.regret import Regret
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.types import Segments
@@ -21,26 +21,25 @@ def small_reward(**sizes):
 
 
 def piql(data, control=None, steps=600, seed=0, **changes):
-    numbers = {"reward_share": 0.5, "reward_schedule": "constant", "pairs": 32}
+    numbers = {"batch_size": 64, "scale": True, "iql": small_iql} | changes
     if control is not None:
-        numbers = dict.fromkeys(numbers)
-    numbers |= {"batch_size": 64, "scale": True} | changes
-    model = small_reward if control is None else None
-    return RewardThenIQL(model=model, control=control, iql=small_iql, **numbers, **common(data, steps, seed))
+        return begun(IQLOnControl, data, steps, seed=seed, control=control, **numbers)
+    fit = {"model": small_reward, "reward_share": 0.5, "reward_schedule": "constant", "pairs": 32}
+    return begun(RewardThenIQL, data, steps, seed=seed, **fit | numbers)
 
 
 def leaning(learner) -> float:
     """How far actions lean to the side of the noise: 0 is best, 0.125 clones everything."""
     obs = np.random.default_rng(99).uniform(-1, 1, (500, 2)).astype(np.float32)
-    return float((learner.act(obs) - obs @ BEST.T).mean())
+    return float((learner.actor.act(obs) - obs @ BEST.T).mean())
 
 
 def test_first_the_reward_then_the_policy(data):
     learner = piql(data, steps=20)
-    first = [learner.update() for _ in range(10)]
+    first = [update(learner) for _ in range(10)]
     assert all("reward/loss" in m and "train/critic_loss" not in m for m in first)
     weights = {k: v.clone() for k, v in learner.model.state_dict().items()}
-    second = [learner.update() for _ in range(10)]
+    second = [update(learner) for _ in range(10)]
     assert all("reward/loss" not in m and "train/critic_loss" in m for m in second)
     for name, value in learner.model.state_dict().items():
         torch.testing.assert_close(value, weights[name])
@@ -72,16 +71,16 @@ def test_control_rewards(data, control):
     true = torch.from_numpy(np.concatenate([e.true_reward for e in data.episodes]))
     expected = {"true": true, "zero": torch.zeros_like(true), "negated": -true}
     if control == "random":
-        assert abs(np.corrcoef(learner.rewards, true)[0, 1]) < 0.15
-        assert learner.rewards.abs().max() <= 1
+        assert abs(np.corrcoef(learner._rewards, true)[0, 1]) < 0.15
+        assert learner._rewards.abs().max() <= 1
     else:
-        torch.testing.assert_close(learner.rewards, expected[control])
+        torch.testing.assert_close(learner._rewards, expected[control])
 
 
 def test_scaled_rewards_spread_over_one_episode_length(data):
     learner = piql(data, "true", steps=2)
     run(learner)
-    sums = learner.rewards.view(-1, LENGTH).sum(1)
+    sums = learner._rewards.view(-1, LENGTH).sum(1)
     assert float(sums.max() - sums.min()) == pytest.approx(LENGTH, rel=1e-4)
 
 
@@ -95,7 +94,7 @@ def test_a_control_needs_what_it_controls_with():
 
 
 def ipl(data, steps=600, regulariser=0.5):
-    return IPL(regulariser=regulariser, pairs=16, batch_size=64, iql=small_iql, **common(data, steps))
+    return begun(IPL, data, steps, regulariser=regulariser, pairs=16, batch_size=64, iql=small_iql)
 
 
 def test_the_reward_implied_by_the_true_q_is_the_reward(data):
@@ -129,7 +128,7 @@ def test_the_schedule_of_a_reward(data):
     learner = piql(data, steps=200, reward_schedule="warmup_cosine")
     rates = []
     for _ in range(100):
-        learner.update()
+        update(learner)
         rates.append(learner.model.optimizer.param_groups[0]["lr"])
     assert rates[9] == pytest.approx(3e-3)
     assert np.all(np.diff(rates[:10]) > 0)
@@ -140,15 +139,14 @@ def test_the_schedule_of_a_reward(data):
 def test_random_rewards_differ_between_episodes_and_seeds(data):
     first, second = (piql(data, "random", scale=False, steps=2, seed=seed) for seed in (0, 1))
     run(first), run(second)
-    episodes = first.rewards.view(-1, LENGTH)
+    episodes = first._rewards.view(-1, LENGTH)
     assert len({tuple(e.tolist()) for e in episodes}) == len(episodes)
-    assert not torch.equal(first.rewards, second.rewards)
+    assert not torch.equal(first._rewards, second._rewards)
 
 
 @pytest.mark.parametrize(
     ("control", "changes", "message"),
     [
-        ("true", {"reward_share": 0.5}, "belong to a model"),
         (None, {"reward_schedule": "linear"}, "valid are constant, warmup_cosine"),
         (None, {"pairs": 0}, "whole number"),
         (None, {"batch_size": -1}, "whole number"),
@@ -160,7 +158,7 @@ def test_wrong_numbers(data, control, changes, message):
 
 
 def regret(data, steps=400):
-    return Regret(model=small_reward, pairs=32, batch_size=64, iql=small_iql, **common(data, steps))
+    return begun(Regret, data, steps, model=small_reward, pairs=32, batch_size=64, iql=small_iql)
 
 
 def test_regret_of_a_segment_telescopes(data):
@@ -218,5 +216,5 @@ def test_an_unknown_last_observation_is_never_read(make):
             episode.obs[-1] += noise
         learner = make(data, steps=10)
         run(learner)
-        scores.append(learner.act(np.ones((3, 2), np.float32)))
+        scores.append(learner.actor.act(np.ones((3, 2), np.float32)))
     np.testing.assert_array_equal(*scores)

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load, save
 from squares import make_squares
 
-from pbrl.config import build
+from pbrl.building import build
 from pbrl.data.videos import Triplets, Videos
 from pbrl.errors import UserError
 from pbrl.feedback.triplets import uniform_triplets

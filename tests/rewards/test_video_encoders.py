@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from pbrl.config import build, compose_config
+from pbrl.building import build
+from pbrl.config import compose_config
 from pbrl.errors import UserError
 from pbrl.rewards.video_encoders import IMAGENET_MEAN, IMAGENET_STD, Pretrained, SmallCNN, load_backbone
 
@@ -121,12 +122,10 @@ def test_shifts_that_make_no_sense(shift):
 
 
 def test_a_pretrained_encoder_is_chosen_on_the_command_line(resnet_folder):
-    encoder = "method.video.model.encoder"
+    encoder = "method.model.encoder"
     chosen = [f"{encoder}._target_=pbrl.rewards.video_encoders.Pretrained", f"+{encoder}.folder={resnet_folder}"]
-    config = compose_config(
-        ["method=rapl", *chosen, f"+{encoder}.size=112", "method.video.model.frames_per_video=null"]
-    )
-    model = build(config.method.video.model, frame_shape=(64, 64, 3), rng=rng())
+    config = compose_config(["method=rapl", *chosen, f"+{encoder}.size=112", "method.model.frames_per_video=null"])
+    model = build(config.method.model)(frame_shape=(64, 64, 3), rng=rng())
     assert isinstance(model.encoder, Pretrained)
 
 

@@ -133,5 +133,5 @@ def test_where_learning_only_hurts_heldout_answers_the_start_is_kept():
 def test_numbers_that_no_fit_can_use(name, value):
     good = {"frames_per_video": None, "lr": 1e-3, "batch_size": 10, "epochs": 30, "validation": 0.2}
     check_fit_settings(**good)
-    with pytest.raises(UserError, match=f"method.video.model.{name}={value}: expected"):
+    with pytest.raises(UserError, match=f"{name}={value}: expected"):
         check_fit_settings(**good | {name: value})

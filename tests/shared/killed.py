@@ -58,7 +58,7 @@ def _serve() -> None:
     from pbrl.cli import main
     from pbrl.config import compose_config
 
-    for module in ("torch._dynamo", "torch.utils.tensorboard", "pbrl.training.online", "pbrl_envs.suites.gym"):
+    for module in ("torch._dynamo", "torch.utils.tensorboard", "pbrl.training.start", "pbrl_envs.suites.gym"):
         importlib.import_module(module)  # which takes seconds
     torch.set_num_threads(1)
     compose_config([])  # Hydra's parser builds its tables at first use

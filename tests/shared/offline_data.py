@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -49,28 +50,34 @@ def small_policy(hidden: tuple[int, ...] = (32,), dropout: float = 0.0):
     return partial(Policy, hidden=hidden, dropout=dropout, normalise=False)
 
 
-def common(data: OfflineData, steps: int, seed: int = 0, **policy):
-    """The arguments that all learners share."""
-    return {
-        "data": data,
-        "steps": steps,
-        "policy": small_policy(**policy),
-        "rng": torch.Generator().manual_seed(seed),
-    }
+def begun(method: type, data: OfflineData, steps: int, *, seed: int = 0, policy: dict | None = None, **numbers):
+    """A method that has begun in a run of so many updates on this data, which goes on by `update` and `run`."""
+    rng = torch.Generator().manual_seed(seed)
+    made = method(policy=small_policy(**policy or {}), **numbers)
+    sizes = {"obs_shape": data.segments.obs.shape[2:], "action_size": data.segments.actions.shape[-1]}
+    made.begin(SimpleNamespace(data=data, steps=steps, step=0, rng=lambda name: rng, **sizes))
+    return made
+
+
+def update(learner) -> dict[str, float]:
+    """One step, as a run takes it."""
+    metrics = learner.step()
+    learner.run.step += 1
+    return metrics
 
 
 def run(learner, updates: int | None = None) -> dict[str, float]:
     """Trains to the end; the last metrics."""
     metrics: dict[str, float] = {}
     for _ in range(updates or learner.steps):
-        metrics = learner.update()
+        metrics = update(learner)
     return metrics
 
 
 def action_error(learner) -> float:
     """Mean squared distance to the best actions, over fresh states."""
     obs = np.random.default_rng(99).uniform(-1, 1, (500, 2)).astype(np.float32)
-    return float(((learner.act(obs) - obs @ BEST.T) ** 2).mean())
+    return float(((learner.actor.act(obs) - obs @ BEST.T) ** 2).mean())
 
 
 def _episode(rng: np.random.Generator, noise: float, reward: bool) -> Episode:

@@ -51,7 +51,9 @@ def last_state(folder: Path) -> dict[str, object]:
     """Everything in the last checkpoint that decides what would come next."""
     checkpoints = Checkpoints(folder / "checkpoints", keep=1)
     state = checkpoints.load(checkpoints.last())
-    del state["wall_s"], state["log"], state["last_evaluation"]["wall_s"]
+    for timed in (state, *state["evaluations"]):
+        del timed["wall_s"]
+    del state["log"], state["update_s"]
     return leaves(state, "state")
 
 

@@ -59,11 +59,11 @@ OFFLINE = [
     "evaluation.episodes=2",
     "log_every=6",
     "checkpoint.every=7",
-    "method.learner.policy.hidden=[8]",
+    "method.policy.hidden=[8]",
     "report=false",
 ]
-REWARD_MODEL = ["method.learner.model.hidden=[8]"]
-CRITICS = ["method.learner.iql.hidden=[8]"]
+REWARD_MODEL = ["method.model.hidden=[8]"]
+CRITICS = ["method.iql.hidden=[8]"]
 LEARNERS = {  # what makes each offline method small
     "bc": [],
     "percent_bc": [],
@@ -74,15 +74,15 @@ LEARNERS = {  # what makes each offline method small
     "piql": [*REWARD_MODEL, *CRITICS],
     "iql": CRITICS,
     "ipl": CRITICS,
-    "paws": [*REWARD_MODEL, "method.learner.check_every=2"],
+    "paws": [*REWARD_MODEL, "method.check_every=2"],
     "regret": [*REWARD_MODEL, *CRITICS],
-    "preference_transformer": ["method.learner.model.width=8", *CRITICS],
+    "preference_transformer": ["method.model.width=8", *CRITICS],
 }
 VIDEOS = {  # what makes each method that learns from videos small
     name: [
-        *("method.video.size=16", "method.video.frames=4", "method.video.stride=7", "feedback.budget=8"),
-        *("method.video.model.epochs=2", "method.video.model.frames_per_video=3"),
-        "+method.video.model.encoder.strides=[2,1,1,1]",  # pictures of 16 pixels
+        *("method.size=16", "method.frames=4", "method.stride=7", "feedback.budget=8"),
+        *("method.model.epochs=2", "method.model.frames_per_video=3"),
+        "+method.model.encoder.strides=[2,1,1,1]",  # pictures of 16 pixels
     ]
     for name in ("rapl", "video_return")
 }

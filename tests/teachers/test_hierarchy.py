@@ -7,10 +7,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from pbrl.config import build, compose_config
+from pbrl.building import build
+from pbrl.config import compose_config
 from pbrl.data.episodes import Episode, EpisodeStore
 from pbrl.errors import UserError
-from pbrl.methods.factor_reward import geometric_sum, weighted_sum
+from pbrl.methods.factor_reward import FactorReward
 from pbrl.teachers.factor_sum import FactorSumTeacher
 from pbrl.teachers.hierarchy import HierarchyTeacher
 from pbrl.types import Segments
@@ -227,10 +228,13 @@ def test_a_sum_takes_given_weights_or_the_signs_of_the_levels():
 
 
 def test_weights_of_levels_halve_with_each_and_skip_what_is_skipped():
-    assert geometric_sum(LEVELS, 0.5) == {"near": -1.0, "quick": 0.5, "cheap": -0.25}
-    assert weighted_sum(LEVELS, None) == {"near": -1.0, "quick": 1.0, "cheap": -1.0}
+    def weights(levels, beta):
+        return FactorReward(levels=levels, weights=None, beta=beta).weights
+
+    assert weights(LEVELS, 0.5) == {"near": -1.0, "quick": 0.5, "cheap": -0.25}
+    assert weights(LEVELS, 1.0) == {"near": -1.0, "quick": 1.0, "cheap": -1.0}
     skipped = [LEVELS[0] | {"margin": math.inf}, LEVELS[1], LEVELS[1] | {"over": "max"}, LEVELS[2]]
-    assert geometric_sum(skipped, 0.5) == {"quick": 1.0, "cheap": -0.5}
+    assert weights(skipped, 0.5) == {"quick": 1.0, "cheap": -0.5}
 
 
 @pytest.mark.parametrize(
@@ -244,7 +248,7 @@ def test_weights_of_levels_halve_with_each_and_skip_what_is_skipped():
 )
 def test_what_is_wrong_with_weights_is_said(weights, message):
     with pytest.raises(UserError, match=message):
-        weighted_sum(LEVELS, weights)
+        FactorReward(levels=LEVELS, weights=weights, beta=1.0)
 
 
 def test_the_levels_of_an_environment_are_those_of_its_teacher():

@@ -7,7 +7,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from pbrl.config import build, compose_config
+from pbrl.building import build
+from pbrl.config import compose_config
 from pbrl.data.episodes import Episode
 from pbrl.teachers.scripted import ScriptedTeacher, discounted_from_end
 from pbrl.types import Segments

@@ -9,10 +9,10 @@ from outcome import table
 from tiny import collect, offline, train
 
 from pbrl.cli import main
-from pbrl.methods.learner import Learner
+from pbrl.methods.offline import OfflineMethod
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.training.log import read_table
-from pbrl.training.online import OnlineRun
+from pbrl.training.run import Run
 
 
 def one_line(err):
@@ -95,13 +95,13 @@ def test_a_fit_of_the_reward_that_diverges_is_named(tmp_path, monkeypatch):
 
 
 def test_at_step_0_no_learning_rate_is_blamed(tmp_path, monkeypatch):
-    begin = OnlineRun._evaluate
+    begin = Run._evaluate
 
     def spoilt(self):
         spoil_weights(self.parts.agent.model.policy.actor)
         begin(self)
 
-    monkeypatch.setattr(OnlineRun, "_evaluate", spoilt)
+    monkeypatch.setattr(Run, "_evaluate", spoilt)
     code, _, err = train(tmp_path / "run")
     assert code == 2
     assert "the agent gave an action that is not finite at step 0, before it has learned anything" in one_line(err)
@@ -114,7 +114,7 @@ def test_an_offline_run_stops_too(method, who, n, tmp_path, monkeypatch):
         return {name: math.nan if name.endswith("loss") else value for name, value in metrics.items()}
 
     data = collect(tmp_path / "data")
-    poison_at(monkeypatch, Learner, "update", n, spoil)
+    poison_at(monkeypatch, OfflineMethod, "step", n, spoil)
     code, _, err = train(tmp_path / "run", *offline(method, data), "checkpoint.every=3", method=None)
     assert code == 2
     line = one_line(err)
@@ -126,7 +126,7 @@ def test_an_offline_run_stops_too(method, who, n, tmp_path, monkeypatch):
 
 def test_spoilt_weights_of_an_offline_run_are_never_saved(tmp_path, monkeypatch):
     data = collect(tmp_path / "data")
-    poison_at(monkeypatch, Learner, "update", 9, lambda self, metrics: spoil_weights(self.policy) or metrics)
+    poison_at(monkeypatch, OfflineMethod, "step", 9, lambda self, metrics: spoil_weights(self.actor) or metrics)
     code, _, err = train(tmp_path / "run", *offline("bc", data), method=None)
     assert code == 2
     assert "the agent gave a " in one_line(err)

@@ -15,7 +15,7 @@ from tiny import TINY, collect, offline, train
 
 from pbrl.cli import main
 from pbrl.data.recorder import EpisodeRecorder
-from pbrl.methods.learner import Learner
+from pbrl.methods.offline import OfflineMethod
 from pbrl.training.interrupt import StopOnInterrupt
 
 PBRL = [sys.executable, "-m", "pbrl"]
@@ -72,7 +72,7 @@ def test_a_run_saves_says_so_and_ends_with_the_code_of_the_signal(number, at_cal
 
 def test_an_offline_run_saves_and_ends_too(at_call, tmp_path):
     folder, data = tmp_path / "run", collect(tmp_path / "data")
-    at_call(Learner, "update", 9, signal.SIGTERM)
+    at_call(OfflineMethod, "step", 9, signal.SIGTERM)
     code, out, _ = train(folder, *offline("bc", data), method=None)
     assert (code, "stopped at step 9; go on with" in out) == (143, True)
     assert (folder / "checkpoints" / "last").read_text() == "9\n"

@@ -3,8 +3,8 @@
 import numpy as np
 
 from pbrl.config import compose_config
+from pbrl.training.build import build_run
 from pbrl.training.evaluate import Evaluator
-from pbrl.training.online import OnlineRun
 from pbrl.training.run_dir import RunDir
 from pbrl_envs.suites.gym import make_gym
 
@@ -40,7 +40,7 @@ QUICK = [
 
 def test_pebble_reaches_goals_that_it_knows_from_300_comparisons_alone(tmp_path):
     config = compose_config([*QUICK, "seed=9", f"run_dir={tmp_path / 'run'}"])
-    run = OnlineRun(config, RunDir.create(config, []))
+    run = build_run(config, RunDir.create(config, []))
     assert run.train()
     rng = np.random.default_rng(0)
     evaluate = Evaluator(lambda: make_gym("pbrl_envs/PointReach-v0", max_episode_steps=EPISODE), episodes=50, seed=1)
@@ -49,4 +49,4 @@ def test_pebble_reaches_goals_that_it_knows_from_300_comparisons_alone(tmp_path)
     gain = learned - random  # from the same starts to the same goals
     assert learned.mean() > 1.4 * random.mean()
     assert gain.mean() > 3 * gain.std() / len(gain) ** 0.5
-    assert run.parts.feedback.quality(run.parts.episodes)["true_accuracy"] > 0.8
+    assert run.method.quality()["true_accuracy"] > 0.8

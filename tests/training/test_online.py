@@ -13,8 +13,7 @@ from pbrl.config import compose_config, options
 from pbrl.data.recorder import EpisodeRecorder
 from pbrl.feedback import samplers
 from pbrl.teachers.scripted import ScriptedTeacher
-from pbrl.training.check import check
-from pbrl.training.online import OnlineRun
+from pbrl.training.build import build_run
 from pbrl.training.run_dir import RunDir
 from pbrl.types import Answers
 
@@ -123,8 +122,7 @@ def test_tensorboard_shows_the_same_under_the_same_names(finished):
 
 def make_run(folder, *overrides, method="pebble"):
     config = compose_config([*TINY[method], f"run_dir={folder}", *overrides])
-    check(config)
-    return OnlineRun(config, RunDir.create(config, []))
+    return build_run(config, RunDir.create(config, []))
 
 
 def sessions(folder):
@@ -136,13 +134,13 @@ def sessions(folder):
 def test_a_wanted_spread_of_the_reward_is_what_the_agent_gets(tmp_path):
     run = make_run(tmp_path / "run", "method.reward_std=3.0", method="heron")
     assert run.train()
-    feedback, buffer = run.parts.feedback, run.parts.agent.buffer
+    method, buffer = run.method, run.parts.agent.buffer
     obs, actions, _ = run.parts.episodes.recent_steps(5000)
-    assert feedback.scale != 1
-    assert feedback.step_reward(obs, actions).std() == pytest.approx(3, rel=0.2)  # of the last session's episodes
+    assert method.scale != 1
+    assert method.step_reward(obs, actions).std() == pytest.approx(3, rel=0.2)  # of the last session's episodes
     buffer.label_pending()
     known = buffer.observations[:320, 0], buffer.actions[:320, 0]
-    np.testing.assert_allclose(buffer.rewards[:320, 0], feedback.step_reward(*known), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(buffer.rewards[:320, 0], method.step_reward(*known), rtol=1e-4, atol=1e-5)
 
 
 def test_sessions_come_when_due_until_the_budget_is_spent(finished, tmp_path):
@@ -164,9 +162,9 @@ def test_a_skipped_question_is_charged_as_the_config_says(counts, asked, labels,
     monkeypatch.setattr(ScriptedTeacher, "answer", skips_every_other)
     run = make_run(tmp_path / "run", f"feedback.counts={counts}", "feedback.budget=9")
     assert run.train()
-    got = run.parts.feedback.counts
+    got = run.parts.desk.counts
     assert (got.asked, got.skipped, got.labels) == (asked, asked - labels, labels)
-    assert len(run.parts.feedback.preferences) == labels
+    assert len(run.method.preferences) == labels
 
 
 def test_a_teacher_who_skips_everything_ends_no_run(tmp_path, monkeypatch):
@@ -192,17 +190,17 @@ def test_the_first_session_ends_exploring_and_replaces_the_critic_once(tmp_path,
 
     for name in ("set_reward", "reset_critic", "update"):
         monkeypatch.setattr(agent, name, noted(name, getattr(agent, name)))
-    assert agent.buffer.source is run.parts.explore
+    assert agent.buffer.source is run.method.explore
     run.train()
     first, *later = [("set_reward", step) for step in (120, 180, 240, 300)]
     assert events == [first, ("reset_critic", 120), ("update", 120), *later]
-    assert agent.buffer.source is run.parts.feedback.reward
+    assert agent.buffer.source is run.method
 
 
 def test_after_each_session_every_stored_reward_is_the_learned_one(tmp_path):
     run = make_run(tmp_path / "run")
     run.train()
-    buffer, model = run.parts.agent.buffer, run.parts.feedback.model
+    buffer, model = run.parts.agent.buffer, run.method.model
     buffer.label_pending()
     learned = model.step_reward(buffer.observations[:320, 0], buffer.actions[:320, 0])
     np.testing.assert_allclose(buffer.rewards[:320, 0], learned, rtol=1e-5, atol=1e-6)

@@ -8,8 +8,10 @@ import torch
 from own_tasks import LENGTH, Buffered, Good, Parts, View, changed, register, seeing
 from tiny import PPO, REWARD, SAC, train
 
+from pbrl.building import build
 from pbrl.cli import main
-from pbrl.config import build, compose_config
+from pbrl.config import compose_config
+from pbrl.data.recorder import hidden
 from pbrl.training.checkpoint import Checkpoints
 from pbrl_envs import door
 from pbrl_envs.suites.gym import make_gym
@@ -81,7 +83,7 @@ def test_a_nan_in_the_middle_stops_the_run_before_anything_learns_from_it(agent,
     assert "the environment gave an observation that is not finite: entry 0 is nan, at step" in err
     step, state = last_checkpoint(tmp_path / "run")
     assert f"go on from step {step} with: pbrl train resume={tmp_path / 'run'}" in err
-    assert all(torch.isfinite(w).all() for w in state["agent"]["parameters"]["policy"].values())
+    assert all(torch.isfinite(w).all() for w in state["parts"]["agent"]["parameters"]["policy"].values())
     assert main(["train", f"resume={tmp_path / 'run'}"]) == 0
 
 
@@ -138,7 +140,7 @@ def make_agent(name, task, n_envs):
     id = register(task)
     own = ["agent=ppo", *PPO] if name == "ppo" else ["agent=sac", *SAC, "agent.learning_starts=1000"]
     config = compose_config(["env=gym", f"env.id={id}", *own, f"agent.n_envs={n_envs}"])
-    return build(config.agent, make_env=lambda: make_gym(id), hide_reward=True, steps=400, seed=0, device="cpu")
+    return build(config.agent, make_env=lambda: make_gym(id), given=hidden, steps=400, seed=0, device="cpu")
 
 
 @pytest.mark.parametrize("n_envs", [1, 2])

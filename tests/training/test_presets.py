@@ -21,7 +21,8 @@ SHORT = [
     "evaluation.episodes=1",
     "checkpoint.every=1000",
 ]
-REWARD = ["method.model.hidden=[8]", "method.fit.max_epochs=3", "method.fit.stop_accuracy=null"]
+FIT = ["method.fit.max_epochs=3", "method.fit.stop_accuracy=null"]
+CROPS = ["method.crop=[3,5]", "method.passes=200"]  # of methods with a fit of their own
 AGENT = {
     "SACAgent": ["agent.hidden=[8,8]", "agent.batch_size=8", "agent.learning_starts=20"],
     "PPOAgent": ["agent.hidden=[8]", "agent.n_envs=2", "agent.n_steps=12", "agent.batch_size=12", "agent.n_epochs=3"],
@@ -37,15 +38,15 @@ def takes_three_updates(folder, *choices):
     if suite.version is None:
         pytest.skip(f"not installed; get it with: {suite.install}")
     numbers = [*SHORT, *AGENT[config.agent._target_.rsplit(".", 1)[-1]], f"+env.make.max_episode_steps={LENGTH}"]
-    if config.method.model is not None:
-        numbers += REWARD
-    if config.method.critic_updates:
+    if learns := "model" in config.method:
+        numbers += ["method.model.hidden=[8]", *(CROPS if config.method.fit is None else FIT)]
+    if config.method.get("critic_updates"):
         numbers.append("method.critic_updates=1")
     code, _, err = train(folder, *choices, *numbers, method=None)
     assert code == 0, err
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["env_steps"] == 48
-    assert (summary["labels"] == 4) == (summary["reward_updates"] >= 3) == (config.method.model is not None)
+    assert (summary["labels"] == 4) == (summary["reward_updates"] >= 3) == learns
     rows = (folder / "progress.csv").read_text().splitlines()
     header, last = rows[0].split(","), rows[-1].split(",")
     assert float(last[header.index("train/n_updates")]) >= 3
@@ -77,7 +78,7 @@ def test_method_teacher_and_queries(choice, tmp_path):
 @pytest.mark.parametrize("method", VIDEOS)
 def test_methods_that_learn_from_videos_and_their_teacher(method, tmp_path):
     data = collect(tmp_path / "data", "episodes=8", "segments=10", "comparisons=5", "heldout=2")
-    given = [f"data={data}", "feedback.budget=4", "method.video.model.epochs=1", "method.video.frames=3"]
+    given = [f"data={data}", "feedback.budget=4", "method.model.epochs=1", "method.frames=3"]
     sac = [*AGENT["SACAgent"], f"+env.make.max_episode_steps={LENGTH}"]
     code, _, err = train(tmp_path / "run", "env=point_reach", f"method={method}", *SHORT, *sac, *given, method=None)
     assert code == 0, err

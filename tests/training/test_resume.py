@@ -27,7 +27,7 @@ RICH = [
 ]
 STEP = "pbrl.data.recorder:EpisodeRecorder.step"
 MOMENTS = {
-    "before the first step": Kill("pbrl.training.online:OnlineRun.train", 1),
+    "before the first step": Kill("pbrl.training.run:Run.train", 1),
     "before the first checkpoint": Kill(STEP, 40),
     "in the middle of an episode": Kill(STEP, 233),
     "in the middle of fitting": Kill("pbrl.rewards.partial_return:PartialReturn.update", 5),
@@ -41,7 +41,7 @@ MOMENTS = {
     "before the first checkpoint is pointed to": Kill("pbrl.training.checkpoint:sync", 5),
     "before a checkpoint has its name": Kill("pbrl.training.checkpoint:sync", 8),
     "before a checkpoint is pointed to": Kill("pbrl.training.checkpoint:sync", 10),
-    "between the last checkpoint and the policy": Kill("pbrl.training.online:OnlineRun.finish", 1),
+    "between the last checkpoint and the policy": Kill("pbrl.training.run:Run.finish", 1),
     "in the middle of the policy": Kill("pbrl.agents.sb3:SB3Agent.save", 1, "after"),
     "before the summary": Kill("safetensors.torch:save_file", 1, "after"),
 }

@@ -106,7 +106,7 @@ class Moody(gym.Env):
 )
 def test_an_environment_that_does_not_repeat_itself_is_told(mood, value, says, monkeypatch):
     def recorder():
-        return EpisodeRecorder(Moody(), hide_reward=False)
+        return EpisodeRecorder(Moody())
 
     first, again = recorder(), recorder()
     first.begin(seed=3, episode=1)
@@ -218,22 +218,22 @@ def test_a_stage_that_is_over_stays_over_in_a_longer_run(data, tmp_path):
     before = Checkpoints(folder / "checkpoints", 1).load(folder / "checkpoints" / "24")
     assert main(["train", f"resume={folder}", "steps=60"]) == 0
     after = Checkpoints(folder / "checkpoints", 1).load(folder / "checkpoints" / "60")
-    rewards = [k for k in before["learner"]["weights"] if k.startswith("model.")]
-    assert all(torch.equal(before["learner"]["weights"][k], after["learner"]["weights"][k]) for k in rewards)
-    assert after["learner"]["stages"] == {"advantage_updates": 6}  # a quarter of 24
+    before, after = before["parts"]["method"], after["parts"]["method"]
+    assert all(torch.equal(weights, after["model"][name]) for name, weights in before["model"].items())
+    assert after["advantage_updates"] == 6  # a quarter of 24
 
 
 @pytest.mark.parametrize("method", ["pebble", "prefppo"])
 def test_a_new_run_begins_with_the_policy_and_the_reward_of_another(method, finished, tmp_path, monkeypatch):
-    from pbrl.training.online import OnlineRun
+    from pbrl.training.run import Run
 
-    seen, begin = [], OnlineRun._evaluate
+    seen, begin = [], Run._evaluate
 
     def look(self):
         begin(self)
         seen.append(self.last_evaluation["return_mean"])
 
-    monkeypatch.setattr(OnlineRun, "_evaluate", look)
+    monkeypatch.setattr(Run, "_evaluate", look)
     source = finished(method=method)
     monkeypatch.chdir(source.parent)
     seen.clear()

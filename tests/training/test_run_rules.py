@@ -12,36 +12,40 @@ from pbrl.agents.exploration import StateEntropy
 from pbrl.config import compose_config
 from pbrl.errors import UserError
 from pbrl.labels.store import LabelStore
-from pbrl.training.online import resume, start
+from pbrl.training.start import resume, start
 from pbrl_envs.point_reach import PointReach
 
 TINY_PEBBLE = [*COMMON, *REWARD, *SAC]
 
 
+def config_of(folder, *overrides):
+    return compose_config([*TINY_PEBBLE, f"run_dir={folder}", *overrides])
+
+
 def make_run(folder, *overrides):
-    return start(compose_config([*TINY_PEBBLE, f"run_dir={folder}", *overrides]), ["test"])
+    return start(config_of(folder, *overrides), ["test"])
 
 
 def test_without_an_answer_the_agent_goes_on_exploring(tmp_path):
     run = make_run(tmp_path / "run", "teacher=skip", "teacher.skip=1", "teacher.bpref_compat=false")
-    run.parts.feedback.teacher.threshold = lambda eps, steps: np.inf
+    run.parts.desk.teacher.threshold = lambda eps, steps: np.inf
     run.train()
     buffer = run.parts.agent.buffer
-    assert run.parts.feedback.counts.skipped > 0
-    assert run.parts.feedback.updates == run.labels == 0
+    assert run.parts.desk.counts.skipped > 0
+    assert run.method.updates == run.labels == 0
     assert isinstance(buffer.source, StateEntropy)
     assert not buffer.rewards.any()
 
 
 def test_the_critic_starts_afresh_once_at_the_first_session_with_answers(tmp_path):
     run, resets = make_run(tmp_path / "run"), []
-    answer, reset = run.parts.feedback.teacher.answer, run.parts.agent.reset_critic
+    answer, reset = run.parts.desk.teacher.answer, run.parts.agent.reset_critic
 
     def skips_the_first_session(left, right):
         answers = answer(left, right)
-        return answers._replace(answered=answers.answered & (run.parts.feedback.sessions > 1))
+        return answers._replace(answered=answers.answered & (run.parts.desk.sessions > 1))
 
-    run.parts.feedback.teacher.answer = skips_the_first_session
+    run.parts.desk.teacher.answer = skips_the_first_session
     run.parts.agent.reset_critic = lambda: (resets.append(run.parts.agent.env_steps), reset())
     run.train()
     assert resets == [180]  # sessions are due at 120 and 180
@@ -50,7 +54,7 @@ def test_the_critic_starts_afresh_once_at_the_first_session_with_answers(tmp_pat
 def test_no_session_at_the_last_step(tmp_path):
     run = make_run(tmp_path / "run", "steps=180")
     run.train()
-    assert run.parts.feedback.sessions == 1  # at 120; at 180 there is nobody left to learn
+    assert run.parts.desk.sessions == 1  # at 120; at 180 there is nobody left to learn
 
 
 def asked_pairs(run):
@@ -93,7 +97,7 @@ def test_equal_answers_are_not_decisive(tmp_path, monkeypatch):
     monkeypatch.setattr("pbrl_envs.point_reach.PointReach.step", unpaid(PointReach.step))
     run = make_run(tmp_path / "run", "feedback.budget=12")
     run.train()
-    counts = run.parts.feedback.counts
+    counts = run.parts.desk.counts
     assert (counts.asked, counts.decisive, counts.equal) == (12, 0, 12)
 
 
@@ -113,7 +117,7 @@ def test_a_diverged_run_ends_at_its_next_evaluation(tmp_path):
         UserError, match="the agent gave an action that is not finite at step 220: the run has diverged"
     ):
         run.train()
-    assert not run.run.summary.exists()
+    assert not run.folder.summary.exists()
 
 
 def test_a_config_that_cannot_be_built_leaves_no_folder(tmp_path):
@@ -126,9 +130,9 @@ def test_a_config_that_cannot_be_built_leaves_no_folder(tmp_path):
 def test_two_processes_cannot_train_one_run(tmp_path):
     run = make_run(tmp_path / "run")
     with pytest.raises(UserError, match="by another process"):
-        resume(tmp_path / "run", run.config)
-    run.run.unlock()
-    resume(tmp_path / "run", run.config).run.unlock()
+        resume(tmp_path / "run", config_of(tmp_path / "run"))
+    run.folder.unlock()
+    resume(tmp_path / "run", config_of(tmp_path / "run")).run.unlock()
 
 
 def test_imported_answers_are_learned_from_and_cost_no_budget(finished, tmp_path):
@@ -141,7 +145,7 @@ def test_imported_answers_are_learned_from_and_cost_no_budget(finished, tmp_path
     with LabelStore(finished(), create=False) as labels:
         brought = labels.counts()["answers"]
     assert run.labels == 12
-    assert len(run.parts.feedback.preferences) == 12 + brought
+    assert len(run.method.preferences) == 12 + brought
 
 
 @pytest.mark.parametrize(
@@ -150,7 +154,7 @@ def test_imported_answers_are_learned_from_and_cost_no_budget(finished, tmp_path
         ("feedback.first=320", "valid are 1 to 319"),
         ("method.fit.patience=2", "set feedback.heldout"),
         ("method.model.crop=[5,20]", "exceeds feedback.segment_length=10"),
-        ("agent=ppo", "drives SACAgent"),
+        ("agent=ppo", "drives sac"),
         ("device=cuda", "valid is cpu"),
     ],
 )

@@ -14,12 +14,13 @@ from killed import Kill
 from outcome import table, weights
 from tiny import VIDEOS, collect, from_videos, train
 
+from pbrl.building import build
 from pbrl.collection.videos import Camera
-from pbrl.config import build, compose_config
+from pbrl.config import compose_any, compose_config
 from pbrl.data.datasets import load_dataset
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError
-from pbrl.training.video_reward import EpisodeReward, fit_video_reward
+from pbrl.training.build import build_method, fit_video_reward
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +66,14 @@ def test_the_reward_of_a_frame_is_shared_by_its_steps(steps, stride, expected):
         shown.extend(states[:, 0].astype(int).tolist())
         return torch.zeros(len(states), 2, 2, 3)
 
-    reward = EpisodeReward(Counting(), camera, stride, scale=10.0)
+    given = ["method=video_return", f"method.stride={stride}", "method.scale=10.0", "env=point_reach", "data=unread"]
+    reward = build_method(compose_any(given))
+    reward._model, reward._camera = Counting(), camera
     zeros = np.zeros((steps + 1, 1))
     episode = Episode(zeros, zeros[1:], zeros[1:, 0], False, states=np.arange(steps + 1.0)[:, None])
     np.testing.assert_allclose(reward.of_episode(episode), 10 * np.array(expected), rtol=1e-6)
     assert shown[-1] == steps  # states after steps; the first is before any
-    assert reward.take_sum(episode) == pytest.approx(10 * sum(expected))
+    assert reward.learned_return(episode) == pytest.approx(10 * sum(expected))
 
 
 @pytest.mark.parametrize("method", VIDEOS)
@@ -101,7 +104,7 @@ def test_demonstrations_of_another_body_are_drawn_with_that_body_and_measured_on
         name: collect(tmp_path / name, *own, "labels=return") for name, own in (("short", short), ("gripper", gripper))
     }
     given = [text for text in from_videos("rapl", bodies["short"]) if not text.startswith("env=")]
-    config = compose_config([*given, *gripper, f"method.video.demos_data={bodies['gripper']}"])
+    config = compose_config([*given, *gripper, f"method.demos_data={bodies['gripper']}"])
     across = fit_video_reward(config, seed=100)
     camera = Camera(partial(build, config.env.make), "sweep_avoiding", 16)
     episode = load_dataset(bodies["gripper"]).episodes[across.episodes[0]]
@@ -136,7 +139,7 @@ def test_a_learned_reward_is_taken_as_it_is_and_gives_the_same_agent(whole, data
     learned = whole("rapl")
     given = [
         *(word for word in from_videos("rapl", data) if not word.startswith("data=")),
-        f"method.video.learned={learned}",
+        f"method.learned={learned}",
     ]
     code, _, err = train(tmp_path / "run", *given, method=None)
     assert code == 0, err
@@ -152,25 +155,25 @@ def test_what_is_known_of_a_learned_reward_may_be_broken(content, whole, data, t
     learned.mkdir()
     (learned / "reward.json").write_text(content)
     given = [word for word in from_videos("rapl", data) if not word.startswith("data=")]
-    code, _, err = train(tmp_path / "run", *given, f"method.video.learned={learned}", method=None)
+    code, _, err = train(tmp_path / "run", *given, f"method.learned={learned}", method=None)
     assert code == 2
-    assert re.fullmatch(r".*method.video.learned: .*learned holds no learned reward that can be read: .*\n", err)
+    assert re.fullmatch(r".*method.learned: .*learned holds no learned reward that can be read: .*\n", err)
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["method.video.model.epsilon=1.0"], "learned with method.video.model.epsilon=0.1, and this run has 1.0"),
+        (["method.model.epsilon=1.0"], "learned with method.model.epsilon=0.1, and this run has 1.0"),
         (["env=point_maze"], "learned with env=point_reach, and this run has point_maze"),
-        (["data=somewhere"], "method.video.learned=.* needs no data; leave data=somewhere out"),
-        (["method.video.learned=nowhere"], "method.video.learned: .*nowhere holds no learned reward that can be read"),
-        (["method.video.learned=5"], "method.video.learned: .*/5 holds no learned reward"),  # a folder whose name is 5
-        (["teacher=oracle"], "teacher=oracle: method=rapl asks about whole videos"),
+        (["data=somewhere"], "method.learned=.* needs no data; leave data=.*somewhere out"),
+        (["method.learned=nowhere"], "method.learned: .*nowhere holds no learned reward that can be read"),
+        (["method.learned=5"], "method.learned: .*/5 holds no learned reward"),  # a folder whose name is 5
+        (["teacher=oracle"], "teacher=oracle answers .*, and method=rapl asks triplet"),
     ],
 )
 def test_what_is_no_learned_reward_is_said_in_a_line(wrong, message, whole, data, tmp_path):
     given = [word for word in from_videos("rapl", data) if not word.startswith("data=")]
-    code, _, err = train(tmp_path / "run", *given, f"method.video.learned={whole('rapl')}", *wrong, method=None)
+    code, _, err = train(tmp_path / "run", *given, f"method.learned={whole('rapl')}", *wrong, method=None)
     assert code == 2
     assert len(err.strip().splitlines()) == 1
     assert re.search(message, err)
@@ -203,18 +206,18 @@ def test_it_goes_on_as_if_never_killed(moment, run, whole, data, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["data=null"], "method=rapl learns from videos; give data=FOLDER"),
+        (["data=null"], "videos are learned from; give data=FOLDER"),
         (["data=nowhere"], "data=.*nowhere is not a data set"),
         (["env=point_maze"], "is of env=point_reach, this run of env=point_maze"),
-        (["teacher=oracle"], "teacher=oracle: method=rapl asks about whole videos; valid is teacher=triplet"),
-        (["teacher=human"], "teacher=human: method=rapl asks about whole videos"),
-        (["method.video.stride=null"], "method.video.stride=None: expected a whole number of at least 1"),
-        (["method.video.scale=0.0"], "method.video.scale=0.0: expected"),
-        (["method.video.features=distance"], "method.video.features=distance: expected names of factors"),
-        (["method.video.demos=40"], "method.video.demos=40: .* has 12 videos"),
-        (["method.video.model.dim=0"], "method.video.model.dim=0"),
+        (["teacher=oracle"], "teacher=oracle answers .*, and method=rapl asks triplet; valid are triplet"),
+        (["teacher=human"], "teacher=human answers .*, and method=rapl asks triplet"),
+        (["method.stride=null"], "method.stride=None: expected a whole number of at least 1"),
+        (["method.scale=0.0"], "method.scale=0.0: expected"),
+        (["method.features=distance"], "method.features=distance: expected names of factors"),
+        (["method.demos=40"], "method.demos=40: .* has 12 videos"),
+        (["method.model.dim=0"], "method.model.dim=0"),
         (["feedback.budget=0"], "feedback.budget=0: expected a whole number of at least 1"),
-        (["method.video.features=[speed]"], "factor speed is not in .* valid are distance, effort"),
+        (["method.features=[speed]"], "factor speed is not in .* valid are distance, effort"),
         (["feedback.budget=100000"], "100000 different triplets wanted"),
         (["env=pendulum"], "env=pendulum"),
         (
@@ -233,4 +236,4 @@ def test_what_is_wrong_is_said_in_a_line(wrong, message, data, tmp_path):
 def test_a_teacher_of_videos_answers_no_questions_about_segments(tmp_path):
     code, _, err = train(tmp_path / "run", "teacher=triplet")
     assert code == 2
-    assert "compares whole videos, and method=pebble asks about segments" in err
+    assert "teacher=triplet answers questions of kind triplet, episode_pair, and method=pebble asks segment_pair" in err

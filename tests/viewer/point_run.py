@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from pbrl.config import build, compose_config
+from pbrl.building import build
+from pbrl.config import compose_config
 from pbrl.labels.segment_files import SegmentPairs
 from pbrl.labels.store import LabelStore
 from pbrl.types import Segments

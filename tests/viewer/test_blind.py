@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 from pbrl.config import compose_config
 from pbrl.errors import UserError
 from pbrl.feedback.status import write_status
+from pbrl.files import write_json
 from pbrl.labels.questions import run_id
 from pbrl.labels.store import LabelStore
-from pbrl.training.run_dir import write_json
 from pbrl.viewer.settings import SHOW, viewer_section
 
 STEPS, BUDGET, SCORE = 31_337, 4_242, 0.123456

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from point_run import STEPS, make_pairs, make_run
 
-from pbrl.config import build, compose_config
+from pbrl.building import build
+from pbrl.config import compose_config
 from pbrl.errors import UserError
 from pbrl.labels.segment_files import SegmentPairs
 from pbrl.viewer.clips import ENCODER, ClipDrawer, ClipStyle, clip_name, clip_path, frame_count, item_clips

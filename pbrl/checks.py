@@ -1,0 +1,59 @@
+"""What constructors say about numbers they cannot use: `name=value: expected ...`, to which a builder adds the key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pbrl.errors import choices
+
+WIDEST = 65_536  # units of a layer
+
+
+def required(**values: Any) -> None:
+    """None may be missing."""
+    for name, value in values.items():
+        if value is None:
+            raise ValueError(f"{name}=None: this method needs it")
+
+
+def whole(least: int, **values: int | None) -> None:
+    """Each must be a whole number of at least `least`."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}={value}: expected a whole number of at least {least}")
+
+
+def share(most: float = 1.0, **values: float) -> None:
+    """Each must be a number from 0 to `most`."""
+    between(0, most, **values)
+
+
+def between(least: float, most: float, **values: float) -> None:
+    """Each must be a number from `least` to `most`."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+            raise ValueError(f"{name}={value}: expected a number from {least:g} to {most:g}")
+
+
+def positive(**values: float) -> None:
+    """Each must be a finite number above 0."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ValueError(f"{name}={value}: expected a number above 0")
+
+
+def one_of(valid: Sequence[str], **values: Any) -> None:
+    """Each must be among `valid`."""
+    for name, value in values.items():
+        if value not in valid:
+            raise ValueError(f"{name}={value}: {choices(value, valid)}")
+
+
+def layers(**values: Sequence[int]) -> None:
+    """Each must be widths of hidden layers."""
+    for name, widths in values.items():
+        for width in widths:
+            if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= WIDEST:
+                raise ValueError(f"{name}={list(widths)}: expected whole numbers from 1 to {WIDEST}")

@@ -1,0 +1,61 @@
+"""Crops of segments as masks on their rewards: one forward pass serves any number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from pbrl.losses import bradley_terry_loss, preference_accuracy
+from pbrl.types import Comparisons, Segments
+
+
+class Crops(NamedTuple):
+    """K pieces of each of B pairs: both sides of a pair have one length (a longer one would win by length alone)."""
+
+    left: Tensor  # (B, K) first step on the left
+    right: Tensor  # (B, K)
+    length: Tensor  # (B, K) steps
+
+
+class CroppedReward(Protocol):
+    """A reward model whose members' rewards of single steps carry a graph."""
+
+    members: int  # E
+    smoothing: float
+
+    def own_rewards(self, segments: Segments) -> Tensor: ...  # (E * b segments) -> (E, b, T), 0 on padding
+
+
+def draw_crops(pairs: int, steps: int, crop: Sequence[int], times: int, rng: torch.Generator) -> Crops:
+    """`times` crops of each pair of segments of `steps` steps.
+
+    Lengths are uniform between the two numbers of `crop`, starts uniform and each side's its own.
+    """
+    shortest, longest = crop
+    if not 1 <= shortest <= longest <= steps:
+        raise ValueError(f"crop={list(crop)}: expected [shortest, longest] with 1 <= shortest <= longest <= {steps}")
+    length = torch.randint(shortest, longest + 1, (pairs, times), generator=rng)
+    left, right = ((torch.rand(pairs, times, generator=rng) * (steps - length + 1)).long() for _ in range(2))
+    return Crops(left, right, length)
+
+
+def crop_sums(rewards: Tensor, start: Tensor, length: Tensor) -> Tensor:
+    """(..., T) rewards, (..., K) starts and lengths -> (..., K) sums: C[s + L] - C[s] of the cumulative sum C."""
+    total = torch.nn.functional.pad(rewards.cumsum(-1), (1, 0))  # (..., T+1)
+    return total.gather(-1, start + length) - total.gather(-1, start)
+
+
+def crop_loss(model: CroppedReward, batch: Comparisons, crops: Crops) -> tuple[Tensor, float]:
+    """Bradley-Terry on all crops of E * b comparisons, b for each member in turn: summed over members; and accuracy."""
+    e = model.members
+    length = crops.length.view(e, -1, crops.length.shape[1])  # (E, b, K)
+    left, right = (
+        crop_sums(model.own_rewards(side), start.view_as(length), length).flatten(1)
+        for side, start in ((batch.left, crops.left), (batch.right, crops.right))
+    )
+    target = batch.prefers_right.view(e, -1, 1).expand_as(length).flatten(1)
+    accuracy = preference_accuracy(left.detach(), right.detach(), target)
+    return e * bradley_terry_loss(left, right, target, model.smoothing), float(accuracy)

@@ -1,0 +1,199 @@
+"""The contract of a method: what is learned from people, and how it drives behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.agents.agent import Agent
+from pbrl.data.episodes import EpisodeStore
+from pbrl.data.offline import OfflineData
+from pbrl.feedback.settings import Feedback
+from pbrl.files import replacing
+from pbrl.methods.state import attributes_without_state, found_state, restore_state
+from pbrl.nets.policies import Policy
+from pbrl.questions import Question
+from pbrl.types import Episode, QuerySampler, RewardFn, RewardSource
+
+Metrics = dict[str, float]
+Act = Callable[[np.ndarray], np.ndarray]
+"""Actions (M, A) in [-1, 1] of observations (M, *obs_shape), without noise."""
+
+REWARD_FILE = "reward.safetensors"
+
+
+class Run(Protocol):
+    """What a method sees of the run it is in."""
+
+    steps: int  # of the whole run: environment steps, or updates where there is no agent
+    env_name: str
+    obs_shape: tuple[int, ...]
+    action_size: int  # A
+    factor_names: tuple[str, ...]
+    time_limit: int | None  # steps after which episodes are cut off, where that is known
+    agent: Agent  # of methods that have one
+    episodes: EpisodeStore  # the last ones that the agent ended
+    data: OfflineData  # of methods without an agent
+    data_folder: Path | None  # data=
+    desk: Any  # a `Desk`
+    feedback: Feedback
+    sampler: QuerySampler
+    sampler_name: str
+    path: Path  # its folder
+
+    @property
+    def step(self) -> int: ...  # so far
+
+    def rng(self, name: str) -> torch.Generator: ...  # one of its own for each name, saved with the run
+
+    def seed(self, name: str) -> int: ...  # that of the same stream
+
+    def make_agent(self, **changes: Any) -> Agent: ...  # another of the same kind, in environments of its own
+
+    def make_env(self, **options: Any) -> gym.Env: ...
+
+    def evaluate(self, act: Act) -> dict[str, float | None]: ...  # as a row of evaluations.csv
+
+
+class Learned(NamedTuple):
+    """What a finished run is used by."""
+
+    policy: Policy | None = None  # None: that of the agent
+    reference: Policy | None = None  # what the policy was learned relative to
+    reward: RewardFn | None = None  # of single steps
+
+
+class Method:
+    """What is learned from people, and how it drives behaviour. One file and one YAML per method.
+
+    The constructor takes the numbers of the YAML; `begin` makes networks of them, once the run is there. Every hook
+    has a default that does nothing. Modules, optimisers, generators, numbers and arrays in attributes are saved with
+    each checkpoint; what begins with an underscore is not.
+
+    agents: kinds of agent it can drive; () = it is the policy itself and learns from `run.data` alone.
+    asks: kinds of question that it asks while it learns.
+    needs_data: it learns from a data set, alone or before an agent starts.
+    reads_labels: whether answers have any part in what it learns; False for yardsticks.
+    tags: how many numbers `behave` notes at each step.
+    contexts: what `policy` is evaluated with, each in turn; None where there is nothing to choose.
+    exports: what is saved for others, and the attribute with the network that it is of.
+    """
+
+    agents: ClassVar[tuple[str, ...]] = ()
+    asks: ClassVar[tuple[type[Question], ...]] = ()
+    needs_data: bool = False
+    reads_labels: bool = True
+    tags: int = 0
+    contexts: tuple[Any, ...] = (None,)
+    exports: ClassVar[Mapping[str, str]] = {"model": "model"}
+    run: Run
+
+    def begin(self, run: Run) -> None:
+        """Once, before anything happens; an extension calls this first."""
+        self._settings = attributes_without_state(self)  # what the YAML says is no state
+        self.run = run
+
+    def observe(self, finished: Sequence[Episode]) -> None:
+        """Episodes that the agent has just ended."""
+
+    def due(self) -> int | None:
+        """The step of the run (environment steps, or updates where there is no agent) at which `step` is wanted.
+
+        None: each round. A step that is over and still due is asked for again after the next round.
+        """
+        return None
+
+    def step(self) -> Metrics:
+        """Asks, learns, adopts what was learned; returns what it measured, under names such as reward/loss."""
+        return {}
+
+    def reward(self) -> RewardSource | None:
+        """What drives the agent now; None: what `given` passes on of the environment's own."""
+        return None
+
+    def given(self, reward: float, factors: Mapping[str, float]) -> float:
+        """What the environment gives the agent at a step: nothing, but where the method is a yardstick."""
+        return 0.0
+
+    def rows(self, buffer: Any, n: int) -> np.ndarray | None:
+        """Which n rows of a `LearnedRewardBuffer` a batch holds; None: drawn uniformly."""
+        return None
+
+    def behave(self, obs: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """What is done in training instead of `actions` (n_envs, A) at `obs` (n_envs, O), and tags (n_envs, K)."""
+        return actions, None
+
+    def policy(self, context: Any = None) -> Act:
+        """What is evaluated; several where the method has several contexts."""
+        return partial(self.run.agent.act, deterministic=True)
+
+    def learned_return(self, episode: Episode) -> float | None:
+        """What the learned reward gave a whole episode; None: nothing is learned yet, or ever."""
+        return None
+
+    @property
+    def reward_trained(self) -> bool:
+        """Whether a reward that is not finite can have come from training."""
+        return True
+
+    def metrics(self) -> Metrics:
+        """What stands at each row of progress.csv, besides what `step` returned."""
+        return self.run.desk.metrics()
+
+    def facts(self) -> dict[str, Any]:
+        """What summary.json says of it."""
+        return {}
+
+    def save(self, folder: Path) -> None:
+        """Writes what others use of it: policy.zip, and reward.safetensors where a reward was learned."""
+        with replacing(folder / "policy.zip") as partial_file:
+            self.run.agent.save(str(partial_file))
+        save_weights(folder / REWARD_FILE, of_part(self.exported(self.state_dict()), "model"), self.about_reward())
+
+    def about_reward(self) -> dict[str, str]:
+        """What reward.safetensors says beside its weights."""
+        return {}
+
+    def exported(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The weights in a `state_dict` that `exports` names: model.NAME, policy.NAME, ..."""
+        found = {part: state.get(attribute) for part, attribute in self.exports.items()}
+        return {f"{part}.{k}": v.contiguous() for part, weights in found.items() if weights for k, v in weights.items()}
+
+    def of_weights(self, weights: Mapping[str, Tensor], obs_shape: tuple[int, ...], action_size: int) -> Learned:
+        """What these `exported` weights are of; without a run, on a method that has not begun."""
+        return Learned()
+
+    def begin_with(self, updates: int, scale: float) -> None:
+        """`model` has the weights of another run now, which came of so many updates and drove an agent at `scale`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return found_state(self, self._settings)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        restore_state(self, state, self._settings)
+
+
+def of_part(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Those of model, policy, ..., under the names that the network has for them."""
+    return {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
+
+
+def save_weights(file: Path, weights: Mapping[str, Tensor], about: dict[str, str] | None = None) -> None:
+    """Nothing where there are none."""
+    from safetensors.torch import save_file
+
+    if weights:
+        with replacing(file) as partial_file:
+            save_file(dict(weights), str(partial_file), metadata=about)
+
+
+def next_time(due: int, every: int, here: int) -> int:
+    """The first of due, due + every, ... that is after `here`: rounds of an agent may jump over several."""
+    return due if due > here else due + every * ((here - due) // every + 1)

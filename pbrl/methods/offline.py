@@ -1,0 +1,167 @@
+"""What methods have in common that learn a policy from recorded data alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.blocks import score_in_blocks
+from pbrl.checks import required
+from pbrl.data.offline import OfflineData
+from pbrl.losses import bradley_terry_loss, preference_accuracy
+from pbrl.methods.method import REWARD_FILE, Learned, Method, Metrics, Run, of_part, save_weights
+from pbrl.nets.policies import Policy
+from pbrl.types import Segments
+
+POLICY_FILE = "policy.safetensors"
+
+
+class OfflineMethod(Method):
+    """Learns a policy from `run.data`, one gradient step per `step`, and asks nobody.
+
+    A subclass makes its networks and optimizers in `begin` and draws every random number from `rng`; weights,
+    optimizers, generator and counters are then all there is to resume from. What is large and follows from the data
+    has a name that begins with an underscore.
+
+    Args:
+        policy: makes a `Policy` from obs_shape, action_size and rng.
+
+    stages: attributes that say after how many updates a stage ends, as shares of the run.
+    """
+
+    needs_data = True
+    exports: ClassVar[Mapping[str, str]] = {"policy": "actor", "reference": "reference", "model": "model"}
+    stages: ClassVar[tuple[str, ...]] = ()
+    reference: Policy | None = None  # what the policy is learned relative to, where it is
+    model: Any = None  # of the answers, where there is one
+    _make_model: Any = None
+
+    def __init__(self, *, policy: Callable[..., Policy]) -> None:
+        required(policy=policy)
+        self._make_policy = policy
+
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        self.rng = run.rng("learner")
+        self.reward_steps = 0  # updates of the model
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.obs_shape, self.action_size = tuple(run.obs_shape), run.action_size
+        self.actor = self.make_policy(self.rng)
+        self.actor.observe(self.data.observations)
+
+    @property
+    def data(self) -> OfflineData:
+        return self.run.data
+
+    @property
+    def steps(self) -> int:
+        """Updates of the whole run."""
+        return self.run.steps
+
+    @property
+    def updates(self) -> int:
+        """So far."""
+        return self.run.step
+
+    def make_policy(self, rng: torch.Generator) -> Policy:
+        return self._make_policy(obs_shape=self.obs_shape, action_size=self.action_size, rng=rng)
+
+    def require_vectors(self) -> int:
+        """O; for methods with parts that do not read images."""
+        if len(self.obs_shape) != 1:
+            raise ValueError(f"observations have shape {self.obs_shape}; only bc, sft and cpl read images")
+        return self.obs_shape[0]
+
+    def step(self) -> Metrics:
+        """One gradient step."""
+        self.train()
+        metrics = self.update()
+        self.reward_steps += "reward/loss" in metrics
+        return metrics
+
+    def update(self) -> Metrics:
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> None:
+        """Networks as they are in training, or as they act."""
+        for value in vars(self).values():
+            if isinstance(value, torch.nn.Module):
+                value.train(mode)
+
+    def policy(self, context: Any = None) -> Callable[[np.ndarray], np.ndarray]:
+        return self.actor.act
+
+    def score(self, segments: Segments) -> Tensor | None:
+        """(N,) what the method's preference model compares, higher = better; None: it has none (yet)."""
+        return None
+
+    def metrics(self) -> Metrics:
+        """Loss and accuracy of the preference model on comparisons it was not trained on, if it has one.
+
+        Of the test split; and of the validation split, which a method may have stopped by.
+        """
+        self.train(False)
+        metrics: Metrics = {}
+        for name, held in (("validation", self.data.validation), ("test", self.data.test)):
+            if held is None or self.score(held.left[:1]) is None:
+                continue
+            score: Any = self.score
+            left, right = score_in_blocks(score, held.left), score_in_blocks(score, held.right)
+            metrics[f"{name}/loss"] = float(bradley_terry_loss(left[None], right[None], held.prefers_right))
+            metrics[f"{name}/accuracy"] = float(preference_accuracy(left, right, held.prefers_right))
+        return metrics
+
+    def facts(self) -> dict[str, Any]:
+        heldout = self.metrics()
+        modules = [value for value in vars(self).values() if isinstance(value, torch.nn.Module)]
+        parameters = {p for module in modules for p in module.parameters() if p.requires_grad}  # some are shared
+        return {
+            "label": self.data.label if self.reads_labels else "none read",
+            "data_sha256": self.data.sha256,
+            "reward_accuracy": _known(heldout.get("test/accuracy")),
+            "validation_accuracy": _known(heldout.get("validation/accuracy")),
+            "accuracy_ceiling": self.data.ceiling,
+            "reward_updates": self.reward_steps,
+            "parameters": sum(p.numel() for p in parameters),
+        }
+
+    def save(self, folder: Path) -> None:
+        """policy.safetensors, with what it was learned relative to; and reward.safetensors, where there is a model."""
+        weights = self.exported(self.state_dict())
+        save_weights(folder / POLICY_FILE, {k: v for k, v in weights.items() if not k.startswith("model.")})
+        save_weights(folder / REWARD_FILE, of_part(weights, "model"))
+
+    def of_weights(self, weights: Mapping[str, Tensor], obs_shape: tuple[int, ...], action_size: int) -> Learned:
+        self.obs_shape, self.action_size = obs_shape, action_size
+        made: dict[str, Any] = {}
+        for part in ("policy", "reference"):
+            if own := of_part(weights, part):
+                made[part] = self.make_policy(torch.Generator())
+                made[part].load_state_dict(own)
+        if (own := of_part(weights, "model")) and self._make_model is not None:
+            model = self._make_model(obs_size=obs_shape[0], action_size=action_size, rng=torch.Generator())
+            model.load_state_dict(own)
+            made["reward"] = getattr(model, "step_reward", None)  # a transformer's needs the steps before
+        return Learned(**made)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        planned = {name: getattr(self, name) for name in self.stages}
+        super().load_state_dict(state)
+        for name, end in planned.items():  # a stage that is over stays so, also in a run that is longer now
+            if self.updates <= getattr(self, name):
+                setattr(self, name, end)
+
+
+def share_of(steps: int, share: float) -> int:
+    """Updates that are this share of a run."""
+    return round(share * steps)
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value

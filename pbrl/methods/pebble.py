@@ -1,0 +1,250 @@
+"""PEBBLE: unsupervised exploration, a reward ensemble from comparisons, relabelling (Lee et al. 2021)."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.agents.exploration import StateEntropy
+from pbrl.blocks import PartOf
+from pbrl.checks import between, required, whole
+from pbrl.feedback.fit import Fit
+from pbrl.feedback.preferences import PreferenceDataset
+from pbrl.feedback.quality import correlation, true_accuracy
+from pbrl.feedback.samplers import preference_probability, uniform
+from pbrl.finite import REWARD_MODEL, require_finite
+from pbrl.methods.method import Learned, Method, Metrics, Run, next_time, of_part
+from pbrl.question_kinds import SegmentPair
+from pbrl.types import Episode, RewardModel, RewardSource, Segments, Steps
+
+RECENT_STEPS, DISAGREEMENT_PAIRS = 5000, 1000
+NEEDED = ("members", "optimizer", "observe", "reward", "step_reward", "score", "update")  # of a model
+
+
+class Pebble(Method):
+    """Rewards each step by an ensemble whose sums over segments explain the answers.
+
+    What is stored gets the new reward after each session. As a `RewardSource`, it gives the mean member's reward.
+
+    Args:
+        model: makes the reward model from obs_size, action_size and rng.
+        fit: trains it on all answers in each session; None where `learn_model` is a method's own.
+        explore: the intrinsic reward before the first session; None: nothing is rewarded until then.
+        reset_critic: at the first session, since the critic has valued exploring.
+        critic_updates: after that, without acting.
+        reward_std: of the learned reward over recent steps, to which it is scaled after each fit; None: as learned.
+    """
+
+    agents: ClassVar[tuple[str, ...]] = ("sac",)
+    asks = (SegmentPair,)
+    when = "stored"
+
+    def __init__(
+        self,
+        *,
+        model: Callable[..., RewardModel],
+        fit: Fit | None,
+        explore: StateEntropy | None,
+        reset_critic: bool,
+        critic_updates: int,
+        reward_std: float | None = None,
+    ) -> None:
+        required(model=model)
+        whole(0, critic_updates=critic_updates)
+        if reward_std is not None:
+            between(1e-6, 1e6, reward_std=reward_std)
+        self._make_model, self.fit, self.explore = model, fit, explore
+        self.resets_critic, self.critic_updates, self.reward_std = reset_critic, critic_updates, reward_std
+
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        if self.fit is None and type(self).learn_model is Pebble.learn_model:
+            raise ValueError("fit=None: this method has no other way to train its model")
+        run.feedback.require_sessions(run.agent.round_steps)
+        if run.desk.needed > 1:  # or a file brings its segments along
+            run.feedback.require_segments(run.time_limit, run.agent.n_envs)
+        if self.fit is not None and self.fit.patience is not None and run.feedback.heldout == 0:
+            patience = f"fit.patience={self.fit.patience}"
+            raise ValueError(f"{patience}: watches held-out answers; set feedback.heldout, as to 0.1")
+        self.model = self.make_model(run.obs_shape, run.action_size, run.rng("reward"))
+        crop = getattr(self.model, "crop", None)
+        if crop is not None and crop[-1] > run.feedback.segment_length:
+            raise ValueError(f"model.crop={list(crop)}: exceeds feedback.segment_length={run.feedback.segment_length}")
+        self.optimizer = self.model.optimizer
+        self.preferences = PreferenceDataset(run.feedback.heldout, run.rng("preferences"))
+        self.next_session, self.updates, self.scale = run.feedback.first, 0, 1.0
+        self.observed: list[np.ndarray] = []  # observations since the last session, for the input statistics
+        self._fitted = self._warned = False
+        if self.explore is not None:
+            self.explore.stored = lambda: run.agent.stored_obs
+
+    def make_model(self, obs_shape: tuple[int, ...], action_size: int, rng: torch.Generator) -> Any:
+        model = self._make_model(obs_size=obs_shape[0], action_size=action_size, rng=rng)
+        if missing := [name for name in NEEDED if not hasattr(model, name)]:
+            kind = type(model).__name__
+            raise ValueError(f"model: {kind} cannot reward an agent step by step: it has no {' and no '.join(missing)}")
+        return model
+
+    def observe(self, finished: Sequence[Episode]) -> None:
+        self.run.desk.observe(finished)
+        if not self.run.desk.exhausted:
+            self.observed.extend(e.obs[:-1] for e in finished)
+
+    def due(self) -> int | None:
+        return self.next_session
+
+    def step(self) -> Metrics:
+        """A session: ask about recent behaviour, learn from all answers, adopt what was learned."""
+        desk, metrics = self.run.desk, Metrics()
+        if not (self.can_ask() or (len(self.run.episodes) and desk.expects_answers)):
+            return {}  # stays due: it waits for an episode that is long enough
+        self.learn_scales()
+        desk.look(self.run.step)
+        self.preferences.follow(desk)
+        if desk.ready:
+            metrics |= self.learn()
+        if (n := desk.room(self.run.feedback.session_size(self.run.step))) and self.can_ask():
+            metrics |= self.ask(n)
+        desk.wait()
+        if desk.ready:
+            metrics |= self.learn()
+        if not desk.waiting:  # if it does, Ctrl-C ended the waiting: the session goes on after a resume
+            self.next_session = next_time(self.next_session, desk.poll or self.run.feedback.every, self.run.step)
+        return metrics
+
+    def ask(self, n: int) -> Metrics:
+        """n questions about what the agent did lately."""
+        brought = self.run.desk.own_questions(n)
+        questions, disagreement = (brought, math.nan) if brought is not None else self.choose(n)
+        self.run.desk.ask(questions, step=self.run.step, sampler=self.run.sampler_name)
+        return {"reward/disagreement": disagreement}
+
+    def choose(self, n: int) -> tuple[SegmentPair, float]:
+        """The pairs that the sampler wants most among random ones, and the members' disagreement on some of these."""
+        f, episodes, rng = self.run.feedback, self.run.episodes, self.run.rng("queries")
+        # Candidates are gathered in blocks, and only what is asked with the states of the simulator.
+        left, right = episodes.draw_pairs(f.candidates * n, f.segment_length, rng, f.pool_episodes)
+        # Before the first answer the model knows nothing: any choice by it would be noise with a bias.
+        sampler = self.run.sampler if self.updates else uniform
+        rows = sampler(self.model, left, right, n, self.preferences.all, rng)
+        some = torch.arange(min(len(left), DISAGREEMENT_PAIRS))  # candidates come in no order
+        measured = preference_probability(self.model, PartOf(left, some), PartOf(right, some))
+        return episodes.as_question(left[rows], right[rows]), float(measured.std(0, unbiased=False).mean())
+
+    def learn(self) -> Metrics:
+        """Fits the reward to all answers that stand, and hands it to the agent."""
+        first, desk = self.updates == 0, self.run.desk
+        fresh = desk.judge(self.score, trained=not first)
+        self.preferences.follow(desk)
+        if first:
+            self.recent_rewards()  # what is not finite now, no fit has spoilt
+        self._fitted = True
+        fitted = self.learn_model()
+        self.updates += int(fitted.pop("updates"))
+        if self.reward_std is not None:
+            self.scale = self.reward_std / max(float(self.recent_rewards()[0].std()), 1e-6)
+        desk.learned(self.score if self.updates else None)
+        metrics = {"fresh_accuracy": fresh, "updates": self.updates} | fitted | self.quality()
+        if self.updates:
+            self.adopt(first)
+        return {f"reward/{name}": value for name, value in metrics.items()}
+
+    def learn_model(self) -> Metrics:
+        """Trains the model on all answers; returns what `Fit` does."""
+        assert self.fit is not None
+        return self.fit(self.model, self.preferences, self.run.rng("fit"))
+
+    def adopt(self, first: bool) -> None:
+        """The agent's past and future get the new reward; the critic that valued exploring is replaced once."""
+        agent = self.run.agent
+        agent.set_reward(self)
+        if first and self.resets_critic:
+            agent.reset_critic()
+        if first and self.critic_updates:
+            agent.update(self.critic_updates)
+
+    def begin_with(self, updates: int, scale: float) -> None:
+        """The model's weights are now those of another run, after so many updates."""
+        self.updates, self.scale = updates, scale
+        self.run.agent.set_reward(self)
+
+    def reward(self) -> RewardSource | None:
+        return self if self.updates else self.explore
+
+    def of_steps(self, steps: Steps) -> Tensor:
+        return torch.from_numpy(self.step_reward(steps.obs.numpy(), steps.actions.numpy()))
+
+    def of_episode(self, episode: Episode) -> np.ndarray:
+        return self.step_reward(episode.obs[:-1], episode.actions)
+
+    def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """(M,) the mean member's reward, scaled but not shifted: what an end is worth hangs on the offset."""
+        return require_finite(self.scale * self.model.step_reward(obs, actions), REWARD_MODEL, "a reward")
+
+    def score(self, segments: Segments) -> Tensor:
+        """(N,) how good the mean member finds segments."""
+        return self.model.score(segments).mean(0)
+
+    def learned_return(self, episode: Episode) -> float | None:
+        return float(self.of_episode(episode).sum()) if self.updates else None
+
+    @property
+    def reward_trained(self) -> bool:
+        return self._fitted or self.updates > 0
+
+    @torch.no_grad()
+    def quality(self) -> Metrics:
+        """How well the reward agrees with the true one on recent episodes; nothing learns from it."""
+        f, learned = self.run.feedback, self.recent_rewards()
+        settings = {"length": f.segment_length, "pool": f.pool_episodes, "seed": self.run.desk.sessions}
+        accuracy = true_accuracy(self.score, self.run.episodes, **settings)
+        return {"true_accuracy": accuracy, "corr_true": correlation(*learned)}
+
+    def recent_rewards(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the model and of the environment, on recent steps; NotFinite where the model's is not."""
+        obs, actions, true = self.run.episodes.recent_steps(RECENT_STEPS)
+        return require_finite(self.model.step_reward(obs, actions), REWARD_MODEL, "a reward"), true
+
+    def facts(self) -> dict[str, Any]:
+        accuracy = self.quality()["true_accuracy"] if self.updates else math.nan
+        return {"reward_accuracy": None if math.isnan(accuracy) else accuracy, "reward_updates": self.updates}
+
+    def exported(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
+        return super().exported(state) if state["updates"] else {}  # before the first answer the model is noise
+
+    def about_reward(self) -> dict[str, str]:
+        return {"scale": str(self.scale), "updates": str(self.updates)}
+
+    def of_weights(self, weights: Mapping[str, Tensor], obs_shape: tuple[int, ...], action_size: int) -> Learned:
+        if not (own := of_part(weights, "model")):
+            return Learned()
+        model = self.make_model(obs_shape, action_size, torch.Generator())
+        model.load_state_dict(own)
+        return Learned(reward=model.step_reward)
+
+    def can_ask(self) -> bool:
+        """There is budget left, and there are segments to ask about; if not, the session waits for them."""
+        f, episodes, desk = self.run.feedback, self.run.episodes, self.run.desk
+        if desk.exhausted or len(episodes) == 0:
+            return False
+        starts = int(episodes.count_starts(f.segment_length, f.pool_episodes).sum())
+        if starts >= desk.needed:
+            return True
+        if desk.sessions == 0 and not episodes.any_terminated:  # time limits alone: later episodes are no longer
+            f.require_pool(int(episodes.lengths.max()), starts)
+        if starts and not self._warned:
+            self._warned = True
+            print("pbrl: questions wait for a second segment: one alone cannot be compared", file=sys.stderr)
+        return False
+
+    def learn_scales(self) -> None:
+        """Input statistics from all observations since the last session."""
+        if self.observed:
+            self.model.observe(np.concatenate(self.observed))
+            self.observed.clear()

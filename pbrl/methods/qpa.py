@@ -1,0 +1,88 @@
+"""QPA (Hu et al. 2024): PEBBLE whose questions and batches stay near what the policy does now."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pbrl.agents.buffers import LearnedRewardBuffer
+from pbrl.checks import share, whole
+from pbrl.feedback.crops import crop_loss, draw_crops
+from pbrl.methods.method import Metrics, Run
+from pbrl.methods.pebble import Pebble
+from pbrl.nets.networks import descend
+from pbrl.types import Episode
+
+
+class Qpa(Pebble):
+    """Three changes to PEBBLE, each of which can be switched off.
+
+    The pool is the last few episodes (`feedback.pool_episodes`), asked about uniformly; part of every SAC batch comes
+    from these episodes while labels last; and the reward learns from crops of the labelled pairs, for long.
+
+    Args:
+        recent_share: of a batch that is drawn from the pool's steps, until the budget is spent.
+        crops: how many of each labelled pair in each pass.
+        crop: shortest and longest, in steps.
+        batch_size: labelled pairs per gradient step.
+        passes: gradient steps of a session are at most ceil(passes * labels / batch_size).
+        stop_accuracy: over all crops since the session began, at which the fit ends.
+        others: as for `Pebble`; `fit` is None.
+    """
+
+    def __init__(
+        self,
+        *,
+        recent_share: float,
+        crops: int,
+        crop: Sequence[int],
+        batch_size: int,
+        passes: int,
+        stop_accuracy: float,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        share(recent_share=recent_share, stop_accuracy=stop_accuracy)
+        whole(1, crops=crops, batch_size=batch_size, passes=passes)
+        self.recent_share, self.crops, self.crop = recent_share, crops, crop
+        self.batch_size, self.passes, self.stop_accuracy = batch_size, passes, stop_accuracy
+
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        self.lengths: deque[int] = deque(maxlen=run.feedback.pool_episodes)  # of the last episodes, in steps
+
+    def observe(self, finished: Sequence[Episode]) -> None:
+        super().observe(finished)
+        self.lengths.extend(map(len, finished))
+
+    def rows(self, buffer: LearnedRewardBuffer, n: int) -> np.ndarray | None:
+        """A share from the pool's steps; all uniform once nobody is asked any more."""
+        pool = buffer.recent_rows(-(-sum(self.lengths) // buffer.n_envs))
+        if self.run.desk.exhausted or len(pool) == 0:
+            return None
+        recent = round(self.recent_share * n)
+        drawn = np.random.randint(0, len(pool), size=recent)  # noqa: NPY002  as SB3: one global stream
+        return np.concatenate([buffer.draw_uniformly(n - recent), pool[drawn]])
+
+    def learn_model(self) -> Metrics:
+        """Passes over all labels in an order of their own for each member, with new crops in each."""
+        rng, members = self.run.rng("fit"), self.model.members
+        passes = (self.preferences.batches(self.batch_size, members, False, rng) for _ in range(self.passes))
+        most = math.ceil(self.passes * len(self.preferences.train_rows) / self.batch_size)
+        losses, foreseen, seen = [], 0.0, 0
+        for batch in itertools.islice(itertools.chain.from_iterable(passes), most):
+            crops = draw_crops(len(batch), batch.left.steps, self.crop, self.crops, rng)
+            loss, accuracy = crop_loss(self.model, batch, crops)
+            losses.append(descend(self.model.optimizer, loss) / members)
+            if not math.isnan(accuracy):  # ties alone have none
+                foreseen, seen = foreseen + accuracy * len(batch), seen + len(batch)
+            if seen and foreseen / seen >= self.stop_accuracy:
+                break
+        if not losses:
+            return {"updates": 0}
+        return {"updates": len(losses), "loss": losses[-1], "accuracy": foreseen / seen if seen else 1.0}

@@ -1,0 +1,49 @@
+"""RAPL (Tian et al. 2024): align a picture encoder with what people find alike, reward likeness to preferred videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pbrl.checks import whole
+from pbrl.data.datasets import Dataset
+from pbrl.data.videos import Triplets, Videos
+from pbrl.feedback.triplets import uniform_triplets
+from pbrl.methods.video import VideoMethod, split
+from pbrl.question_kinds import Triplet
+
+
+class Rapl(VideoMethod):
+    """Asks which of two videos is closer to a third; `model` is a `rewards.rapl.RAPL`.
+
+    Args:
+        demos: how many preferred videos to be like.
+        demos_data: videos to take them from and to measure on, as of another embodiment; None: the run's data.
+        others: see `VideoMethod`.
+    """
+
+    asks = (Triplet,)
+    stands_for = "triplets"
+
+    def __init__(self, *, demos: int, demos_data: str | None, **common: Any) -> None:
+        super().__init__(**common)
+        whole(1, demos=demos)
+        self.demos, self.demos_data = demos, demos_data
+
+    def ask(self, videos: Videos, n: int, rng: torch.Generator) -> Triplets:
+        return self.run.desk.ask_triplets(videos, uniform_triplets(len(videos), n, rng))
+
+    def after_fit(
+        self, model: Any, data: Dataset, shown: Videos, heldout: np.ndarray, seed: int
+    ) -> tuple[Dataset, np.ndarray]:
+        if self.demos_data is not None:
+            data = self.load_data(Path(self.demos_data))
+            train, heldout = split(len(data.episodes), self.heldout, seed)
+            shown = self.draw(data, train)
+        if self.demos > len(shown):
+            raise ValueError(f"demos={self.demos}: {data.path} has {len(shown)} videos to choose them from")
+        model.set_demos(shown[self.run.desk.rank(shown)[: self.demos]].frames, shown.frames)
+        return data, heldout

@@ -1,0 +1,102 @@
+"""SURF (Park et al. 2022): PEBBLE that also learns from crops of segments and from unlabelled pairs it is sure of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pbrl.checks import between, share, whole
+from pbrl.feedback.crops import crop_loss, crop_sums, draw_crops
+from pbrl.methods.method import Metrics
+from pbrl.methods.pebble import Pebble
+from pbrl.nets.networks import descend
+from pbrl.types import Comparisons
+
+
+class Surf(Pebble):
+    """Crops both sides of each pair, and adds unlabelled pairs with the label that each member gives them itself.
+
+        L = CE(crops of labelled) + weight * mean(1[confidence >= threshold] CE(crops of unlabelled, pseudo-label))
+
+    The pseudo-label and its confidence max(p, 1 - p) come from the whole segments, by the same member. Crops lie inside
+    the segments that were judged, where the released code stores segments with a margin of 5 steps on each side.
+
+    Args:
+        crop: shortest and longest, in steps.
+        batch_size: labelled pairs per gradient step.
+        unlabelled: unlabelled pairs per labelled one in a batch (mu).
+        unlabelled_pairs: drawn for each labelled pair of a session, uniformly from recent episodes.
+        threshold: confidence from which a pseudo-label counts (tau).
+        weight: of the unlabelled term (lambda).
+        passes: gradient steps of a session are ceil(passes * labels / batch_size).
+        others: as for `Pebble`; `fit` is None.
+    """
+
+    def __init__(
+        self,
+        *,
+        crop: Sequence[int],
+        batch_size: int,
+        unlabelled: int,
+        unlabelled_pairs: int,
+        threshold: float,
+        weight: float,
+        passes: int,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        whole(1, batch_size=batch_size, unlabelled=unlabelled, unlabelled_pairs=unlabelled_pairs, passes=passes)
+        share(threshold=threshold)
+        between(0, 100, weight=weight)
+        self.crop, self.batch_size, self.passes = crop, batch_size, passes
+        self.unlabelled, self.unlabelled_pairs = unlabelled, unlabelled_pairs
+        self.threshold, self.weight = threshold, weight
+
+    def learn_model(self) -> Metrics:
+        rng, labels = self.run.rng("fit"), len(self.preferences.train_rows)
+        updates = math.ceil(self.passes * labels / self.batch_size)
+        if updates == 0:
+            return {"updates": 0}
+        pool = self.unlabelled_pool(self.unlabelled_pairs * self.run.feedback.per_session)
+        rows: list[Metrics] = []
+        while len(rows) < updates:
+            for batch in self.preferences.batches(self.batch_size, self.model.members, False, rng):
+                rows.append(self.update(batch, pool))
+                if len(rows) == updates:
+                    break
+        means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        return {"updates": updates, **means}
+
+    def unlabelled_pool(self, n: int) -> Comparisons:
+        """n random pairs of recent segments; their answers are not known and never read."""
+        f = self.run.feedback
+        left, right = self.run.episodes.sample_pairs(n, f.segment_length, self.run.rng("fit"), f.pool_episodes)
+        return Comparisons(left, right, torch.full((n,), 0.5), torch.zeros(n, dtype=torch.long))
+
+    def update(self, batch: Comparisons, pool: Comparisons) -> Metrics:
+        rng, members = self.run.rng("fit"), self.model.members
+        crops = draw_crops(len(batch), batch.left.steps, self.crop, 1, rng)
+        loss, accuracy = crop_loss(self.model, batch, crops)
+        drawn = torch.randint(len(pool), (self.unlabelled * len(batch),), generator=rng)
+        own, used = self.unlabelled_loss(pool[drawn])
+        value = descend(self.model.optimizer, loss + self.weight * own)
+        return {"loss": value / members, "accuracy": 1.0 if math.isnan(accuracy) else accuracy, "pseudo_labels": used}
+
+    def unlabelled_loss(self, pairs: Comparisons) -> tuple[Tensor, float]:
+        """Sum over members of the mean over their pairs, and the share of pairs that they are sure of."""
+        left, right = (self.model.own_rewards(side) for side in (pairs.left, pairs.right))  # (E, b, T)
+        with torch.no_grad():
+            p = torch.sigmoid(right.sum(-1) - left.sum(-1))  # (E, b)
+            sure = (torch.maximum(p, 1 - p) >= self.threshold).float()
+            target = (p > 0.5).float()
+        crops = draw_crops(len(pairs), pairs.left.steps, self.crop, 1, self.run.rng("fit"))
+        length = crops.length.view(*p.shape, 1)
+        starts = (crops.left.view_as(length), crops.right.view_as(length))
+        sums = [crop_sums(rewards, start, length) for rewards, start in zip((left, right), starts, strict=True)]
+        gain = sums[1] - sums[0]
+        each = torch.nn.functional.binary_cross_entropy_with_logits(gain[..., 0], target, reduction="none")
+        return (sure * each).mean(1).sum(), float(sure.mean())

@@ -1,0 +1,260 @@
+"""A reward learned from answers about whole videos before an agent starts, and given to each episode when it ends."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from pbrl.building import Maker
+from pbrl.checks import between, whole
+from pbrl.collection.videos import Camera, draw_videos
+from pbrl.data.datasets import Dataset, is_dataset, load_dataset
+from pbrl.data.videos import Triplets, VideoPairs, Videos
+from pbrl.errors import UserError, one_line
+from pbrl.files import replacing, write_json
+from pbrl.finite import REWARD_MODEL, require_finite, require_finite_metrics, require_finite_weights
+from pbrl.methods.method import REWARD_FILE, Method, Run, save_weights
+from pbrl.reading import read_object, require_file
+from pbrl.types import Episode, RewardSource, Steps
+
+FACTS_FILE, ANSWERS_FILE = "reward.json", "answers.npz"
+
+
+@dataclass
+class VideoFit:
+    """A reward that was just learned, before any agent has it."""
+
+    model: Any
+    answers: Triplets | VideoPairs  # rows of the videos learned from
+    episodes: np.ndarray  # numbers of the held-out episodes, in the data that the reward was measured on
+    heldout: Videos  # the same, drawn
+    facts: dict[str, Any]  # what reward.json says
+
+
+class VideoMethod(Method):
+    """Asks about videos of a data set, learns a reward of pictures, and drives an agent by it.
+
+    A frame of the agent's episode is drawn after every `stride` steps, and its reward shared among them. As a
+    `RewardSource` it gives rewards whose sum is `scale` in the mean over the videos learned from.
+
+    Args:
+        learned: a run whose learned reward is taken as it is; None: learn one from `run.data_folder`.
+        size: pixels a side.
+        frames: of each video, at even distances.
+        heldout: share of the videos on which the reward is measured.
+        features: factors by which the teacher finds videos alike; None: all.
+        stride: steps between frames of an agent's episode.
+        scale: mean absolute sum of an episode's rewards.
+        model: makes the reward of pictures from frame_shape and rng.
+    """
+
+    agents = ("sac",)
+    needs_data = True
+    when = "episode"
+    stands_for = ""  # what an answer is about, in a word
+
+    def __init__(
+        self,
+        *,
+        learned: str | None,
+        size: int,
+        frames: int,
+        heldout: float,
+        features: Sequence[str] | None,
+        stride: int,
+        scale: float,
+        model: Maker,
+    ) -> None:
+        whole(1, size=size, stride=stride)
+        whole(2, frames=frames)
+        between(0.01, 0.9, heldout=heldout)
+        between(1e-6, 1e6, scale=scale)
+        if features is not None and isinstance(features, str):
+            raise ValueError(f"features={features}: expected names of factors, such as [distance, effort]")
+        self.learned, self.size, self.frames, self.heldout = learned, size, frames, heldout
+        self.features, self.stride, self.scale = features, stride, scale
+        self._make_model = model
+        self._sums: dict[int, float] = {}
+
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        if self.learned is not None and run.data_folder is not None:
+            raise UserError(f"method.learned={self.learned} needs no data; leave data={run.data_folder} out")
+        if run.feedback.budget < 1:
+            raise UserError(f"feedback.budget={run.feedback.budget}: expected a whole number of at least 1")
+        run.agent.require_whole_episodes(run.time_limit)
+        self._camera = Camera(run.make_env, run.env_name, self.size)
+        if (run.path / FACTS_FILE).is_file():
+            self._model, self._facts = self._load(run.path)
+        elif self.learned is not None:
+            self._model, self._facts = self._take_over(Path(self.learned))
+        else:
+            self._model, self._facts = self._learn()
+        run.desk.counts.decisive = int(self._facts["labels"])  # whoever answered them, and when
+
+    def reward(self) -> RewardSource | None:
+        return self
+
+    def of_steps(self, steps: Steps) -> torch.Tensor:
+        raise NotImplementedError("pictures are rewarded episode by episode")
+
+    def of_episode(self, episode: Episode) -> np.ndarray:
+        assert episode.states is not None
+        drawn, shared = frames_of(len(episode), self.stride)
+        rewards = self.scale * self._model.reward(self._camera(episode.states[1:][drawn])).numpy()
+        require_finite(rewards, REWARD_MODEL, "a reward")
+        self._sums[id(episode)] = float(rewards.sum())
+        return np.repeat(rewards / shared, shared).astype(np.float32)
+
+    def learned_return(self, episode: Episode) -> float | None:
+        return self._sums.pop(id(episode))
+
+    def facts(self) -> dict[str, Any]:
+        return {"reward_accuracy": self._facts["pair_accuracy"]}
+
+    def fit(self, seed: int) -> VideoFit:
+        """Asks, learns, and measures on videos that nothing was learned from.
+
+        Which videos are held out follows from the seed alone, so methods can be compared on the same ones.
+        """
+        started, rng = time.monotonic(), self.run.rng("reward")
+        data = self.load_data(self.run.data_folder)
+        model = self._make_model(frame_shape=(self.size, self.size, 3), rng=rng)
+        train, heldout = split(len(data.episodes), self.heldout, seed)
+        shown = self.draw(data, train)
+        answers = self.ask(shown, self.run.feedback.budget, rng)
+        metrics = model.fit(shown, answers)
+        require_finite_metrics(metrics, REWARD_MODEL)
+        require_finite_weights(model.state_dict(), REWARD_MODEL)
+        data, heldout = self.after_fit(model, data, shown, heldout, seed)
+        seen = self.draw(data, heldout)
+        facts = {
+            "labels": len(answers),
+            "kind": self.stands_for,
+            "videos": len(shown),
+            **metrics,
+            **agreement(model, seen),
+            "settings": self.settings(),
+            "data": {"path": str(data.path), "sha256": data.meta["sha256"]},
+            "wall_s": round(time.monotonic() - started, 1),
+        }
+        return VideoFit(model, answers, heldout, seen, facts)
+
+    def ask(self, videos: Videos, n: int, rng: torch.Generator) -> Triplets | VideoPairs:
+        """n questions about these videos, with answers."""
+        raise NotImplementedError
+
+    def after_fit(
+        self, model: Any, data: Dataset, shown: Videos, heldout: np.ndarray, seed: int
+    ) -> tuple[Dataset, np.ndarray]:
+        """What else the reward needs; returns the data and the numbers of the episodes to measure it on."""
+        return data, heldout
+
+    def settings(self) -> dict[str, Any]:
+        """What a learned reward is bound to, by key."""
+        own = {f"method.model.{key}": value for key, value in self._make_model.plain.items()}
+        return {"env": self.run.env_name, "method": type(self).__name__, "method.size": self.size, **own}
+
+    def draw(self, data: Dataset, episodes: np.ndarray) -> Videos:
+        """In the run's environment, with the body, the goal, ... that the data were made with."""
+        made = ((data.meta["env"] or {}).get("make") or {}).get("kwargs")
+        # Only plain values are taken from the folder: a config could name any function to call.
+        if not all(_is_plain(value) for value in (made or {}).values()):
+            raise UserError(f"{data.path}: env.make.kwargs is {made}, expected plain numbers and words")
+        make_env = self.run.make_env if made is None else partial(self.run.make_env, kwargs=made)
+        camera = Camera(make_env, self.run.env_name, self.size)
+        return draw_videos(data, episodes, camera, self.frames, self.features)
+
+    def load_data(self, folder: Path | None) -> Dataset:
+        if folder is None:
+            raise UserError("data=None: videos are learned from; give data=FOLDER, made by pbrl collect")
+        if not is_dataset(folder):
+            raise UserError(f"data={folder} is not a data set; pbrl collect makes one")
+        data = load_dataset(folder)
+        if data.meta["env_name"] != self.run.env_name:
+            raise UserError(f"data={folder} is of env={data.meta['env_name']}, this run of env={self.run.env_name}")
+        return data
+
+    def _learn(self) -> tuple[Any, dict[str, Any]]:
+        fit = self.fit(self.run.seed("reward"))
+        with replacing(self.run.path / ANSWERS_FILE, private=True) as partial_file, partial_file.open("wb") as file:
+            np.savez(file, **{k: v.numpy() for k, v in vars(fit.answers).items()})
+        save_weights(self.run.path / REWARD_FILE, {k: v.contiguous() for k, v in fit.model.state_dict().items()})
+        write_json(self.run.path / FACTS_FILE, fit.facts)
+        return fit.model, fit.facts
+
+    def _take_over(self, learned: Path) -> tuple[Any, dict[str, Any]]:
+        """Copies what another run has learned, what is known of it last: then the reward is there."""
+        try:
+            model, facts = self._load(learned)
+        except UserError as error:
+            raise UserError(f"method.learned: {error}") from error
+        for name in (ANSWERS_FILE, REWARD_FILE, FACTS_FILE):
+            if (learned / name).is_file():
+                with replacing(self.run.path / name, private=name == ANSWERS_FILE) as partial_file:
+                    shutil.copyfile(learned / name, partial_file)
+        return model, facts
+
+    def _load(self, folder: Path) -> tuple[Any, dict[str, Any]]:
+        """What a run has learned, and its reward.json."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        model = self._make_model(frame_shape=(self.size, self.size, 3), rng=torch.Generator())
+        try:
+            require_file(folder / REWARD_FILE)
+            facts = read_object(folder / FACTS_FILE)
+        except UserError as error:
+            raise UserError(f"{folder} holds no learned reward that can be read: {error}") from None
+        try:
+            theirs: dict[str, Any] = facts["settings"]
+            ours = self.settings()
+            for key in {**theirs, **ours}:
+                if theirs.get(key) != ours.get(key):
+                    raise UserError(f"{folder} learned with {key}={theirs.get(key)}, and this run has {ours.get(key)}")
+            model.load_state_dict(load_file(str(folder / REWARD_FILE)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            raise UserError(f"{folder} holds no learned reward that can be read: {one_line(error)}") from error
+        return model, facts
+
+
+def frames_of(steps: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """The steps after which an episode is drawn, and how many steps share the reward of each frame."""
+    drawn = np.append(np.arange(stride - 1, steps - 1, stride), steps - 1)
+    return drawn, np.diff(drawn, prepend=-1)
+
+
+def split(episodes: int, heldout: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the episodes to learn from, and of those to measure the reward on."""
+    order = np.random.default_rng(seed).permutation(episodes)
+    first, last = np.split(order, [episodes - max(1, round(heldout * episodes))])
+    return first, last
+
+
+def agreement(model: Any, videos: Videos) -> dict[str, Any]:
+    """Spearman's correlation of learned and true return over videos that nothing was learned from, and both returns."""
+    learned = [float(model.reward(frames).sum()) for frames in videos.frames]
+    r = float(stats.spearmanr(learned, videos.true_return).statistic) if len(videos) > 2 else math.nan
+    pairs = np.triu_indices(len(videos), 1)
+    gain, true_gain = (np.subtract.outer(x, x)[pairs] for x in (np.array(learned), videos.true_return.numpy()))
+    agree = np.sign(gain) == np.sign(true_gain)
+    return {
+        "spearman": None if math.isnan(r) else r,
+        "pair_accuracy": float(agree.mean()) if len(agree) else None,  # of all pairs of these videos
+        "learned_returns": learned,
+        "true_returns": videos.true_return.tolist(),
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or (isinstance(value, (bool, int, float, str)) and "${" not in str(value))

@@ -1,0 +1,318 @@
+"""The loop of a run, online or offline: act, let the method learn, evaluate, write down, save. It alone logs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pbrl.files import write_json
+from pbrl.finite import AGENT, REWARD_MODEL, NotFinite, require_finite_metrics, require_finite_weights
+from pbrl.methods.method import next_time
+from pbrl.training.checkpoint import Checkpoints
+from pbrl.training.divergence import explain_divergence
+from pbrl.training.evaluate import best_window, mean_row
+from pbrl.training.interrupt import SAVES, StopOnInterrupt
+from pbrl.training.log import EVALUATIONS, OFFLINE_PROGRESS, PROGRESS, RunLog
+from pbrl.training.parts import Parts
+from pbrl.training.progress import Progress, State
+from pbrl.training.run_dir import RunDir, versions
+from pbrl.training.settings import Settings
+from pbrl.types import Episode
+
+ROLLOUT_WINDOW = 100  # episodes averaged in rollout/*, as in SB3
+ROUND_STEPS = 100  # at most: ten seconds of a robot that acts ten times a second
+NEVER = 2**62  # steps
+
+
+class Run:
+    """From its parts to its summary; `load_state_dict` puts it where a checkpoint left it.
+
+    Args:
+        folder: where everything is written.
+        names: of env, method, agent and teacher, and what else summary.json says of the config.
+        record: the config that runs, each value by its dotted key, for checkpoints.
+    """
+
+    def __init__(
+        self, settings: Settings, parts: Parts, folder: RunDir, names: dict[str, Any], record: dict[str, Any]
+    ) -> None:
+        self.settings, self.parts, self.folder, self.names, self.record = settings, parts, folder, names, record
+        self.method, self.agent = parts.method, parts.agent
+        self.checkpoints = Checkpoints(folder.checkpoints, settings.checkpoint.keep)
+        self.every = {
+            "log": settings.log_every,
+            "evaluation": settings.evaluation.every or NEVER,
+            "checkpoint": settings.checkpoint.every,
+        }
+        self.due = dict(self.every)
+        self.recent: deque[dict[str, float]] = deque(maxlen=ROLLOUT_WINDOW)  # figures of episodes
+        self.measured: dict[str, list[float]] = defaultdict(list)  # by the method since the last row of progress.csv
+        self.evaluations: list[dict[str, Any]] = []
+        self.wall_s, self.update_s = 0.0, 0.0  # in all, and in the method's steps
+        self.fresh_episode = False  # after a resume: do not play the unfinished episode again
+        self._log: RunLog | None = None
+        self._interrupted = False
+        parts.desk.stopped = lambda: self._interrupted
+        if parts.shared_env and parts.agent is not None:
+            parts.agent.between_episodes(self._evaluate_between)
+
+    @property
+    def step(self) -> int:
+        return self.parts.step
+
+    @property
+    def labels(self) -> int:
+        return self.parts.desk.counts.labels
+
+    @property
+    def last_evaluation(self) -> dict[str, Any]:
+        """Empty before the first."""
+        return self.evaluations[-1] if self.evaluations else {}
+
+    @property
+    def log(self) -> RunLog:
+        """Opened at first use: a resumed run goes on with its files instead of starting them afresh."""
+        if self._log is None:
+            self.open_log()
+        assert self._log is not None
+        return self._log
+
+    def open_log(self, state: dict[str, Any] | None = None, purge_step: int | None = None) -> None:
+        own = self.parts.evaluator.columns if self.parts.evaluator is not None else ()
+        updates = () if self.agent is not None else ("updates",)
+        progress = PROGRESS if self.agent is not None else OFFLINE_PROGRESS
+        self._log = RunLog(self.folder.path, state, purge_step, progress, (*EVALUATIONS, *updates, *own))
+
+    def interrupt(self) -> None:
+        """Stop at the end of this round, with a checkpoint."""
+        self._interrupted = True
+
+    def train(self) -> bool:
+        """Runs to the end; False if Ctrl-C, SIGTERM or SIGHUP ended it early (after saving)."""
+        try:
+            return self._train()
+        except NotFinite as error:
+            self._write_progress()  # the log shows the figures it ends with
+            trained = self.step > 0 if self.agent is None else self.agent.updates > 0
+            learned = self.method.reward_trained and self.step > 0 if error.who == REWARD_MODEL else trained
+            raise explain_divergence(error, self.step, learned, self.checkpoints, self.folder.path) from error
+
+    def _train(self) -> bool:
+        self._begun = begun = time.monotonic()
+        self._first_step = self.step
+        self._tell()
+        saving = StopOnInterrupt(self.interrupt, SAVES, self.checkpoints.describe_loss)
+        with saving, Progress(self.settings.steps, self._progress) as progress:
+            started = begun - self.wall_s
+            if not self.evaluations:
+                self._evaluate()
+            progress.update(evaluated=True)
+            if not self._over and (due := self.method.due()) is not None and self.step >= due:
+                self._let_learn()  # what was left out at the end of a run that is longer now
+            while not self._over and not self._interrupted:
+                shown = len(self.evaluations)
+                self._round()
+                self.wall_s = time.monotonic() - started
+                due = self._is_due("evaluation") and not self.parts.shared_env
+                if due or self._over:  # the end is evaluated, logged and saved, due or not
+                    self._advance("evaluation")
+                    self._evaluate()
+                if logged := self._is_due("log") or self._over:
+                    self._advance("log")
+                    self._write_progress()
+                if self._is_due("checkpoint") or self._interrupted or self._over:
+                    self._advance("checkpoint")
+                    self._save()
+                if self.agent is not None or logged or len(self.evaluations) > shown:
+                    progress.update(len(self.evaluations) > shown)
+            complete = self._over
+            self.finish("finished" if complete else "interrupted")
+        self.folder.unlock()
+        return complete
+
+    def _round(self) -> None:
+        """The agent acts until something is due, and the method learns; without an agent it takes a step."""
+        if self.agent is None:
+            self._let_learn()
+            return
+        finished = self.agent.learn(self._until_next(self.agent))
+        self.parts.episodes.add(finished)
+        self._note(finished)
+        self.method.observe(finished)
+        if not self._over:  # at the very end answers would teach nobody
+            self._let_learn()
+        self._tell()
+
+    def _let_learn(self) -> None:
+        due = self.method.due()
+        if due is not None and self.step < due:
+            self.parts.updates += self.agent is None
+            return
+        begun = time.monotonic()
+        metrics = self.method.step()
+        self.update_s += time.monotonic() - begun
+        for name, value in metrics.items():
+            self.measured[name].append(value)
+        if self.agent is None:
+            self.parts.updates += 1
+            require_finite_metrics(metrics, REWARD_MODEL if "reward/loss" in metrics else AGENT)
+
+    @property
+    def _over(self) -> bool:
+        return self.step >= self.settings.steps
+
+    def _tell(self) -> None:
+        state = "training" if self.parts.desk.sessions else "collecting"
+        self.parts.desk.tell(state, self.step, self.method.due())
+
+    def _progress(self) -> State:
+        return State(self.step, self.last_evaluation.get("return_mean"), self.labels)
+
+    def _until_next(self, agent: Any) -> int:
+        """Environment steps until something is due, so that rounds end exactly there; few, so that a stop is soon."""
+        here = self.step
+        soon = here - here % ROUND_STEPS + ROUND_STEPS
+        wanted = self.method.due()
+        # A session that waits for its first segment stays due: look again after a round.
+        coming = [*self.due.values(), self.settings.steps, soon, *([] if wanted is None else [wanted])]
+        return min(step for step in coming if step > here) - here
+
+    def _is_due(self, event: str, step: int | None = None) -> bool:
+        return (self.step if step is None else step) >= self.due[event]
+
+    def _advance(self, event: str, step: int | None = None) -> None:
+        self.due[event] = next_time(self.due[event], self.every[event], self.step if step is None else step)
+
+    def _note(self, finished: Sequence[Episode]) -> None:
+        for e in finished:
+            row = {"ep_rew_mean": float(e.true_reward.sum()), "ep_len_mean": float(len(e))}
+            if e.success is not None:
+                row["success_rate"] = e.success
+            if (learned := self.method.learned_return(e)) is not None:
+                row["ep_learned_rew_mean"] = learned
+            self.recent.append(row)
+
+    def _write_progress(self) -> None:
+        times = self._agent_times() if self.agent is not None else self._update_times()
+        metrics: dict[str, float] = {**times, "time/time_elapsed": round(self.wall_s, 1)}
+        for name in ("ep_rew_mean", "ep_len_mean", "success_rate", "ep_learned_rew_mean"):
+            if values := [row[name] for row in self.recent if name in row]:
+                metrics[f"rollout/{name}"] = float(np.mean(values))
+        if self.agent is not None:
+            metrics |= self.agent.metrics()
+            metrics |= {name: values[-1] for name, values in self.measured.items()}  # of the last session
+        else:
+            metrics |= {name: _mean(values, name) for name, values in self.measured.items()}
+        self.measured.clear()
+        self.log.write(self.step, metrics | self.method.metrics())
+
+    def _agent_times(self) -> dict[str, float]:
+        fps = (self.step - self._first_step) / (time.monotonic() - self._begun)
+        return {"time/total_timesteps": self.step, "time/fps": round(fps, 1)}
+
+    def _update_times(self) -> dict[str, float]:
+        return {"time/total_updates": self.step, "time/updates_per_s": self._updates_per_s()}
+
+    def _evaluate_between(self) -> None:
+        """Evaluates in the environment of training, whose episode is over and whose next one has not begun."""
+        assert self.agent is not None
+        step = self.step + self.agent.n_envs  # SB3 counts the episode's last step after it
+        if self._is_due("evaluation", step) and step < self.settings.steps:
+            self._advance("evaluation", step)
+            self._evaluate(step)
+
+    def _evaluate(self, step: int | None = None) -> None:
+        """A row for each context in which the method has a policy."""
+        if self.parts.evaluator is None:
+            return
+        step, rows = self.step if step is None else step, []
+        for context in self.method.contexts:
+            row = {
+                "env_steps": step if self.agent is not None else 0,
+                "labels": self.labels,
+                **self.parts.evaluate(self.method.policy(context)),
+                "wall_s": round(self.wall_s, 1),
+                **({} if self.agent is not None else {"updates": step}),
+                **({} if context is None else {"context": str(context)}),
+            }
+            self.log.write_evaluation(row, step)
+            rows.append(row)
+        self.evaluations.append(rows[0] if len(rows) == 1 else mean_row(rows))
+
+    def _save(self) -> None:
+        """A checkpoint, unless a weight is not finite: the one before then stays the last."""
+        state = self.state_dict()
+        method, agent = state["parts"]["method"], state["parts"]["agent"]
+        require_finite_weights(method.get("model"), REWARD_MODEL)
+        require_finite_weights(method if agent is None else [agent["parameters"], agent["variables"]], AGENT)
+        self.checkpoints.save(self.step, state, self.record)
+
+    def finish(self, status: str) -> None:
+        """Writes the policy, the reward and the summary."""
+        self.method.save(self.folder.path)
+        facts = self.method.facts()
+        self.parts.desk.tell(status, self.step, None)
+        self.log.close()
+        self.parts.close()
+        write_json(self.folder.summary, self._summary(status, facts))
+
+    def _summary(self, status: str, facts: dict[str, Any]) -> dict[str, Any]:
+        last, window = self.last_evaluation, self.settings.evaluation.window
+        best = best_window(self.evaluations[1:], window) if window is not None else None
+        reached = {"env_steps": self.step} if self.agent is not None else {"env_steps": 0, "updates": self.step}
+        speed = {"env_steps_per_s": round(self.step / self.wall_s, 1) if self.wall_s else 0.0}
+        return {
+            **self.names,
+            "seed": self.settings.seed,
+            "status": status,
+            **reached,
+            "labels": self.labels,
+            "final_return": last.get("return_mean"),
+            "final_success": last.get("success_rate"),
+            "final_success_at_end": last.get("success_at_end"),
+            **({} if best is None else {f"best_window_{k.split('_')[0]}": v for k, v in best.items()}),
+            **({} if best is None else {"window": window}),
+            "reward_accuracy": None,
+            "reward_updates": 0,
+            **facts,
+            "wall_s": round(self.wall_s, 1),
+            **(speed if self.agent is not None else {"updates_per_s": self._updates_per_s()}),
+            "versions": versions(self.settings.threads),
+        }
+
+    def _updates_per_s(self) -> float:
+        return round(self.step / self.update_s, 1) if self.update_s else 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "parts": self.parts.state_dict(),
+            "due": self.due,
+            "every": self.every,
+            "recent": list(self.recent),
+            "measured": dict(self.measured),
+            "evaluations": self.evaluations,
+            "wall_s": self.wall_s,
+            "update_s": self.update_s,
+            "log": self.log.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.parts.load_state_dict(state["parts"], self.fresh_episode)
+        for event, every in self.every.items():  # some may have changed meanwhile
+            same = every == state["every"][event]
+            self.due[event] = state["due"][event] if same else next_time(every, every, self.step)
+        self.recent = deque(state["recent"], maxlen=ROLLOUT_WINDOW)
+        self.measured, self.evaluations = defaultdict(list, state["measured"]), state["evaluations"]
+        self.wall_s, self.update_s = state["wall_s"], state["update_s"]
+        self.open_log(state["log"], purge_step=self.step + 1)
+
+
+def _mean(values: list[float], name: str) -> float:
+    """Of an accuracy, over the batches that have one: over ties alone it is none."""
+    known = [v for v in values if not math.isnan(v)] if name.endswith("accuracy") else values
+    return sum(known) / len(known) if known else math.nan
