@@ -29,14 +29,19 @@ class CroppedReward(Protocol):
     def own_rewards(self, segments: Segments) -> Tensor: ...  # (E * b segments) -> (E, b, T), 0 on padding
 
 
+def require_crop(crop: Sequence[int], steps: int) -> None:
+    """ValueError where segments of so many steps cannot be cropped to these lengths."""
+    if len(crop) != 2 or not 1 <= crop[0] <= crop[1] <= steps:
+        raise ValueError(f"crop={list(crop)}: expected [shortest, longest] with 1 <= shortest <= longest <= {steps}")
+
+
 def draw_crops(pairs: int, steps: int, crop: Sequence[int], times: int, rng: torch.Generator) -> Crops:
     """`times` crops of each pair of segments of `steps` steps.
 
     Lengths are uniform between the two numbers of `crop`, starts uniform and each side's its own.
     """
+    require_crop(crop, steps)
     shortest, longest = crop
-    if not 1 <= shortest <= longest <= steps:
-        raise ValueError(f"crop={list(crop)}: expected [shortest, longest] with 1 <= shortest <= longest <= {steps}")
     length = torch.randint(shortest, longest + 1, (pairs, times), generator=rng)
     left, right = ((torch.rand(pairs, times, generator=rng) * (steps - length + 1)).long() for _ in range(2))
     return Crops(left, right, length)

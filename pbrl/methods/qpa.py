@@ -12,7 +12,7 @@ import numpy as np
 
 from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.checks import share, whole
-from pbrl.feedback.crops import crop_loss, draw_crops
+from pbrl.feedback.crops import crop_loss, draw_crops, require_crop
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.pebble import Pebble
 from pbrl.nets.networks import descend
@@ -54,6 +54,7 @@ class Qpa(Pebble):
 
     def begin(self, run: Run) -> None:
         super().begin(run)
+        require_crop(self.crop, run.feedback.segment_length)
         self.lengths: deque[int] = deque(maxlen=run.feedback.pool_episodes)  # of the last episodes, in steps
 
     def observe(self, finished: Sequence[Episode]) -> None:

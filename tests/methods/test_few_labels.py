@@ -196,3 +196,11 @@ def test_the_fit_of_qpa_ends_after_its_passes_or_when_all_crops_are_foreseen(mon
     monkeypatch.setattr(qpa, "crop_loss", lambda *_: (loss * 1, next(accuracies)))
     method.passes = 1000
     assert method.learn_model()["updates"] == 30  # (0.5 + 0.9 + 28) / 30 is the first mean of 0.98
+
+
+@pytest.mark.parametrize("method", ["surf", "qpa"])
+def test_crops_longer_than_segments_are_refused_before_the_run(method, tmp_path):
+    code, _, err = train(tmp_path / "run", *arguments(method), "method.crop=[6,11]", method=None)
+    assert code == 2
+    assert "method.crop=[6, 11]: expected [shortest, longest] with 1 <= shortest <= longest <= 10" in err
+    assert not (tmp_path / "run").exists()
