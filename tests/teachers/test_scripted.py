@@ -236,5 +236,5 @@ def test_a_restored_teacher_gives_the_same_answers():
     ],
 )
 def test_settings_out_of_range_are_refused_with_the_valid_ones(setting, valid):
-    with pytest.raises(ValueError, match=f"teacher.{next(iter(setting))} is .* expected .*{valid}"):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} is .* expected .*{valid}"):
         make_teacher(**setting)
