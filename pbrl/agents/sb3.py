@@ -220,13 +220,9 @@ class SACAgent(SB3Agent):
         backend: str | None = None,
         buffer_size: int | None = None,
     ) -> None:
-        whole(1, n_envs=n_envs, batch_size=batch_size, gradient_steps=gradient_steps)
-        whole(1, target_update_interval=target_update_interval)
-        whole(0, learning_starts=learning_starts)
-        if buffer_size is not None:
-            whole(1, buffer_size=buffer_size)
-        between(0, 1, lr=lr, gamma=gamma, tau=tau)
-        layers(hidden=hidden)
+        counts: dict[str, Any] = {"n_envs": n_envs, "batch_size": batch_size, "gradient_steps": gradient_steps}
+        counts |= {"target_update_interval": target_update_interval, "buffer_size": buffer_size}
+        self.check(**counts, learning_starts=learning_starts, lr=lr, gamma=gamma, tau=tau, hidden=hidden)
         if algorithm is SAC and (gradient_steps * n_envs) % target_update_interval:
             raise UserError(
                 f"target_update_interval={target_update_interval}: SB3's SAC counts anew at each step; valid are "
@@ -262,6 +258,19 @@ class SACAgent(SB3Agent):
         )
         super().__init__(model, recorders)
         self.buffer.last_episode = lambda env: self.recorders[env].finished[-1]
+
+    @staticmethod
+    def check(
+        *, learning_starts: int, lr: float, gamma: float, tau: float, hidden: Sequence[int], **counts: Any
+    ) -> None:
+        """ValueError for numbers that no run can use; what has no range is not looked at."""
+        named = ("n_envs", "batch_size", "gradient_steps", "target_update_interval")
+        whole(1, **{name: counts[name] for name in named})
+        whole(0, learning_starts=learning_starts)
+        if (buffer_size := counts.get("buffer_size")) is not None:
+            whole(1, buffer_size=buffer_size)
+        between(0, 1, lr=lr, gamma=gamma, tau=tau)
+        layers(hidden=hidden)
 
     @property
     def buffer(self) -> LearnedRewardBuffer:
@@ -379,10 +388,8 @@ class PPOAgent(SB3Agent):
         log_std_init: float,
         normalise_obs: bool,
     ) -> None:
-        whole(1, n_envs=n_envs, n_epochs=n_epochs, batch_size=batch_size)
-        whole(2, n_steps=n_steps)
-        between(0, 1, lr=lr, gamma=gamma, gae_lambda=gae_lambda)
-        layers(hidden=hidden)
+        counts = {"n_envs": n_envs, "n_epochs": n_epochs, "batch_size": batch_size}
+        self.check(**counts, n_steps=n_steps, lr=lr, gamma=gamma, gae_lambda=gae_lambda, hidden=hidden)
         if isinstance(ent_coef, (str, bool)) or not 0 <= ent_coef < math.inf:
             raise UserError(f"ent_coef={ent_coef}: expected a number >= 0")
         recorders = [EpisodeRecorder(make_env(), given) for _ in range(n_envs)]
@@ -420,6 +427,16 @@ class PPOAgent(SB3Agent):
         if anneal_clip:
             # SB3's own progress restarts with each call of learn(); the run's does not.
             model.clip_range = lambda _: clip_range * max(0.0, 1 - model.num_timesteps / steps)
+
+    @staticmethod
+    def check(
+        *, n_steps: int, lr: float, gamma: float, gae_lambda: float, hidden: Sequence[int], **counts: Any
+    ) -> None:
+        """As for SAC."""
+        whole(1, **{name: counts[name] for name in ("n_envs", "n_epochs", "batch_size")})
+        whole(2, n_steps=n_steps)
+        between(0, 1, lr=lr, gamma=gamma, gae_lambda=gae_lambda)
+        layers(hidden=hidden)
 
     @property
     def buffer(self) -> LearnedRewardRollout:

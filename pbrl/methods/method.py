@@ -95,6 +95,9 @@ class Method:
     exports: ClassVar[Mapping[str, str]] = {"model": "model"}
     run: Run
 
+    def check(self, feedback: Feedback) -> None:
+        """ValueError where its numbers do not fit those of the `feedback` section; before there is a run."""
+
     def begin(self, run: Run) -> None:
         """Once, before anything happens; an extension calls this first."""
         self._settings = attributes_without_state(self)  # what the YAML says is no state

@@ -18,6 +18,7 @@ from pbrl.feedback.fit import Fit
 from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.feedback.quality import correlation, true_accuracy
 from pbrl.feedback.samplers import preference_probability, uniform
+from pbrl.feedback.settings import Feedback
 from pbrl.finite import REWARD_MODEL, require_finite
 from pbrl.methods.method import Learned, Method, Metrics, Run, next_time, of_part
 from pbrl.question_kinds import SegmentPair
@@ -62,20 +63,22 @@ class Pebble(Method):
         self._make_model, self.fit, self.explore = model, fit, explore
         self.resets_critic, self.critic_updates, self.reward_std = reset_critic, critic_updates, reward_std
 
-    def begin(self, run: Run) -> None:
-        super().begin(run)
+    def check(self, feedback: Feedback) -> None:
         if self.fit is None and type(self).learn_model is Pebble.learn_model:
             raise ValueError("fit=None: this method has no other way to train its model")
+        if self.fit is not None and self.fit.patience is not None and feedback.heldout == 0:
+            patience = f"fit.patience={self.fit.patience}"
+            raise ValueError(f"{patience} watches held-out answers; set feedback.heldout, as to 0.1")
+        crop = getattr(self.make_model((1,), 1, torch.Generator()), "crop", None)  # a small one, to see its numbers
+        if crop is not None and crop[-1] > feedback.segment_length:
+            raise ValueError(f"model.crop={list(crop)} exceeds feedback.segment_length={feedback.segment_length}")
+
+    def begin(self, run: Run) -> None:
+        super().begin(run)
         run.feedback.require_sessions(run.agent.round_steps)
         if run.desk.needed > 1:  # or a file brings its segments along
             run.feedback.require_segments(run.time_limit, run.agent.n_envs)
-        if self.fit is not None and self.fit.patience is not None and run.feedback.heldout == 0:
-            patience = f"fit.patience={self.fit.patience}"
-            raise ValueError(f"{patience}: watches held-out answers; set feedback.heldout, as to 0.1")
         self.model = self.make_model(run.obs_shape, run.action_size, run.rng("reward"))
-        crop = getattr(self.model, "crop", None)
-        if crop is not None and crop[-1] > run.feedback.segment_length:
-            raise ValueError(f"model.crop={list(crop)}: exceeds feedback.segment_length={run.feedback.segment_length}")
         self.optimizer = self.model.optimizer
         self.preferences = PreferenceDataset(run.feedback.heldout, run.rng("preferences"))
         self.next_session, self.updates, self.scale = run.feedback.first, 0, 1.0

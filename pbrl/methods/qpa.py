@@ -13,6 +13,7 @@ import numpy as np
 from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.checks import share, whole
 from pbrl.feedback.crops import crop_loss, draw_crops, require_crop
+from pbrl.feedback.settings import Feedback
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.pebble import Pebble
 from pbrl.nets.networks import descend
@@ -52,9 +53,12 @@ class Qpa(Pebble):
         self.recent_share, self.crops, self.crop = recent_share, crops, crop
         self.batch_size, self.passes, self.stop_accuracy = batch_size, passes, stop_accuracy
 
+    def check(self, feedback: Feedback) -> None:
+        super().check(feedback)
+        require_crop(self.crop, feedback.segment_length)
+
     def begin(self, run: Run) -> None:
         super().begin(run)
-        require_crop(self.crop, run.feedback.segment_length)
         self.lengths: deque[int] = deque(maxlen=run.feedback.pool_episodes)  # of the last episodes, in steps
 
     def observe(self, finished: Sequence[Episode]) -> None:

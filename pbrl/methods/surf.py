@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pbrl.checks import between, share, whole
 from pbrl.feedback.crops import crop_loss, crop_sums, draw_crops, require_crop
-from pbrl.methods.method import Metrics, Run
+from pbrl.feedback.settings import Feedback
+from pbrl.methods.method import Metrics
 from pbrl.methods.pebble import Pebble
 from pbrl.nets.networks import descend
 from pbrl.types import Comparisons
@@ -56,9 +57,9 @@ class Surf(Pebble):
         self.unlabelled, self.unlabelled_pairs = unlabelled, unlabelled_pairs
         self.threshold, self.weight = threshold, weight
 
-    def begin(self, run: Run) -> None:
-        super().begin(run)
-        require_crop(self.crop, run.feedback.segment_length)
+    def check(self, feedback: Feedback) -> None:
+        super().check(feedback)
+        require_crop(self.crop, feedback.segment_length)
 
     def learn_model(self) -> Metrics:
         rng, labels = self.run.rng("fit"), len(self.preferences.train_rows)

@@ -268,7 +268,11 @@ def _check_online(config: DictConfig, method: Method) -> None:
     if (kind := maker_of(config.agent, "agent").target.kind) not in method.agents:
         raise UserError(f"method={name} drives {' or '.join(method.agents)}, and agent is {kind}")
     _check_asked(config, method)
-    read_feedback(config)
+    agent, feedback = maker_of(config.agent, "agent"), read_feedback(config)
+    with explaining("agent", agent.settings):
+        agent.target.check(**agent.settings)
+    with explaining("method", config.method, ValueError):
+        method.check(feedback)
 
 
 def _check_asked(config: DictConfig, method: Method) -> None:

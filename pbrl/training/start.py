@@ -42,6 +42,14 @@ def resume(path: Path, config: DictConfig, fresh_episode: bool = False) -> Run:
     """
     folder = RunDir(path)
     folder.lock()
+    try:
+        return _resumed(folder, config, fresh_episode)
+    except BaseException:
+        folder.unlock()
+        raise
+
+
+def _resumed(folder: RunDir, config: DictConfig, fresh_episode: bool) -> Run:
     prove_resumable(folder, config)
     if fresh_episode and not build_method(config).agents:
         raise UserError(f"fresh_episode=true: method={config.method.name} has no episodes to leave; leave it out")
@@ -49,7 +57,7 @@ def resume(path: Path, config: DictConfig, fresh_episode: bool = False) -> Run:
     run.fresh_episode = fresh_episode
     if run.checkpoints.last() is None:
         begin_with_another(run, config)
-    restore_last(run, path)
+    restore_last(run, folder.path)
     go_on(folder, config)
     return run
 

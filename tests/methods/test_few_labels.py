@@ -8,7 +8,7 @@ import pytest
 import torch
 from killed import Kill
 from outcome import assert_same, table
-from tiny import COMMON, SAC, train
+from tiny import TINY, train
 
 from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.feedback.crops import crop_loss, crop_sums, draw_crops
@@ -19,24 +19,16 @@ from pbrl.methods.surf import Surf
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.types import Comparisons, Segments, Steps
 
-OWN = {
-    "surf": ["method.crop=[6,9]", "method.passes=40", "method.batch_size=8", "method.unlabelled_pairs=3"],
-    "rune": ["method.half_life=100", "method.fit.max_epochs=3"],
-    "qpa": ["method.crop=[6,9]", "method.passes=40", "method.batch_size=8", "feedback.pool_episodes=3"],
-}
+METHODS = ["surf", "rune", "qpa"]
 
 
-def arguments(method):
-    return [f"method={method}", *COMMON, "method.model.hidden=[8]", "method.explore.reference=64", *SAC, *OWN[method]]
-
-
-@pytest.mark.parametrize("method", OWN)
+@pytest.mark.parametrize("method", METHODS)
 def test_it_trains_and_goes_on_as_if_never_killed(method, run, tmp_path):
-    code, _, err = train(tmp_path / "whole", *arguments(method), method=None)
+    code, _, err = train(tmp_path / "whole", method=method)
     assert code == 0, err
     last = table(tmp_path / "whole" / "progress.csv")[-1]
     assert last["feedback/labels"] == "24"
-    killed = [*arguments(method), f"run_dir={tmp_path / 'killed'}", "report=false"]
+    killed = [*TINY[method], f"run_dir={tmp_path / 'killed'}", "report=false"]
     assert run(["train", *killed], Kill("pbrl.data.recorder:EpisodeRecorder.step", 233)) == -9
     assert run(["train", f"resume={tmp_path / 'killed'}"]) == 0
     assert_same(tmp_path / "whole", tmp_path / "killed")
@@ -127,7 +119,7 @@ def test_the_bonus_halves_with_each_half_life_after_the_first_session():
 
 
 def test_one_member_has_nothing_to_disagree_with(tmp_path):
-    code, _, err = train(tmp_path / "run", *arguments("rune"), "method.model.members=1", method=None)
+    code, _, err = train(tmp_path / "run", "method.model.members=1", method="rune")
     assert code == 2
     assert "method.model.members=1: expected a whole number of at least 2, who disagree" in err
 
@@ -200,7 +192,7 @@ def test_the_fit_of_qpa_ends_after_its_passes_or_when_all_crops_are_foreseen(mon
 
 @pytest.mark.parametrize("method", ["surf", "qpa"])
 def test_crops_longer_than_segments_are_refused_before_the_run(method, tmp_path):
-    code, _, err = train(tmp_path / "run", *arguments(method), "method.crop=[6,11]", method=None)
+    code, _, err = train(tmp_path / "run", "method.crop=[6,11]", method=method)
     assert code == 2
     assert "method.crop=[6, 11]: expected [shortest, longest] with 1 <= shortest <= longest <= 10" in err
     assert not (tmp_path / "run").exists()

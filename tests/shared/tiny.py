@@ -24,11 +24,16 @@ COMMON = [
     "report=false",
 ]
 REWARD = ["method.model.hidden=[8]", "method.fit.max_epochs=3", "method.explore.reference=64"]
+SMALL = [REWARD[0], REWARD[2]]
+CROPS = ["method.crop=[6,9]", "method.passes=40", "method.batch_size=8"]  # of methods with a fit of their own
 SAC = ["agent.hidden=[16,16]", "agent.batch_size=16", "agent.learning_starts=30"]
 PPO = ["agent.hidden=[16]", "agent.n_envs=2", "agent.n_steps=20", "agent.batch_size=20", "agent.n_epochs=2"]
 TINY = {
     "pebble": ["method=pebble", *COMMON, *REWARD, *SAC, "method.critic_updates=3"],
     "prefppo": ["method=prefppo", *COMMON, *REWARD, *PPO],
+    "surf": ["method=surf", *COMMON, *SMALL, *SAC, *CROPS, "method.unlabelled_pairs=3"],
+    "rune": ["method=rune", *COMMON, *REWARD, *SAC, "method.half_life=100"],
+    "qpa": ["method=qpa", *COMMON, *SMALL, *SAC, *CROPS, "feedback.pool_episodes=3"],
     "heron": ["method=heron", *COMMON, *REWARD[:2], *SAC, "teacher.window=2"],
     **{name: [f"method={name}", *COMMON, *SAC] for name in ("true_reward", "factor_sum", "factor_geometric")},
 }
