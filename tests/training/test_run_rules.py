@@ -132,7 +132,7 @@ def test_two_processes_cannot_train_one_run(tmp_path):
     with pytest.raises(UserError, match="by another process"):
         resume(tmp_path / "run", config_of(tmp_path / "run"))
     run.folder.unlock()
-    resume(tmp_path / "run", config_of(tmp_path / "run")).run.unlock()
+    resume(tmp_path / "run", config_of(tmp_path / "run")).folder.unlock()
 
 
 def test_imported_answers_are_learned_from_and_cost_no_budget(finished, tmp_path):
