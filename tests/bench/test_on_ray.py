@@ -138,18 +138,21 @@ def test_data_travel_and_failures_stay_alone(cluster, tmp_path):
 
 
 def test_a_stopped_run_goes_on_anywhere(cluster, alone, tmp_path):
-    stopped = job(tmp_path / "out", 0, LONG)
     first = executor(cluster, tmp_path)
+    begun = [job(tmp_path / "out", seed, LONG) for seed in range(first.slots)]
+    waiting = job(tmp_path, 9)  # never started
 
     def stop() -> None:
-        wait_until(lambda: has_checkpoint(stopped))
+        wait_until(lambda: has_checkpoint(begun[0]))
         first.stop()
 
     stopper = threading.Thread(target=stop)
     stopper.start()
-    (outcome,) = first.run([stopped, job(tmp_path, 1)])  # the second is never started
+    outcomes = {outcome.job: outcome for outcome in first.run([*begun, waiting])}
     stopper.join(60)
-    assert outcome.code == 130
+    stopped = begun[0]
+    assert waiting not in outcomes
+    assert outcomes[stopped].code == 130
     code, said = resume(stopped.folder)
     assert code == 0
     assert "from step" in said
