@@ -12,7 +12,7 @@ import gymnasium as gym
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from pbrl.agents.sb3 import global_random_state, set_global_random_state
+from pbrl.agents.random_state import global_random_state, set_global_random_state
 from pbrl.building import build, explaining, maker_of
 from pbrl.checks import between, whole
 from pbrl.config import compose_any, options

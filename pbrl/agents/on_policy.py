@@ -1,0 +1,132 @@
+"""PPO behind the `Agent` interface, as PrefPPO drives it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+from stable_baselines3 import PPO
+
+from pbrl.agents.normalise import NormalisedObservations
+from pbrl.agents.portable import save_portable
+from pbrl.agents.rollout_buffer import LearnedRewardRollout
+from pbrl.agents.sb3_base import SB3Agent, vec_env
+from pbrl.agents.sb3_checks import activation_class, require_memory
+from pbrl.checks import between, layers, whole
+from pbrl.data.recorder import EpisodeRecorder, Given
+from pbrl.errors import UserError
+from pbrl.types import Episode
+
+
+class PPOAgent(SB3Agent):
+    """PPO (Schulman et al. 2017) with the settings of PrefPPO; rewards are computed once per rollout.
+
+    Observations are normalised inside the network, with statistics that move only between rollouts: what is stored
+    stays raw, so labels and reward model never depend on the statistics of the day.
+
+    Args:
+        clip_range: at the first step; falls linearly to 0 at step `steps` if `anneal_clip`.
+        given: as for SAC.
+        others: as in SB3.
+    """
+
+    kind = "ppo"
+    model: PPO
+
+    def __init__(
+        self,
+        make_env: Callable[[], gym.Env],
+        *,
+        given: Given | None = None,
+        steps: int,
+        seed: int,
+        device: str,
+        n_envs: int,
+        n_steps: int,
+        hidden: Sequence[int],
+        activation: str,
+        lr: float,
+        batch_size: int,
+        n_epochs: int,
+        gamma: float,
+        gae_lambda: float,
+        clip_range: float,
+        anneal_clip: bool,
+        ent_coef: float,
+        vf_coef: float,
+        max_grad_norm: float,
+        use_sde: bool,
+        sde_sample_freq: int,
+        log_std_init: float,
+        normalise_obs: bool,
+    ) -> None:
+        counts = {"n_envs": n_envs, "n_epochs": n_epochs, "batch_size": batch_size}
+        self.check(**counts, n_steps=n_steps, lr=lr, gamma=gamma, gae_lambda=gae_lambda, hidden=hidden)
+        if isinstance(ent_coef, (str, bool)) or not 0 <= ent_coef < math.inf:
+            raise UserError(f"ent_coef={ent_coef}: expected a number >= 0")
+        recorders = [EpisodeRecorder(make_env(), given) for _ in range(n_envs)]
+        require_memory(f"n_steps={n_steps} of {n_envs} environments", n_steps * n_envs, recorders[0], None)
+        extractor = {"features_extractor_class": NormalisedObservations} if normalise_obs else {}
+        net = list(hidden)
+        model = PPO(
+            "MlpPolicy",
+            vec_env(recorders),
+            learning_rate=lr,
+            n_steps=n_steps,
+            batch_size=batch_size,
+            n_epochs=n_epochs,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            clip_range=clip_range,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            use_sde=use_sde,
+            sde_sample_freq=sde_sample_freq,
+            policy_kwargs={
+                "net_arch": {"pi": net, "vf": net},
+                "activation_fn": activation_class(activation),
+                "log_std_init": log_std_init,
+                **extractor,
+            },
+            rollout_buffer_class=LearnedRewardRollout,
+            seed=seed,
+            device=device,
+        )
+        super().__init__(model, recorders)
+        self.round_steps = n_steps * n_envs
+        self.clip_range = clip_range
+        if anneal_clip:
+            # SB3's own progress restarts with each call of learn(); the run's does not.
+            model.clip_range = lambda _: clip_range * max(0.0, 1 - model.num_timesteps / steps)
+
+    @staticmethod
+    def check(
+        *, n_steps: int, lr: float, gamma: float, gae_lambda: float, hidden: Sequence[int], **counts: Any
+    ) -> None:
+        """As for SAC."""
+        whole(1, **{name: counts[name] for name in ("n_envs", "n_epochs", "batch_size")})
+        whole(2, n_steps=n_steps)
+        between(0, 1, lr=lr, gamma=gamma, gae_lambda=gae_lambda)
+        layers(hidden=hidden)
+
+    @property
+    def buffer(self) -> LearnedRewardRollout:
+        assert isinstance(self.model.rollout_buffer, LearnedRewardRollout)
+        return self.model.rollout_buffer
+
+    def learn(self, env_steps: int) -> list[Episode]:
+        """One rollout after the other, so that the observation statistics move between them."""
+        episodes: list[Episode] = []
+        target = self.env_steps + env_steps
+        while self.env_steps < target:
+            episodes += super().learn(1)
+            extractor = self.model.policy.features_extractor
+            if isinstance(extractor, NormalisedObservations):
+                extractor.observe(self.buffer.observations)
+        return episodes
+
+    def save(self, path: str) -> None:
+        save_portable(self.model, path, self.recorders[0], clip_range=self.clip_range)

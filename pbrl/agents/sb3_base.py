@@ -1,0 +1,177 @@
+"""What the agents made of SB3's algorithms share: environments, episodes, state and the file of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from pbrl.agents.agent import Behave
+from pbrl.agents.portable import load_portable, save_portable
+from pbrl.agents.random_state import global_random_state, set_global_random_state
+from pbrl.data.episodes import Episode
+from pbrl.data.recorder import EpisodeRecorder
+from pbrl.errors import UserError
+from pbrl.finite import AGENT, require_finite_metrics, require_finite_weights
+from pbrl.types import RewardSource
+
+
+class SB3Agent:
+    """What SAC and PPO share: environments, episodes, state and the file of the policy."""
+
+    kind: str
+    model: SAC | PPO
+
+    def __init__(self, model: SAC | PPO, recorders: Sequence[EpisodeRecorder]) -> None:
+        self.model = model
+        self.recorders = recorders
+        self.n_envs = self.round_steps = len(recorders)
+        self.model.set_logger(Logger(folder=None, output_formats=[]))  # the training loop alone writes logs
+
+    @property
+    def env_steps(self) -> int:
+        return self.model.num_timesteps
+
+    @property
+    def updates(self) -> int:
+        """Gradient steps so far."""
+        return self.model._n_updates
+
+    @property
+    def buffer(self) -> Any:
+        raise NotImplementedError
+
+    def learn(self, env_steps: int) -> list[Episode]:
+        """Acts and learns for at least this many steps; returns the episodes that ended meanwhile."""
+        never: Any = None  # which SB3 allows and its annotation does not
+        try:
+            self.model.learn(env_steps, log_interval=never, reset_num_timesteps=False)
+        except ValueError:  # torch's distributions refuse what a policy that is not finite gives
+            require_finite_weights(self.model.get_parameters(), AGENT)
+            raise
+        require_finite_metrics(self._logged(), AGENT)
+        return [episode for recorder in self.recorders for episode in recorder.take_finished()]
+
+    def act(self, obs: np.ndarray, deterministic: bool) -> np.ndarray:
+        """Actions (M, A) in [-1, 1] for observations (M, O)."""
+        return self.model.predict(obs, deterministic=deterministic)[0]
+
+    def set_reward(self, source: RewardSource | None) -> None:
+        """From now on, and for everything stored, rewards are the source's; None: what the environment gives."""
+        self.buffer.source = source
+
+    def resume_reward(self, source: RewardSource | None) -> None:
+        """As `set_reward`, for a buffer that came from a checkpoint with its rewards."""
+        self.buffer.source = source
+
+    @property
+    def stored_obs(self) -> np.ndarray:
+        """(M, O) the observations it learns from now."""
+        return self.buffer.stored_obs
+
+    def set_behaviour(self, behave: Behave, tags: int) -> None:
+        raise UserError(f"agent={self.kind} learns from what its own policy does; methods that act otherwise drive sac")
+
+    def set_rows(self, choose: Callable[[Any, int], np.ndarray | None]) -> None:
+        raise UserError(f"agent={self.kind} stores no steps to choose from; methods that choose them drive sac")
+
+    def between_episodes(self, call: Callable[[], None]) -> None:
+        """`call` is called when an episode is over, of an agent with one environment, which nobody uses meanwhile."""
+        self.recorders[0].between_episodes = call
+
+    def require_whole_episodes(self, steps: int | None) -> None:
+        raise UserError(f"agent={self.kind} learns before an episode is over; methods that reward whole ones drive sac")
+
+    def reset_critic(self) -> None:
+        raise UserError(f"agent={self.kind}: its values follow a new reward anyway; set method.reset_critic=false")
+
+    def update(self, gradient_steps: int) -> None:
+        raise UserError(f"agent={self.kind} learns while it acts alone; set method.critic_updates=0")
+
+    def metrics(self) -> dict[str, float]:
+        """SB3's own `train/*` figures since the last call."""
+        values = self._logged()
+        self.model.logger.name_to_value.clear()
+        return values
+
+    def _logged(self) -> dict[str, float]:
+        logged = self.model.logger.name_to_value.items()
+        return {k: float(v) for k, v in logged if isinstance(v, (int, float, np.number))}
+
+    def save(self, path: str) -> None:
+        """A zip that SB3's `load` opens where there is no pbrl, in the units of the task; see `portable`."""
+        save_portable(self.model, path, self.recorders[0])
+
+    def close(self) -> None:
+        """Lets go of the environments; the agent still acts, and is saved as before."""
+        assert self.model.env is not None
+        self.model.env.close()
+
+    def load_policy(self, path: str) -> None:
+        """Weights from a zip, without unpickling anything in it."""
+        self.set_policy(*load_portable(path, self.model.device))
+
+    def set_policy(self, parameters: dict[str, Any], variables: dict[str, Any]) -> None:
+        """Weights and optimisers, and the tensors that SB3 saves beside them, as in `state_dict`."""
+        self.model.set_parameters(parameters, exact_match=True, device=self.model.device)
+        for name, value in variables.items():
+            getattr(self.model, name).data.copy_(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the future: weights, optimisers, counters, environments, random states."""
+        model = self.model
+        return {
+            "parameters": model.get_parameters(),
+            "variables": {k: getattr(model, k).data for k in _variables(model)},
+            "counters": {k: getattr(model, k) for k in ("num_timesteps", "_n_updates", "_episode_num")},
+            "started": model._last_obs is not None,
+            "recorders": [r.state_dict() for r in self.recorders],
+            "action_space": model.action_space.np_random.bit_generator.state,
+            "random": global_random_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], fresh_episode: bool = False) -> None:
+        """fresh_episode: begin the next episode in each environment instead of playing the unfinished one again."""
+        model = self.model
+        self.set_policy(state["parameters"], state["variables"])
+        for name, value in state["counters"].items():
+            setattr(model, name, value)
+        if state["started"]:
+            self._restore_environments(state["recorders"], fresh_episode)
+        model.action_space.np_random.bit_generator.state = state["action_space"]
+        set_global_random_state(state["random"])
+
+    def _restore_environments(self, states: list[dict[str, Any]], fresh: bool) -> None:
+        both = list(zip(self.recorders, states, strict=True))
+        if fresh:
+            obs = np.stack([r.begin(int(s["seed"]), int(s["episode"]) + 1) for r, s in both])
+        else:
+            obs = np.stack([r.load_state_dict(s) for r, s in both])
+        env: Any = self.model.env  # DummyVecEnv; what follows is private to it
+        env.reset_infos = [{} for _ in self.recorders]
+        env._reset_seeds()  # the recorders have theirs already
+        for i, row in enumerate(obs):
+            env._save_obs(i, row)
+        self.model._last_obs = env._obs_from_buf()
+        self.model._last_episode_starts = np.array([fresh or len(s["actions"]) == 0 for s in states])
+
+
+def vec_env(recorders: Sequence[EpisodeRecorder]) -> DummyVecEnv:
+    if len(recorders[0].observation_space.shape or ()) != 1:
+        raise UserError("the environment shows images, and agents that learn online read vectors")
+
+    def given(env: gym.Env) -> Callable[[], gym.Env]:
+        return lambda: env
+
+    return DummyVecEnv([given(r) for r in recorders])
+
+
+def _variables(model: BaseAlgorithm) -> list[str]:
+    """Tensors that SB3 saves but `get_parameters` leaves out: SAC's temperature."""
+    return model._get_torch_save_params()[1]
