@@ -19,11 +19,13 @@ class Agent(Protocol):
     kind: what `Method.agents` names it by.
     n_envs: environments that it acts in side by side.
     round_steps: environment steps from one chance to ask questions to the next, at least.
+    relabels: whether a new reward is also that of steps it has stored.
     """
 
     kind: str
     n_envs: int
     round_steps: int
+    relabels: bool
 
     @property
     def env_steps(self) -> int: ...  # so far

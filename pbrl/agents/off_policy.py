@@ -39,6 +39,7 @@ class SACAgent(SB3Agent):
     """
 
     kind = "sac"
+    relabels = True
     model: SAC
 
     def __init__(

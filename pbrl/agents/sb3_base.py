@@ -26,6 +26,7 @@ class SB3Agent:
     """What SAC and PPO share: environments, episodes, state and the file of the policy."""
 
     kind: str
+    relabels = False
     model: SAC | PPO
 
     def __init__(self, model: SAC | PPO, recorders: Sequence[EpisodeRecorder]) -> None:

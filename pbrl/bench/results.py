@@ -16,11 +16,12 @@ from pbrl.training.log import read_evaluations
 from pbrl.training.run_dir import RunDir
 from pbrl.training.saved_run import read_summary
 
+COSTS_OF_LABELS = ("relabels", "last_label_step", "bonus_half_life")  # of methods that ask while an agent learns
 ARM = ("env", "method", "teacher")
 RESULTS = (
     *(*ARM, "agent", "budget", "seed", "status", "env_steps", "updates", "labels", "label_kind"),
     *("return", "success", "success_at_end", "score", "normalised", "reward_accuracy", "reward_updates"),
-    *("wall_s", "config", "code", "versions", "source"),
+    *("wall_s", "config", "code", "versions", "source", *COSTS_OF_LABELS),
 )
 CURVES = (
     *(*ARM, "budget", "seed", "env_steps", "updates", "labels", "return", "success", "score", "normalised"),
@@ -127,6 +128,7 @@ def _row(planned: Planned, last: Row) -> Row:
         "code": record.get("code"),
         "versions": " ".join(f"{name}={v}" for name, v in summary.get("versions", {}).get("packages", {}).items()),
         "source": None,
+        **{name: summary.get(name) for name in COSTS_OF_LABELS},
     }
 
 

@@ -82,6 +82,7 @@ class Pebble(Method):
         self.optimizer = self.model.optimizer
         self.preferences = PreferenceDataset(run.feedback.heldout, run.rng("preferences"))
         self.next_session, self.updates, self.scale = run.feedback.first, 0, 1.0
+        self.relabels, self.labels, self.last_label_step = 0, 0, math.nan
         self.observed: list[np.ndarray] = []  # observations since the last session, for the input statistics
         self._fitted = self._warned = False
         if self.explore is not None:
@@ -154,6 +155,9 @@ class Pebble(Method):
             self.scale = self.reward_std / max(float(self.recent_rewards()[0].std()), 1e-6)
         desk.learned(self.score if self.updates else None)
         metrics = {"fresh_accuracy": fresh, "updates": self.updates} | fitted | self.quality()
+        if desk.counts.labels > self.labels:
+            self.last_label_step = float(self.run.step)
+        self.labels = desk.counts.labels
         if self.updates:
             self.adopt(first)
         return {f"reward/{name}": value for name, value in metrics.items()}
@@ -166,11 +170,16 @@ class Pebble(Method):
     def adopt(self, first: bool) -> None:
         """The agent's past and future get the new reward; the critic that valued exploring is replaced once."""
         agent = self.run.agent
-        agent.set_reward(self)
+        self.relabel()
         if first and self.resets_critic:
             agent.reset_critic()
         if first and self.critic_updates:
             agent.update(self.critic_updates)
+
+    def relabel(self) -> None:
+        """What the agent does, and what it has stored where it learns from that again, gets the reward of now."""
+        self.run.agent.set_reward(self)
+        self.relabels += self.run.agent.relabels
 
     def begin_with(self, updates: int, scale: float) -> None:
         """The model's weights are now those of another run, after so many updates."""
@@ -214,9 +223,20 @@ class Pebble(Method):
         obs, actions, true = self.run.episodes.recent_steps(RECENT_STEPS)
         return require_finite(self.model.step_reward(obs, actions), REWARD_MODEL, "a reward"), true
 
+    def metrics(self) -> Metrics:
+        """What equal comparisons of methods need, whoever did it: gradient steps, relabels, when labels ended."""
+        spent = {"reward/updates": self.updates, "reward/relabels": self.relabels}
+        last = {} if math.isnan(self.last_label_step) else {"feedback/last_label_step": self.last_label_step}
+        return super().metrics() | spent | last
+
     def facts(self) -> dict[str, Any]:
         accuracy = self.quality()["true_accuracy"] if self.updates else math.nan
-        return {"reward_accuracy": None if math.isnan(accuracy) else accuracy, "reward_updates": self.updates}
+        return {
+            "reward_accuracy": None if math.isnan(accuracy) else accuracy,
+            "reward_updates": self.updates,
+            "relabels": self.relabels,
+            "last_label_step": None if math.isnan(self.last_label_step) else int(self.last_label_step),
+        }
 
     def exported(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
         return super().exported(state) if state["updates"] else {}  # before the first answer the model is noise

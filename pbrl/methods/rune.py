@@ -53,5 +53,8 @@ class Rune(Pebble):
         rewards = self.model(steps.obs, steps.actions)  # (E, M)
         return self.scale * (rewards.mean(0) + self.beta * rewards.std(0))
 
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"bonus_half_life": self.half_life}
+
     def metrics(self) -> Metrics:
         return super().metrics() | ({"reward/bonus_beta": self.beta} if self.updates else {})

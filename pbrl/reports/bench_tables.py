@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pbrl.bench.bench_file import Bench
+from pbrl.bench.results import COSTS_OF_LABELS
 from pbrl.reports.bench_analysis import AGGREGATES, Aggregate, Analysis, Comparison, Estimate
 from pbrl.reports.bench_arms import ENOUGH_SEEDS, Arm, Runs
 from pbrl.reports.run_report import as_text
@@ -22,6 +23,7 @@ FEW_NOTE = f"{FEW} fewer than {ENOUGH_SEEDS} seeds."
 MEANS = ("return", "success", "success_at_end", "normalised")
 SHARES = ("success", "success_at_end")
 COSTS = {"labels": 1, "env_steps": 1, "updates": 1, "reward_updates": 1, "wall_s": 60, "reward_accuracy": 1}
+COSTS |= dict.fromkeys(COSTS_OF_LABELS, 1)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def comparison_table(comparisons: Sequence[Comparison], title: str) -> Table:
 def task_table(task: str, arms: Sequence[Arm], runs: Runs, several: bool) -> Table:
     """`several`: arms differ in teacher or budget, so these have columns."""
     header = ["method", "teacher", "budget", "n", "return", "success", "normalised", "reward accuracy", "labels"]
-    header += ["reward updates", "minutes", "env steps", "updates"]
+    header += ["reward updates", "minutes", "env steps", "updates", *(c.replace("_", " ") for c in COSTS_OF_LABELS)]
     rows = []
     for arm in arms:
         mean = {name: mean_estimate(runs.known(arm, task, name), name) for name in MEANS}
@@ -124,7 +126,7 @@ def task_table(task: str, arms: Sequence[Arm], runs: Runs, several: bool) -> Tab
                 count(cost["labels"]),
                 count(cost["reward_updates"]),
                 number(cost["wall_s"]),
-                *(count(cost[name]) for name in ("env_steps", "updates")),
+                *(count(cost[name]) for name in ("env_steps", "updates", *COSTS_OF_LABELS)),
             ]
         )
     note = f"Means over seeds with 95 % t intervals; what they cost, and reward accuracy, are medians. {FEW_NOTE}"

@@ -1,0 +1,38 @@
+"""What equal comparisons of few-label methods need to know: reward updates, relabels, the step of the last label."""
+
+import json
+
+import pytest
+from outcome import table
+from tiny import train
+
+SESSIONS = [120, 180, 240, 300]  # of six questions each, in the tiny runs
+
+
+# PPO learns from what it did just now alone, in rollouts of 40 steps: the session of step 300 would come at the end.
+@pytest.mark.parametrize(
+    ("method", "relabels", "last_step"), [("pebble", 4, 300), ("surf", 4, 300), ("prefppo", 0, 240)]
+)
+def test_updates_relabels_and_the_step_of_the_last_label_are_columns(method, relabels, last_step, tmp_path):
+    code, _, err = train(tmp_path / "run", method=method)
+    assert code == 0, err
+    rows = table(tmp_path / "run" / "progress.csv")
+    last, summary = rows[-1], json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (int(last["reward/relabels"]), summary["relabels"]) == (relabels, relabels)
+    assert float(last["feedback/last_label_step"]) == summary["last_label_step"] == last_step
+    assert int(last["reward/updates"]) == summary["reward_updates"] > 0
+    before = [row for row in rows if int(row["time/total_timesteps"]) < SESSIONS[0]]
+    assert {(row["reward/updates"], row["reward/relabels"], row["feedback/last_label_step"]) for row in before} == {
+        ("0", "0", "")
+    }
+
+
+def test_the_last_label_is_that_of_the_session_that_spent_the_budget(tmp_path):
+    assert train(tmp_path / "run", "feedback.budget=10")[0] == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["labels"], summary["relabels"], summary["last_label_step"]) == (10, 2, 180)
+
+
+def test_the_half_life_of_a_bonus_is_known(tmp_path):
+    assert train(tmp_path / "run", method="rune")[0] == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["bonus_half_life"] == 100
