@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -38,6 +38,11 @@ class RatingAnswers(NamedTuple):
 
 class OutcomeAnswers(NamedTuple):
     outcome: Tensor  # (n, 2) long: 1 success or 0 failure, and the step that decided it or -1; -1 twice where skipped
+    answered: Tensor  # (n,) bool
+
+
+class InterventionAnswers(NamedTuple):
+    signals: Tensor  # (n, T) long, of each step, see `Intervention`; -1 where skipped
     answered: Tensor  # (n,) bool
 
 
@@ -285,6 +290,68 @@ class Outcome(Question):
     @classmethod
     def valid(cls, form: Form) -> str:
         return "1 (success) or 0 (failure), and the step that decided it, or -1"
+
+
+@dataclass(frozen=True)
+class Intervention(Question):
+    """When a person who watched a whole episode live took over or said that it goes wrong.
+
+    The answer is a signal at each of the `horizon` steps, the sum of what was said: 1 the person acted, or let an
+    expert act, so that this action is not the agent's; 2 the person said "this is going wrong". 0: neither, also after
+    the end of the episode, which `mask` tells.
+    """
+
+    kind = "intervention"
+    answers, skipped, dtype, blank = InterventionAnswers, -1, np.int64, -1
+    details, whole = ("horizon",), True
+    TOOK_OVER: ClassVar[int] = 1
+    WRONG: ClassVar[int] = 2
+
+    episodes: Segments  # padded to `horizon`; actions are those that were done, whoever chose them
+    horizon: int  # steps after which an episode is cut off: T
+    states: States = None
+    criterion: str = field(default=OVERALL, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.episodes.steps != self.horizon:
+            raise ValueError(f"Intervention.episodes has T = {self.episodes.steps}, expected horizon = {self.horizon}")
+        super().__post_init__()
+
+    @property
+    def items(self) -> tuple[Segments, ...]:
+        return (self.episodes,)
+
+    @property
+    def item_states(self) -> States:
+        return self.states
+
+    @classmethod
+    def of(cls, items: Sequence[Segments], states: States, **about: Any) -> Self:
+        (episodes,) = items
+        return cls(episodes, states=states, **about)
+
+    @classmethod
+    def watched(cls, episodes: Segments, states: np.ndarray | None, horizon: int, criterion: str = OVERALL) -> Self:
+        """Episodes (n, T <= horizon) as this asks about them. states: (n, T+1, D), or None."""
+        more = horizon - episodes.steps
+        longer = None if states is None else (np.pad(states, ((0, 0), (0, more), (0, 0)), mode="edge"),)
+        return cls(_pad(episodes, more), horizon, longer, criterion=criterion)
+
+    @classmethod
+    def places(cls, items: int) -> tuple[str, ...]:
+        return ("episode",)
+
+    @classmethod
+    def answer_shape(cls, form: Form) -> tuple[int, ...]:
+        return (form.detail("horizon"),)
+
+    @classmethod
+    def wrong(cls, values: np.ndarray, form: Form) -> np.ndarray:
+        return ~np.isin(values, (0, cls.TOOK_OVER, cls.WRONG, cls.TOOK_OVER + cls.WRONG))
+
+    @classmethod
+    def valid(cls, form: Form) -> str:
+        return "at each step 0 (nothing), 1 (took over), 2 (said that it goes wrong) or 3 (both)"
 
 
 def _pad(segments: Segments, more: int) -> Segments:

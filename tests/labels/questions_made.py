@@ -8,6 +8,8 @@ from pbrl.question_kinds import (
     Choice,
     ChoiceAnswers,
     EpisodePair,
+    Intervention,
+    InterventionAnswers,
     Outcome,
     OutcomeAnswers,
     Rating,
@@ -40,6 +42,7 @@ def make_questions(criterion="speed", **more):
         "best": Choice(make_items(4, 30), "best", make_states(4), **about),
         "best_and_worst": Choice(make_items(4, 30), "best_and_worst", make_states(4), **about),
         "outcome": Outcome(*make_items(1, 50), make_states(1), **about),
+        "intervention": Intervention.watched(make_items(1, 60)[0], make_states(1)[0], 7, criterion=criterion),
         "rating": Rating(*make_items(1, 40), "stars", 1, 5, make_states(1), **about),
     }
 
@@ -53,6 +56,7 @@ TOLD = {
     "best": (ChoiceAnswers, [[3], [0], [-1]]),
     "best_and_worst": (ChoiceAnswers, [[3, 0], [1, 2], [-1, -1]]),
     "outcome": (OutcomeAnswers, [[1, 3], [0, -1], [-1, -1]]),
+    "intervention": (InterventionAnswers, [[0, 0, 1, 1, 3, 0, 0], [2, 0, 0, 0, 0, 0, 0], [-1] * 7]),
     "rating": (RatingAnswers, [4.5, 1.0, float("nan")]),
 }
 

@@ -103,8 +103,8 @@ def test_who_asks_for_pairs_sees_pairs_alone(store):
     assert store.standing_answers() == []
     assert store.comparisons() is None
     assert (store.counts()["queries"], store.counts()["answers"], store.counts()["annotators"]) == (4, 0, {})
-    assert len(store.queries(kind=None, criterion=None)) == 4 + 3 * 15
-    assert store.counts(kind=None, criterion=None)["answers"] == 3 * 15
+    assert len(store.queries(kind=None, criterion=None)) == 4 + 3 * 17
+    assert store.counts(kind=None, criterion=None)["answers"] == 3 * 17
     with pytest.raises(UserError, match="is of kind triplet; valid here are pairs"):
         store.segments(others[2])
 
