@@ -18,7 +18,7 @@ VERBS = {
     "collect": "an offline data set: pbrl collect env=point_reach episodes=60 out=FOLDER",
     "data": "offline data sets: pbrl data info|import|export",
     "label": "the viewer, where people compare clips: pbrl label run=RUN_DIR",
-    "labels": "labels as data: pbrl labels export|import|report RUN_DIR",
+    "labels": "labels as data: pbrl labels export|import|report|leave-out|take-in RUN_DIR",
     "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|experiments|benches|spaces",
     "bench": "methods x environments x seeds, resumable: pbrl bench grid=smoke out=FOLDER",
     "tune": "the few knobs of a method, on seeds of their own: pbrl tune space=pebble env=pendulum out=FOLDER",

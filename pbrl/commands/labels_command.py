@@ -9,7 +9,7 @@ from pbrl.commands.values import new_file, run_folder, yes_or_no
 from pbrl.errors import UserError, choices
 from pbrl.files import no_folder
 
-HELP = """usage: pbrl labels export|import|report RUN_DIR [key=value ...]
+HELP = """usage: pbrl labels export|import|report|leave-out|take-in RUN_DIR [key=value ...]
 
   export RUN_DIR out=FOLDER [kind=segment_pair] [criterion=overall] [true_reward=false] [states=false]
       writes the standing answers as a label set, which any run can import; FOLDER must not exist yet.
@@ -20,6 +20,10 @@ HELP = """usage: pbrl labels export|import|report RUN_DIR [key=value ...]
   report RUN_DIR [--json] [out=FILE.html] [criterion=overall]
       how many labels there are, how decided, by whom, how biased, how consistent, how fast, and how often they
       agree with each other and with the true return; out= makes it a page with figures, which must not exist yet
+  leave-out RUN_DIR people=P03,P07 [reason=failed the attention checks]
+      from here on nothing learns from the answers of these people and no export has them; they stay in the store
+  take-in RUN_DIR people=P03
+      their answers count again
 
 example: pbrl labels export runs/halfcheetah/pebble/20250101-120000_s0 out=my_labels"""
 
@@ -27,6 +31,8 @@ KEYS = {
     "export": ("out", "kind", "criterion", "true_reward", "states"),
     "import": ("from",),
     "report": ("out", "criterion"),
+    "leave-out": ("people", "reason"),
+    "take-in": ("people",),
 }
 
 
@@ -43,7 +49,7 @@ def main(args: list[str]) -> int:
         raise UserError(f"--json belongs to `pbrl labels report`, not to {action}")
     path = run_folder(words, HELP.splitlines()[0])
     try:
-        {"export": export, "import": import_, "report": report}[action](path, parsed)
+        ACTIONS[action](path, parsed)
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror}") from error
     return 0
@@ -105,6 +111,32 @@ def report(path: Path, parsed: Arguments) -> None:
         print(format_report(found), end="")
 
 
+def leave_out(path: Path, parsed: Arguments) -> None:
+    from pbrl.labels.store import LabelStore
+
+    people, reason = _people(parsed), parsed.values.get("reason", "left out by hand")
+    with LabelStore(path, create=False) as store, store.transaction():
+        for name in people:
+            store.leave_out(name, reason)
+        left_out = ", ".join(store.left_out())
+    print(f"left out of learning and of exports: {left_out}")
+
+
+def take_in(path: Path, parsed: Arguments) -> None:
+    from pbrl.labels.store import LabelStore
+
+    people = _people(parsed)
+    with LabelStore(path, create=False) as store, store.transaction():
+        for name in people:
+            store.take_in(name)
+        left_out = ", ".join(store.left_out()) or "nobody"
+    print(f"left out of learning and of exports: {left_out}")
+
+
+def _people(parsed: Arguments) -> list[str]:
+    return [name for part in _required(parsed, "people", "names").split(",") if (name := part.strip())]
+
+
 def _page_file(parsed: Arguments) -> Path | None:
     if "out" not in parsed.values:
         return None
@@ -115,5 +147,8 @@ def _page_file(parsed: Arguments) -> Path | None:
 
 def _required(parsed: Arguments, key: str, what: str) -> str:
     if not (text := parsed.values.get(key)):
-        raise UserError(f"{key}= is missing: {what}, as {key}=my_labels")
+        raise UserError(f"{key}= is missing: {what}, as {key}={'P01,P02' if key == 'people' else 'my_labels'}")
     return text
+
+
+ACTIONS = {"export": export, "import": import_, "report": report, "leave-out": leave_out, "take-in": take_in}

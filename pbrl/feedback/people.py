@@ -58,7 +58,7 @@ class PeopleDesk(Desk):
         self.foreseen, self.foretold = 0, 0  # decisive first answers that the reward said right, and that it said
         self.waited_s = 0.0
         self._over = False  # a session was waited for, and nobody learned from it yet
-        self._newest = -1  # the newest row of answers at the last look
+        self._newest: tuple[int | str, ...] = ()  # the newest row of answers at the last look, and who was left out
         self._continue = last_signal(self.store.db, "continue")
         self._told: dict[str, Any] = {}
         self._step = 0
@@ -118,10 +118,11 @@ class PeopleDesk(Desk):
         self._look()
 
     def _look(self) -> None:
-        if (newest := last_answer(self.store.db)) != self._newest:
+        newest = last_answer(self.store.db), *self.store.left_out()
+        if newest != self._newest:
             self._newest = newest
             known = {a.id for a in self.standing}
-            answers = [a for a in self.store.standing_answers() if a.value is not None]
+            answers = [a for a in self.store.standing_answers(to_learn=True) if a.value is not None]
             self.standing = sorted(answers, key=lambda a: a.id)
             if new := [a.query for a in self.standing if a.id not in known]:
                 self.shape.require(self.store.segments(new)[0], f"labels in {self.store.path}")
@@ -172,7 +173,7 @@ class PeopleDesk(Desk):
     def answers(self, kind: type[Question] = SegmentPair, criterion: str = OVERALL) -> Standing:
         numbers = {name: number for number, name in self.store.annotators().items()}
         usual = (kind, criterion) == (SegmentPair, OVERALL)
-        rows = self.standing if usual else self.store.standing_answers(kind=kind, criterion=criterion)
+        rows = self.standing if usual else self.store.standing_answers(kind=kind, criterion=criterion, to_learn=True)
         return as_standing([a for a in rows if a.value is not None], numbers, criterion)
 
     def questions(self, ids: Sequence[int]) -> Question:

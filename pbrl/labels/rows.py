@@ -95,9 +95,12 @@ def find_queries(db: sqlite3.Connection, ids: Sequence[int] | None, scope: Scope
     return [Query._make((*row[:6], tuple(row[6].split()), Form._make(row[7:]))) for row in rows]
 
 
-def find_standing(db: sqlite3.Connection, queries: Sequence[int] | None, scope: Scope = ALL) -> list[StandingAnswer]:
-    """Those to the queries of the scope, or to these among them."""
+def find_standing(
+    db: sqlite3.Connection, queries: Sequence[int] | None, scope: Scope = ALL, *, to_learn: bool = False
+) -> list[StandingAnswer]:
+    """Those to the queries of the scope, or to these among them. to_learn: less those of people who are left out."""
     condition, values = _among("query", queries, scope)
+    condition += " AND annotator NOT IN (SELECT annotator FROM left_out)" if to_learn else ""
     rows = db.execute(
         "SELECT s.id, query, name, prefers_right, response_s, s.kind, s.created_at, value FROM standing AS s"
         " JOIN annotators AS n ON n.id = annotator JOIN queries AS q ON q.id = query JOIN batches AS b ON b.id = batch"

@@ -14,7 +14,7 @@ from pbrl.errors import StorageError, UserError, is_name
 from pbrl.reading import require_file
 from pbrl.storage import storage_problem
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 APPLICATION_ID = 0x7062726C  # "pbrl", so that another program's database is not mistaken for ours
 BUSY_TIMEOUT_S = 30.0
 
@@ -107,6 +107,30 @@ CREATE TABLE arrangements (
 
 CREATE TABLE tags (answer INTEGER NOT NULL REFERENCES answers(id), tag TEXT NOT NULL, PRIMARY KEY (answer, tag));
 """
+# Studies: pairs with a known answer, what people agreed to and came through, and whose answers nothing learns from.
+VERSION_5 = """
+ALTER TABLE checks ADD COLUMN purpose TEXT NOT NULL DEFAULT 'repeat'
+    CHECK (purpose IN ('repeat', 'practice', 'gold', 'attention'));
+
+ALTER TABLE checks ADD COLUMN expected TEXT CHECK (expected IN ('left', 'right', 'equal', 'incomparable'));
+
+ALTER TABLE checks ADD COLUMN strength TEXT NOT NULL DEFAULT 'clear' CHECK (strength IN ('clear', 'slight'));
+
+ALTER TABLE checks ADD COLUMN shown_at REAL;
+
+ALTER TABLE checks ADD COLUMN played_at REAL;
+
+ALTER TABLE checks ADD COLUMN plays_left INTEGER;
+
+ALTER TABLE checks ADD COLUMN plays_right INTEGER;
+
+CREATE TABLE study_steps (
+    id INTEGER PRIMARY KEY, annotator INTEGER NOT NULL REFERENCES annotators(id), step TEXT NOT NULL,
+    detail TEXT NOT NULL, created_at REAL NOT NULL);
+
+CREATE TABLE left_out (
+    annotator INTEGER PRIMARY KEY REFERENCES annotators(id), reason TEXT NOT NULL, created_at REAL NOT NULL);
+"""
 # What a column holds, where other code relies on it; SQLite itself takes anything.
 COLUMNS = {
     "batches": {
@@ -127,7 +151,7 @@ COLUMNS_3 = {
     "answers": {"value": "text or null"},
 }
 NAMES_3 = (("batches", "kind"), ("batches", "criterion"))
-SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)  # each is applied on top of the one before
+SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5)  # each is applied on top of the one before
 
 
 class StoreLocked(StorageError):

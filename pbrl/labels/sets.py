@@ -96,12 +96,14 @@ def export_labels(
 ) -> dict[str, Any]:
     """Writes the standing answers of a run to the new directory `out`, skips included; returns its meta.json.
 
+    People who are left out are not in it (`LabelStore.leave_out`).
+
     kind, criterion: of the questions; a label set has answers to one kind, by one criterion.
     """
     out = Path(out)
     require_new(out)
     with LabelStore(run_dir, create=False) as store:
-        rows = store.standing_answers(kind=kind, criterion=criterion)
+        rows = store.standing_answers(kind=kind, criterion=criterion, to_learn=True)
         if not rows:
             raise UserError(_nothing_to_export(store, kind, criterion))
         questions = store.questions([row.query for row in rows])

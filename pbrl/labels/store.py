@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl.labels.files import QuestionFiles, one_form
 from pbrl.labels.questions import open_queries
 from pbrl.labels.rows import (
@@ -35,6 +35,7 @@ from pbrl.labels.rows import (
 )
 from pbrl.labels.schema import BUSY_TIMEOUT_S, open_database, transaction
 from pbrl.labels.segment_files import content_hash
+from pbrl.labels.trust import find_left_out, leave_out, take_in
 from pbrl.labels.views import Check, View, find_checks, find_views
 from pbrl.question_kinds import SegmentPair
 from pbrl.questions import Question
@@ -194,10 +195,38 @@ class LabelStore:
         return dict(self._db.execute("SELECT id, name FROM annotators ORDER BY id").fetchall())
 
     def standing_answers(
-        self, queries: Sequence[int] | None = None, *, kind: Kind = SegmentPair, criterion: str | None = OVERALL
+        self,
+        queries: Sequence[int] | None = None,
+        *,
+        kind: Kind = SegmentPair,
+        criterion: str | None = OVERALL,
+        to_learn: bool = False,
     ) -> list[StandingAnswer]:
-        """What is not retracted, at most one per query and annotator, ordered by query and then by age."""
-        return find_standing(self._db, queries, _scope(queries, kind, criterion))
+        """What is not retracted, at most one per query and annotator, ordered by query and then by age.
+
+        to_learn: without the answers of people who are left out, see `leave_out`.
+        """
+        return find_standing(self._db, queries, _scope(queries, kind, criterion), to_learn=to_learn)
+
+    def leave_out(self, annotator: str, reason: str) -> None:
+        """From here on nothing learns from this person's answers and no export has them; they stay in the store."""
+        with self.transaction():
+            leave_out(self._db, self._known(annotator), reason)
+
+    def take_in(self, annotator: str) -> None:
+        """The answers of this person count again."""
+        with self.transaction():
+            take_in(self._db, self._known(annotator))
+
+    def left_out(self) -> dict[str, str]:
+        """Why each of the people who are left out is."""
+        return find_left_out(self._db)
+
+    def _known(self, annotator: str) -> str:
+        names = list(self.annotators().values())
+        if annotator not in names:
+            raise UserError(f"{self.path} has no answers of {annotator!r}: {choices(annotator, names)}")
+        return annotator
 
     def answers_for(self, queries: Sequence[int], annotator: str | None = None) -> Any:
         """Answers to these queries, by this annotator or, by default, the latest of anyone's: `Answers` to pairs.
@@ -291,11 +320,14 @@ class LabelStore:
         kind: type[Question],
         criterion: str = OVERALL,
     ) -> Answered | None:
-        """All standing answers that are not skips, or those of some queries or people; None if there are none."""
+        """All standing answers to learn from, or those of some queries or people; None if there are none.
+
+        Neither skips nor what people who are left out said.
+        """
         numbers = {name: number for number, name in self.annotators().items()}
         rows = [
             a
-            for a in find_standing(self._db, queries, Scope(kind.kind, criterion))
+            for a in find_standing(self._db, queries, Scope(kind.kind, criterion), to_learn=True)
             if a.value is not None and (annotators is None or a.annotator in annotators)
         ]
         if not rows:

@@ -327,6 +327,11 @@ def test_both_sides_of_a_changed_mind_never_count(tmp_path):
         learned = method.preferences.all
         assert sorted(learned.prefers_right.tolist() if learned is not None else []) == expected
         assert desk.counts.labels == len(expected)
+    desk.store.leave_out("a", "was asleep")  # no answer comes with it, and still it is seen at the next look
+    desk.look(130)
+    method.preferences.follow(desk)
+    of_b = [a.prefers_right for a in desk.store.standing_answers(to_learn=True) if a.prefers_right is not None]
+    assert sorted(method.preferences.all.prefers_right.tolist()) == sorted(of_b)
 
 
 def test_a_method_that_asks_nobody_needs_no_people(tmp_path):

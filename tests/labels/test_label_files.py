@@ -43,8 +43,8 @@ def test_files_that_are_no_label_store_are_refused_in_one_line(tmp_path):
     path.unlink()
     LabelStore(tmp_path).close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 5")
-    with pytest.raises(UserError, match="schema version 5, this pbrl reads 1 to 4"):
+        db.execute("PRAGMA user_version = 6")
+    with pytest.raises(UserError, match="schema version 6, this pbrl reads 1 to 5"):
         LabelStore(tmp_path)
 
 

@@ -153,7 +153,7 @@ def test_an_upgrade_keeps_every_row_and_every_file(old):
         ("segment_pair", 2, "overall", "{}")
     }
     with sqlite3.connect(old / "labels.sqlite") as db:
-        assert db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION == 4
+        assert db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION == 5
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
     db.close()
@@ -205,10 +205,10 @@ def test_an_upgrade_that_is_broken_off_changes_nothing(old, monkeypatch):
 
 def test_a_newer_version_is_refused_and_left_alone(old):
     with sqlite3.connect(old / "labels.sqlite") as db:
-        db.execute("PRAGMA user_version = 5")
+        db.execute("PRAGMA user_version = 6")
     db.close()
     before = (old / "labels.sqlite").read_bytes()
-    with pytest.raises(UserError, match="schema version 5, this pbrl reads 1 to 4; update pbrl"):
+    with pytest.raises(UserError, match="schema version 6, this pbrl reads 1 to 5; update pbrl"):
         LabelStore(old)
     assert (old / "labels.sqlite").read_bytes() == before
 
