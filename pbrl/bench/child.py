@@ -23,7 +23,6 @@ from typing import Any
 
 IMPORTED = (  # once, before the first fork
     "torch",
-    "torch._dynamo",
     "torch.utils.tensorboard",
     "pbrl.cli",
     "pbrl.commands.train_command",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pbrl.commands.arguments import Arguments
-from pbrl.commands.probes import DRAW, KERNEL, MULTIPLY_ON_GPU, STEP_MUJOCO, TORCH, attempt
+from pbrl.commands.probes import COUNT_TASKS, DRAW, KERNEL, MULTIPLY_ON_GPU, STEP_MUJOCO, TORCH, attempt
 from pbrl.errors import UserError
 from pbrl.install import pip_install, reinstall
 
@@ -22,7 +22,11 @@ HELP = """usage: pbrl doctor
 Says what works on this machine, by trying it: packages, GPU, rendering, video, environment suites, disk. "missing" is
 optional and comes with how to get it; "broken" keeps runs from working, and the exit code is then 1."""
 
-CORE = ("numpy", "torch", "gymnasium", "mujoco", "stable_baselines3", "hydra", "safetensors", "tensorboard")
+CORE = {  # module -> distribution
+    **{name: name for name in ("numpy", "torch", "gymnasium", "mujoco")},
+    **{"stable_baselines3": "stable-baselines3", "hydra": "hydra-core"},
+    **{name: name for name in ("safetensors", "tensorboard")},
+}
 
 
 class Finding(NamedTuple):
@@ -66,26 +70,28 @@ def python() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    from importlib.metadata import packages_distributions, version
+    """Those that runs need, and what torch finds here; in one process, since each start of torch takes a second."""
+    from importlib.metadata import version
 
-    names = packages_distributions()
-    everything = "\n".join(map(_use, CORE))
-    together = attempt(everything)[1]
-    for module in CORE:
+    output, together = attempt("\n".join([*map(_use, CORE), TORCH]))
+    for module, distribution in CORE.items():
         problem = together and attempt(_use(module))[1]  # one by one only to find who it is
         if problem is None:
-            yield Finding("ok", module, version(names[module][0]))
+            yield Finding("ok", module, version(distribution))
         elif "MUJOCO_GL" in problem:
             yield Finding("broken", module, f"{problem}; unset MUJOCO_GL")
         else:
             yield Finding("broken", module, f"{problem}; get it with: {reinstall()}")
+    yield from torch(output if together is None else None)
 
 
-def torch() -> Iterator[Finding]:
-    output, problem = attempt(TORCH)
-    if problem is not None:
-        yield Finding("broken", "torch products", problem)
-        return
+def torch(output: str | None = None) -> Iterator[Finding]:
+    """output: what `TORCH` printed, where it was tried already."""
+    if output is None:
+        output, problem = attempt(TORCH)
+        if problem is not None:
+            yield Finding("broken", "torch products", problem)
+            return
     threads, float32, bfloat16, cuda, gpus = output.split("|")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("ok", "torch threads", f"{threads} by default on {cores} cores; a run takes threads=1 unless told")
@@ -146,11 +152,17 @@ def video() -> Iterator[Finding]:
 def suites() -> Iterator[Finding]:
     from pbrl_envs import registry
 
-    for name, suite in registry.suites().items():
+    found = registry.suites()
+    installed = [name for name, suite in found.items() if suite.version is not None]
+    output, together = attempt(COUNT_TASKS.format(installed)) if installed else ("", None)
+    counts = dict(zip(installed, output.split(), strict=True)) if together is None else {}
+    for name, suite in found.items():
         if suite.version is None:
             yield Finding("missing", f"suite {name}", f"not installed; get it with: {suite.install}")
             continue
-        count, problem = attempt(f"from pbrl_envs.registry import tasks; print(len(tasks('{name}')))")
+        count, problem = counts.get(name), None
+        if count is None:
+            count, problem = attempt(COUNT_TASKS.format([name]))
         if problem is None:
             yield Finding("ok", f"suite {name}", f"{suite.version}, {count} tasks")
         else:
@@ -196,7 +208,7 @@ def database(folder: Path | None = None) -> Iterator[Finding]:
         yield Finding("broken", "labels", f"SQLite fails in {folder} ({error}); put runs on a local disk")
 
 
-CHECKS: tuple[Check, ...] = (python, packages, torch, kernel, rendering, video, suites, disk, database)
+CHECKS: tuple[Check, ...] = (python, packages, kernel, rendering, video, suites, disk, database)
 
 
 def _use(module: str) -> str:

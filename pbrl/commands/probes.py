@@ -58,6 +58,11 @@ print("" if library is None else library.kind, library is not None and library.h
       reason if library is None else library.path, sep="|")
 """
 
+COUNT_TASKS = """
+from pbrl_envs.registry import tasks
+print(*(len(tasks(name)) for name in {}))
+"""
+
 MULTIPLY_ON_GPU = """
 import torch
 ones = torch.ones(8, 8, device="cuda")

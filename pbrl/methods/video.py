@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from pbrl.building import Maker
 from pbrl.checks import between, whole
@@ -243,6 +242,8 @@ def split(episodes: int, heldout: float, seed: int) -> tuple[np.ndarray, np.ndar
 
 def agreement(model: Any, videos: Videos) -> dict[str, Any]:
     """Spearman's correlation of learned and true return over videos that nothing was learned from, and both returns."""
+    from scipy import stats  # half a second that every other method would wait for
+
     learned = [float(model.reward(frames).sum()) for frames in videos.frames]
     r = float(stats.spearmanr(learned, videos.true_return).statistic) if len(videos) > 2 else math.nan
     pairs = np.triu_indices(len(videos), 1)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from pbrl.native.build import processor_features, processor_vendor
+from pbrl.nets.late_compiler import import_compiler_late
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 BFLOAT16_WIDTH = 128  # below it the casts cost more than the faster products save
@@ -36,8 +37,9 @@ def has_bfloat16_hardware() -> bool:
 
 
 def prepare_torch(threads: int) -> None:
-    """Sets up this process for runs: so many threads, and the fastest exact float32 products."""
+    """Sets up this process for runs: so many threads, the fastest exact float32 products, and no compiler unasked."""
     torch.set_num_threads(threads)
+    import_compiler_late()
     choose_float32_products()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +16,9 @@ import numpy as np
 from pbrl.errors import UserError
 from pbrl.files import SHORT, folder_if_all_goes_well, sync
 from pbrl.seeds import episode_seed
-from pbrl.training.rollout import ActFn
+
+if TYPE_CHECKING:
+    from pbrl.training.rollout import ActFn
 
 SECONDS = 10.0
 SIZE = (480, 360)  # width, height

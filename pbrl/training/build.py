@@ -27,6 +27,7 @@ from pbrl.labels.store import LabelStore
 from pbrl.methods.method import Method
 from pbrl.methods.method import Run as MethodRun
 from pbrl.methods.video import VideoFit
+from pbrl.nets.late_compiler import import_compiler_late
 from pbrl.nets.precision import prepare_torch
 from pbrl.question_kinds import SegmentPair
 from pbrl.teachers.make import make_teacher
@@ -50,6 +51,7 @@ SECTIONS = {"method": "name", "feedback": "budget", "evaluation": "every", "chec
 
 def check(config: DictConfig) -> Method:
     """What can be refused before a folder is made; returns the method, which has not begun."""
+    import_compiler_late()  # a check may build a model with its optimizer
     for name, key in SECTIONS.items():
         if not isinstance(config[name], DictConfig):
             raise UserError(f"{name}={config[name]}: expected settings, as {name}.{key}=...")
