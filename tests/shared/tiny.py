@@ -34,6 +34,7 @@ TINY = {
     "surf": ["method=surf", *COMMON, *SMALL, *SAC, *CROPS, "method.unlabelled_pairs=3"],
     "rune": ["method=rune", *COMMON, *REWARD, *SAC, "method.half_life=100"],
     "qpa": ["method=qpa", *COMMON, *SMALL, *SAC, *CROPS, "feedback.pool_episodes=3"],
+    "mrn": ["method=mrn", *COMMON, *REWARD, *SAC, "method.meta_every=40", "method.meta_batch=16"],
     "heron": ["method=heron", *COMMON, *REWARD[:2], *SAC, "teacher.window=2"],
     **{name: [f"method={name}", *COMMON, *SAC] for name in ("true_reward", "factor_sum", "factor_geometric")},
 }

@@ -1,0 +1,43 @@
+"""What methods do between their sessions, at every so many steps."""
+
+from __future__ import annotations
+
+from pbrl.methods.method import Metrics, Run, next_time
+from pbrl.methods.pebble import Pebble
+
+
+class BetweenSessions(Pebble):
+    """Calls `between` at each step divisible by `between_every` after the first fit, while there is budget left.
+
+    A session that falls on the same step comes first.
+    """
+
+    between_every: int
+
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        self.next_between = self.between_every
+
+    def between(self) -> Metrics:
+        raise NotImplementedError
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the reward has learned, and more answers are to come."""
+        return self.updates > 0 and not self.run.desk.exhausted
+
+    def due(self) -> int | None:
+        return min(self.next_session, self.next_between) if self.is_between else self.next_session
+
+    def step(self) -> Metrics:
+        metrics = super().step() if self.run.step >= self.next_session else Metrics()
+        if self.run.step >= self.next_between:
+            if self.is_between:
+                metrics |= self.between()
+            self.next_between = next_time(self.next_between, self.between_every, self.run.step)
+        return metrics
+
+    def adopt(self, first: bool) -> None:
+        super().adopt(first)
+        if first:  # nothing is between sessions at the first of them
+            self.next_between = next_time(self.between_every, self.between_every, self.run.step)
