@@ -63,16 +63,28 @@ class LearnedRewardBuffer(ReplayBuffer):
         done: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
+        cut_off = np.array([info.get("TimeLimit.truncated", False) for info in infos], bool)
+        self.put(obs, next_obs, action, reward, done & ~cut_off, done)
+
+    def put(
+        self,
+        obs: np.ndarray,  # (n_envs, O)
+        next_obs: np.ndarray,  # (n_envs, O) where an episode ended its last observation, not the first of the next
+        action: np.ndarray,  # (n_envs, A)
+        reward: np.ndarray,  # (n_envs,)
+        terminated: np.ndarray,  # (n_envs,) by itself, not by a time limit
+        done: np.ndarray,  # (n_envs,) one way or the other
+    ) -> None:
+        """Stores a step of each environment."""
         row = self.pos
         obs = obs.astype(np.float32, copy=False)
         if len(self):
             self._keep_last(row - 1, np.flatnonzero((self.newest != obs).any(axis=1)))
-        self._forget_last(row)
+        if self.full:
+            self._forget_last(row)
         self.observations[row], self.newest[:] = obs, next_obs
         self.actions[row] = action
-        self.rewards[row] = reward
-        for i, info in enumerate(infos):
-            self.terminated[row, i] = done[i] and not info.get("TimeLimit.truncated", False)
+        self.rewards[row], self.terminated[row] = reward, terminated
         if self.tags is not None:
             self.tags[row] = self.next_tags
         if self._when == "stored":

@@ -9,7 +9,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from stable_baselines3 import SAC
+from stable_baselines3.common.callbacks import BaseCallback
 
+from pbrl.agents import lean
 from pbrl.agents.agent import Behave
 from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.agents.sb3_base import SB3Agent, vec_env
@@ -34,6 +36,7 @@ class SACAgent(SB3Agent):
         gradient_steps: updates per environment step.
         precision: of an algorithm that has a choice, as FastSAC: float32, bfloat16 or auto; null for SB3's own.
         backend: likewise: what makes the updates, torch, native or auto.
+        callback: one of SB3's, see `SB3Agent`; with it, SB3's own loop runs, which is slower.
         ent_coef: weight of the entropy; "auto" learns it from 1 on, "auto_0.1" from 0.1.
         n_envs, hidden, activation, lr, batch_size, gamma, tau, target_update_interval: as in SB3.
     """
@@ -65,6 +68,7 @@ class SACAgent(SB3Agent):
         precision: str | None,
         backend: str | None = None,
         buffer_size: int | None = None,
+        callback: BaseCallback | None = None,
     ) -> None:
         counts: dict[str, Any] = {"n_envs": n_envs, "batch_size": batch_size, "gradient_steps": gradient_steps}
         counts |= {"target_update_interval": target_update_interval, "buffer_size": buffer_size}
@@ -102,7 +106,7 @@ class SACAgent(SB3Agent):
             device=device,
             **choice,
         )
-        super().__init__(model, recorders)
+        super().__init__(model, recorders, callback)
         self.buffer.last_episode = lambda env: self.recorders[env].finished[-1]
 
     @staticmethod
@@ -122,6 +126,12 @@ class SACAgent(SB3Agent):
     def buffer(self) -> LearnedRewardBuffer:
         assert isinstance(self.model.replay_buffer, LearnedRewardBuffer)
         return self.model.replay_buffer
+
+    def _learn(self, env_steps: int) -> None:
+        if self.callback is None and lean.covers(self.model):
+            lean.learn(self.model, self.recorders, env_steps)
+        else:
+            super()._learn(env_steps)
 
     def set_reward(self, source: RewardSource | None) -> None:
         super().set_reward(source)

@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
 
 from pbrl.agents.normalise import NormalisedObservations
 from pbrl.agents.portable import save_portable
@@ -28,7 +29,7 @@ class PPOAgent(SB3Agent):
 
     Args:
         clip_range: at the first step; falls linearly to 0 at step `steps` if `anneal_clip`.
-        given: as for SAC.
+        given, callback: as for SAC.
         others: as in SB3.
     """
 
@@ -61,6 +62,7 @@ class PPOAgent(SB3Agent):
         sde_sample_freq: int,
         log_std_init: float,
         normalise_obs: bool,
+        callback: BaseCallback | None = None,
     ) -> None:
         counts = {"n_envs": n_envs, "n_epochs": n_epochs, "batch_size": batch_size}
         self.check(**counts, n_steps=n_steps, lr=lr, gamma=gamma, gae_lambda=gae_lambda, hidden=hidden)
@@ -95,7 +97,7 @@ class PPOAgent(SB3Agent):
             seed=seed,
             device=device,
         )
-        super().__init__(model, recorders)
+        super().__init__(model, recorders, callback)
         self.round_steps = n_steps * n_envs
         self.clip_range = clip_range
         if anneal_clip:
@@ -122,7 +124,9 @@ class PPOAgent(SB3Agent):
         episodes: list[Episode] = []
         target = self.env_steps + env_steps
         while self.env_steps < target:
-            episodes += super().learn(1)
+            episodes += super().learn(self.round_steps)
+            if self.stopped:
+                break
             extractor = self.model.policy.features_extractor
             if isinstance(extractor, NormalisedObservations):
                 extractor.observe(self.buffer.observations)

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -23,14 +24,23 @@ from pbrl.types import RewardSource
 
 
 class SB3Agent:
-    """What SAC and PPO share: environments, episodes, state and the file of the policy."""
+    """What SAC and PPO share: environments, episodes, state and the file of the policy.
+
+    callback: one of SB3's, called as in `BaseAlgorithm.learn`, which a run calls every hundred steps or so; what it
+        keeps is not saved with the run. None: nobody listens.
+    """
 
     kind: str
     relabels = False
     model: SAC | PPO
 
-    def __init__(self, model: SAC | PPO, recorders: Sequence[EpisodeRecorder]) -> None:
-        self.model = model
+    def __init__(
+        self, model: SAC | PPO, recorders: Sequence[EpisodeRecorder], callback: BaseCallback | None = None
+    ) -> None:
+        if callback is not None and not isinstance(callback, BaseCallback):
+            raise UserError(f"callback={callback}: expected null or an SB3 callback, as {{_target_: mine.Callback}}")
+        self.model, self.callback = model, callback
+        self.stopped = False  # by the callback
         self.recorders = recorders
         self.n_envs = self.round_steps = len(recorders)
         self.model.set_logger(Logger(folder=None, output_formats=[]))  # the training loop alone writes logs
@@ -49,15 +59,24 @@ class SB3Agent:
         raise NotImplementedError
 
     def learn(self, env_steps: int) -> list[Episode]:
-        """Acts and learns for at least this many steps; returns the episodes that ended meanwhile."""
-        never: Any = None  # which SB3 allows and its annotation does not
+        """Acts and learns for at least this many steps; returns the episodes that ended meanwhile.
+
+        Fewer where the callback returns False, as in SB3; `stopped` is then true.
+        """
+        target = self.env_steps + env_steps
         try:
-            self.model.learn(env_steps, log_interval=never, reset_num_timesteps=False)
+            self._learn(env_steps)
         except ValueError:  # torch's distributions refuse what a policy that is not finite gives
             require_finite_weights(self.model.get_parameters(), AGENT)
             raise
         require_finite_metrics(self._logged(), AGENT)
+        self.stopped = self.env_steps < target
         return [episode for recorder in self.recorders for episode in recorder.take_finished()]
+
+    def _learn(self, env_steps: int) -> None:
+        """By SB3's own loop."""
+        never: Any = None  # which SB3 allows and its annotation does not
+        self.model.learn(env_steps, self.callback, log_interval=never, reset_num_timesteps=False)
 
     def act(self, obs: np.ndarray, deterministic: bool) -> np.ndarray:
         """Actions (M, A) in [-1, 1] for observations (M, O)."""

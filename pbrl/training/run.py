@@ -141,6 +141,8 @@ class Run:
             self._let_learn()
             return
         finished = self.agent.learn(self._until_next(self.agent))
+        if getattr(self.agent, "stopped", False):  # by a callback of the user's, as in SB3
+            self.interrupt()
         self.parts.episodes.add(finished)
         self._note(finished)
         self.method.observe(finished)

@@ -51,7 +51,8 @@ def learned_reward(obs, actions):
 def make_sac():
     def make(plain=False, ends=False, limit=7, make_env=None, **numbers):
         make_env = make_env or (lambda: TimeLimit(Drift(ends), limit))
-        return SACAgent(make_env, algorithm=SAC if plain else FastSAC, **SAC_NUMBERS | numbers)
+        numbers = {"algorithm": SAC if plain else FastSAC} | SAC_NUMBERS | numbers
+        return SACAgent(make_env, **numbers)
 
     return make
 
