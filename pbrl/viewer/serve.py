@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import webbrowser
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,11 +72,14 @@ def serve(run_dir: Path, overrides: dict[str, str]) -> int:
     style, desk = clip_style(section), viewer.desk
     renderer = Renderer(run_dir, style, ahead=section.ahead, overlap=desk.overlap, scripts_count=desk.scripts_count)
     with Gallery(run_dir, config, style, renderer, section.ahead) as gallery:
-        opened.remember(run_dir)
-        opened.say()
-        if section.open_browser and _has_browser():
-            webbrowser.open(opened.redirect(run_dir))
-        return _run(viewer, gallery, listener, certificate)
+
+        def announce() -> None:
+            opened.remember(run_dir)
+            opened.say()
+            if section.open_browser and _has_browser():
+                webbrowser.open(opened.redirect(run_dir))
+
+        return _run(viewer, gallery, listener, certificate, announce)
 
 
 def start_viewer(run_dir: Path) -> subprocess.Popen[bytes] | None:
@@ -128,8 +132,14 @@ def _viewer_config(run_dir: Path, config: DictConfig, section: DictConfig, opene
     )
 
 
-def _run(viewer: ViewerConfig, gallery: Gallery, listener: socket.socket, certificate: Certificate | None) -> int:
-    """Serves until it is told to end."""
+def _run(
+    viewer: ViewerConfig,
+    gallery: Gallery,
+    listener: socket.socket,
+    certificate: Certificate | None,
+    announce: Callable[[], None],
+) -> int:
+    """Serves until it is told to end, which it can be as soon as the address is known."""
     from pbrl.viewer.limits import ask_for_descriptors, log_sparingly, make_server
     from pbrl.viewer.server import make_app
 
@@ -142,6 +152,7 @@ def _run(viewer: ViewerConfig, gallery: Gallery, listener: socket.socket, certif
         contextlib.suppress(KeyboardInterrupt),
         StopOnInterrupt(end, "the viewer ends", lambda: "all answers are stored") as stop,
     ):
+        announce()
         server.run(sockets=[listener])
     return exit_code() if stop.stopping and exit_code() != 128 + signal.SIGINT else 0  # Ctrl-C is how it is ended
 

@@ -172,6 +172,15 @@ def test_a_viewer_that_was_killed_comes_back_at_the_same_address(finished_run):
         assert [a.annotator for a in store.standing_answers() if a.kind == "human"] == ["ann"]
 
 
+def test_ctrl_c_ends_it_well_as_soon_as_the_address_is_printed(finished_run):
+    command = [*PBRL, "label", f"run={finished_run}", "open_browser=false"]
+    viewer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert viewer.stdout.readline().startswith("label at: ")
+    viewer.send_signal(signal.SIGINT)
+    assert viewer.wait(60) == 0
+    assert viewer.communicate()[1].endswith("all answers are stored\n")
+
+
 @pytest.fixture
 def opened(finished_run):
     """Runs `pbrl label` on a copy of a finished run; returns what it has printed once it is open."""
