@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbrl.commands.arguments import Arguments
+from pbrl.commands.tabular_beds import BED_LINES, check_words, run_bed
 from pbrl.commands.values import whole_number
 from pbrl.errors import UserError, one_line
 
@@ -16,11 +17,16 @@ if TYPE_CHECKING:
     from pbrl.tabular.study import StudySettings
     from pbrl.tabular.study_files import StudyFiles
 
-HELP = """usage: pbrl tabular [mdps=100] [sizes=3,10,30,100,300,1000,3000] [seed=0] [workers=1] [out=NAME.csv]
+HELP = f"""usage: pbrl tabular [mdps=100] [sizes=3,10,30,100,300,1000,3000] [seed=0] [workers=1] [out=NAME.csv]
 
 The test bed for preference models: labels that follow partial return or regret exactly, rewards learned from them under
 either model, and how near to optimal the policies of these rewards are in worlds where everything is known. Writes one
 row for each fit to NAME.csv, a table to NAME.md and a figure to NAME.png.
+
+       pbrl tabular BED [seeds=5] [seed=0] [out=NAME.csv]
+
+A small test bed of one system beside its controls, in seconds to minutes, with a row for each seed, case and arm:
+{BED_LINES}
 
   mdps=           random worlds; with board=, data sets on that board
   sizes=          numbers of comparisons
@@ -43,9 +49,11 @@ def main(args: list[str]) -> int:
     if parsed.help:
         print(HELP)
         return 0
-    parsed.check_keys(KEYS)
     if parsed.words:
-        raise UserError(f"unknown word {parsed.words[0]!r}; {HELP.splitlines()[0]}")
+        check_words(parsed)
+        run_bed(parsed, args, _new_study(parsed, f"{parsed.words[0]}.csv"))
+        return 0
+    parsed.check_keys(KEYS)
     workers = whole_number(parsed, "workers", 1, 1)
 
     from pbrl.tabular.study_files import StudyFiles
@@ -111,7 +119,7 @@ def _run(settings: StudySettings, command: str, files: StudyFiles, workers: int)
     print(f"written to {', '.join(str(files.path.with_suffix(s)) for s in ('.csv', '.md', '.png'))}")
 
 
-def _new_study(parsed: Arguments) -> Path:
+def _new_study(parsed: Arguments, default: str = "tabular.csv") -> Path:
     """The CSV to write: the one that was asked for, if it and its companions are free, else the next free default."""
     from pbrl.tabular.study_files import SUFFIXES
 
@@ -121,10 +129,10 @@ def _new_study(parsed: Arguments) -> Path:
 
     text = parsed.values.get("out")
     if text is None:
-        number, path = 1, Path("tabular.csv")
+        number, path = 1, Path(default)
         while taken(path):
             number += 1
-            path = Path(f"tabular_{number}.csv")
+            path = Path(default).with_stem(f"{Path(default).stem}_{number}")
         return path
     path = Path(text)
     if path.suffix != ".csv":

@@ -1,0 +1,59 @@
+"""`pbrl tabular NAME`: a small test bed of one system, a row for each seed, case and arm."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pbrl.commands.arguments import Arguments
+from pbrl.commands.values import whole_number
+from pbrl.errors import UserError, choices
+
+if TYPE_CHECKING:
+    from pbrl.tabular.beds import Bed
+
+KEYS = ("seeds", "seed", "out")
+BEDS = {  # name: the module of pbrl.tabular that has its BED, and what it shows
+    "rlif": ("intervention_grid", "an expert who acts badly and judges well teaches a policy that acts well"),
+}
+BED_LINES = "\n".join(f"  {name:<15} {what}" for name, (_, what) in BEDS.items())
+
+
+def find_bed(name: str) -> Bed:
+    """UserError: there is none of that name."""
+    if name not in BEDS:
+        raise UserError(f"unknown test bed {name!r}: {choices(name, BEDS)}; without a name: the preference models")
+    bed: Bed = importlib.import_module(f"pbrl.tabular.{BEDS[name][0]}").BED
+    return bed
+
+
+def run_bed(parsed: Arguments, args: list[str], new_csv: Path) -> None:
+    """Writes NAME.csv, NAME.md and NAME.png when all seeds are over."""
+    from pbrl.files import replacing
+    from pbrl.tabular.bed_report import SeedRow, draw, page, to_csv
+
+    bed = find_bed(parsed.words[0])
+    first, seeds = whole_number(parsed, "seed", 0, 0), whole_number(parsed, "seeds", bed.seeds, 1)
+    rows = []
+    for seed in range(first, first + seeds):
+        rows += [SeedRow(seed, measured) for measured in bed.run(seed)]
+        print(f"\r{seed - first + 1} of {seeds} seeds", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    text = page(bed, rows, shlex.join(["pbrl", "tabular", *args]))
+    for suffix, content in ((".csv", to_csv(rows)), (".md", text)):
+        with replacing(new_csv.with_suffix(suffix)) as partial:
+            partial.write_text(content, encoding="utf-8")
+    draw(bed, rows, new_csv.with_suffix(".png"))
+    print(text)
+    print(f"written to {', '.join(str(new_csv.with_suffix(s)) for s in ('.csv', '.md', '.png'))}")
+
+
+def check_words(parsed: Arguments) -> None:
+    """UserError before anything is computed."""
+    if len(parsed.words) > 1:
+        raise UserError(f"pbrl tabular takes one test bed, {len(parsed.words)} given; valid are {', '.join(BEDS)}")
+    find_bed(parsed.words[0])
+    parsed.check_keys(KEYS)
