@@ -61,9 +61,9 @@ class Rlif(Method):
             if ours != theirs:
                 raise ValueError(f"{name}={saved.path}: it has observations and actions of {theirs}, this run {ours}")
         judge = judge_of(self._runs["judge"]) if "judge" in self._runs else None
-        self._acts = self._find_expert(judge)
         rng = np.random.default_rng(run.seed("intervener"))
-        self.intervener = self._make_intervener(expert=self._acts, judge=judge, rng=rng)
+        self.intervener = self._make_intervener(expert=lambda obs: self._acts(obs), judge=judge, rng=rng)
+        self._acts = self._find_expert(judge)
         self.blamed_steps, self.expert_steps = 0, 0
 
     def behave(self, obs: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,15 @@
 import csv
 import json
 import shutil
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 import pbrl.commands.tabular_command as command
 from pbrl.cli import main
 from pbrl.tabular import study
+from pbrl.tabular.beds import Bed, Measured
 
 TINY = ("mdps=3", "sizes=3,10", "iterations=20", "seed=3")
 ROWS_PER_MDP = 2 * 2 * 2 * 2
@@ -140,3 +143,28 @@ def test_help_names_every_key(output):
     text = output("tabular", "--help")
     for key in command.KEYS:
         assert f"{key}=" in text
+
+
+def test_a_bed_gives_rows_a_table_and_a_figure_of_all_seeds(output, refusal, tmp_path, monkeypatch):
+    def run(seed):
+        return [Measured("easy", "ours", 2 + seed), Measured("easy", "theirs", 1), Measured("hard", "ours", -1)]
+
+    made = SimpleNamespace(BED=Bed("Ours is better.", "a toy", "points", run, seeds=3))
+    monkeypatch.setitem(sys.modules, "pbrl.tabular.intervention_grid", made)
+    out = tmp_path / "bed.csv"
+    printed = output("tabular", "rlif", "seed=4", f"out={out}")
+    rows = list(csv.DictReader(out.open()))
+    assert [(row["seed"], row["arm"], row["value"]) for row in rows[:3]] == [
+        ("4", "ours", "6"),
+        ("4", "theirs", "1"),
+        ("4", "ours", "-1"),
+    ]
+    assert len(rows) == 3 * 3
+    assert "| easy | 7.00 (4.52 to 9.48) | 1.00 (1.00 to 1.00) |" in printed  # 6, 7, 8: t of 2 degrees is 4.303
+    assert "| hard | -1.00 (-1.00 to -1.00) |  |" in printed
+    assert out.with_suffix(".md").read_text() in printed
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert "is not overwritten" in refusal("tabular", "rlif", f"out={out}")
+    assert "unknown test bed 'rlfi'" in refusal("tabular", "rlfi")
+    assert "takes one test bed, 2 given" in refusal("tabular", "rlif", "spo")
+    assert "unknown key 'mdps'" in refusal("tabular", "rlif", "mdps=3")

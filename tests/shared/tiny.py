@@ -36,8 +36,10 @@ TINY = {
     "qpa": ["method=qpa", *COMMON, *SMALL, *SAC, *CROPS, "feedback.pool_episodes=3"],
     "mrn": ["method=mrn", *COMMON, *REWARD, *SAC, "method.meta_every=40", "method.meta_batch=16"],
     "heron": ["method=heron", *COMMON, *REWARD[:2], *SAC, "teacher.window=2"],
+    "rlif_random": ["method=rlif_random", *COMMON, *SAC, "method.demonstration_steps=60"],
     **{name: [f"method={name}", *COMMON, *SAC] for name in ("true_reward", "factor_sum", "factor_geometric")},
 }
+OF_A_RUN = {"rlif": "method.judge"}  # methods that learn from what another run knows, and the key that names it
 
 
 def train(folder: Path, *overrides: str, method: str | None = "pebble") -> tuple[int, str, str]:

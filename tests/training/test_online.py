@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium.wrappers import TimeLimit
 from outcome import answers, table, weights
-from tiny import LEARNERS, TINY, VIDEOS, train
+from tiny import LEARNERS, OF_A_RUN, TINY, VIDEOS, train
 
 from pbrl.config import compose_config, options
 from pbrl.data.recorder import EpisodeRecorder
@@ -17,7 +17,7 @@ from pbrl.training.build import build_run
 from pbrl.training.run_dir import RunDir
 from pbrl.types import Answers
 
-ONLINE = [name for name in options("method") if name not in {**LEARNERS, **VIDEOS}]
+ONLINE = [name for name in options("method") if name not in {**LEARNERS, **VIDEOS, **OF_A_RUN}]
 LEARNING = [name for name in ONLINE if name != "true_reward"]
 OF_THE_TRUE_REWARD = {"rollout/ep_rew_mean", "reward/true_accuracy", "reward/corr_true", "return_mean", "return_std"}
 
@@ -67,7 +67,8 @@ def test_all_figures_are_finite_and_progress_is_seen_from_every_side(method, fin
     assert all(value is None or math.isfinite(value) for row in rows for value in row.values())
     seen = {key.split("/")[0] for row in rows for key, value in row.items() if value is not None}
     learns = "model" in compose_config([f"method={method}"]).method
-    assert seen == {"time", "rollout", "train"} | ({"reward", "feedback"} if learns else set())
+    own = {"rlif_random": {"feedback"}}.get(method, {"reward", "feedback"} if learns else set())
+    assert seen == {"time", "rollout", "train"} | own
 
 
 @pytest.mark.parametrize("method", ["pebble", "prefppo"])

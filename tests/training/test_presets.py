@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny import LEARNERS, OFFLINE_EXPERIMENTS, VIDEOS, collect, train
+from tiny import LEARNERS, OF_A_RUN, OFFLINE_EXPERIMENTS, VIDEOS, collect, train
 
 from pbrl.cli import main
 from pbrl.config import compose_config, options
@@ -72,6 +72,9 @@ def test_method_teacher_and_queries(choice, tmp_path):
         takes_three_updates(tmp_path / "source", "env=point_reach")
         assert main(["labels", "export", str(tmp_path / "source"), f"out={tmp_path / 'labels'}"]) == 0
         more = [f"teacher.labels={tmp_path / 'labels'}"]
+    if (key := OF_A_RUN.get(choice.removeprefix("method="))) is not None:
+        takes_three_updates(tmp_path / "source", "env=point_reach", "method=true_reward")
+        more = [f"{key}={tmp_path / 'source'}"]
     takes_three_updates(tmp_path / "run", "env=point_reach", choice, *more)
 
 
