@@ -229,20 +229,6 @@ class VideoReward(Protocol[Labels]):
     def load_state_dict(self, state: dict[str, Tensor], /) -> Any: ...
 
 
-class Teacher(Protocol):
-    """Answers questions: a script, a person, or a file of earlier answers."""
-
-    def observe(self, episodes: Sequence[Episode]) -> None: ...  # what the agent did since the last question
-
-    def answer(self, left: Segments, right: Segments) -> Answers: ...
-
-    def metrics(self) -> dict[str, float]: ...  # feedback/* figures of its own, always the same names; NaN: not yet
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
 class QuerySampler(Protocol):
     """Chooses which of the candidate pairs to ask: indices (n,) into them, most wanted first.
 

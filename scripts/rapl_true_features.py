@@ -69,7 +69,7 @@ def _triplets_answered(features: Tensor, **solver: Any) -> float:
     n, f = features.shape[:2]
     videos = Videos(torch.zeros(n, f, 1, 1, 1, dtype=torch.uint8), features, torch.zeros(n))
     asked = uniform_triplets(len(videos), TRIPLETS, rng)
-    answers = TripletTeacher(beta=None, mistake=0.0, equal=0.0, rng=rng).answer(videos, asked)
+    answers = TripletTeacher(beta=None, mistake=0.0, equal=0.0, rng=rng).answer_triplets(videos, asked)
     anchor, first, second = features[asked].unbind(1)
     gain = _cost(anchor, first, **solver) - _cost(anchor, second, **solver)
     return float(1 - (answers.closer_second - (gain.sign() + 1) / 2).abs().mean())

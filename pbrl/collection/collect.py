@@ -26,7 +26,8 @@ from pbrl.data.datasets import ComparisonRows, write_rows
 from pbrl.data.rows import flatten, store_of
 from pbrl.errors import UserError, choices
 from pbrl.files import require_new
-from pbrl.teachers.make import make_teacher
+from pbrl.teachers.make import make_teacher, teacher_class
+from pbrl.teachers.teacher import Teacher
 from pbrl.training.run_dir import package_versions
 
 if TYPE_CHECKING:
@@ -192,13 +193,13 @@ def describe_env(env: DictConfig) -> dict[str, Any]:
 
 def _check_teacher(config: DictConfig) -> None:
     """Before an hour of episodes."""
-    if config.name in ("human", "replay", "none"):
+    if "_target_" not in config or not teacher_class(config).at_once:
         raise UserError(
             f"teacher={config.name}: the segments of a data set are compared at once, by a script; valid are scripted "
             "teachers, such as oracle, noisy or mistake"
         )
-    teacher = make_teacher(config, rng=torch.Generator())
-    if (reads := getattr(teacher, "reads", "true rewards")) != "true rewards":
+    make_teacher(config, rng=torch.Generator())  # its numbers are checked
+    if (reads := teacher_class(config).reads) != Teacher.reads:
         raise UserError(f"teacher={config.name} judges {reads}, and the segments of a data set have scores")
 
 

@@ -75,6 +75,7 @@ def read_plan(parsed: Arguments, name: str) -> Plan:
     """What the command line asks for; nothing has been written yet when it is refused."""
     from pbrl.bench.tune import Plan
     from pbrl.bench.tune_space import OBJECTIVES, defaults_of, load_space
+    from pbrl.teachers.make import asks_people
 
     extra = parsed.options.get("--config-dir")
     space = load_space(name, extra)
@@ -91,8 +92,10 @@ def read_plan(parsed: Arguments, name: str) -> Plan:
     config, defaults = defaults_of(space, given, extra)
     if config.get("env") is None or config.env.make is None:
         raise UserError("pbrl tune compares returns, which take an environment: give env=NAME, or data=FOLDER of one")
-    if config.teacher.name == "human":
-        raise UserError("teacher=human: nobody can answer for every trial; valid are the scripted teachers")
+    if asks_people(config.teacher):
+        raise UserError(
+            f"teacher={config.teacher.name}: nobody can answer for every trial; valid are the scripted teachers"
+        )
     data = parsed.values.get("data")
     return Plan(
         space=space,

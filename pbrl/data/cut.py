@@ -13,7 +13,8 @@ from pbrl.data.dataset_checks import SPLITS
 from pbrl.data.datasets import ComparisonRows
 from pbrl.data.episodes import Episode, EpisodeStore
 from pbrl.errors import UserError
-from pbrl.types import Segments, Teacher
+from pbrl.teachers.teacher import Teacher
+from pbrl.types import Segments
 
 
 class Cut(NamedTuple):

@@ -19,7 +19,7 @@ from pbrl.labels.store import LabelStore
 from pbrl.losses import preference_accuracy
 from pbrl.question_kinds import EpisodePair, SegmentPair
 from pbrl.questions import Question
-from pbrl.types import OVERALL, Episode, Segments, Teacher
+from pbrl.types import OVERALL, Episode, Segments
 
 OpenStore = Callable[[], LabelStore]
 Score = Callable[[Segments], Tensor]
@@ -171,7 +171,7 @@ class ScriptedDesk(Desk):
     """A script answers at once.
 
     Args:
-        teacher: the script.
+        teacher: the script, a `pbrl.teachers.teacher.Teacher`.
         name: under which its answers are stored.
         feedback: the budget.
         open_store: opens where questions and answers are kept.
@@ -181,7 +181,7 @@ class ScriptedDesk(Desk):
     kinds: tuple[type[Question], ...] = (SegmentPair, EpisodePair)
 
     def __init__(
-        self, teacher: Teacher, *, name: str, feedback: Feedback, open_store: OpenStore, shape: Shape, **others: Any
+        self, teacher: Any, *, name: str, feedback: Feedback, open_store: OpenStore, shape: Shape, **others: Any
     ) -> None:
         super().__init__()
         self.teacher, self.annotator = teacher, f"scripted:{name}"

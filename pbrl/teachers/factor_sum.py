@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from pbrl.data.episodes import Episode
 from pbrl.teachers.factor_values import segment_values
 from pbrl.teachers.levels import columns_of, sum_weights
+from pbrl.teachers.teacher import Teacher
 from pbrl.types import Answers, Segments
 
 
-class FactorSumTeacher:
+class FactorSumTeacher(Teacher):
     """Prefers the segment of the larger weighted sum of factors ("RLHF" in Bukharin et al. 2023); equal sums are a tie.
 
     Args:
@@ -38,15 +38,9 @@ class FactorSumTeacher:
         """names: of the columns of Segments.factors."""
         self.columns = columns_of(list(self.weights), names, "weights")
 
-    def observe(self, episodes: Sequence[Episode]) -> None:
-        pass
-
     def answer(self, left: Segments, right: Segments) -> Answers:
         gain = self._sum(right) - self._sum(left)
         return Answers((0.5 + 0.5 * gain.sign()).float(), torch.ones(len(left), dtype=torch.bool))
-
-    def metrics(self) -> dict[str, float]:
-        return {}
 
     def _sum(self, segments: Segments) -> torch.Tensor:
         if segments.factors is None:
@@ -56,9 +50,3 @@ class FactorSumTeacher:
             for weight, column in zip(self.weights.values(), self.columns, strict=True)
         ]
         return torch.stack(parts).sum(0)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass

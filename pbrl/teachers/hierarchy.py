@@ -15,10 +15,11 @@ from pbrl.data.episodes import Episode
 from pbrl.errors import UserError
 from pbrl.teachers.factor_values import segment_values, windows_of
 from pbrl.teachers.levels import columns_of, read_levels
+from pbrl.teachers.teacher import Teacher
 from pbrl.types import Answers, Segments
 
 
-class HierarchyTeacher:
+class HierarchyTeacher(Teacher):
     """Compares segments by the first factor in which they differ enough (Bukharin et al. 2023, HERON, algorithm 1).
 
     A pair that no level decides is skipped, so nothing is learned from it; one that is exactly equal in all levels is a

@@ -11,12 +11,13 @@ import torch
 from pbrl.checks import one_of, whole
 from pbrl.data.episodes import Episode
 from pbrl.feedback.people import PeopleDesk
-from pbrl.types import Answers, Segments, Teacher
+from pbrl.teachers.teacher import Teacher
+from pbrl.types import Answers, Segments
 
 MODES = ("async", "block", "mixed")
 
 
-class HumanTeacher:
+class HumanTeacher(Teacher):
     """Says when to wait for whom.
 
     Args:
@@ -30,6 +31,7 @@ class HumanTeacher:
     """
 
     desk = PeopleDesk
+    at_once = False
 
     def __init__(
         self,
@@ -63,9 +65,6 @@ class HumanTeacher:
         if self.script is None:
             raise ValueError(f"nobody stands in for people where teacher.mode={self.mode}")
         return self.script.answer(left, right)
-
-    def metrics(self) -> dict[str, float]:
-        return {}
 
     def state_dict(self) -> dict[str, Any]:
         return {"script": self.script.state_dict() if self.script is not None else None}

@@ -8,13 +8,30 @@ from typing import Any
 from omegaconf import DictConfig
 
 from pbrl.building import explaining, maker_of
+from pbrl.errors import UserError
+from pbrl.teachers.teacher import Teacher
 
 
 def make_teacher(node: DictConfig, *, factor_names: Sequence[str] | None = None, **given: Any) -> Any:
-    """factor_names: of the columns of `Segments.factors`, for teachers with a method `use_factors`."""
+    """factor_names: of the columns of `Segments.factors`, where there are such."""
+    teacher_class(node)
     maker = maker_of(node, "teacher")
     teacher = maker.make(**given)
-    if factor_names is not None and hasattr(teacher, "use_factors"):
+    if factor_names is not None:
         with explaining(maker.key, maker.settings):
             teacher.use_factors(factor_names)
     return teacher
+
+
+def teacher_class(node: DictConfig) -> type[Teacher]:
+    """The class that a config names as the teacher, which says where it answers and what."""
+    found = maker_of(node, "teacher").target
+    if not (isinstance(found, type) and issubclass(found, Teacher)):
+        base = f"{Teacher.__module__}.{Teacher.__qualname__}"
+        raise UserError(f"teacher._target_={node._target_}: expected a class derived from {base}")
+    return found
+
+
+def asks_people(node: DictConfig) -> bool:
+    """Whether the teacher of a config is people; false where it names no teacher."""
+    return "_target_" in node and teacher_class(node).desk.needs_people

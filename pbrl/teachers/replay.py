@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from pbrl.data.episodes import Episode
 from pbrl.errors import UserError
 from pbrl.feedback.replay import ReplayDesk
 from pbrl.labels.sets import load_label_set
 from pbrl.question_kinds import SegmentPair
+from pbrl.teachers.teacher import Teacher
 from pbrl.types import Answers, Segments
 
 
-class ReplayTeacher:
+class ReplayTeacher(Teacher):
     """Brings its questions along: the pairs of the file are asked instead of new ones.
 
     Args:
@@ -25,6 +24,7 @@ class ReplayTeacher:
     """
 
     desk = ReplayDesk
+    at_once = False
 
     def __init__(self, labels: str | None, rng: torch.Generator) -> None:
         if labels is None:
@@ -58,12 +58,6 @@ class ReplayTeacher:
         """Who gave the last n answers."""
         names = self.labels.meta["annotators"]
         return [names[number] for number in self.labels.annotator[self._next - n : self._next]]
-
-    def observe(self, episodes: Sequence[Episode]) -> None:
-        pass
-
-    def metrics(self) -> dict[str, float]:
-        return {}
 
     def state_dict(self) -> dict[str, Any]:
         return {"next": self._next, "sha256": self.labels.meta["sha256"]}

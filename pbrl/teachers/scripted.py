@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from pbrl.data.episodes import Episode
+from pbrl.teachers.teacher import Teacher
 from pbrl.types import Answers, Segments
 
 
-class ScriptedTeacher:
+class ScriptedTeacher(Teacher):
     """Compares segments by their true rewards (Lee et al. 2021, B-Pref, section 3).
 
     In this order: a pair of which neither is good enough is skipped; the better discounted sum is preferred (surely,
@@ -87,9 +88,6 @@ class ScriptedTeacher:
         self.sessions += 1
         return Answers(torch.where(tie, 0.5, prefers_right), answered)
 
-    def metrics(self) -> dict[str, float]:
-        return {}
-
     def threshold(self, eps: float, steps: int) -> float:
         """The return below which eps acts, or -inf where it does not act."""
         if eps == 0 or not self.rewards:
@@ -112,8 +110,8 @@ class ScriptedTeacher:
     def _scale(self, steps: int) -> float:
         if not self.scale_beta:
             return 1.0
-        returns = np.concatenate([_windows(r, steps).sum(1) for r in self.rewards]) if self.rewards else np.zeros(1)
-        return float(returns.std()) or 1.0  # equal returns have no scale
+        returns = [whole_windows(reward, steps).sum(1) for reward in self.rewards] or [np.zeros(1)]
+        return float(np.concatenate(returns).std()) or 1.0  # equal returns have no scale
 
     def state_dict(self) -> dict:
         return {"rewards": [r.tolist() for r in self.rewards], "sessions": self.sessions}
@@ -123,7 +121,7 @@ class ScriptedTeacher:
         self.sessions = state["sessions"]
 
 
-def _windows(reward: np.ndarray, steps: int) -> np.ndarray:
+def whole_windows(reward: np.ndarray, steps: int) -> np.ndarray:
     """(T,) -> (n, steps): whole windows; an episode shorter than one is padded, as its segments are."""
     if len(reward) < steps:
         return np.pad(reward, (0, steps - len(reward)))[None]

@@ -8,9 +8,10 @@ from torch import Tensor
 from pbrl.data.videos import Triplets, VideoPairs, Videos
 from pbrl.errors import UserError
 from pbrl.feedback.videos import VideoDesk
+from pbrl.teachers.teacher import Teacher
 
 
-class TripletTeacher:
+class TripletTeacher(Teacher):
     """Compares videos by their hidden features, frame by frame.
 
     The distance of two videos is the mean over frames of the Euclidean distance of their features, each feature in
@@ -38,13 +39,13 @@ class TripletTeacher:
             raise UserError(f"beta is {beta}, expected a number >= 0, or null for an exact teacher")
         self.beta, self.mistake, self.equal, self.rng = beta, mistake, equal, rng
 
-    def answer(self, videos: Videos, rows: Tensor) -> Triplets:
+    def answer_triplets(self, videos: Videos, rows: Tensor) -> Triplets:
         """Triplets with answers. rows: (B, 3) of anchor, first and second."""
         anchor, first, second = rows.unbind(1)
         gain = feature_distance(videos, anchor, first) - feature_distance(videos, anchor, second)
         return Triplets(anchor, first, second, self._decide(gain))
 
-    def compare(self, videos: Videos, rows: Tensor) -> VideoPairs:
+    def answer_pairs(self, videos: Videos, rows: Tensor) -> VideoPairs:
         """Pairs, of which the one with the larger true return is preferred, for methods that learn from pairs.
 
         The same noise and threshold act on returns in units of their standard deviation over the videos.

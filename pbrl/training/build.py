@@ -21,7 +21,7 @@ from pbrl.data.episodes import EpisodeStore
 from pbrl.data.offline import OfflineData
 from pbrl.data.offline_sources import PAIRS, load_offline
 from pbrl.errors import UserError, choices
-from pbrl.feedback.desk import Desk, ScriptedDesk, Shape
+from pbrl.feedback.desk import Desk, Shape
 from pbrl.feedback.settings import Feedback
 from pbrl.labels.store import LabelStore
 from pbrl.methods.method import Method
@@ -30,7 +30,7 @@ from pbrl.methods.video import VideoFit
 from pbrl.nets.late_compiler import import_compiler_late
 from pbrl.nets.precision import prepare_torch
 from pbrl.question_kinds import SegmentPair
-from pbrl.teachers.make import make_teacher
+from pbrl.teachers.make import asks_people, make_teacher, teacher_class
 from pbrl.training.environments import SIDE_BY_SIDE, OneMore, evaluation_envs
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.parts import Parts, stream_seed
@@ -230,7 +230,7 @@ def _evaluator(config: DictConfig, make_env: OneMore, env: gym.Env) -> Evaluator
 
 
 def _desk(config: DictConfig, parts: Parts, agent: Any) -> Desk:
-    kind = desk_of(config.teacher)
+    kind: Any = teacher_class(config.teacher).desk
     rng = parts.rng(kind.stream)
     teacher = make_teacher(config.teacher, factor_names=parts.factor_names, rng=rng)
     if kind.needs_people:
@@ -246,11 +246,6 @@ def _desk(config: DictConfig, parts: Parts, agent: Any) -> Desk:
         overlap=config.viewer.overlap,
     )
     return desk
-
-
-def desk_of(teacher: DictConfig) -> Any:
-    """The class of desk at which this teacher answers."""
-    return getattr(maker_of(teacher, "teacher").target, "desk", ScriptedDesk)
 
 
 def _check_online(config: DictConfig, method: Method) -> None:
@@ -279,9 +274,9 @@ def _check_online(config: DictConfig, method: Method) -> None:
 
 def _check_asked(config: DictConfig, method: Method) -> None:
     """Whether the teacher can answer what the method asks."""
-    desk, name = desk_of(config.teacher), config.teacher.name
+    name = config.teacher.name
     if not method.asks:
-        if desk.needs_people:
+        if asks_people(config.teacher):
             raise UserError(
                 f"teacher={name}: method={config.method.name} asks nobody; valid is one that learns a reward"
             )
@@ -297,8 +292,8 @@ def _check_asked(config: DictConfig, method: Method) -> None:
 
 def _kinds_of(teacher: DictConfig) -> tuple[Any, ...]:
     """Of questions that it answers, itself or at its desk."""
-    kinds: tuple[Any, ...] = getattr(maker_of(teacher, "teacher").target, "kinds", desk_of(teacher).kinds)
-    return kinds
+    found = teacher_class(teacher)
+    return found.kinds or found.desk.kinds
 
 
 def _teachers_of(asked: tuple[Any, ...]) -> list[str]:

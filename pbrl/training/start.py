@@ -8,7 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pbrl.errors import UserError
-from pbrl.training.build import build_method, build_run, check, desk_of, has_env, other_env, read_feedback
+from pbrl.teachers.make import asks_people
+from pbrl.training.build import build_method, build_run, check, has_env, other_env, read_feedback
 from pbrl.training.checkpoint import restore_last
 from pbrl.training.init import begin_with_another, check_init
 from pbrl.training.resume import config_record, go_on, prove_resumable
@@ -66,7 +67,7 @@ def _notes(run: Run, config: DictConfig) -> list[str]:
     """What the user may not have meant."""
     notes, method = [], run.method
     if method.agents:
-        people = method.asks and desk_of(config.teacher).needs_people  # they are asked as they answer
+        people = method.asks and asks_people(config.teacher)  # they are asked as they answer
         asks_on_the_way = method.asks and not method.needs_data
         feedback = read_feedback(config)
         if asks_on_the_way and not people and (asked := feedback.questions_in_time()) < feedback.budget:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from pbrl.config import load_config
 from pbrl.errors import UserError
 from pbrl.labels.store import FILE_NAME, LabelStore
+from pbrl.teachers.make import asks_people
 from pbrl.training.interrupt import StopOnInterrupt, exit_code
 from pbrl.viewer.addresses import Certificate, reachable_names, read_certificate
 from pbrl.viewer.opened import Opened, find_opened, make_opened
@@ -116,7 +117,7 @@ def _viewer_config(run_dir: Path, config: DictConfig, section: DictConfig, opene
     return ViewerConfig(
         run_dir=run_dir,
         env=config.env.name,
-        mode=config.teacher.mode if config.teacher.get("name") == "human" else "labels only",
+        mode=config.teacher.mode if asks_people(config.teacher) else "labels only",
         instructions=instructions(section),
         question=section.question,
         desk=desk_settings(config, section),

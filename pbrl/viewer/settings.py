@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pbrl.config import compose_config
 from pbrl.errors import UserError, choices, one_line
+from pbrl.teachers.make import asks_people
 from pbrl.viewer.cards import DeskSettings
 from pbrl.viewer.clips import ClipStyle
 from pbrl.viewer.people import check_people
@@ -75,7 +76,7 @@ def viewer_section(config: DictConfig, overrides: dict[str, str] | None = None) 
 def desk_settings(config: DictConfig, section: DictConfig) -> DeskSettings:
     """How pairs are handed out in the run of this config."""
     # Where a script is the teacher, people's answers are a second opinion: they are asked in spite of its answers.
-    people = config.teacher.get("name") == "human"
+    people = asks_people(config.teacher)
     s = section
     return DeskSettings(overlap=s.overlap, repeats=s.repeats, lease_s=s.lease_s, slight=s.slight, scripts_count=people)
 

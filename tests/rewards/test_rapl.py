@@ -60,7 +60,7 @@ def make_rapl(seed=0, shape=(16, 16, 3), encoder=SMALL, **settings):
 
 def ask(videos, n, seed=0):
     teacher = TripletTeacher(beta=None, mistake=0.0, equal=0.0, rng=rng(seed))
-    return teacher.answer(videos, uniform_triplets(len(videos), n, rng(seed)))
+    return teacher.answer_triplets(videos, uniform_triplets(len(videos), n, rng(seed)))
 
 
 def accuracy(model, videos, triplets):

@@ -26,7 +26,7 @@ def make_model(seed=0, **settings):
 
 def ask(videos, n):
     teacher = TripletTeacher(beta=None, mistake=0.0, equal=0.0, rng=rng())
-    return teacher.compare(videos, uniform_pairs(len(videos), n, rng()))
+    return teacher.answer_pairs(videos, uniform_pairs(len(videos), n, rng()))
 
 
 @pytest.fixture(scope="module")

@@ -30,12 +30,12 @@ def at(*places):
 def test_the_exact_teacher_names_the_closer_one():
     videos = at(0.0, 1.0, -2.0, 5.0)
     rows = torch.tensor([[0, 1, 2], [0, 2, 1], [3, 2, 1], [1, 0, 3]])
-    assert make_teacher().answer(videos, rows).closer_second.tolist() == [0, 1, 1, 0]
+    assert make_teacher().answer_triplets(videos, rows).closer_second.tolist() == [0, 1, 1, 0]
 
 
 def test_equally_close_is_half():
     videos = at(0.0, 1.0, -1.0)
-    assert make_teacher().answer(videos, torch.tensor([[0, 1, 2]])).closer_second.tolist() == [0.5]
+    assert make_teacher().answer_triplets(videos, torch.tensor([[0, 1, 2]])).closer_second.tolist() == [0.5]
 
 
 def test_distance_by_hand():
@@ -64,7 +64,8 @@ def share_second(teacher, gain):
     x = 1.0
     while 3 * (x - 1) / math.sqrt(2 * (x * x - x + 1)) < gain:
         x += 1e-4
-    return float(teacher.answer(at(0.0, x, 1.0), torch.tensor([[0, 1, 2]]).expand(MANY, -1)).closer_second.mean())
+    rows = torch.tensor([[0, 1, 2]]).expand(MANY, -1)
+    return float(teacher.answer_triplets(at(0.0, x, 1.0), rows).closer_second.mean())
 
 
 def assert_share(share, probability):
@@ -87,13 +88,13 @@ def test_near_distances_are_equally_close_and_mistakes_cannot_change_it():
 
 def test_pairs_are_compared_by_true_return():
     videos = videos_of(torch.zeros(3, 2, 1), [1.0, 3.0, 3.0])
-    answers = make_teacher().compare(videos, torch.tensor([[0, 1], [1, 0], [1, 2]])).prefers_right
+    answers = make_teacher().answer_pairs(videos, torch.tensor([[0, 1], [1, 0], [1, 2]])).prefers_right
     assert answers.tolist() == [1, 0, 0.5]
 
 
 def test_returns_are_in_standard_deviations():
     videos = videos_of(torch.zeros(2, 2, 1), [10.0, 50.0])  # two standard deviations apart
-    answers = make_teacher(beta=0.5).compare(videos, torch.tensor([[0, 1]]).expand(MANY, -1)).prefers_right
+    answers = make_teacher(beta=0.5).answer_pairs(videos, torch.tensor([[0, 1]]).expand(MANY, -1)).prefers_right
     assert_share(float(answers.mean()), 1 / (1 + math.exp(-0.5 * 2)))
 
 

@@ -1,0 +1,114 @@
+"""A script that errs as people do: it cannot tell close segments apart, and is sure of clear ones."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.checks import between, positive, whole
+from pbrl.teachers.scripted import whole_windows
+from pbrl.teachers.teacher import Teacher
+from pbrl.types import Answers, Episode, Segments
+
+
+class HumanLikeTeacher(Teacher):
+    """Compares true returns, whose difference d is in units of the range of segment returns, so in [0, 1].
+
+    P(equal) = sigmoid((band - d) / edge); an answer that is not "equal" prefers the worse segment with probability
+    mistake * clip((sure - d) / (sure - band), 0, 1). Exactly equal returns are a tie, as for every script. The range
+    is the largest less the smallest return of a segment among those asked about and in the last episodes.
+
+    Args:
+        band: half of the pairs that differ by so much are called equal.
+        edge: how softly that ends; 0: closer pairs are always equal, others never.
+        mistake: probability of a wrong answer at the band.
+        sure: difference from which there are none.
+        slip: probability that an answer is turned round, however large the difference.
+        side_bias: added to right minus left: above 0 the right side looks better than it is.
+        fatigue: slips that 100 answers in one session add, up to a coin toss; the next session begins rested.
+        return_range: of segments, in units of the true reward, where it is known; None: of those seen.
+        window: episodes that are remembered for it.
+        rng: where answers are drawn.
+    """
+
+    def __init__(
+        self,
+        *,
+        band: float,
+        edge: float,
+        mistake: float,
+        sure: float,
+        slip: float,
+        side_bias: float,
+        fatigue: float,
+        return_range: float | None,
+        window: int,
+        rng: torch.Generator,
+    ) -> None:
+        between(0, 1, band=band, edge=edge, mistake=mistake, sure=sure)
+        between(0, 0.5, slip=slip, fatigue=fatigue)
+        between(-1, 1, side_bias=side_bias)
+        whole(1, window=window)
+        if not sure > band:
+            raise ValueError(f"sure={sure}: expected more than band={band}, and at most 1")
+        if return_range is not None:
+            positive(return_range=return_range)
+        self.band, self.edge, self.mistake, self.sure = band, edge, mistake, sure
+        self.slip, self.side_bias, self.fatigue = slip, side_bias, fatigue
+        self.return_range, self.rng = return_range, rng
+        self.rewards: deque[np.ndarray] = deque(maxlen=window)
+        self.decided = self.mistaken = 0
+
+    def observe(self, episodes: Sequence[Episode]) -> None:
+        self.rewards.extend(e.true_reward for e in episodes)
+
+    def answer(self, left: Segments, right: Segments) -> Answers:
+        returns = [side.true_reward.double().sum(1) for side in (left, right)]
+        gain = returns[1] - returns[0]
+        felt = gain / self._range(torch.cat(returns), left.steps) + self.side_bias
+        drawn = torch.rand(3, len(gain), generator=self.rng, dtype=torch.float64)
+        equal = (drawn[0] < self.equal_probability(felt.abs())) | (gain == 0)
+        wrong = drawn[1] < self.mistake_probability(felt.abs())
+        slipped = drawn[2] < self.slip_probability(torch.arange(len(gain)))
+        says_right = (felt > 0) ^ wrong ^ slipped
+        self.decided += int((~equal).sum())
+        self.mistaken += int((~equal & (says_right != (gain > 0))).sum())
+        return Answers(torch.where(equal, 0.5, says_right.float()), torch.ones(len(gain), dtype=torch.bool))
+
+    def equal_probability(self, difference: Tensor) -> Tensor:
+        """Of "equal" at differences (n,) from 0 in units of the range."""
+        if self.edge == 0:
+            return (difference < self.band).double()
+        return torch.sigmoid((self.band - difference) / self.edge)
+
+    def mistake_probability(self, difference: Tensor) -> Tensor:
+        """Of preferring the one that seems worse, at differences (n,)."""
+        return self.mistake * ((self.sure - difference) / (self.sure - self.band)).clamp(0, 1)
+
+    def slip_probability(self, before: Tensor) -> Tensor:
+        """Of turning an answer round after so many (n,) in the session."""
+        return (self.slip + self.fatigue * before / 100).clamp(max=0.5)
+
+    def metrics(self) -> dict[str, float]:
+        """Share of all answers so far, "equal" aside, that prefer the worse segment: it depends on what is asked."""
+        return {"feedback/mistaken": self.mistaken / self.decided if self.decided else math.nan}
+
+    def _range(self, asked: Tensor, steps: int) -> float:
+        if self.return_range is not None:
+            return self.return_range
+        seen = [whole_windows(reward.astype(np.float64), steps).sum(1) for reward in self.rewards]
+        returns = np.concatenate([asked.numpy(), *seen])
+        return float(np.ptp(returns)) or 1.0  # equal returns have no range, and are ties
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rewards": list(self.rewards), "decided": self.decided, "mistaken": self.mistaken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rewards = deque(state["rewards"], maxlen=self.rewards.maxlen)
+        self.decided, self.mistaken = int(state["decided"]), int(state["mistaken"])
