@@ -50,6 +50,11 @@ class Agent(Protocol):
 
     def between_episodes(self, call: Callable[[], None]) -> None: ...  # at each end, with the environment free
 
+    def repeat_starts(self, starts: int) -> None: ...  # episodes begin in so many starts in turn, the same ones again
+
+    @property
+    def actor(self) -> Any: ...  # the torch module of its policy
+
     def require_whole_episodes(self, steps: int | None) -> None: ...  # UserError where it cannot wait for so many steps
 
     def reset_critic(self) -> None: ...  # values start afresh, the policy stays

@@ -105,6 +105,16 @@ class SB3Agent:
         """`call` is called when an episode is over, of an agent with one environment, which nobody uses meanwhile."""
         self.recorders[0].between_episodes = call
 
+    def repeat_starts(self, starts: int) -> None:
+        """Each environment begins its episodes in so many starts of its own in turn; before the first one."""
+        for recorder in self.recorders:
+            recorder.starts = starts
+
+    @property
+    def actor(self) -> Any:
+        """The network of the policy: observations (M, O) and `deterministic` to actions (M, A)."""
+        return getattr(self.model, "actor", self.model.policy)
+
     def require_whole_episodes(self, steps: int | None) -> None:
         raise UserError(f"agent={self.kind} learns before an episode is over; methods that reward whole ones drive sac")
 

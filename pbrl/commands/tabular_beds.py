@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 KEYS = ("seeds", "seed", "out")
 BEDS = {  # name: the module of pbrl.tabular that has its BED, and what it shows
     "rlif": ("intervention_grid", "an expert who acts badly and judges well teaches a policy that acts well"),
+    "spo": ("cycle_game", "preferences in a circle: the averaged policy of self-play wins, the last one goes round"),
+    "spo_noise": ("noisy_comparisons", "win rates as the reward of control bear flipped answers"),
 }
 BED_LINES = "\n".join(f"  {name:<15} {what}" for name, (_, what) in BEDS.items())
 

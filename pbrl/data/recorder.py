@@ -48,6 +48,7 @@ class EpisodeRecorder(gym.Wrapper):
         self.finished: list[Episode] = []
         self.between_episodes: Callable[[], None] | None = None  # called at each end, with the environment free
         self.seed, self.episode = 0, -1
+        self.starts: int | None = None  # how many seeds episodes begin from in turn; None: each from one of its own
         self._save_state = _state_saver(env)
         self._replaying = False
         self._obs: list[np.ndarray] = []
@@ -65,7 +66,8 @@ class EpisodeRecorder(gym.Wrapper):
         if seed is not None:
             self.seed, self.episode = seed, -1
         self.episode += 1
-        obs, _ = self.env.reset(seed=episode_seed(self.seed, self.episode), options=options)
+        number = self.episode if self.starts is None else self.episode % self.starts
+        obs, _ = self.env.reset(seed=episode_seed(self.seed, number), options=options)
         self._start(obs)
         return obs, {}
 

@@ -82,7 +82,8 @@ def _cell(values: np.ndarray | None) -> str:
         return ""
     if len(values) < 2 or (found := t_interval(values)) is None:
         return f"{values.mean():.{LEAST_SHOWN}g}"
-    digits = 2 if np.abs(values).max() < 100 else 0
+    largest = np.abs(values).max()
+    digits = 3 if largest < 1 else 2 if largest < 100 else 0
     return f"{values.mean():.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 

@@ -36,6 +36,15 @@ TINY = {
     "qpa": ["method=qpa", *COMMON, *SMALL, *SAC, *CROPS, "feedback.pool_episodes=3"],
     "mrn": ["method=mrn", *COMMON, *REWARD, *SAC, "method.meta_every=40", "method.meta_batch=16"],
     "heron": ["method=heron", *COMMON, *REWARD[:2], *SAC, "teacher.window=2"],
+    "spo": ["method=spo", *COMMON, *SAC, "method.queue=3"],
+    "spo_judge": [
+        "method=spo_judge",
+        *COMMON,
+        *SAC,
+        "method.queue=3",
+        "method.judge_updates=4",
+        "method.judge.hidden=8",
+    ],
     "rlif_random": ["method=rlif_random", *COMMON, *SAC, "method.demonstration_steps=60"],
     **{name: [f"method={name}", *COMMON, *SAC] for name in ("true_reward", "factor_sum", "factor_geometric")},
 }
