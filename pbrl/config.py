@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pbrl.errors import UserError, choices, closest, one_line
 from pbrl.files import expand_home, no_folder
-from pbrl.overrides import PATHS, SHORT, parse, read_overrides
+from pbrl.overrides import PATHS, PLACED, SHORT, parse, read_overrides
 from pbrl.reading import read_yaml
 
 
@@ -229,7 +229,8 @@ def _explain(error: Exception, overrides: Sequence[str], extra_dir: str | None, 
     if match := re.search(r"Could not override '([^']+)'", text):
         return f"unknown key {match[1]!r}{_near(match[1], overrides, extra_dir, also)}"
     if match := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
-        return f"{match[1]}={match[2]}: {_valid(match[1], match[2], extra_dir)}"
+        key = next((short for short, place in PLACED.items() if place.startswith(f"{match[1]}@")), match[1])
+        return f"{key}={match[2]}: {_valid(match[1], match[2], extra_dir)}"
     return one_line(error)
 
 

@@ -14,6 +14,7 @@ from pbrl.files import expand_home
 
 LONG_NUMBER = r"\d{301}"  # which Python would refuse to write out
 SHORT = {"init": "init.run"}
+PLACED = {"fit.loss": "loss@fit.loss", "fit.pessimism": "pessimism@fit.pessimism"}  # keys whose values name a YAML
 PATHS = ("run_dir", "data", "init.run", "teacher.labels", "method.learned", "method.demos_data")
 
 
@@ -36,6 +37,8 @@ def _read(text: str) -> str:
         key, text = SHORT[key], f"{SHORT[key]}={value}"
     if not equals:
         raise UserError(f"{text!r}: expected key=value")
+    if key in PLACED and re.fullmatch(r"[A-Za-z_]\w*", value) and value != "null":
+        return f"{PLACED[key]}={value}"
     if key.startswith("hydra"):
         raise UserError(f"unknown key {key!r}: Hydra's own settings do nothing here")
     if key.lstrip("+") in PATHS:

@@ -8,7 +8,8 @@ from pbrl.commands.arguments import Arguments
 from pbrl.errors import UserError, choices
 from pbrl.files import no_folder
 
-HELP = """usage: pbrl list [envs|methods|agents|teachers|samplers|experiments|benches|spaces] [--config-dir DIR]
+HELP = """usage: pbrl list [envs|methods|agents|teachers|samplers|losses|pessimism|experiments|
+                  benches|spaces] [--config-dir DIR]
        pbrl list envs gym|dmc|metaworld|robotics
 
 Without a name it lists everything. The second form lists the tasks of an installed suite.
@@ -21,6 +22,8 @@ GROUPS = {  # what it is called here: its config group, and how a run chooses fr
     "agents": ("agent", "agent=NAME"),
     "teachers": ("teacher", "teacher=NAME"),
     "samplers": ("queries", "queries=NAME"),
+    "losses": ("loss", "fit.loss=NAME"),
+    "pessimism": ("pessimism", "fit.pessimism=NAME"),
     "experiments": ("experiment", "experiment=NAME"),
     "benches": ("bench", "pbrl bench grid=NAME"),
     "spaces": ("tune", "pbrl tune space=NAME"),

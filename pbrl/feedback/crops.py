@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from pbrl.losses import bradley_terry_loss, preference_accuracy
+from pbrl.losses import preference_accuracy
+from pbrl.rewards.objective import PLAIN, Objective
 from pbrl.types import Comparisons, Segments
 
 
@@ -53,14 +54,33 @@ def crop_sums(rewards: Tensor, start: Tensor, length: Tensor) -> Tensor:
     return total.gather(-1, start + length) - total.gather(-1, start)
 
 
-def crop_loss(model: CroppedReward, batch: Comparisons, crops: Crops) -> tuple[Tensor, float]:
-    """Bradley-Terry on all crops of E * b comparisons, b for each member in turn: summed over members; and accuracy."""
+def crop_loss(
+    model: CroppedReward, batch: Comparisons, crops: Crops, objective: Objective = PLAIN
+) -> tuple[Tensor, float]:
+    """The loss on all crops of E * b comparisons, b for each member in turn: summed over members; and accuracy."""
     e = model.members
     length = crops.length.view(e, -1, crops.length.shape[1])  # (E, b, K)
-    left, right = (
-        crop_sums(model.own_rewards(side), start.view_as(length), length).flatten(1)
-        for side, start in ((batch.left, crops.left), (batch.right, crops.right))
-    )
+    left, right = crop_scores(model, batch, crops, objective)
+    peers = None
+    if objective.loss.peers:
+        turned = torch.arange(len(batch)).view(e, -1).roll(1, 0).flatten()  # member e + 1 gets what is member e's
+        with torch.no_grad():
+            theirs = crop_scores(model, batch[turned], Crops(*(column[turned] for column in crops)), objective)
+        peers = (theirs[1] - theirs[0]).roll(-1, 0)
     target = batch.prefers_right.view(e, -1, 1).expand_as(length).flatten(1)
     accuracy = preference_accuracy(left.detach(), right.detach(), target)
-    return e * bradley_terry_loss(left, right, target, model.smoothing), float(accuracy)
+    return e * objective(left, right, target, model.smoothing, peers), float(accuracy)
+
+
+def crop_scores(model: CroppedReward, batch: Comparisons, crops: Crops, objective: Objective) -> tuple[Tensor, Tensor]:
+    """(E, b * K) of the crops on both sides."""
+    length = crops.length.view(model.members, -1, crops.length.shape[1])
+    scores = []
+    for side, start in ((batch.left, crops.left), (batch.right, crops.right)):
+        place = start.view_as(length)
+        sums = crop_sums(model.own_rewards(side), place, length)
+        if objective.score == "mean":
+            real = crop_sums(side.mask.view(model.members, -1, side.steps), place, length)
+            sums = sums * length / real.clamp(min=1)
+        scores.append(sums.flatten(1))
+    return scores[0], scores[1]

@@ -97,6 +97,7 @@ class Desk:
     waiting: a session is not over yet, and the run was told to stop.
     exhausted: the budget is spent.
     expects_answers: answers may come without a question being asked.
+    overlap: how many people answer each question.
     sessions: that were asked.
     stopped: tells whether the run is to end, so that nothing may wait longer.
     """
@@ -110,6 +111,7 @@ class Desk:
     waiting: Any = False
     exhausted: Any = True
     expects_answers: Any = False
+    overlap: Any = 1
 
     def __init__(self, labels: int = 0) -> None:
         """labels: that a method was given before."""
@@ -142,6 +144,11 @@ class Desk:
     def questions(self, ids: Sequence[int]) -> Question:
         """Those of answers, by their numbers in `Standing`."""
         raise ValueError(f"nobody was asked {list(ids)}")
+
+    @property
+    def annotators(self) -> dict[int, str]:
+        """Names of those who answered, by their numbers in `Standing`."""
+        return {}
 
     def judge(self, score: Score, trained: bool) -> float:
         """Share of the news that the reward foresaw; NaN: not known. trained: it has learned something."""
@@ -225,6 +232,10 @@ class ScriptedDesk(Desk):
             self._fresh = left[done], right[done], answers.prefers_right[done]
         self._count(told, questions.tie)
         self.ready = True  # whatever it brought
+
+    @property
+    def annotators(self) -> dict[int, str]:
+        return self.store.annotators()
 
     def answers(self, kind: type[Question] = SegmentPair, criterion: str = OVERALL) -> Standing:
         return self._standing.get((kind.kind, criterion)) or super().answers(kind, criterion)

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from pbrl.blocks import score_in_blocks
 from pbrl.checks import between, whole
 from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.finite import REWARD_MODEL, require_finite_metrics
-from pbrl.losses import bradley_terry_loss, preference_accuracy
+from pbrl.rewards.objective import PLAIN, Objective, heldout_figures
 from pbrl.types import Comparisons, RewardModel
 
 
@@ -42,10 +41,12 @@ class Fit:
         if self.stop_accuracy is not None:
             between(0, 1, stop_accuracy=self.stop_accuracy)
 
-    def __call__(self, model: RewardModel, preferences: PreferenceDataset, rng: torch.Generator) -> dict[str, float]:
+    def __call__(
+        self, model: RewardModel, preferences: PreferenceDataset, rng: torch.Generator, objective: Objective = PLAIN
+    ) -> dict[str, float]:
         """Returns the last epoch's `loss` and `accuracy`, the number of gradient steps in `updates`, and
 
-        `heldout_loss` and `heldout_accuracy` where answers are held out.
+        `heldout_loss`, `heldout_accuracy` and so on where answers are held out, see `heldout_figures`.
         """
         heldout = preferences.heldout
         best, best_weights, waited, updates = math.inf, None, 0, 0
@@ -53,7 +54,7 @@ class Fit:
         for _ in range(self.max_epochs):
             batches, sizes = [], []
             for batch in preferences.batches(self.batch_size, model.members, self.bootstrap, rng):
-                batches.append(model.update(batch))
+                batches.append(objective.update(model, batch))
                 require_finite_metrics(batches[-1], REWARD_MODEL)
                 sizes.append(len(batch))
                 updates += 1
@@ -63,7 +64,7 @@ class Fit:
                 return {"updates": 0}
             epoch = _mean(batches, sizes)
             if self.patience is not None and heldout is not None:
-                loss = heldout_metrics(model, heldout)["heldout_loss"]
+                loss = heldout_metrics(model, heldout, objective)["heldout_loss"]
                 if loss < best:
                     best, best_weights, waited = loss, copy.deepcopy(model.state_dict()), 0
                 else:
@@ -73,17 +74,15 @@ class Fit:
                 break
         if best_weights is not None:
             model.load_state_dict(best_weights)
-        return epoch | {"updates": updates} | (heldout_metrics(model, heldout) if heldout is not None else {})
+        return (
+            epoch | {"updates": updates} | (heldout_metrics(model, heldout, objective) if heldout is not None else {})
+        )
 
 
-def heldout_metrics(model: RewardModel, comparisons: Comparisons) -> dict[str, float]:
-    """Loss and accuracy of the mean member on comparisons it was not trained on."""
-    sides = (comparisons.left, comparisons.right)
-    left, right = (score_in_blocks(model.score, side).mean(0, keepdim=True) for side in sides)
-    return {
-        "heldout_loss": float(bradley_terry_loss(left, right, comparisons.prefers_right)),
-        "heldout_accuracy": float(preference_accuracy(left, right, comparisons.prefers_right)),
-    }
+def heldout_metrics(model: RewardModel, comparisons: Comparisons, objective: Objective) -> dict[str, float]:
+    """What the mean member makes of comparisons it was not trained on."""
+    figures = heldout_figures(objective.gain(model, comparisons), comparisons.prefers_right)
+    return {f"heldout_{name}": value for name, value in figures.items()}
 
 
 def _mean(rows: list[dict[str, float]], sizes: list[int]) -> dict[str, float]:

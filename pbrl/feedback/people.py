@@ -170,6 +170,10 @@ class PeopleDesk(Desk):
         if not (set(self.waited_for) & set(self.open) and self.stopped()):
             self.waited_for, self._over = [], True
 
+    @property
+    def annotators(self) -> dict[int, str]:
+        return self.store.annotators()
+
     def answers(self, kind: type[Question] = SegmentPair, criterion: str = OVERALL) -> Standing:
         numbers = {name: number for number, name in self.store.annotators().items()}
         usual = (kind, criterion) == (SegmentPair, OVERALL)

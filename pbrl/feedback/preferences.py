@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -20,11 +20,15 @@ class PreferenceDataset:
     may share steps, so held-out figures are somewhat optimistic where episodes are few.
     """
 
-    def __init__(self, heldout: float, rng: torch.Generator) -> None:
+    def __init__(
+        self, heldout: float, rng: torch.Generator, believe: Callable[[Comparisons], Tensor | None] = lambda _: None
+    ) -> None:
+        """believe: (B,) what is learned from each answer; None: what was said."""
         if not 0 <= heldout < 1:
             raise ValueError(f"heldout is {heldout}, expected a share in [0, 1)")
         self.heldout_share = heldout
-        self.rng = rng
+        self.rng, self._believe = rng, believe
+        self._believed: tuple[Comparisons, Comparisons] | None = None  # what was said, and what is learned from that
         self._parts: list[Comparisons] = []
         self._side: dict[int, bool] = {}  # segment id -> is held out
         self._heldout: list[bool | None] = []  # per comparison; None = neither side
@@ -89,7 +93,7 @@ class PreferenceDataset:
         Every member sees the training comparisons in an order of its own; with `bootstrap`, a resample of its own
         that is the same in each epoch.
         """
-        data, rows = self.all, self.train_rows
+        data, rows = self._learned_from(), self.train_rows
         if data is None or len(rows) == 0:
             return
         drawn = torch.stack([rows[self._resample(len(rows), m)] if bootstrap else rows for m in range(members)])
@@ -97,6 +101,15 @@ class PreferenceDataset:
         drawn = torch.gather(drawn, 1, order)
         for batch in drawn.split(batch_size, dim=1):
             yield data[batch.flatten()]
+
+    def _learned_from(self) -> Comparisons | None:
+        """All answers, as they are believed."""
+        if (data := self.all) is None:
+            return None
+        if self._believed is None or self._believed[0] is not data:
+            told = self._believe(data)
+            self._believed = data, data if told is None else dataclasses.replace(data, prefers_right=told)
+        return self._believed[1]
 
     def _resample(self, n: int, member: int) -> Tensor:
         """Bootstrap rows of a member: depend on (seed, n, member) alone, so they need no place in a checkpoint."""

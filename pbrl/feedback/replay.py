@@ -18,6 +18,11 @@ class ReplayDesk(ScriptedDesk):
     teacher: Any
     needed = 1  # its pairs come from the file
 
+    @property
+    def overlap(self) -> int:
+        """Of several annotators, each may have answered a pair."""
+        return len(set(self.teacher.labels.annotator.tolist()))
+
     def room(self, wanted: int) -> int:
         return super().room(min(wanted, self.teacher.remaining))
 

@@ -15,11 +15,13 @@ from torch import Tensor
 from pbrl.agents.agent import Agent
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.offline import OfflineData
+from pbrl.errors import UserError
 from pbrl.feedback.settings import Feedback
 from pbrl.files import replacing
 from pbrl.methods.state import attributes_without_state, found_state, restore_state
 from pbrl.nets.policies import Policy
 from pbrl.questions import Question
+from pbrl.rewards.objective import PLAIN, Objective
 from pbrl.types import Episode, QuerySampler, RewardFn, RewardSource
 
 Metrics = dict[str, float]
@@ -81,6 +83,7 @@ class Method:
     asks: kinds of question that it asks while it learns.
     needs_data: it learns from a data set, alone or before an agent starts.
     reads_labels: whether answers have any part in what it learns; False for yardsticks.
+    fits: keys of the `fit` section that change how it learns.
     tags: how many numbers `behave` notes at each step.
     contexts: what `policy` is evaluated with, each in turn; None where there is nothing to choose.
     exports: what is saved for others, and the attribute with the network that it is of.
@@ -90,13 +93,30 @@ class Method:
     asks: ClassVar[tuple[type[Question], ...]] = ()
     needs_data: bool = False
     reads_labels: bool = True
+    fits: ClassVar[tuple[str, ...]] = ()
     tags: int = 0
     contexts: tuple[Any, ...] = (None,)
     exports: ClassVar[Mapping[str, str]] = {"model": "model"}
     run: Run
+    objective: Objective = PLAIN  # how it learns from answers: the `fit` section
 
     def check(self, feedback: Feedback) -> None:
         """ValueError where its numbers do not fit those of the `feedback` section; before there is a run."""
+
+    def check_objective(self, heldout: float | None) -> None:
+        """UserError where its reward model cannot learn by `objective`; before there is a run.
+
+        heldout: share of the answers that are held out.
+        """
+        for key, said in self.objective.changed.items():
+            if key not in self.fits:
+                raise UserError(f"{said}: {type(self).__name__} has nothing that it would change; leave it out")
+        if self.objective.changed:
+            self.objective.check(self.small_model(), heldout)
+
+    def small_model(self) -> Any:
+        """A reward model of one observation and one action, to see its numbers; of methods with `fits`."""
+        raise NotImplementedError
 
     def begin(self, run: Run) -> None:
         """Once, before anything happens; an extension calls this first."""

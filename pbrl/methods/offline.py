@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,9 +15,9 @@ from torch import Tensor
 from pbrl.blocks import score_in_blocks
 from pbrl.checks import required
 from pbrl.data.offline import OfflineData
-from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.methods.method import REWARD_FILE, Learned, Method, Metrics, Run, of_part, save_weights
 from pbrl.nets.policies import Policy
+from pbrl.rewards.objective import heldout_figures
 from pbrl.types import Segments
 
 POLICY_FILE = "policy.safetensors"
@@ -78,6 +79,26 @@ class OfflineMethod(Method):
             raise ValueError(f"observations have shape {self.obs_shape}; only bc, sft and cpl read images")
         return self.obs_shape[0]
 
+    def make_model(self, obs_size: int, action_size: int, rng: torch.Generator) -> Any:
+        model = self._make_model(obs_size=obs_size, action_size=action_size, rng=rng)
+        self.objective.prepare(model)
+        return model
+
+    def small_model(self) -> Any:
+        return self.make_model(1, 1, torch.Generator())
+
+    def learn_answers(self) -> OfflineData:
+        """The data, with answers as `objective` believes them."""
+        if self.objective.annotators == "alike":
+            return self.data
+        pairs = self.data.pairs
+        told = self.objective.targets(pairs.comparisons(self.data.segments))
+        if told is None or not self.objective.shared:
+            raise ValueError(
+                "no question was answered by two annotators, so fit.annotators=dawid_skene tells nobody apart"
+            )
+        return replace(self.data, pairs=replace(pairs, prefers_right=told))
+
     def step(self) -> Metrics:
         """One gradient step."""
         self.train()
@@ -102,7 +123,7 @@ class OfflineMethod(Method):
         return None
 
     def metrics(self) -> Metrics:
-        """Loss and accuracy of the preference model on comparisons it was not trained on, if it has one.
+        """Loss, accuracy and calibration of the preference model on comparisons it was not trained on, if it has one.
 
         Of the test split; and of the validation split, which a method may have stopped by.
         """
@@ -113,8 +134,7 @@ class OfflineMethod(Method):
                 continue
             score: Any = self.score
             left, right = score_in_blocks(score, held.left), score_in_blocks(score, held.right)
-            metrics[f"{name}/loss"] = float(bradley_terry_loss(left[None], right[None], held.prefers_right))
-            metrics[f"{name}/accuracy"] = float(preference_accuracy(left, right, held.prefers_right))
+            metrics |= {f"{name}/{k}": v for k, v in heldout_figures(right - left, held.prefers_right).items()}
         return metrics
 
     def facts(self) -> dict[str, Any]:
@@ -129,13 +149,15 @@ class OfflineMethod(Method):
             "accuracy_ceiling": self.data.ceiling,
             "reward_updates": self.reward_steps,
             "parameters": sum(p.numel() for p in parameters),
+            **_of_heldout(heldout),
+            **self.objective.told(dict(enumerate(self.data.annotators))),
         }
 
     def save(self, folder: Path) -> None:
         """policy.safetensors, with what it was learned relative to; and reward.safetensors, where there is a model."""
         weights = self.exported(self.state_dict())
         save_weights(folder / POLICY_FILE, {k: v for k, v in weights.items() if not k.startswith("model.")})
-        save_weights(folder / REWARD_FILE, of_part(weights, "model"))
+        save_weights(folder / REWARD_FILE, of_part(weights, "model"), self.about_reward())
 
     def of_weights(self, weights: Mapping[str, Tensor], obs_shape: tuple[int, ...], action_size: int) -> Learned:
         self.obs_shape, self.action_size = obs_shape, action_size
@@ -145,7 +167,7 @@ class OfflineMethod(Method):
                 made[part] = self.make_policy(torch.Generator())
                 made[part].load_state_dict(own)
         if (own := of_part(weights, "model")) and self._make_model is not None:
-            model = self._make_model(obs_size=obs_shape[0], action_size=action_size, rng=torch.Generator())
+            model = self.make_model(obs_shape[0], action_size, torch.Generator())
             model.load_state_dict(own)
             made["reward"] = getattr(model, "step_reward", None)  # a transformer's needs the steps before
         return Learned(**made)
@@ -156,6 +178,13 @@ class OfflineMethod(Method):
         for name, end in planned.items():  # a stage that is over stays so, also in a run that is longer now
             if self.updates <= getattr(self, name):
                 setattr(self, name, end)
+
+
+def _of_heldout(metrics: Metrics) -> dict[str, float | None]:
+    """Loss and calibration for summary.json: of the test split, or else of the validation split."""
+    name = "test" if "test/loss" in metrics else "validation"
+    keys = ("loss", "ece", "temperature", "calibrated_loss", "calibrated_ece")
+    return {f"heldout_{key}": _known(metrics[f"{name}/{key}"]) for key in keys if f"{name}/{key}" in metrics}
 
 
 def share_of(steps: int, share: float) -> int:

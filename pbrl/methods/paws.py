@@ -39,6 +39,8 @@ class PAWS(OfflineMethod):
 
     stages = ("advantage_updates",)
 
+    fits = ("loss", "score", "annotators")
+
     def __init__(
         self,
         *,
@@ -63,7 +65,8 @@ class PAWS(OfflineMethod):
 
     def begin(self, run: Run) -> None:
         super().begin(run)
-        self.model = self._make_model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
+        self.model = self.make_model(self.require_vectors(), self.action_size, self.rng)
+        self._answers = self.learn_answers()
         self.model.observe(self.data.observations)
         self.advantage_updates = share_of(self.steps, self.advantage_share)
         self.optimizers |= {"policy": adam(self.actor.parameters(), self.lr), "model": self.model.optimizer}
@@ -83,8 +86,9 @@ class PAWS(OfflineMethod):
         return {"train/loss": descend(self.optimizers["policy"], bc_loss(self.actor, segments))}
 
     def _update_model(self) -> dict[str, float]:
-        comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
-        metrics = {f"reward/{k}": v for k, v in self.model.update(comparisons).items()}
+        comparisons = self._answers.sample_pairs(self.model.members * self.pairs, self.rng)
+        learned = self.objective.update(self.model, comparisons) | self.objective.facts()
+        metrics = {f"reward/{k}": v for k, v in learned.items()}
         held = self.data.validation
         due = (self.updates + 1) % self.check_every == 0 or self.updates + 1 == self.advantage_updates
         if held is not None and due:
@@ -98,7 +102,7 @@ class PAWS(OfflineMethod):
 
     @torch.no_grad()
     def score(self, segments: Segments) -> Tensor:
-        return self.model.score(segments).mean(0)
+        return self.objective.scores(self.model.score(segments), segments).mean(0)
 
 
 def weights_of_share(advantage: Tensor, share: float) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor
 from pbrl.agents.exploration import StateEntropy
 from pbrl.blocks import PartOf
 from pbrl.checks import between, required, whole
-from pbrl.feedback.fit import Fit
+from pbrl.errors import UserError
+from pbrl.feedback.fit import Fit, heldout_metrics
 from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.feedback.quality import correlation, true_accuracy
 from pbrl.feedback.samplers import preference_probability, uniform
@@ -22,6 +23,7 @@ from pbrl.feedback.settings import Feedback
 from pbrl.finite import REWARD_MODEL, require_finite
 from pbrl.methods.method import Learned, Method, Metrics, Run, next_time, of_part
 from pbrl.question_kinds import SegmentPair
+from pbrl.rewards.objective import USUAL
 from pbrl.types import Episode, RewardModel, RewardSource, Segments, Steps
 
 RECENT_STEPS, DISAGREEMENT_PAIRS = 5000, 1000
@@ -45,6 +47,8 @@ class Pebble(Method):
     agents: ClassVar[tuple[str, ...]] = ("sac",)
     asks = (SegmentPair,)
     when = "stored"
+    fits = tuple(USUAL)
+    uses_objective: ClassVar[bool] = True  # said by each class whose own `learn_model` reads `objective`
 
     def __init__(
         self,
@@ -69,9 +73,19 @@ class Pebble(Method):
         if self.fit is not None and self.fit.patience is not None and feedback.heldout == 0:
             patience = f"fit.patience={self.fit.patience}"
             raise ValueError(f"{patience} watches held-out answers; set feedback.heldout, as to 0.1")
-        crop = getattr(self.make_model((1,), 1, torch.Generator()), "crop", None)  # a small one, to see its numbers
+        crop = getattr(self.small_model(), "crop", None)
         if crop is not None and crop[-1] > feedback.segment_length:
             raise ValueError(f"model.crop={list(crop)} exceeds feedback.segment_length={feedback.segment_length}")
+
+    def check_objective(self, heldout: float | None) -> None:
+        owner = next(kind for kind in type(self).__mro__ if "learn_model" in vars(kind))
+        for key, said in self.objective.changed.items():
+            if key in ("loss", "score") and not vars(owner).get("uses_objective"):
+                raise UserError(f"{said}: {owner.__name__} has a loss of its own; leave it out")
+        super().check_objective(heldout)
+
+    def small_model(self) -> Any:
+        return self.make_model((1,), 1, torch.Generator())
 
     def begin(self, run: Run) -> None:
         super().begin(run)
@@ -80,7 +94,7 @@ class Pebble(Method):
             run.feedback.require_segments(run.time_limit, run.agent.n_envs)
         self.model = self.make_model(run.obs_shape, run.action_size, run.rng("reward"))
         self.optimizer = self.model.optimizer
-        self.preferences = PreferenceDataset(run.feedback.heldout, run.rng("preferences"))
+        self.preferences = PreferenceDataset(run.feedback.heldout, run.rng("preferences"), self.objective.targets)
         self.next_session, self.updates, self.scale = run.feedback.first, 0, 1.0
         self.relabels, self.labels, self.last_label_step = 0, 0, math.nan
         self.observed: list[np.ndarray] = []  # observations since the last session, for the input statistics
@@ -93,6 +107,7 @@ class Pebble(Method):
         if missing := [name for name in NEEDED if not hasattr(model, name)]:
             kind = type(model).__name__
             raise ValueError(f"model: {kind} cannot reward an agent step by step: it has no {' and no '.join(missing)}")
+        self.objective.prepare(model)
         return model
 
     def observe(self, finished: Sequence[Episode]) -> None:
@@ -151,10 +166,12 @@ class Pebble(Method):
         self._fitted = True
         fitted = self.learn_model()
         self.updates += int(fitted.pop("updates"))
-        if self.reward_std is not None:
-            self.scale = self.reward_std / max(float(self.recent_rewards()[0].std()), 1e-6)
+        if "heldout_loss" not in fitted:
+            fitted |= self.heldout_figures()
+        self.settle(fitted.get("heldout_temperature", 1.0))
         desk.learned(self.score if self.updates else None)
-        metrics = {"fresh_accuracy": fresh, "updates": self.updates} | fitted | self.quality()
+        found = fitted | self.objective.facts()
+        metrics = {"fresh_accuracy": fresh, "updates": self.updates} | found | self.quality()
         if desk.counts.labels > self.labels:
             self.last_label_step = float(self.run.step)
         self.labels = desk.counts.labels
@@ -162,10 +179,24 @@ class Pebble(Method):
             self.adopt(first)
         return {f"reward/{name}": value for name, value in metrics.items()}
 
+    def settle(self, temperature: float) -> None:
+        """After a fit: the members are brought to one level where that matters, and the reward to its scale."""
+        if (answers := self.preferences.all) is not None:
+            self.objective.settle(self.model, (answers.left, answers.right))
+        if self.objective.calibrate:
+            self.scale = 1 / temperature
+        if self.reward_std is not None:
+            self.scale = self.reward_std / max(float(self.recent_rewards()[0].std()), 1e-6)
+
+    def heldout_figures(self) -> Metrics:
+        """What the model makes of held-out answers, where there are any."""
+        heldout = self.preferences.heldout if self.updates else None
+        return {} if heldout is None else heldout_metrics(self.model, heldout, self.objective)
+
     def learn_model(self) -> Metrics:
         """Trains the model on all answers; returns what `Fit` does."""
         assert self.fit is not None
-        return self.fit(self.model, self.preferences, self.run.rng("fit"))
+        return self.fit(self.model, self.preferences, self.run.rng("fit"), self.objective)
 
     def adopt(self, first: bool) -> None:
         """The agent's past and future get the new reward; the critic that valued exploring is replaced once."""
@@ -201,7 +232,7 @@ class Pebble(Method):
 
     def score(self, segments: Segments) -> Tensor:
         """(N,) how good the mean member finds segments."""
-        return self.model.score(segments).mean(0)
+        return self.objective.scores(self.model.score(segments), segments).mean(0)
 
     def learned_return(self, episode: Episode) -> float | None:
         return float(self.of_episode(episode).sum()) if self.updates else None
@@ -236,6 +267,8 @@ class Pebble(Method):
             "reward_updates": self.updates,
             "relabels": self.relabels,
             "last_label_step": None if math.isnan(self.last_label_step) else int(self.last_label_step),
+            **self.heldout_figures(),
+            **self.objective.told(self.run.desk.annotators),
         }
 
     def exported(self, state: Mapping[str, Any]) -> dict[str, Tensor]:

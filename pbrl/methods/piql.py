@@ -15,6 +15,8 @@ from pbrl.checks import one_of, required, share, whole
 from pbrl.data.offline import Transitions
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.offline import OfflineMethod, share_of
+from pbrl.rewards.calibration import fit_temperature
+from pbrl.rewards.objective import USUAL
 from pbrl.types import Episode, Segments
 
 CONTROLS = ("true", "zero", "random", "negated")
@@ -38,6 +40,7 @@ class RewardThenIQL(OfflineMethod):
     """
 
     stages = ("reward_updates",)
+    fits = tuple(USUAL)
 
     def __init__(
         self,
@@ -69,7 +72,8 @@ class RewardThenIQL(OfflineMethod):
         self.iql = self._make_iql(policy=self.actor, policy_steps=policy_steps, rng=self.rng)
         self.optimizers["iql"] = self.iql.optimizer
         if self._make_model is not None:
-            self.model = self._make_model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
+            self.model = self.make_model(self.require_vectors(), self.action_size, self.rng)
+            self._answers = self.learn_answers()
             self.model.observe(self.data.observations)
             self.optimizers["reward"] = self.model.optimizer
             self.reward_lr = self.model.optimizer.param_groups[0]["lr"]
@@ -86,9 +90,12 @@ class RewardThenIQL(OfflineMethod):
         if self.model is not None and self.updates < self.reward_updates:
             for group in self.model.optimizer.param_groups:
                 group["lr"] = self.reward_lr * self._rate_factor()
-            comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
-            return {f"reward/{k}": v for k, v in self.model.update(comparisons).items()}
+            comparisons = self._answers.sample_pairs(self.model.members * self.pairs, self.rng)
+            metrics = self.objective.update(self.model, comparisons) | self.objective.facts()
+            return {f"reward/{k}": v for k, v in metrics.items()}
         if self._rewards is None:
+            if self.model is not None:
+                self.objective.settle(self.model, [self.data.segments])
             self._rewards = self._all_rewards()
         rows = torch.randint(len(self._rewards), (self.batch_size,), generator=self.rng)
         batch = Batch(*(column[rows] for column in self._transitions))
@@ -106,6 +113,7 @@ class RewardThenIQL(OfflineMethod):
         """(M,) of all transitions; depends on the model and the data alone, so a resumed run finds the same."""
         # A generator of its own: the same numbers whenever a run is resumed.
         rng = np.random.default_rng(self.rng.initial_seed())
+        self._temperature = self.temperature()
         each = [self.episode_reward(e, rng) for e in self.data.episodes]
         if self.scale:
             sums = [float(r.sum()) for r in each]
@@ -116,15 +124,26 @@ class RewardThenIQL(OfflineMethod):
     def episode_reward(self, episode: Episode, rng: np.random.Generator) -> np.ndarray:
         """(L,) unscaled; rng: of rewards that are drawn."""
         self.model.eval()
-        rewards: np.ndarray = self.model.episode_reward(episode)
+        rewards: np.ndarray = self.model.episode_reward(episode) / self._temperature
         return rewards
+
+    def temperature(self) -> float:
+        """By which rewards are divided: that of the held-out answers, where `fit.calibrate` says so."""
+        if not self.objective.calibrate or self.data.validation is None:
+            return 1.0
+        self.model.eval()
+        held = self.data.validation
+        return fit_temperature(self.objective.gain(self.model, held), held.prefers_right)
+
+    def about_reward(self) -> dict[str, str]:
+        return {"scale": str(1 / self.temperature())} if self.objective.calibrate else {}
 
     @torch.no_grad()
     def score(self, segments: Segments) -> Tensor | None:
         if self.model is None:
             return None
         self.model.eval()
-        return self.model.score(segments).mean(0)
+        return self.objective.scores(self.model.score(segments), segments).mean(0)
 
 
 class IQLOnControl(RewardThenIQL):
@@ -138,6 +157,7 @@ class IQLOnControl(RewardThenIQL):
     """
 
     reads_labels = False
+    fits = ()
 
     def __init__(self, *, control: str, **common: Any) -> None:
         nothing: dict[str, Any] = {"model": None, "reward_share": 0.0, "reward_schedule": SCHEDULES[0], "pairs": 1}

@@ -36,6 +36,8 @@ class Qpa(Pebble):
         others: as for `Pebble`; `fit` is None.
     """
 
+    uses_objective = True
+
     def __init__(
         self,
         *,
@@ -82,7 +84,7 @@ class Qpa(Pebble):
         losses, foreseen, seen = [], 0.0, 0
         for batch in itertools.islice(itertools.chain.from_iterable(passes), most):
             crops = draw_crops(len(batch), batch.left.steps, self.crop, self.crops, rng)
-            loss, accuracy = crop_loss(self.model, batch, crops)
+            loss, accuracy = crop_loss(self.model, batch, crops, self.objective)
             losses.append(descend(self.model.optimizer, loss) / members)
             if not math.isnan(accuracy):  # ties alone have none
                 foreseen, seen = foreseen + accuracy * len(batch), seen + len(batch)

@@ -37,6 +37,8 @@ class Regret(OfflineMethod):
         iql: makes the critics, see `IQL`.
     """
 
+    fits = ("loss", "annotators")
+
     def __init__(
         self,
         *,
@@ -54,7 +56,8 @@ class Regret(OfflineMethod):
 
     def begin(self, run: Run) -> None:
         super().begin(run)
-        self.model = self._make_model(obs_size=self.require_vectors(), action_size=self.action_size, rng=self.rng)
+        self.model = self.make_model(self.require_vectors(), self.action_size, self.rng)
+        self._answers = self.learn_answers()
         if getattr(self.model, "crop", None) is not None:
             raise ValueError("model.crop: regret needs both ends of a segment; expected null")
         self.model.observe(self.data.observations)
@@ -63,10 +66,11 @@ class Regret(OfflineMethod):
         self._transitions: Transitions = self.data.transitions()
 
     def update(self) -> Metrics:
-        comparisons = self.data.sample_pairs(self.model.members * self.pairs, self.rng)
+        comparisons = self._answers.sample_pairs(self.model.members * self.pairs, self.rng)
         left, right = (self._known(s) for s in (comparisons.left, comparisons.right))
         comparisons = dataclasses.replace(comparisons, left=left, right=right)
-        metrics = self.model.update(comparisons, self.value_gain(right) - self.value_gain(left))
+        gain = self.value_gain(right) - self.value_gain(left)
+        metrics = self.objective.update(self.model, comparisons, gain) | self.objective.facts()
         rows = torch.randint(len(self._transitions.obs), (self.batch_size,), generator=self.rng)
         batch = Batch(*(column[rows] for column in self._transitions))
         with torch.no_grad():

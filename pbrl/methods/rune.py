@@ -51,7 +51,7 @@ class Rune(Pebble):
     @torch.no_grad()
     def of_steps(self, steps: Steps) -> Tensor:
         rewards = self.model(steps.obs, steps.actions)  # (E, M)
-        return self.scale * (rewards.mean(0) + self.beta * rewards.std(0))
+        return self.scale * (self.objective.combine(self.model, rewards) + self.beta * rewards.std(0))
 
     def facts(self) -> dict[str, Any]:
         return super().facts() | {"bonus_half_life": self.half_life}

@@ -37,6 +37,8 @@ class Surf(Pebble):
         others: as for `Pebble`; `fit` is None.
     """
 
+    uses_objective = True
+
     def __init__(
         self,
         *,
@@ -85,7 +87,7 @@ class Surf(Pebble):
     def update(self, batch: Comparisons, pool: Comparisons) -> Metrics:
         rng, members = self.run.rng("fit"), self.model.members
         crops = draw_crops(len(batch), batch.left.steps, self.crop, 1, rng)
-        loss, accuracy = crop_loss(self.model, batch, crops)
+        loss, accuracy = crop_loss(self.model, batch, crops, self.objective)
         drawn = torch.randint(len(pool), (self.unlabelled * len(batch),), generator=rng)
         own, used = self.unlabelled_loss(pool[drawn])
         value = descend(self.model.optimizer, loss + self.weight * own)

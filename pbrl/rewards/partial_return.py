@@ -11,9 +11,11 @@ from torch import Tensor
 from pbrl.checks import between, layers, whole
 from pbrl.data.episodes import Episode
 from pbrl.errors import choices
-from pbrl.losses import bradley_terry_loss, preference_accuracy
+from pbrl.losses import preference_accuracy
 from pbrl.nets.networks import HEADS, RunningNorm, StackedMLP
 from pbrl.nets.precision import matmul_dtype
+from pbrl.rewards.objective import PLAIN, Objective
+from pbrl.rewards.pessimism import Mean, Pessimism
 from pbrl.types import Comparisons, Segments
 
 BLOCK = 2048  # rows per forward pass: activations stay in the cache
@@ -73,6 +75,7 @@ class PartialReturn(torch.nn.Module):
         self.smoothing, self.crop, self.rng = smoothing, crop, rng
         self.dtype = matmul_dtype(precision, min(hidden, default=0))
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, fused=True)
+        self.pessimism: Pessimism = Mean()
 
     @property
     def members(self) -> int:
@@ -88,11 +91,25 @@ class PartialReturn(torch.nn.Module):
         obs = self.norm(obs) if self.norm is not None else obs
         return self.head(self.net(torch.cat([obs, actions], dim=-1)).float()).squeeze(-1)
 
+    def be_pessimistic(self, pessimism: Pessimism) -> None:
+        """Rewards become what this makes of the members'; before weights are loaded, since it may add to them."""
+        self.pessimism = pessimism
+        if pessimism.least_members > 1:
+            self.register_buffer("levels", torch.zeros(self.members))
+
+    def level(self, means: Tensor) -> None:
+        """Members whose mean rewards are these (E,) get one mean reward, that of all of them."""
+        self.levels = means - means.mean()
+
+    def combine(self, rewards: Tensor) -> Tensor:
+        """(E, M) rewards of the members -> (M,): the mean, or what `be_pessimistic` has put in its place."""
+        return self.pessimism(rewards if self.pessimism.least_members == 1 else rewards - self.levels[:, None])
+
     @torch.no_grad()
     def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """The mean member's reward (M,) of steps (M, O), (M, A): what drives the agent."""
+        """The reward (M,) of steps (M, O), (M, A) that drives the agent: the mean member's, see `combine`."""
         blocks = zip(torch.from_numpy(obs).split(BLOCK), torch.from_numpy(actions).split(BLOCK), strict=True)
-        return torch.cat([self(o, a).mean(0) for o, a in blocks]).numpy()
+        return torch.cat([self.combine(self(o, a)) for o, a in blocks]).numpy()
 
     def episode_reward(self, episode: Episode) -> np.ndarray:
         """(L,) of an episode's steps."""
@@ -106,19 +123,25 @@ class PartialReturn(torch.nn.Module):
         """(E, N): the sum of rewards over real steps."""
         return self._member_rewards(segments).sum(-1)
 
-    def update(self, comparisons: Comparisons, gain: Tensor | None = None) -> dict[str, float]:
+    def update(
+        self, comparisons: Comparisons, gain: Tensor | None = None, objective: Objective = PLAIN
+    ) -> dict[str, float]:
         """One gradient step. E * b comparisons are E batches of b, one for each member in turn.
 
         gain: (E * b,) added to right minus left, for what else the answers are thought to follow.
+        objective: what is minimised.
         """
         left, right = self._crop(comparisons)
+        peers = None
         with torch.autocast(left.obs.device.type, self.dtype, enabled=self.dtype == torch.bfloat16):
-            left_score, right_score = self._own_score(left), self._own_score(right)  # (E, b)
+            left_score, right_score = self._own_score(left, objective), self._own_score(right, objective)  # (E, b)
+            if objective.loss.peers:
+                peers = self._peer_gain(left, right, objective)
         if gain is not None:
             right_score = right_score + gain.view(self.members, -1)
         target = comparisons.prefers_right.view(self.members, -1)
         # Sum over members: each is trained as if it were alone.
-        loss = self.members * bradley_terry_loss(left_score, right_score, target, self.smoothing)
+        loss = self.members * objective(left_score, right_score, target, self.smoothing, peers)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -132,8 +155,15 @@ class PartialReturn(torch.nn.Module):
         rewards = self(segments.obs[:, :-1].flatten(0, 1), segments.actions.flatten(0, 1))
         return rewards.view(-1, n, t) * segments.mask
 
-    def _own_score(self, segments: Segments) -> Tensor:
-        return self.own_rewards(segments).sum(-1)
+    def _own_score(self, segments: Segments, objective: Objective) -> Tensor:
+        return objective.scores(self.own_rewards(segments).sum(-1), segments)
+
+    @torch.no_grad()
+    def _peer_gain(self, left: Segments, right: Segments, objective: Objective) -> Tensor:
+        """(E, b) what member e + 1 finds in the comparisons of member e."""
+        rows = torch.arange(len(left)).view(self.members, -1).roll(1, 0).flatten()
+        scores = [self._own_score(side[rows], objective) for side in (left, right)]
+        return (scores[1] - scores[0]).roll(-1, 0)
 
     def own_rewards(self, segments: Segments) -> Tensor:
         """Member e rewards rows e*b .. (e+1)*b alone: (E*b segments) -> (E, b, T), 0 on padding."""

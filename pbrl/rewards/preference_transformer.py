@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from pbrl.checks import between
 from pbrl.data.episodes import Episode
 from pbrl.errors import choices
-from pbrl.losses import bradley_terry_loss, preference_accuracy
+from pbrl.losses import preference_accuracy
 from pbrl.nets.networks import Dropout, RunningNorm, linear
+from pbrl.rewards.objective import PLAIN, Objective
 from pbrl.types import Comparisons, Segments
 
 HEADS = ("attention", "mean")
@@ -35,6 +36,7 @@ class PreferenceTransformer(nn.Module):
     """
 
     members = 1
+    sums_rewards = False  # a score is a mean over steps
 
     def __init__(
         self,
@@ -101,10 +103,10 @@ class PreferenceTransformer(nn.Module):
         z = self(segments.obs[:, :-1], segments.actions, segments.mask)
         return ((z * segments.mask).sum(1) / segments.mask.sum(1))[None]
 
-    def update(self, comparisons: Comparisons) -> dict[str, float]:
+    def update(self, comparisons: Comparisons, objective: Objective = PLAIN) -> dict[str, float]:
         self.window.clamp_(min=comparisons.left.steps)
         left, right = self.score(Segments.cat([comparisons.left, comparisons.right])).chunk(2, dim=1)
-        loss = bradley_terry_loss(left, right, comparisons.prefers_right)
+        loss = objective(left, right, comparisons.prefers_right[None])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -30,6 +30,7 @@ from pbrl.methods.video import VideoFit
 from pbrl.nets.late_compiler import import_compiler_late
 from pbrl.nets.precision import prepare_torch
 from pbrl.question_kinds import SegmentPair
+from pbrl.rewards.objective import Objective
 from pbrl.teachers.make import asks_people, make_teacher, teacher_class
 from pbrl.training.environments import SIDE_BY_SIDE, OneMore, evaluation_envs
 from pbrl.training.evaluate import Evaluator
@@ -46,20 +47,27 @@ OF_OFFLINE = ("budget", "heldout", "label", "pairs", "shuffled")  # feedback.* o
 OF_ONLINE = ("label", "pairs", "shuffled")  # feedback.* that only they have
 
 
-SECTIONS = {"method": "name", "feedback": "budget", "evaluation": "every", "checkpoint": "every"}  # and a key of each
+SECTIONS = {
+    "method": "name",
+    "fit": "score",
+    "feedback": "budget",
+    "evaluation": "every",
+    "checkpoint": "every",
+}  # and a key of each
 
 
 def check(config: DictConfig) -> Method:
     """What can be refused before a folder is made; returns the method, which has not begun."""
     import_compiler_late()  # a check may build a model with its optimizer
     for name, key in SECTIONS.items():
-        if not isinstance(config[name], DictConfig):
+        if not isinstance(config.get(name, config.method), DictConfig):  # runs of an older pbrl have no fit
             raise UserError(f"{name}={config[name]}: expected settings, as {name}.{key}=...")
     method = build_method(config)
     read_settings(config)
     if config.device != "cpu":
         raise UserError(f"device={config.device}: valid is cpu so far")
     (_check_online if method.agents else _check_offline)(config, method)
+    method.check_objective(config.feedback.heldout)
     if method.needs_data and not method.agents and config.data is None:
         made = "data=DIR, made by `pbrl collect` or `pbrl labels export`"
         raise UserError(f"method={config.method.name} learns from a data set: {made}")
@@ -72,6 +80,10 @@ def build_method(config: DictConfig) -> Method:
     if "_target_" not in node:
         raise UserError(f"method={node.get('name')} is of an older pbrl, or its YAML has no method._target_")
     method: Method = build(node)
+    if (fit := config.get("fit")) is not None:
+        objective: Objective = build(fit)
+        if objective.changed:
+            method.objective = objective
     return method
 
 
@@ -109,6 +121,7 @@ def build_run(config: DictConfig, folder: RunDir) -> Run:
     method = check(config)
     prepare_torch(config.threads)
     parts = _online(config, method, folder) if method.agents else _offline(config, method, folder)
+    _check_annotators(method, parts)
     # What a method draws from the global streams does not move the agent's.
     random = global_random_state()
     with explaining("method", config.method, ValueError):
@@ -119,6 +132,17 @@ def build_run(config: DictConfig, folder: RunDir) -> Run:
     if parts.agent is not None:
         _connect(parts)
     return Run(read_settings(config), parts, folder, _names(config, method), config_record(config))
+
+
+def _check_annotators(method: Method, parts: Parts) -> None:
+    """UserError where nobody could be told from anybody."""
+    if method.objective.annotators == "alike":
+        return
+    pairs = parts.data.pairs if parts.data is not None else None
+    several = parts.desk.overlap if pairs is None else len(pairs.annotator.unique())
+    if several < 2:
+        people = "; people do with viewer.overlap=2" if parts.desk.needs_people else ""
+        raise UserError(f"fit.annotators=dawid_skene needs pairs that two annotators answer, here one does{people}")
 
 
 def build_agent(config: DictConfig) -> Any:

@@ -1,0 +1,49 @@
+"""What all losses on answered comparisons have in common, and the plain one."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class AnswerLoss(nn.Module):
+    """One number for each comparison and member, which the member's next gradient step lowers on average.
+
+    What it learns itself, as the share of wrong answers, lies in buffers, which are saved with the run.
+
+    least_members: of the reward ensemble.
+    peers: it is given what another member thinks of each comparison.
+    plain: it is the cross-entropy.
+    """
+
+    least_members: ClassVar[int] = 1
+    peers: ClassVar[bool] = False
+    plain: ClassVar[bool] = False
+
+    def forward(self, gain: Tensor, target: Tensor, peers: Tensor | None = None) -> Tensor:
+        """(E, b) losses, whose mean over b each member minimises.
+
+        gain: (E, b) score of the right segment less that of the left. target: (E, b) in [0, 1], 0.5 for a tie.
+        peers: (E, b) the gains that member e + 1 finds in the comparisons of member e, without a graph.
+        """
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, float]:
+        """What it has found out about the answers, for progress.csv."""
+        return {}
+
+
+class BradleyTerry(AnswerLoss):
+    """Cross-entropy of P(right) = sigmoid(gain); Christiano et al. 2017, eq. 1. A target between 0 and 1 is soft."""
+
+    plain = True
+
+    def forward(self, gain: Tensor, target: Tensor, peers: Tensor | None = None) -> Tensor:
+        return cross_entropy(gain, target)
+
+
+def cross_entropy(gain: Tensor, target: Tensor) -> Tensor:
+    """-t log s(gain) - (1 - t) log s(-gain), each for itself; linear in t, which may lie outside [0, 1]."""
+    return F.binary_cross_entropy_with_logits(gain, target, reduction="none")

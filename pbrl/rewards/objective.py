@@ -1,0 +1,182 @@
+"""What a reward model learns from answers, and what is made of its members: the `fit` section of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pbrl.blocks import blocks, score_in_blocks
+from pbrl.checks import one_of
+from pbrl.errors import UserError
+from pbrl.losses import bradley_terry_loss, preference_accuracy, smooth_labels
+from pbrl.question_kinds import SegmentPair
+from pbrl.rewards.calibration import calibration
+from pbrl.rewards.losses.loss import AnswerLoss, BradleyTerry
+from pbrl.rewards.pessimism import Mean, Pessimism
+from pbrl.statistics.dawid_skene import dawid_skene
+from pbrl.types import Comparisons, Segments
+
+SCORES = ("sum", "mean")
+ANNOTATORS = ("alike", "dawid_skene")
+USUAL = {"loss": "BradleyTerry", "pessimism": "Mean", "score": "sum", "annotators": "alike", "calibrate": False}
+
+
+class Objective(nn.Module):
+    """How any method's reward model learns from comparisons; one for a run, whose state is saved with it.
+
+    Args:
+        loss: of each comparison, see `pbrl.rewards.losses`.
+        pessimism: what the members' rewards become, see `pbrl.rewards.pessimism`.
+        score: "sum" of a segment's rewards; or "mean" over its real steps times its length, so that a segment which
+            ended early is worth no less for that (SimPO, Meng et al. 2024), and others are worth the same.
+        annotators: "alike"; or "dawid_skene": who is often outvoted counts for less.
+        calibrate: rewards are divided by the temperature that explains held-out answers best.
+    """
+
+    def __init__(self, *, loss: AnswerLoss, pessimism: Pessimism, score: str, annotators: str, calibrate: bool) -> None:
+        super().__init__()
+        for key, part, kind in (("loss", loss, AnswerLoss), ("pessimism", pessimism, Pessimism)):
+            if not isinstance(part, kind):
+                raise ValueError(f"{key}={part}: expected the name of a YAML that makes one; `pbrl list` shows them")
+        one_of(SCORES, score=score)
+        one_of(ANNOTATORS, annotators=annotators)
+        self.loss, self.pessimism = loss, pessimism
+        self.score, self.annotators, self.calibrate = score, annotators, calibrate
+        self.reliability: dict[int, float] = {}  # by the annotator's number; follows from the answers at each fit
+        self.shared = 0  # questions that two or more annotators answered, at the last fit
+        self.special = not loss.plain or score != "sum"  # a gradient step cannot do without it
+
+    @property
+    def changed(self) -> dict[str, str]:
+        """What is not as usual, by key, in words."""
+        now = {"loss": type(self.loss).__name__, "pessimism": type(self.pessimism).__name__}
+        now |= {"score": self.score, "annotators": self.annotators, "calibrate": self.calibrate}
+        return {key: f"fit.{key}={value}" for key, value in now.items() if value != USUAL[key]}
+
+    def check(self, model: Any, heldout: float | None) -> None:
+        """UserError where this model or this share of held-out answers does not do for it."""
+        kind = type(model).__name__
+        if self.special and "objective" not in signature(model.update).parameters:
+            first = next(iter(self.changed.values()))
+            raise UserError(f"{first}: method.model is a {kind}, whose `update` takes no objective")
+        if self.score == "mean" and not getattr(model, "sums_rewards", True):
+            raise UserError(f"fit.score=mean: the score of a {kind} is a mean over steps already; leave it out")
+        for key in ("loss", "pessimism"):
+            if (least := getattr(self, key).least_members) > model.members:
+                has = f"method.model.members={model.members}"
+                raise UserError(f"{self.changed[key]} needs {least} members at least, and {has}")
+        if self.calibrate and not heldout:
+            raise UserError("fit.calibrate=true needs held-out answers; set feedback.heldout, as to 0.1")
+
+    def get_extra_state(self) -> dict[str, list[Any]]:
+        return {"annotators": list(self.reliability), "reliability": list(self.reliability.values())}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.reliability = dict(zip(state["annotators"], state["reliability"], strict=True))
+
+    def prepare(self, model: Any) -> None:
+        """A model that has just been made, before weights are loaded into it."""
+        if type(self.pessimism) is Mean:
+            return
+        if not hasattr(model, "be_pessimistic"):
+            has = f"method.model is a {type(model).__name__}, which is none"
+            raise UserError(f"{self.changed['pessimism']} needs an ensemble, and {has}")
+        model.be_pessimistic(self.pessimism)
+
+    def combine(self, model: Any, rewards: Tensor) -> Tensor:
+        """(E, M) rewards of a model's members -> (M,) what drives the agent."""
+        return rewards.mean(0) if type(self.pessimism) is Mean else model.combine(rewards)
+
+    def targets(self, answers: Comparisons) -> Tensor | None:
+        """(B,) what is learned from each answer; None: what was said."""
+        if self.annotators == "alike" or len(answers) == 0:
+            return None
+        question, turned = same_questions(SegmentPair(answers.left, answers.right))
+        who, place = torch.unique(answers.annotator, return_inverse=True)
+        told = torch.where(turned, 1 - answers.prefers_right, answers.prefers_right)
+        said = told != 0.5  # a tie has no part in it
+        found = dawid_skene(question[said].numpy(), place[said].numpy(), (told[said] > 0.5).long().numpy())
+        self.reliability = dict(zip(who[: len(found.reliability)].tolist(), found.reliability.tolist(), strict=True))
+        self.shared = int((torch.bincount(question[said]) > 1).sum())
+        truth = torch.full((int(question.max()) + 1,), 0.5)
+        truth[: len(found.truth)] = torch.from_numpy(found.truth).float()
+        believed = truth[question]
+        return torch.where(said, torch.where(turned, 1 - believed, believed), 0.5)
+
+    def scores(self, sums: Tensor, segments: Segments) -> Tensor:
+        """(..., N) what answers are taken to compare, of sums over the real steps of segments."""
+        if self.score == "sum":
+            return sums
+        longer = segments.steps / segments.mask.sum(1).clamp(min=1)  # (N,); of (E, b) sums N is E * b
+        return (sums * longer.view(-1, sums.shape[-1])).view_as(sums)
+
+    def forward(
+        self, left: Tensor, right: Tensor, target: Tensor, smoothing: float = 0.0, peers: Tensor | None = None
+    ) -> Tensor:
+        """The mean loss. left, right: (E, b) scores. target: (E, b). peers: see `AnswerLoss`."""
+        if self.loss.plain:
+            return bradley_terry_loss(left, right, target, smoothing)
+        loss: Tensor = self.loss(right - left, smooth_labels(target, smoothing), peers).mean()
+        return loss
+
+    def update(self, model: Any, comparisons: Comparisons, *gain: Tensor) -> dict[str, float]:
+        """One gradient step of the model; see `PartialReturn.update`."""
+        if not self.special:
+            return model.update(comparisons, *gain)
+        return model.update(comparisons, *gain, objective=self)
+
+    @torch.no_grad()
+    def gain(self, model: Any, comparisons: Comparisons) -> Tensor:
+        """(B,) what the mean member finds in right over left."""
+        sides = (comparisons.left, comparisons.right)
+        left, right = (score_in_blocks(lambda s: self.scores(model.score(s), s).mean(0), side) for side in sides)
+        return right - left
+
+    def settle(self, model: Any, segments: Sequence[Segments]) -> None:
+        """After a fit to these: brings the members to one mean reward, where it matters."""
+        if self.pessimism.least_members == 1:
+            return
+        total, steps = torch.zeros(model.members, dtype=torch.double), 0.0
+        with torch.no_grad():
+            for block in (block for side in segments for block in blocks(side)):
+                total += model.score(block).double().sum(1)
+                steps += float(block.mask.sum())
+        model.level((total / max(steps, 1.0)).float())
+
+    def told(self, names: Mapping[int, str]) -> dict[str, Any]:
+        """For summary.json: whom it believed how far. names: of annotators, by number."""
+        each = {names.get(number, str(number)): round(value, 4) for number, value in self.reliability.items()}
+        return {"reliability": each} if each else {}
+
+    def facts(self) -> dict[str, float]:
+        """For progress.csv."""
+        found = self.loss.facts()
+        if self.reliability:
+            each = list(self.reliability.values())
+            found |= {"reliability_mean": sum(each) / len(each), "reliability_min": min(each)}
+        return found
+
+
+PLAIN = Objective(loss=BradleyTerry(), pessimism=Mean(), score="sum", annotators="alike", calibrate=False)
+
+
+def heldout_figures(gain: Tensor, prefers_right: Tensor) -> dict[str, float]:
+    """Loss, accuracy and calibration of (B,) gains on answers that were not learned from."""
+    nothing = torch.zeros_like(gain)
+    return {
+        "loss": float(bradley_terry_loss(nothing[None], gain[None], prefers_right)),
+        "accuracy": float(preference_accuracy(nothing, gain, prefers_right)),
+        **calibration(gain, prefers_right),
+    }
+
+
+def same_questions(pairs: SegmentPair) -> tuple[Tensor, Tensor]:
+    """(B,) the number of each pair's question, and whether its sides stand the other way round."""
+    numbers: dict[tuple[str, ...], int] = {}
+    hashes = pairs.hashes()
+    question = [numbers.setdefault(tuple(sorted(pair)), len(numbers)) for pair in hashes]
+    return torch.tensor(question), torch.tensor([pair[0] > pair[1] for pair in hashes])
