@@ -66,10 +66,13 @@ class Mrn(BetweenSessions):
         newest = self.newest()
         if len(newest) == 0:  # all taken back, or held out
             return {}
-        loss = self.meta_step(newest) if self.second_derivative else self.model.update(self.for_all(newest))["loss"]
+        loss = self.meta_step(newest) if self.second_derivative else self.control_step(newest)
         self.updates, self.meta_steps = self.updates + 1, self.meta_steps + 1
         self.relabel()
         return {"reward/meta_loss": loss}
+
+    def control_step(self, newest: Comparisons) -> float:
+        return self.objective.update(self.model, self.for_all(newest))["loss"]
 
     def newest(self) -> Comparisons:
         """The last answers, as many as a session asks, without held-out ones."""

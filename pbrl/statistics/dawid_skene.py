@@ -28,11 +28,13 @@ def dawid_skene(question: np.ndarray, annotator: np.ndarray, answer: np.ndarray)
     shared = np.bincount(question, minlength=questions)[question] > 1
     votes = np.bincount(question, 2 * answer - 1.0, questions)
     truth = np.clip(0.5 + votes / (2 * np.maximum(np.bincount(question, minlength=questions), 1)), 0.1, 0.9)
-    confusion = np.zeros((annotators, 2, 2))
+    confusion, place = np.zeros((annotators, 2, 2)), 2 * annotator + answer
     for _ in range(ROUNDS):
         confusion[:] = [[PRIOR_RIGHT, PRIOR_WRONG], [PRIOR_WRONG, PRIOR_RIGHT]]
         believed = np.stack([1 - truth, truth], 1)[question]  # (N, 2)
-        np.add.at(confusion, (annotator[shared], slice(None), answer[shared]), believed[shared])
+        for side in (0, 1):
+            said = np.bincount(place[shared], believed[shared, side], 2 * annotators)
+            confusion[:, side] += said.reshape(annotators, 2)
         confusion /= confusion.sum(2, keepdims=True)
         says = np.log(confusion[annotator, :, answer])  # (N, 2)
         odds = np.bincount(question, says[:, 1] - says[:, 0], questions)
