@@ -77,7 +77,7 @@ def test_a_teacher_that_judges_factors_goes_on_as_if_never_killed(run, finished,
     kill_and_resume(run, tmp_path / "run", TINY["heron"], Kill(STEP, 250))
     assert_same(finished(method="heron"), tmp_path / "run")
     header = (tmp_path / "run" / "progress.csv").read_text().splitlines()[0]
-    assert header.endswith("feedback/level_1_distance,feedback/level_2_effort,feedback/undecided")
+    assert "feedback/level_1_distance,feedback/level_2_effort,feedback/undecided" in header
 
 
 def test_many_kills_are_as_good_as_none(run, tmp_path):
