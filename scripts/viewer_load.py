@@ -36,6 +36,7 @@ from pbrl.types import Segments
 from pbrl.viewer.client import ViewerClient
 from pbrl.viewer.clips import ENCODER, clip_path, item_clips
 from pbrl.viewer.settings import clip_style
+from pbrl.viewer.sources import Simulated
 
 SIZES, PEOPLE, PER_SESSION, STEPS = (200, 2000, 10_000), 10, 100, 12
 THINK_S = 3.0  # between two answers of one person: 20 a minute, as measured of people who label 2-second clips
@@ -56,7 +57,7 @@ def make_run(folder: Path, questions: int) -> None:
             states = {f"{side}_states": _states(2 * session + i) for i, side in enumerate(("left", "right"))}
             picture = Path(shutil.copy(folder / "picture.mp4", folder / f"picture_{session}.mp4"))  # few links to each
             ids = store.ask(session, 100 * session, left, right, sampler="load", **states)
-            for clips in item_clips(store.pairs(ids), config.env, clip_style(config.viewer)):
+            for clips in item_clips(store.pairs(ids), Simulated(config.env).look, clip_style(config.viewer)):
                 for clip in clips:
                     os.link(picture, clip_path(folder, clip.name))
 

@@ -9,7 +9,9 @@ from pbrl.commands.values import new_file, run_folder, yes_or_no
 from pbrl.errors import UserError, choices
 from pbrl.files import no_folder
 
-HELP = """usage: pbrl labels export|import|report|leave-out|take-in RUN_DIR [key=value ...]
+HELP = """usage: pbrl labels export|import|report|leave-out|take-in FOLDER [key=value ...]
+
+FOLDER is that of a run, or what pbrl label data=... out=FOLDER made; export and report read a label set too.
 
   export RUN_DIR out=FOLDER [kind=segment_pair] [criterion=overall] [true_reward=false] [states=false]
       writes the standing answers as a label set, which any run can import; FOLDER must not exist yet.
@@ -47,7 +49,8 @@ def main(args: list[str]) -> int:
     parsed.check_keys(KEYS[action])
     if "--json" in parsed.flags and action != "report":
         raise UserError(f"--json belongs to `pbrl labels report`, not to {action}")
-    path = run_folder(words, HELP.splitlines()[0])
+    is_set = action in ("export", "report") and len(words) == 1 and is_label_set(Path(words[0]))
+    path = Path(words[0]) if is_set else run_folder(words, HELP.splitlines()[0])
     try:
         ACTIONS[action](path, parsed)
     except OSError as error:
@@ -59,7 +62,7 @@ def export(path: Path, parsed: Arguments) -> None:
     out = Path(_required(parsed, "out", "a new folder"))
     true_reward, states = yes_or_no(parsed, "true_reward", True), yes_or_no(parsed, "states", True)
 
-    from pbrl.labels.sets import export_labels
+    from pbrl.labels.sets import as_store, export_labels
     from pbrl.labels.store import LabelStore
     from pbrl.question_kinds import SegmentPair
     from pbrl.questions import Question
@@ -69,13 +72,14 @@ def export(path: Path, parsed: Arguments) -> None:
     if name not in Question.kinds:
         raise UserError(f"kind={name}: {choices(name, Question.kinds)}")
     asked = Question.kinds[name]
-    meta = export_labels(path, out, kind=asked, criterion=criterion, true_reward=true_reward, states=states)
-    counts = meta["counts"]
-    print(f"{counts['answers']} answers exported to {out} ({counts['skipped']} of them skips)")
-    with LabelStore(path, create=False) as store:
-        for (kind, by), n in store.forms().items():
-            if (kind, by) != (name, criterion):
-                print(f"not exported: {n} answers with kind={kind} criterion={by}")
+    with as_store(path) as folder:
+        meta = export_labels(folder, out, kind=asked, criterion=criterion, true_reward=true_reward, states=states)
+        counts = meta["counts"]
+        print(f"{counts['answers']} answers exported to {out} ({counts['skipped']} of them skips)")
+        with LabelStore(folder, create=False) as store:
+            for (kind, by), n in store.forms().items():
+                if (kind, by) != (name, criterion):
+                    print(f"not exported: {n} answers with kind={kind} criterion={by}")
 
 
 def import_(path: Path, parsed: Arguments) -> None:
@@ -90,11 +94,13 @@ def import_(path: Path, parsed: Arguments) -> None:
 
 
 def report(path: Path, parsed: Arguments) -> None:
+    from pbrl.labels.sets import as_store
     from pbrl.reports.label_report import label_report
     from pbrl.types import OVERALL
 
     out = _page_file(parsed)
-    found = label_report(path, parsed.values.get("criterion", OVERALL))
+    with as_store(path) as folder:
+        found = label_report(folder, parsed.values.get("criterion", OVERALL)) | {"run_dir": str(path)}
     if out is not None:
         from pbrl.reports.label_page import write_label_page
 
@@ -135,6 +141,12 @@ def take_in(path: Path, parsed: Arguments) -> None:
 
 def _people(parsed: Arguments) -> list[str]:
     return [name for part in _required(parsed, "people", "names").split(",") if (name := part.strip())]
+
+
+def is_label_set(path: Path) -> bool:
+    from pbrl.labels.set_checks import FORMAT, format_of
+
+    return format_of(path) == FORMAT
 
 
 def _page_file(parsed: Arguments) -> Path | None:

@@ -14,9 +14,12 @@ from pbrl.question_kinds import SegmentPair
 from pbrl.types import Episode, Segments
 
 
-def whole_episodes(episodes: Sequence[Episode], ids: Sequence[int]) -> Segments:
-    """Episodes as segments (N, T) as long as the longest; `mask` tells how long each is. ids: (N,), one for each."""
-    steps = max(map(len, episodes))
+def whole_episodes(episodes: Sequence[Episode], ids: Sequence[int], steps: int | None = None) -> Segments:
+    """Episodes as segments (N, T); `mask` tells how long each is.
+
+    ids: (N,), one for each. steps: T; None: as many as the longest has.
+    """
+    steps = max(map(len, episodes)) if steps is None else steps
 
     def stacked(columns: Sequence[np.ndarray], rows: int, mode: str) -> torch.Tensor:
         widths = [((0, rows - len(c)), *((0, 0),) * (c.ndim - 1)) for c in columns]

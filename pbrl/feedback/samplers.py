@@ -65,6 +65,11 @@ def k_center_entropy(
     return rows[_farthest_first(PartOf(left, rows), PartOf(right, rows), n, asked, rng)]
 
 
+def needs_model(sampler: object) -> bool:
+    """Whether this sampler asks a reward; one of somebody's own is taken to."""
+    return sampler not in (uniform, k_center)
+
+
 def preference_probability(model: RewardModel, left: SegmentPool, right: SegmentPool) -> Tensor:
     """P[right preferred] (E, C) of each member."""
     return torch.sigmoid(score_in_blocks(model.score, right) - score_in_blocks(model.score, left))

@@ -15,6 +15,7 @@ from pbrl.reading import read_object
 
 FILE = "recorded.json"  # in the folder of a label store
 KEYS = ("data", "videos", "actions")
+KEPT = (*KEYS, "env_name", "env", "last_obs")  # of the meta.json of a label set
 
 
 def describe_source(dataset: Dataset) -> dict[str, Any]:
@@ -25,13 +26,17 @@ def describe_source(dataset: Dataset) -> dict[str, Any]:
     for name in ("env_name", "env", "actions"):
         if dataset.meta.get(name) is not None:
             notes[name] = dataset.meta[name]
-    return notes
+    return notes if dataset.meta.get("last_obs", True) else notes | {"last_obs": False}
 
 
 def write_source(folder: Path, dataset: Dataset) -> None:
     """Notes beside a label store which data set its questions are from; rows in `ids` and positions are of that."""
-    with replacing(folder / FILE, private=True) as partial:
-        partial.write_text(json.dumps(describe_source(dataset), indent=2) + "\n", encoding="utf-8")
+    _write(folder, describe_source(dataset))
+
+
+def keep_source(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Notes what the meta.json of a label set says of it."""
+    _write(folder, {name: meta[name] for name in KEPT if meta.get(name) is not None})
 
 
 def read_source(folder: Path) -> dict[str, Any]:
@@ -57,3 +62,8 @@ def require_same_videos(meta: Mapping[str, Any], folder: Path) -> None:
         raise UserError(
             f"the clips of the label set are {whose}, and those of {folder} are not; valid are labels of one kind"
         )
+
+
+def _write(folder: Path, notes: Mapping[str, Any]) -> None:
+    with replacing(folder / FILE, private=True) as partial:
+        partial.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")

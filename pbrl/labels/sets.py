@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import torch
 import pbrl
 from pbrl.errors import UserError
 from pbrl.files import new_folder, require_new
-from pbrl.labels.recorded import read_source, require_same_videos
+from pbrl.labels.recorded import keep_source, read_source, require_same_videos
 from pbrl.labels.rows import StandingAnswer
 from pbrl.labels.segment_files import Arrays, publish, stage, to_arrays
 from pbrl.labels.set_checks import (
@@ -28,6 +31,7 @@ from pbrl.labels.set_checks import (
     check_meta,
     count_rows,
     count_twins,
+    format_of,
     read_meta,
 )
 from pbrl.labels.store import LabelStore
@@ -157,7 +161,26 @@ def import_labels(run_dir: Path, path: Path) -> dict[str, int]:
         )
     if labels.questions.item_states is not None:
         require_same_videos(labels.meta, run_dir)
-    with LabelStore(run_dir) as store, store.transaction():
+    with LabelStore(run_dir) as store:
+        return _add(store, labels)
+
+
+@contextmanager
+def as_store(path: Path) -> Iterator[Path]:
+    """The folder of a label store: `path` itself, or a copy of the label set in it that is gone afterwards."""
+    if format_of(path) != FORMAT:
+        yield path
+        return
+    labels = load_label_set(path)
+    with tempfile.TemporaryDirectory(prefix="pbrl_labels_") as folder:
+        keep_source(Path(folder), labels.meta)
+        with LabelStore(Path(folder)) as store:
+            _add(store, labels)
+        yield Path(folder)
+
+
+def _add(store: LabelStore, labels: LabelSet) -> dict[str, int]:
+    with store.transaction():
         before = store.counts(kind=None, criterion=None)["queries"]
         _check_alike(store, labels.questions)
         query = _import_queries(store, labels)
@@ -206,7 +229,9 @@ def _environment(run_dir: Path) -> dict[str, Any]:
             raise UserError(f"{file} is not a config of a run: it has no env")
     except OmegaConfBaseException as error:
         raise UserError(f"{file} is not a config of a run ({str(error).splitlines()[0]})") from None
-    return {"env_name": plain.get("name") if isinstance(plain, dict) else None, "env": plain}
+    if not isinstance(plain, dict) or plain.get("make", plain) is None:  # recordings have none
+        return {"env_name": None, "env": None}
+    return {"env_name": plain.get("name"), "env": plain}
 
 
 def write_label_set(out: Path, arrays: Arrays, meta: dict[str, Any], source: Path) -> dict[str, Any]:

@@ -6,17 +6,17 @@ import hashlib
 import json
 import math
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pbrl.building import build
-from pbrl.errors import UserError, one_line
+from pbrl.errors import UserError, choices, one_line
 from pbrl.install import pip_install
 from pbrl.questions import Question
 from pbrl.reports.video import frame_rate, write_mp4
@@ -81,26 +81,28 @@ def frame_count(steps: int, every: int) -> int:
     return steps // every + 1
 
 
-def item_clips(questions: Question, env_config: DictConfig, style: ClipStyle) -> list[tuple[Clip, ...]]:
-    """The clips of the items of each question, as the left and the right segment of a pair."""
+def item_clips(questions: Question, look: Mapping[str, Any], style: ClipStyle) -> list[tuple[Clip, ...]]:
+    """The clips of the items of each question, as the left and the right segment of a pair.
+
+    look: that of their source, see `pbrl.viewer.sources`.
+    """
     if (all_states := questions.item_states) is None:
-        raise UserError("these segments have no simulator states, which clips are drawn from; MuJoCo tasks have them")
+        raise UserError("these segments have no simulator states and no videos, which clips are drawn from")
     hashes, places = questions.hashes(), []
     for place, (segments, states) in enumerate(zip(questions.items, all_states, strict=True)):
         steps = segments.mask.sum(1).long().tolist()
         named = zip(hashes, states, steps, strict=True)
-        places.append([Clip(clip_name(h[place], s[: t + 1], env_config, style), t) for h, s, t in named])
+        places.append([Clip(clip_name(h[place], s[: t + 1], look, style), t) for h, s, t in named])
     return list(zip(*places, strict=True))
 
 
-def clip_name(segment_hash: str, states: np.ndarray, env_config: DictConfig, style: ClipStyle) -> str:
+def clip_name(segment_hash: str, states: np.ndarray, look: Mapping[str, Any], style: ClipStyle) -> str:
     """32 hexadecimal digits: the same content is drawn once, whichever queries it is in.
 
     The states (L+1, D) belong to it, as the observations that `segment_hash` tells apart may hide something that the
-    picture shows, such as a goal. env_config: the `env` section of the run.
+    picture shows, such as a goal.
     """
-    look = asdict(style) | {"max_fps": float(style.max_fps), "drawing": DRAWING}
-    made = {"env": OmegaConf.to_container(env_config.make, resolve=True), "style": look}
+    made = {**look, "style": asdict(style) | {"max_fps": float(style.max_fps), "drawing": DRAWING}}
     digest = hashlib.blake2b(json.dumps([segment_hash, made], sort_keys=True).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(states, np.float64).data)
     return digest.hexdigest()
@@ -131,7 +133,10 @@ class ClipDrawer:
         if not self._env.get_wrapper_attr("has_state"):
             raise UserError(f"env={self.name} has no simulator state to draw from; MuJoCo environments have")
         self._views = Views(self._env, shadows=style.shadows)
-        self.cameras: list[str] = self._views.names
+        names = self._views.names
+        if style.camera not in names:
+            raise UserError(f"viewer.camera={style.camera}: {choices(style.camera, names)}")
+        self.cameras: list[str] = [style.camera, *(name for name in names if name != style.camera)]
         self.fps, self.every = frame_rate(self._env, style.max_fps)
 
     def draw(self, path: Path, states: np.ndarray, camera: str) -> None:

@@ -32,7 +32,6 @@ from pbrl.viewer.clips import (
     STOP_S,
     UNKNOWN,
     Clip,
-    ClipDrawer,
     ClipStyle,
     clip_path,
     is_plain_file,
@@ -41,6 +40,7 @@ from pbrl.viewer.clips import (
     require_encoder,
 )
 from pbrl.viewer.leases import Leases
+from pbrl.viewer.sources import ClipSource, Drawer, clip_source
 
 POLL_S = 0.2  # between looks at a label store that may have changed
 LOOK_S = 2.0  # between looks at one that seems not to have
@@ -94,7 +94,8 @@ class Worker:
         self.run_dir, self.inbox, self.style = run_dir, inbox, style
         self.ahead, self.overlap, self.scripts_count = ahead, overlap, scripts_count
         self.config: DictConfig
-        self.drawer: ClipDrawer
+        self.source: ClipSource
+        self.drawer: Drawer
         self.store: LabelStore
         self.board: Board
         self._wanted: deque[dict[str, Any]] = deque()
@@ -114,6 +115,7 @@ class Worker:
             self.tell()
             self._wait_for(self.run_dir / "config.yaml")
             self.config = load_config(self.run_dir / "config.yaml")
+            self.source = clip_source(self.run_dir, self.config.env)
             self.drawer = self._make_drawer()
             d = self.drawer
             self.tell(state="ok", cameras=d.cameras, fps=d.fps, every=d.every)
@@ -173,10 +175,10 @@ class Worker:
             if (request := self.inbox.take(POLL_S)) is not None:
                 self._wanted.append(request)
 
-    def _make_drawer(self) -> ClipDrawer:
+    def _make_drawer(self) -> Drawer:
         try:
             require_encoder()
-            return ClipDrawer(self.config.env, self.style)
+            return self.source.drawer(self.style)
         except Exception as error:  # what a driver or a suite says
             said = str(error) if isinstance(error, UserError) else f"env={self.config.env.name}: {one_line(error)}"
             unset = "unset MUJOCO_GL; " if "invalid value for environment variable MUJOCO_GL" in said else ""
@@ -218,7 +220,7 @@ class Worker:
     def _missing(self, query: int, camera: str) -> Missing | None:
         if (query, camera) not in self._clips:
             style = replace(self.style, camera=camera)
-            self._clips[query, camera] = item_clips(self.store.questions([query]), self.config.env, style)[0]
+            self._clips[query, camera] = item_clips(self.store.questions([query]), self.source.look, style)[0]
         for place, clip in enumerate(self._clips[query, camera]):
             if not is_plain_file(clip_path(self.run_dir, clip.name)):
                 return Missing(query, place, camera, clip)

@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
-
 from pbrl.errors import UserError
 from pbrl.labels.rows import Query
 from pbrl.labels.store import LabelStore
-from pbrl.viewer.clips import DEFAULT_CAMERA, Clip, ClipStyle, clip_path, frame_count, is_plain_file, item_clips
+from pbrl.viewer.clips import Clip, ClipStyle, clip_path, frame_count, is_plain_file, item_clips
 from pbrl.viewer.renderer import Renderer
+from pbrl.viewer.sources import ClipSource
 
 REPORT_S = 0.2  # how old the renderer's report may be
 KEPT = 128  # files whose clips' names are remembered
@@ -27,8 +26,8 @@ class ShownClip(NamedTuple):
 class Gallery:
     """Owns the renderer, which draws in a process of its own; use as a context manager around the server."""
 
-    def __init__(self, run_dir: Path, config: DictConfig, style: ClipStyle, renderer: Renderer, ahead: int) -> None:
-        self.run_dir, self.env_config, self.style = run_dir, config.env, style
+    def __init__(self, run_dir: Path, source: ClipSource, style: ClipStyle, renderer: Renderer, ahead: int) -> None:
+        self.run_dir, self.source, self.style = run_dir, source, style
         self.renderer, self.ahead = renderer, ahead
         self._store: LabelStore
         self._names: dict[tuple[str, str], dict[int, tuple[Clip, ...]]] = {}  # by file and camera, by row
@@ -52,15 +51,15 @@ class Gallery:
 
     @property
     def cameras(self) -> list[str]:
-        return self._state()["cameras"] or [DEFAULT_CAMERA]
+        return self._state()["cameras"] or [self.style.camera]
 
     def state(self) -> dict[str, Any]:
         """For the page: whether pictures can be drawn here, and if not, why."""
         state = self._state()
         return {"state": state["state"], "message": state["message"]}
 
-    def clips(self, query: Query, camera: str = DEFAULT_CAMERA) -> tuple[ShownClip, ...]:
-        """Those of the items, as of the left and of the right segment, drawn or not."""
+    def clips(self, query: Query, camera: str | None = None) -> tuple[ShownClip, ...]:
+        """Those of the items, as of the left and of the right segment, drawn or not; None: by the usual camera."""
         return tuple(ShownClip(c.name, frame_count(c.steps, self.every)) for c in self._clips(query, camera))
 
     @property
@@ -68,7 +67,7 @@ class Gallery:
         """Environment steps between two frames."""
         return self._state()["every"] or 1
 
-    def ready(self, query: Query, camera: str = DEFAULT_CAMERA) -> bool:
+    def ready(self, query: Query, camera: str | None = None) -> bool:
         """All clips are drawn, and what they show is known."""
         if not self._state()["every"]:
             return False
@@ -84,13 +83,14 @@ class Gallery:
     def path(self, name: str) -> Path:
         return clip_path(self.run_dir, name)
 
-    def _clips(self, query: Query, camera: str) -> tuple[Clip, ...]:
+    def _clips(self, query: Query, camera: str | None) -> tuple[Clip, ...]:
+        camera = camera or self.style.camera
         key = query.file, camera
         if key not in self._names:
             sql = "SELECT q.id, row FROM queries AS q JOIN batches AS b ON b.id = batch WHERE file = ?"
             rows = dict(self._store.db.execute(sql, (query.file,)).fetchall())
             style = dataclasses.replace(self.style, camera=camera)
-            clips = item_clips(self._store.questions(list(rows)), self.env_config, style)
+            clips = item_clips(self._store.questions(list(rows)), self.source.look, style)
             self._names[key] = dict(zip(rows.values(), clips, strict=True))
         self._names[key] = self._names.pop(key)
         if len(self._names) > KEPT:

@@ -62,7 +62,7 @@ def _blind(told: dict[str, Any], config: ViewerConfig) -> dict[str, Any]:
 def _training(config: ViewerConfig) -> dict[str, Any]:
     status = read_status(config.run_dir)
     if config.mode == "labels only":  # nothing waits for these answers
-        status = {"state": _ended(config) or "stopped"}
+        status |= {"state": _ended(config) or "stopped"}
     waits, budget = status["state"] == "waiting", status.get("budget")
     since = status.get("written_at", 0.0) - status.get("waiting_s", 0.0)
     return {

@@ -11,9 +11,10 @@ import sys
 import time
 import webbrowser
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from omegaconf import DictConfig
 
@@ -37,12 +38,22 @@ from pbrl.viewer.settings import (
 
 if TYPE_CHECKING:
     from pbrl.viewer.gallery import Gallery
+    from pbrl.viewer.renderer import Renderer
 
 START_S = 30.0
 
 
-def serve(run_dir: Path, overrides: dict[str, str]) -> int:
-    """Runs until Ctrl-C. Prints the addresses."""
+class Beside(Protocol):
+    """What runs as long as a viewer does, in the same process."""
+
+    def __call__(self, renderer: Renderer) -> AbstractContextManager[object]: ...
+
+
+def serve(run_dir: Path, overrides: dict[str, str], beside: Beside | None = None) -> int:
+    """Runs until Ctrl-C. Prints the addresses.
+
+    beside: begins once clips are being drawn, and before anybody is let in.
+    """
     config = load_config(run_dir / "config.yaml")
     overrides = dict(overrides)
     renew = listed(overrides.pop("renew", None))
@@ -69,10 +80,15 @@ def serve(run_dir: Path, overrides: dict[str, str]) -> int:
 
     from pbrl.viewer.gallery import Gallery
     from pbrl.viewer.renderer import Renderer
+    from pbrl.viewer.sources import clip_source
 
-    style, desk = clip_style(section), viewer.desk
+    source, desk = clip_source(run_dir, config.env), viewer.desk
+    style = source.styled(clip_style(section))
     renderer = Renderer(run_dir, style, ahead=section.ahead, overlap=desk.overlap, scripts_count=desk.scripts_count)
-    with Gallery(run_dir, config, style, renderer, section.ahead) as gallery:
+    with (
+        Gallery(run_dir, source, style, renderer, section.ahead) as gallery,
+        nullcontext() if beside is None else beside(renderer),
+    ):
 
         def announce() -> None:
             opened.remember(run_dir)

@@ -139,7 +139,7 @@ class Viewer:
     def _ranked(self, query: Query, ranked: dict[str, Any]) -> dict[str, Any]:
         clip = self.gallery.clips(query)[ranked["side"] == "right"]
         if not is_plain_file(self.gallery.path(clip.clip)):
-            self.gallery.request(query.id, "default")
+            self.gallery.request(query.id, self.gallery.style.camera)
         return {**clip._asdict(), "score": ranked["score"]}
 
 

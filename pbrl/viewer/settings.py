@@ -21,7 +21,7 @@ from pbrl.viewer.people import check_people
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WHOLE = {"port": (0, 65535), "overlap": (1, 100), "ahead": (1, 1000), "width": (16, 4096), "height": (16, 4096)}
 NUMBERS = ("repeats", "lease_s", "hold_s", "max_fps", "slight")
-TEXTS = ("host", "question", "instructions", "tls")
+TEXTS = ("host", "question", "instructions", "tls", "camera")
 NAMES = ("people", "show", "tags")  # lists
 MOST_TAGS = 9  # one for each number key
 SHOW = ("learned", "run", "step", "budget")
@@ -82,7 +82,7 @@ def desk_settings(config: DictConfig, section: DictConfig) -> DeskSettings:
 
 
 def clip_style(section: DictConfig) -> ClipStyle:
-    return ClipStyle(width=section.width, height=section.height, max_fps=section.max_fps)
+    return ClipStyle(width=section.width, height=section.height, max_fps=section.max_fps, camera=section.camera)
 
 
 def listed(value: Any) -> list[Any]:

@@ -1,49 +1,17 @@
 """Pictures kept while episodes are collected, for environments that have no state to draw from."""
 
-import sys
-import types
-
-import gymnasium as gym
 import numpy as np
 import pytest
+from lamp import Lamp, register
 
 from pbrl.data.datasets import load_dataset
 from pbrl.data.stored_videos import StoredFrames, StoredVideos
 
 
-class Lamp(gym.Env):
-    """How bright it is, is what was observed; nothing else knows its state."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
-    observation_space = gym.spaces.Box(0, 255, (1,), np.float32)
-    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
-    broken = False
-
-    def __init__(self, render_mode=None):
-        self.render_mode = render_mode
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.level, self.steps = float(self.np_random.integers(20, 60)), 0
-        return np.array([self.level], np.float32), {}
-
-    def step(self, action):
-        self.level, self.steps = self.level + 10, self.steps + 1
-        return np.array([self.level], np.float32), self.level, False, self.steps == 12, {}
-
-    def render(self):
-        if self.broken:
-            raise ImportError("pygame is not installed")
-        return np.full((48, 64, 3), int(self.level), np.uint8)
-
-
 @pytest.fixture
 def lamp(monkeypatch):
-    module = types.ModuleType("lamp_of_a_test")
-    module.Lamp = Lamp
-    monkeypatch.setitem(sys.modules, "lamp_of_a_test", module)
-    if "Lamp-v0" not in gym.registry:
-        gym.register("Lamp-v0", entry_point="lamp_of_a_test:Lamp")
+    monkeypatch.setattr(Lamp, "broken", False)
+    register()
     return ("collect", "env=gym", "env.id=Lamp-v0", "episodes=4", "segments=20", "segment_length=5", "comparisons=5")
 
 

@@ -1,43 +1,11 @@
 """Plain tables, and folders of videos with or without them."""
 
-import csv
-
 import numpy as np
 import pytest
+from films import LENGTHS, film, table, write_csv
 
 from pbrl.data.datasets import load_dataset
 from pbrl.data.stored_videos import StoredFrames, StoredVideos, frame_times
-from pbrl.reports.video import write_mp4
-
-LENGTHS = {"ep_1": 7, "ep_2": 5, "ep_10": 9}
-
-
-def table(lengths=LENGTHS, last=True):
-    """A row per step; with `last` one more per episode, without an action: the observation after the end."""
-    rows = []
-    for k, (name, length) in enumerate(lengths.items()):
-        for t in range(length + last):
-            there = t < length
-            rows.append(
-                {
-                    "episode": name,
-                    "obs_x": k,
-                    "obs_t": t,
-                    "act_0": t / 10 if there else "",
-                    "act_1": -k / 10 if there else "",
-                    "reward": 2 * t if there else "",
-                    "terminated": int(k == 1 and t == length - 1),
-                }
-            )
-    return rows
-
-
-def write_csv(path, rows):
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def write_parquet(path, rows):
@@ -161,17 +129,6 @@ def test_a_wrong_row_is_one_line(refusal, tmp_path, wrong):
 def test_columns_that_are_not_there_are_one_line(refusal, tmp_path, options, message):
     path = write_csv(tmp_path / "steps.csv", table())
     assert message in refusal("data", "import", path, "format=tables", f"out={tmp_path / 'set'}", *options)
-
-
-def film(path, frames, level):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = (np.full((32, 48, 3), (level + 10 * t) % 256, np.uint8) for t in range(frames))
-    if path.suffix == ".gif":
-        import imageio
-
-        imageio.mimsave(path, list(pictures), duration=100)
-    else:
-        write_mp4(path, pictures, 10.0, encoder={"crf": "5", "bf": "2"})
 
 
 @pytest.fixture

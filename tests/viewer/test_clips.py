@@ -13,6 +13,7 @@ from pbrl.config import compose_config
 from pbrl.errors import UserError
 from pbrl.labels.segment_files import SegmentPairs
 from pbrl.viewer.clips import ENCODER, ClipDrawer, ClipStyle, clip_name, clip_path, frame_count, item_clips
+from pbrl.viewer.sources import Simulated
 
 STYLE = ClipStyle(width=160, height=144)
 
@@ -97,16 +98,16 @@ def test_padding_is_not_shown(config, pairs: SegmentPairs):
     mask = pairs.left.mask.clone()
     mask[0, 5:] = 0
     padded = dataclasses.replace(pairs, left=dataclasses.replace(pairs.left, mask=mask))
-    (left, right), _ = item_clips(padded, config.env, STYLE)
+    (left, right), _ = item_clips(padded, Simulated(config.env).look, STYLE)
     assert (left.steps, right.steps) == (5, STEPS)
 
 
 def test_the_same_content_has_the_same_name(config, pairs: SegmentPairs):
-    (left, right), other = item_clips(pairs, config.env, STYLE)
+    (left, right), other = item_clips(pairs, Simulated(config.env).look, STYLE)
     assert len(left.name) == 32
     assert int(left.name, 16)
     turned = SegmentPairs(pairs.right, pairs.left, pairs.right_states, pairs.left_states)
-    assert item_clips(turned, config.env, STYLE)[0] == (right, left)
+    assert item_clips(turned, Simulated(config.env).look, STYLE)[0] == (right, left)
     assert len({left.name, right.name, *(clip.name for clip in other)}) == 4
 
 
@@ -116,11 +117,19 @@ def test_what_changes_the_picture_changes_the_name(config, pairs: SegmentPairs):
     another[3, 2] += 1e-9
     env = compose_config(["env=point_reach_pixels"]).env
     looks = [dataclasses.replace(STYLE, **change) for change in ({"camera": "front"}, {"width": 98}, {"shadows": True})]
-    names = [clip_name("a", states, config.env, STYLE), clip_name("b", states, config.env, STYLE)]
-    names += [clip_name("a", another, config.env, STYLE), clip_name("a", states, env, STYLE)]
-    names += [clip_name("a", states, config.env, look) for look in looks]
+    names = [
+        clip_name("a", states, Simulated(config.env).look, STYLE),
+        clip_name("b", states, Simulated(config.env).look, STYLE),
+    ]
+    names += [
+        clip_name("a", another, Simulated(config.env).look, STYLE),
+        clip_name("a", states, Simulated(env).look, STYLE),
+    ]
+    names += [clip_name("a", states, Simulated(config.env).look, look) for look in looks]
     assert len(set(names)) == len(names)
-    assert clip_name("a", states, config.env, dataclasses.replace(STYLE, max_fps=30)) == names[0]  # and 30.0
+    assert (
+        clip_name("a", states, Simulated(config.env).look, dataclasses.replace(STYLE, max_fps=30)) == names[0]
+    )  # and 30.0
 
 
 def test_another_camera_shows_another_picture_and_back(drawer: ClipDrawer, pairs: SegmentPairs):
@@ -142,7 +151,7 @@ def test_a_task_seen_in_pixels_is_shown_in_the_size_of_the_clip(pairs: SegmentPa
 
 def test_segments_without_states_are_refused(config, pairs: SegmentPairs):
     with pytest.raises(UserError, match="no simulator states"):
-        item_clips(SegmentPairs(pairs.left, pairs.right), config.env, STYLE)
+        item_clips(SegmentPairs(pairs.left, pairs.right), Simulated(config.env).look, STYLE)
 
 
 def test_a_task_whose_state_cannot_be_stored_is_refused(gl_backend: str):

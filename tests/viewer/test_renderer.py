@@ -18,10 +18,11 @@ from point_run import ask, make_pairs, make_run
 from pbrl.labels.questions import lease, retire
 from pbrl.labels.store import LabelStore
 from pbrl.types import Answers
-from pbrl.viewer import drawing, renderer
+from pbrl.viewer import clips, drawing, renderer
 from pbrl.viewer.clips import ClipStyle, clip_path, item_clips
 from pbrl.viewer.drawing import Stopped, Worker
 from pbrl.viewer.renderer import Renderer
+from pbrl.viewer.sources import Simulated
 
 STYLE = ClipStyle(width=64, height=64)
 pytestmark = pytest.mark.usefixtures("gl_backend")
@@ -56,7 +57,9 @@ def work(run_dir: Path, *requests: dict, **settings: object) -> list[str]:
 
 def names(run_dir: Path, config: DictConfig, queries: list[int], style: ClipStyle = STYLE) -> list[str]:
     with LabelStore(run_dir) as store:
-        return [clip.name for pair in item_clips(store.pairs(queries), config.env, style) for clip in pair]
+        return [
+            clip.name for pair in item_clips(store.pairs(queries), Simulated(config.env).look, style) for clip in pair
+        ]
 
 
 def report(run_dir: Path) -> dict:
@@ -146,15 +149,15 @@ def test_a_full_disk_is_told_and_tried_again(tmp_path: Path, config: DictConfig,
         def take(self, timeout_s: float = 0.0) -> dict | None:
             if timeout_s == drawing.RETRY_S:
                 told.append(report(tmp_path))
-                monkeypatch.setattr(drawing.ClipDrawer, "draw", whole)
+                monkeypatch.setattr(clips.ClipDrawer, "draw", whole)
                 return None
             return super().take(timeout_s)
 
     def no_room(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    whole = drawing.ClipDrawer.draw
-    monkeypatch.setattr(drawing.ClipDrawer, "draw", no_room)
+    whole = clips.ClipDrawer.draw
+    monkeypatch.setattr(clips.ClipDrawer, "draw", no_room)
     worker = Worker(tmp_path, Full(), style=STYLE, ahead=3, overlap=1, scripts_count=True)  # type: ignore[arg-type]
     with pytest.raises(Stopped):
         worker.run()
