@@ -53,7 +53,7 @@ class Labelling:
 
     def answer(self, n, choose):
         """choose: of the two clips, as the browser fetched them."""
-        done, until = [], time.monotonic() + 60
+        done, until = [], time.monotonic() + 240  # on a busy machine a viewer takes a while to start
         while len(done) < n:
             assert time.monotonic() < until, "waited too long"
             for pair in self.client.next(1):
