@@ -61,6 +61,12 @@ class Agent(Protocol):
 
     def update(self, gradient_steps: int) -> None: ...  # learn without acting
 
+    def log_prob(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray: ...  # (M,) of what the policy would do
+
+    def values(self, obs: np.ndarray) -> np.ndarray: ...  # (M,) min_k Q_k(s, a) of an action of the policy
+
+    def set_update_times(self, times: int) -> None: ...  # as many times the updates per step that it was made with
+
     def metrics(self) -> dict[str, float]: ...  # train/* since the last call
 
     def save(self, path: str) -> None: ...

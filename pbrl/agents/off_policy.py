@@ -8,8 +8,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.sac.policies import Actor
 
 from pbrl.agents import lean
 from pbrl.agents.agent import Behave
@@ -20,6 +23,9 @@ from pbrl.checks import between, layers, whole
 from pbrl.data.recorder import EpisodeRecorder, Given
 from pbrl.errors import UserError
 from pbrl.types import RewardSource
+
+INSIDE = 1e-4  # how far from the bounds of the box an action is thought to be
+BLOCK = 8192  # rows per forward pass of what is asked between updates
 
 
 class SACAgent(SB3Agent):
@@ -107,6 +113,7 @@ class SACAgent(SB3Agent):
             **choice,
         )
         super().__init__(model, recorders, callback)
+        self.gradient_steps = gradient_steps * n_envs
         self.buffer.last_episode = lambda env: self.recorders[env].finished[-1]
 
     @staticmethod
@@ -190,6 +197,24 @@ class SACAgent(SB3Agent):
         """Learns from the buffer without acting."""
         self.model.train(gradient_steps=gradient_steps, batch_size=self.model.batch_size)
 
+    @torch.no_grad()
+    def log_prob(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """(M,) log densities of actions (M, A), which are taken at most to 1e-4 from the bounds of the box."""
+        actor, inside = self.model.actor, np.clip(actions, -1 + INSIDE, 1 - INSIDE)
+        blocks = zip(torch.from_numpy(obs).split(BLOCK), torch.from_numpy(inside).split(BLOCK), strict=True)
+        return torch.cat([_density(actor, o).log_prob(a) for o, a in blocks]).numpy()
+
+    @torch.no_grad()
+    def values(self, obs: np.ndarray) -> np.ndarray:
+        """(M,) the smaller of both critics' values of an action that the policy draws at each observation (M, O)."""
+        model = self.model
+        blocks = torch.from_numpy(obs).split(BLOCK)
+        return torch.cat([torch.stack(model.critic(o, model.actor(o))).amin(0)[:, 0] for o in blocks]).numpy()
+
+    def set_update_times(self, times: int) -> None:
+        """Makes `times` the updates per environment step that it was made with; a checkpoint does not hold it."""
+        self.model.gradient_steps = times * self.gradient_steps
+
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"buffer": self.buffer.state_dict()}
 
@@ -200,3 +225,9 @@ class SACAgent(SB3Agent):
         if fresh_episode:
             self.buffer.running[:] = 0
         super().load_state_dict(state, fresh_episode)
+
+
+def _density(actor: Actor, obs: torch.Tensor) -> Distribution:
+    """Of the policy's squashed actions at observations (M, O)."""
+    mean, log_std, _ = actor.get_action_dist_params(obs)
+    return actor.action_dist.proba_distribution(mean, log_std)

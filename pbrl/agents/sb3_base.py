@@ -124,6 +124,15 @@ class SB3Agent:
     def update(self, gradient_steps: int) -> None:
         raise UserError(f"agent={self.kind} learns while it acts alone; set method.critic_updates=0")
 
+    def log_prob(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        raise UserError(f"agent={self.kind} does not say how likely actions are; methods that ask for it drive sac")
+
+    def values(self, obs: np.ndarray) -> np.ndarray:
+        raise UserError(f"agent={self.kind} has no Q function; methods that watch one drive sac")
+
+    def set_update_times(self, times: int) -> None:
+        raise UserError(f"agent={self.kind} updates once per rollout; methods that change how often drive sac")
+
     def metrics(self) -> dict[str, float]:
         """SB3's own `train/*` figures since the last call."""
         values = self._logged()

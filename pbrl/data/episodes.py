@@ -102,6 +102,11 @@ class EpisodeStore:
         starts = self._starts(length, last)
         return self.gather(starts[torch.randint(len(starts), (n,), generator=rng).numpy()], length)
 
+    def draw(self, n: int, length: int, rng: torch.Generator, last: int | None = None) -> StoredSegments:
+        """n different segments of the last episodes, or all where there are fewer, without gathering them yet."""
+        starts = torch.from_numpy(self._starts(length, last))
+        return StoredSegments(self, starts[torch.randperm(len(starts), generator=rng)[:n]], length)
+
     def sample_pairs(
         self, n: int, length: int, rng: torch.Generator, last: int | None = None
     ) -> tuple[Segments, Segments]:

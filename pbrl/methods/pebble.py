@@ -141,8 +141,13 @@ class Pebble(Method):
         """n questions about what the agent did lately."""
         brought = self.run.desk.own_questions(n)
         questions, disagreement = (brought, math.nan) if brought is not None else self.choose(n)
-        self.run.desk.ask(questions, step=self.run.step, sampler=self.run.sampler_name)
+        self.run.desk.ask(questions, step=self.run.step, sampler=self.sampler_name)
         return {"reward/disagreement": disagreement}
+
+    @property
+    def sampler_name(self) -> str:
+        """Under which questions are stored."""
+        return self.run.sampler_name
 
     def choose(self, n: int) -> tuple[SegmentPair, float]:
         """The pairs that the sampler wants most among random ones, and the members' disagreement on some of these."""

@@ -69,6 +69,8 @@ class Qpa(Pebble):
 
     def rows(self, buffer: LearnedRewardBuffer, n: int) -> np.ndarray | None:
         """A share from the pool's steps; all uniform once nobody is asked any more."""
+        if self.recent_share == 0:
+            return None
         pool = buffer.recent_rows(-(-sum(self.lengths) // buffer.n_envs))
         if self.run.desk.exhausted or len(pool) == 0:
             return None

@@ -34,6 +34,13 @@ class StackedMLP(nn.Module):
             self.weights.append(nn.Parameter(_uniform((members, fan_in, fan_out), bound, rng)))
             self.biases.append(nn.Parameter(_uniform((members, 1, fan_out), bound, rng)))
 
+    @torch.no_grad()
+    def reset(self, rng: torch.Generator) -> None:
+        """New weights, drawn as the first were."""
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            for values in (weight, bias):
+                values.copy_(_uniform(values.shape, 1 / math.sqrt(weight.shape[1]), rng))
+
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim == 2:
             x = x.expand(self.members, -1, -1)

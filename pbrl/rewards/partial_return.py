@@ -86,6 +86,10 @@ class PartialReturn(torch.nn.Module):
         if self.norm is not None:
             self.norm.observe(torch.from_numpy(obs))
 
+    def reset(self) -> None:
+        """Begins anew with other weights; input statistics and what the optimiser remembers stay."""
+        self.net.reset(self.rng)
+
     def forward(self, obs: Tensor, actions: Tensor) -> Tensor:
         """(M, O), (M, A) or (E, M, O), (E, M, A) -> rewards (E, M)."""
         obs = self.norm(obs) if self.norm is not None else obs

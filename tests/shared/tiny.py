@@ -35,6 +35,11 @@ TINY = {
     "rune": ["method=rune", *COMMON, *REWARD, *SAC, "method.half_life=100"],
     "qpa": ["method=qpa", *COMMON, *SMALL, *SAC, *CROPS, "feedback.pool_episodes=3"],
     "mrn": ["method=mrn", *COMMON, *REWARD, *SAC, "method.meta_every=40", "method.meta_batch=16"],
+    "policer": [
+        *("method=policer", *COMMON, *SMALL, *SAC, *CROPS),
+        *("method.watch_every=40", "method.watch_batch=16", "method.reset_above=0.01", "method.reset_raise=0.001"),
+        *("agent.ent_coef=5.0", "agent.lr=0.01"),  # so that values grow beyond that
+    ],
     "heron": ["method=heron", *COMMON, *REWARD[:2], *SAC, "teacher.window=2"],
     "spo": ["method=spo", *COMMON, *SAC, "method.queue=3"],
     "spo_judge": [
