@@ -64,6 +64,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         infos: list[dict[str, Any]],
     ) -> None:
         cut_off = np.array([info.get("TimeLimit.truncated", False) for info in infos], bool)
+        done = done.astype(bool)  # numbers in SB3's own signature
         self.put(obs, next_obs, action, reward, done & ~cut_off, done)
 
     def put(
