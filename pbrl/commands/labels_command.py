@@ -9,9 +9,9 @@ from pbrl.commands.values import new_file, run_folder, yes_or_no
 from pbrl.errors import UserError, choices
 from pbrl.files import no_folder
 
-HELP = """usage: pbrl labels export|import|report|leave-out|take-in FOLDER [key=value ...]
+HELP = """usage: pbrl labels export|import|report|answers|leave-out|take-in FOLDER [key=value ...]
 
-FOLDER is that of a run, or what pbrl label data=... out=FOLDER made; export and report read a label set too.
+FOLDER is that of a run or a study, or what pbrl label data=... out=FOLDER made; export and report read a label set too.
 
   export RUN_DIR out=FOLDER [kind=segment_pair] [criterion=overall] [true_reward=false] [states=false]
       writes the standing answers as a label set, which any run can import; FOLDER must not exist yet.
@@ -22,6 +22,9 @@ FOLDER is that of a run, or what pbrl label data=... out=FOLDER made; export and
   report RUN_DIR [--json] [out=FILE.html] [criterion=overall]
       how many labels there are, how decided, by whom, how biased, how consistent, how fast, and how often they
       agree with each other and with the true return; out= makes it a page with figures, which must not exist yet
+  answers RUN_DIR out=FILE.csv
+      every answer as a row: choice, strength, side, plays, times, reasons, repeats and checks, skips, and what was
+      taken back
   leave-out RUN_DIR people=P03,P07 [reason=failed the attention checks]
       from here on nothing learns from the answers of these people and no export has them; they stay in the store
   take-in RUN_DIR people=P03
@@ -33,6 +36,7 @@ KEYS = {
     "export": ("out", "kind", "criterion", "true_reward", "states"),
     "import": ("from",),
     "report": ("out", "criterion"),
+    "answers": ("out",),
     "leave-out": ("people", "reason"),
     "take-in": ("people",),
 }
@@ -117,6 +121,16 @@ def report(path: Path, parsed: Arguments) -> None:
         print(format_report(found), end="")
 
 
+def answers(path: Path, parsed: Arguments) -> None:
+    if not (text := _required(parsed, "out", "a new file")).lower().endswith(".csv"):
+        raise UserError(f"out={text}; valid is the name of a table that does not exist yet, as out=answers.csv")
+    out = new_file(parsed, "out", Path(text))
+    from pbrl.labels.answers_csv import write_answers
+    from pbrl.study.open import source_queries
+
+    print(f"{write_answers(path, out, source_queries(path))} answers written to {out}")
+
+
 def leave_out(path: Path, parsed: Arguments) -> None:
     from pbrl.labels.store import LabelStore
 
@@ -163,4 +177,11 @@ def _required(parsed: Arguments, key: str, what: str) -> str:
     return text
 
 
-ACTIONS = {"export": export, "import": import_, "report": report, "leave-out": leave_out, "take-in": take_in}
+ACTIONS = {
+    "export": export,
+    "import": import_,
+    "report": report,
+    "answers": answers,
+    "leave-out": leave_out,
+    "take-in": take_in,
+}

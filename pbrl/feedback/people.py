@@ -118,7 +118,7 @@ class PeopleDesk(Desk):
         self._look()
 
     def _look(self) -> None:
-        newest = last_answer(self.store.db), *self.store.left_out()
+        newest: tuple[int | str, ...] = (last_answer(self.store.db), *self.store.left_out())
         if newest != self._newest:
             self._newest = newest
             known = {a.id for a in self.standing}

@@ -6,13 +6,19 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pbrl.errors import UserError, choices
 from pbrl.labels.rows import USUAL, Scope, annotator_id
 
 CHOICES = ("left", "right", "equal", "incomparable", "skip")  # in the order of the segments, not of the screen
 STRENGTHS = ("clear", "slight")
+MIRROR = {"left": "right", "right": "left"}
+
+
+def in_segment_order(choice: str, swapped: bool) -> str:
+    """The choice between segments that a choice on the screen means, and the other way round."""
+    return MIRROR.get(choice, choice) if swapped else choice
 
 
 class View(NamedTuple):
@@ -40,8 +46,11 @@ class Arrangement(NamedTuple):
     client: str
 
 
+PURPOSES = ("repeat", "practice", "gold", "attention")
+
+
 class Check(NamedTuple):
-    """A second answer of the same person to a pair with swapped sides. Nothing ever learns from it."""
+    """A second answer of the same person to a pair with swapped sides, or one of a study; nothing learns from it."""
 
     id: int
     query: int
@@ -52,6 +61,8 @@ class Check(NamedTuple):
     response_s: float | None
     client_id: str
     created_at: float  # Unix time
+    purpose: str = "repeat"  # of PURPOSES: practice, gold and attention are of studies
+    expected: str | None = None  # the right choice, where there is one
 
 
 class GivenAnswer(NamedTuple):
@@ -89,7 +100,7 @@ def find_views(db: sqlite3.Connection) -> list[View]:
 def find_checks(db: sqlite3.Connection) -> list[Check]:
     """Those that were not taken back, ordered by age."""
     rows = db.execute(
-        "SELECT c.id, query, name, choice, prefers_right, swapped, response_s, client_id, created_at"
+        "SELECT c.id, query, name, choice, prefers_right, swapped, response_s, client_id, created_at, purpose, expected"
         " FROM checks AS c JOIN annotators AS n ON n.id = annotator"
         " WHERE retracted_at IS NULL ORDER BY c.id"
     )
@@ -134,22 +145,29 @@ def add_check(
     swapped: bool,
     response_s: float | None,
     client_id: str,
+    purpose: str = "repeat",
+    expected: str | None = None,
+    **seen: Any,
 ) -> int:
-    """The id of this check, written unless its client_id was seen. Call it inside a transaction."""
+    """The id of this check, written unless its client_id was seen. Call it inside a transaction.
+
+    seen: strength, shown_at, played_at, plays_left and plays_right, as of a `View`.
+    """
     _valid("choice", choice, CHOICES)
+    _valid("purpose", purpose, PURPOSES)
     who = annotator_id(db, annotator)
     found = db.execute("SELECT id, query, annotator, choice FROM checks WHERE client_id = ?", (client_id,)).fetchone()
     if found and found[1:] != (query, who, choice):
         raise UserError(f"client_id {client_id!r} was used for another check; valid is a new one for each")
     if found:
         return found[0]
-    earlier = "UPDATE checks SET retracted_at = ? WHERE query = ? AND annotator = ? AND retracted_at IS NULL"
-    db.execute(earlier, (time.time(), query, who))  # a changed mind
-    cursor = db.execute(
-        "INSERT INTO checks (query, annotator, choice, prefers_right, swapped, response_s, client_id, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (query, who, choice, prefers_right, int(swapped), response_s, client_id, time.time()),
-    )
+    same = "query = ? AND annotator = ? AND purpose = ? AND retracted_at IS NULL"
+    db.execute(f"UPDATE checks SET retracted_at = ? WHERE {same}", (time.time(), query, who, purpose))  # a changed mind
+    row = {"query": query, "annotator": who, "choice": choice, "prefers_right": prefers_right, "swapped": int(swapped)}
+    row |= {"response_s": response_s, "client_id": client_id, "created_at": time.time()}
+    row |= {"purpose": purpose, "expected": expected, **seen}
+    marks = ", ".join("?" * len(row))
+    cursor = db.execute(f"INSERT INTO checks ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
     assert cursor.lastrowid is not None
     return cursor.lastrowid
 

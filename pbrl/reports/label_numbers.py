@@ -131,6 +131,19 @@ def pace(standing: Iterable[GivenAnswer]) -> list[dict[str, float]]:
     ]
 
 
+def agreement_with_others(standing: Sequence[GivenAnswer], name: str) -> dict[str, Any] | None:
+    """How often this person and another one said the same (left, equal or right) of a pair that both answered.
+
+    Each pair counts as often as there are others who answered it.
+    """
+    others: dict[int, list[float]] = {}
+    for a in standing:
+        if a.annotator != name and a.prefers_right is not None:
+            others.setdefault(a.query, []).append(a.prefers_right)
+    mine = [(a.query, a.prefers_right) for a in standing if a.annotator == name and a.prefers_right is not None]
+    return proportion(bool(np.sign(p - 0.5) == np.sign(q - 0.5)) for query, p in mine for q in others.get(query, []))
+
+
 def agreement(standing: Sequence[GivenAnswer], rng: np.random.Generator) -> dict[str, Any] | None:
     """Between annotators, on the queries that several answered left, equal or right; None with fewer than two people.
 

@@ -13,10 +13,12 @@ import numpy as np
 from pbrl.errors import UserError
 from pbrl.labels.rows import Query, Scope
 from pbrl.labels.store import LabelStore
+from pbrl.labels.true_returns import true_advantages
 from pbrl.labels.views import Check, GivenAnswer, View, find_history
 from pbrl.reports.label_numbers import (
     FAST_S,
     agreement,
+    agreement_with_others,
     choice_of,
     labels_per_minute,
     over_time,
@@ -33,6 +35,7 @@ __all__ = ["label_report", "warnings_of"]
 
 FAST_SHARE = 0.05  # of answers under FAST_S; below that it is a slip of the finger
 FEW = 10  # repetitions, under which a low consistency is no news
+FEW_GOLD = 5  # gold pairs; their answers are clear
 
 
 def label_report(run_dir: Path, criterion: str = OVERALL) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def label_report(run_dir: Path, criterion: str = OVERALL) -> dict[str, Any]:
         if not queries and criterion != OVERALL:
             raise UserError(f"{store.path} has no pairs of segments with criterion={criterion}")
         standing = [a for a in given if a.retracted_at is None]
-        agrees = _agrees_with_true_return(store, standing)
+        agrees, left_out = _agrees_with_true_return(store, standing), store.left_out()
     names = dict.fromkeys([*(a.annotator for a in sorted(given, key=lambda a: a.id)), *(c.annotator for c in checks)])
     report = {
         "run_dir": str(run_dir),
@@ -57,9 +60,13 @@ def label_report(run_dir: Path, criterion: str = OVERALL) -> dict[str, Any]:
         "unanswered": len(queries) - len({a.query for a in standing}),
         **_describe(given, views, checks, agrees),
         "annotators": {
-            name: _describe(
-                [a for a in given if a.annotator == name], views, [c for c in checks if c.annotator == name], agrees
-            )
+            name: {
+                **_describe(
+                    [a for a in given if a.annotator == name], views, [c for c in checks if c.annotator == name], agrees
+                ),
+                "agrees_with_others": agreement_with_others(standing, name),
+                "left_out": left_out.get(name),
+            }
             for name in names
         },
         "agreement": agreement(standing, np.random.default_rng(0)),  # fixed: the same labels give the same report
@@ -83,6 +90,12 @@ def warnings_of(report: dict[str, Any]) -> list[str]:
         if row["fast"] and row["fast"]["share"] > FAST_SHARE:
             share, n = row["fast"]["share"], row["fast"]["count"]
             found.append(f"{name} answered {n} pairs in under {FAST_S:g} s ({share:.0%})")
+        if row["attention"] and row["attention"]["count"] < row["attention"]["of"]:
+            missed = row["attention"]["of"] - row["attention"]["count"]
+            found.append(f"{name} missed {missed} of {row['attention']['of']} checks of attention")
+        if row["gold"] and row["gold"]["of"] >= FEW_GOLD and row["gold"]["low"] <= 0.5:
+            right, n = row["gold"]["count"], row["gold"]["of"]
+            found.append(f"{name} answered {right} of {n} gold pairs right, which may be chance")
         if true and true["high"] < 0.5:
             found.append(f"{name} mostly prefers the lower true return ({1 - true['share']:.0%}): are sides mixed up?")
     together = report["agreement"]
@@ -113,7 +126,9 @@ def _describe(
         "slight": proportion(v.strength == "slight" for v in seen if v.choice in ("left", "right")),
         "prefers_right": proportion(c == "right" for c in choices.elements() if c in ("left", "right")),
         "screen_left": screen_left(standing, views),
-        "self_consistency": self_consistency(given, views, checks),
+        "self_consistency": self_consistency(given, views, [c for c in checks if c.purpose == "repeat"]),
+        "gold": proportion(c.choice == c.expected for c in checks if c.purpose == "gold"),
+        "attention": proportion(c.choice == c.expected for c in checks if c.purpose == "attention"),
         "agrees_with_true_return": proportion(agree for a in standing if (agree := agrees.get(a.id)) is not None),
         "response_s": quantiles(a.response_s for a in standing),
         "fast": proportion(a.response_s < FAST_S for a in standing if a.response_s is not None),
@@ -127,14 +142,7 @@ def _agrees_with_true_return(store: LabelStore, standing: Sequence[GivenAnswer])
     """By answer: does it prefer the segment of the higher true return? None where nobody can say."""
     values = {a.id: (a.query, a.prefers_right) for a in standing if a.prefers_right is not None}
     decisive = {answer: (query, value > 0.5) for answer, (query, value) in values.items() if value != 0.5}
-    by_file = defaultdict(set)
-    for query in store.queries([query for query, _ in decisive.values()]):
-        by_file[query.file].add(query.id)
-    advantage: dict[int, float] = {}  # true return of the right segment minus that of the left one
-    for ids in map(sorted, by_file.values()):  # file by file: memory does not grow with the run, lengths may differ
-        left, right = store.segments(ids)
-        difference = (right.true_reward.double() * right.mask).sum(1) - (left.true_reward.double() * left.mask).sum(1)
-        advantage |= zip(ids, difference.tolist(), strict=True)
+    advantage = true_advantages(store, {query for query, _ in decisive.values()})
     known = {answer: (advantage[query], right) for answer, (query, right) in decisive.items()}
     return {i: None if math.isnan(d) or d == 0 else (d > 0) == right for i, (d, right) in known.items()}
 

@@ -99,7 +99,11 @@ WHAT: Columns = {
 HOW_WELL: Columns = {
     "screen-left": lambda row: percent(row["screen_left"]),
     "repeats alike": lambda row: percent(row["self_consistency"]),
+    "agrees with others": lambda row: percent(row.get("agrees_with_others")),
+    "gold right": lambda row: percent(row["gold"]),
+    "attention": lambda row: percent(row["attention"]),
     "agrees with true return": lambda row: percent(row["agrees_with_true_return"]),
+    "left out": lambda row: row.get("left_out") or NOTHING,
 }
 HOW_FAST: Columns = {
     "s, 10 %": seconds("p10"),

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from pbrl.errors import UserError
 from pbrl.labels.store import LabelStore
-from pbrl.viewer.cards import Given, in_segment_order
+from pbrl.labels.views import in_segment_order
+from pbrl.viewer.cards import Given
 from pbrl.viewer.fields import flag, json_body, number, text, whole
 from pbrl.viewer.overview import count_labels
 from pbrl.viewer.past import Past
@@ -61,7 +62,7 @@ class Answering:
             desk = self.site.desk
             desk.answer(given)
             labels = count_labels(desk) if "budget" in self.site.config.show else None
-            return {"mine": desk.counts(given.annotator), "labels": labels}
+            return {"mine": desk.counts(given.annotator), "labels": labels, **desk.tell(given.annotator, given)}
 
         return await self.site.changed(body, take)
 
@@ -91,6 +92,13 @@ class Answering:
         body = await json_body(request)
         annotator, held = self.site.who(request, body.get("annotator")), _held(body)
         return await self.site.changed(body, lambda _: self.site.desk.release(annotator, held))
+
+    async def study(self, request: Request) -> Response:
+        """A person has agreed to take part, has read the instructions, or has rested."""
+        body = await json_body(request)
+        annotator, step = self.site.who(request, body.get("annotator")), text(body, "step", 20)
+        client = request.headers.get("user-agent", "")[:200]
+        return await self.site.changed(body, lambda _: self.site.desk.take_step(annotator, step, client))
 
     def _told(self, past: Past) -> dict[str, Any]:
         """An answer, and its pair as it was shown."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -82,6 +82,11 @@ class Board:
     def ids(self) -> Iterator[int]:
         """All open questions, in order."""
         return (key[-1] for key in self._open)
+
+    @property
+    def known(self) -> Collection[int]:
+        """All questions that there are for people, answered or not, in no order that means anything."""
+        return self._keys.keys()
 
     def is_open(self, query: int) -> bool:
         key = self._keys.get(query)

@@ -14,8 +14,6 @@ from pbrl.labels.views import CHOICES, STRENGTHS
 from pbrl.question_kinds import Choice, Triplet
 from pbrl.questions import Form
 
-MIRROR = {"left": "right", "right": "left"}
-
 
 @dataclass(frozen=True)
 class DeskSettings:
@@ -43,6 +41,8 @@ class Card(NamedTuple):
     swapped: bool  # True: the right segment of a pair is on the left of the screen
     repeat: str | None  # of which answer it is a repetition
     places: tuple[int, ...] = ()  # of another kind than pairs: which item stands at each place of the screen
+    words: str | None = None  # what is asked instead of the usual question
+    practice: bool = False  # whether the person is told how they did
 
 
 class Given(NamedTuple):
@@ -64,11 +64,6 @@ class Given(NamedTuple):
     tags: tuple[str, ...] = ()  # why
     value: tuple[float, ...] = ()  # of another kind than pairs: the answer in places of the screen
     places: tuple[int, ...] = ()
-
-
-def in_segment_order(choice: str, swapped: bool) -> str:
-    """The choice between segments that a choice on the screen means, and the other way round."""
-    return MIRROR.get(choice, choice) if swapped else choice
 
 
 def prefers_right(choice: str, strength: str, slight: float | None) -> float | None:

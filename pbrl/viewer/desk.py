@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ from pbrl.errors import UserError
 from pbrl.labels.questions import HUMAN, SCRIPTED, lease, release
 from pbrl.labels.rows import ALL, PAIRS, Query, check_value
 from pbrl.labels.store import LabelStore
-from pbrl.labels.views import Arrangement, View, add_arrangement, add_check, add_tags, add_view
+from pbrl.labels.views import Arrangement, View, add_arrangement, add_check, add_tags, add_view, in_segment_order
 from pbrl.questions import Form
 from pbrl.types import Answers
 from pbrl.viewer.board import Board
@@ -28,7 +29,6 @@ from pbrl.viewer.cards import (
     Given,
     check_given,
     in_item_order,
-    in_segment_order,
     make_card,
     prefers_right,
 )
@@ -126,13 +126,12 @@ class Desk:
             self.board.refresh()
             annotator = self.spelling(annotator)
             who = "JOIN annotators AS n ON n.id = annotator WHERE client_id = ? AND name = ?"
-            sql = f"SELECT c.id, query, swapped FROM checks AS c {who}"
+            sql = f"SELECT c.id, query, swapped, purpose FROM checks AS c {who}"
             if (row := db.execute(sql, (client_id, annotator)).fetchone()) is not None:
                 db.execute(
                     "UPDATE checks SET retracted_at = coalesce(retracted_at, ?) WHERE id = ?", (time.time(), row[0])
                 )
-                first = self.board.answered_by(annotator).get(row[1])
-                return Card(self.store.queries([row[1]])[0], bool(row[2]), str(first.id) if first else None)
+                return self._check_again(row[1], bool(row[2]), row[3], annotator)
             sql = f"SELECT a.id FROM answers AS a {who}"
             if (row := db.execute(sql, (client_id, annotator)).fetchone()) is None:
                 return None
@@ -152,6 +151,19 @@ class Desk:
     def counts(self, annotator: str) -> dict[str, int]:
         self.board.refresh()
         return self.board.totals(self.spelling(annotator))
+
+    def tell(self, annotator: str, given: Given | None = None) -> dict[str, Any]:
+        """What else the page of this person is to know, after the answer that they gave."""
+        return {}
+
+    def take_step(self, annotator: str, step: str, client: str) -> dict[str, Any]:
+        """Of studies: this person has agreed, read or rested; returns what `tell` says then."""
+        raise UserError("this is no study, so there are no steps to take")
+
+    def _check_again(self, query: int, swapped: bool, purpose: str, annotator: str) -> Card:
+        """A check that was taken back, to be answered again."""
+        first = self.board.answered_by(annotator).get(query)
+        return Card(self.store.queries([query])[0], swapped, str(first.id) if first else None)
 
     def _free(self, n: int, leases: Leases, not_these: Collection[int]) -> list[Query]:
         """At most n questions that this person may have, so shared out that nobody else who is here goes without."""
@@ -173,17 +185,22 @@ class Desk:
     def _ready(self, n: int, leases: Leases, not_these: Collection[int]) -> list[Query]:
         """The first n open questions that are not full and whose clips are drawn."""
         found: list[Query] = []
-        unready = at = 0
-        while len(found) < n and unready < UNREADY and at < len(self.board):
-            for query in self.board.first(CHUNK, at):
-                if query.id in not_these or not self._has_room(query.id, leases):
-                    continue
-                if self.ready(query):
-                    found.append(query)
-                else:
-                    unready += 1
-            at += CHUNK
-        return found[:n]
+        unready = 0
+        for query in self._in_order(leases.annotator):
+            if len(found) == n or unready == UNREADY:
+                break
+            if query.id in not_these or not self._has_room(query.id, leases):
+                continue
+            if self.ready(query):
+                found.append(query)
+            else:
+                unready += 1
+        return found
+
+    def _in_order(self, annotator: str) -> Iterator[Query]:
+        """Open questions in the order in which this person gets them, read as they are looked at."""
+        for at in range(0, len(self.board), CHUNK):
+            yield from self.board.first(CHUNK, at)
 
     def _has_room(self, query: int, leases: Leases) -> bool:
         return self.board.given(query) + leases.others[query] < self.settings.overlap
@@ -229,7 +246,11 @@ class Desk:
         sql = "SELECT 1 FROM answers WHERE query = ? AND annotator = (SELECT id FROM annotators WHERE name = ?)"
         if self.store.db.execute(sql, (given.query, given.annotator)).fetchone() is None:
             raise UserError(f"query {given.query} was never answered by {given.annotator!r}, so it cannot be repeated")
+        self._take_check(given, "repeat")
+
+    def _take_check(self, given: Given, purpose: str, expected: str | None = None) -> None:
         choice = in_segment_order(given.choice, given.swapped)
+        seen = ("strength", "shown_at", "played_at", "plays_left", "plays_right")
         add_check(
             self.store.db,
             query=given.query,
@@ -239,6 +260,9 @@ class Desk:
             swapped=given.swapped,
             response_s=given.response_s,
             client_id=given.id,
+            purpose=purpose,
+            expected=expected,
+            **{name: getattr(given, name) for name in seen},
         )
 
     def _repeat(self, annotator: str, holding: Collection[int]) -> Card | None:
@@ -246,7 +270,7 @@ class Desk:
         if self._rng.random() >= self.settings.repeats:
             return None
         who = "JOIN annotators AS n ON n.id = annotator WHERE name = ?"
-        sql = f"SELECT query FROM checks {who} AND retracted_at IS NULL"
+        sql = f"SELECT query FROM checks {who} AND purpose = 'repeat' AND retracted_at IS NULL"
         checked = {row[0] for row in self.store.db.execute(sql, (annotator,))}
         mine = list(self.board.answered_by(annotator).values())[:-REPEAT_AFTER]
         able = [a for a in mine if isinstance(a.value, float) and not a.tie and a.query not in checked]

@@ -24,6 +24,7 @@ class Leases:
         sql = "SELECT query, name, expires_at > ? FROM leases AS l JOIN annotators AS n ON n.id = annotator"
         found = db.execute(f"{sql} ORDER BY l.rowid", (time.time(),))
         rows = [Lease(query, name, bool(runs)) for query, name, runs in found]
+        self.annotator = annotator
         self.mine = {lease.query: lease.runs for lease in rows if lease.annotator == annotator}
         self.others: dict[int, int] = defaultdict(int)  # how many other people have a question now
         self._held: dict[str, list[int]] = defaultdict(list)  # what each of them has

@@ -34,6 +34,7 @@ class Opened:
     remote: bool = False  # other machines are let in
     people: list[str] = field(default_factory=list)  # who have links
     links: dict[str, str] = field(default_factory=dict)  # their tokens, and those of people who were asked before
+    study: str | None = None  # the file of the study that it is
 
     def say(self, more: str = "") -> None:
         """Prints the addresses, each on a line, and what to know about them."""
@@ -86,7 +87,7 @@ def make_opened(
 ) -> Opened:
     """The next viewer of a run: tokens stay as they were, so that open pages go on, except those to be renewed.
 
-    renew: names of people, or `all`. names: of this machine, for the addresses. more: port and cert, remote.
+    renew: names of people, or `all`. names: of this machine, for the addresses. more: port and cert, remote, study.
     """
     everything = "all" in renew
     old = {} if before is None or everything else before.links

@@ -12,6 +12,7 @@ from pbrl.viewer.desk import Desk
 from pbrl.viewer.gallery import Gallery
 from pbrl.viewer.settings import ViewerConfig
 
+GOING_ON = ("starting", "collecting", "training", "waiting")  # states of a trainer
 PARTS = {  # of the status, by the word of viewer.show that shows them
     "learned": ("learned",),
     "run": ("name",),
@@ -42,6 +43,7 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
         "slight": config.desk.slight is not None,
         "repeats": config.desk.repeats,
         "hold_s": config.hold_s,
+        **desk.tell(annotator),
     }
     return _blind(told, config)
 
@@ -49,6 +51,11 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
 def count_labels(desk: Desk) -> int:
     """Answers that training counts, of whomever."""
     return sum(n for kind, n in desk.board.labels.items() if kind == HUMAN or desk.settings.scripts_count)
+
+
+def asks_more(config: ViewerConfig) -> bool:
+    """Whether a training goes on that may ask more than there is now."""
+    return config.mode != "labels only" and read_status(config.run_dir)["state"] in GOING_ON
 
 
 def _blind(told: dict[str, Any], config: ViewerConfig) -> dict[str, Any]:

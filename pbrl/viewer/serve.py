@@ -37,10 +37,12 @@ from pbrl.viewer.settings import (
 )
 
 if TYPE_CHECKING:
+    from pbrl.study.settings import Study
     from pbrl.viewer.gallery import Gallery
     from pbrl.viewer.renderer import Renderer
 
 START_S = 30.0
+EVERYTHING = 10**9  # clips drawn ahead
 
 
 class Beside(Protocol):
@@ -49,17 +51,29 @@ class Beside(Protocol):
     def __call__(self, renderer: Renderer) -> AbstractContextManager[object]: ...
 
 
-def serve(run_dir: Path, overrides: dict[str, str], beside: Beside | None = None) -> int:
+def serve(
+    run_dir: Path,
+    overrides: dict[str, str],
+    beside: Beside | None = None,
+    *,
+    study: Study | None = None,
+    study_file: Path | None = None,
+) -> int:
     """Runs until Ctrl-C. Prints the addresses.
 
-    beside: begins once clips are being drawn, and before anybody is let in.
+    beside: begins once clips are being drawn, and before anybody is let in. study: that people come through, of this
+    file.
     """
     config = load_config(run_dir / "config.yaml")
+    if study is not None:
+        from pbrl.study.open import study_viewer
+
+        config.viewer = study_viewer(config, study)
     overrides = dict(overrides)
     renew = listed(overrides.pop("renew", None))
     section, before = viewer_section(config, overrides), find_opened(run_dir)
     if before is not None and before.answers():
-        if renew or overrides.keys() - {"open_browser"}:
+        if renew or overrides.keys() - {"open_browser"} or before.study != _name(study_file):
             raise UserError(f"a viewer of {run_dir} is open at {before.url}; end it to open one with other settings")
         before.say(" (open already)")
         return 0
@@ -75,8 +89,9 @@ def serve(run_dir: Path, overrides: dict[str, str], beside: Beside | None = None
         port=port,
         certificate=certificate,
         remote=section.host not in LOOPBACK,
+        study=_name(study_file),
     )
-    viewer = _viewer_config(run_dir, config, section, opened)
+    viewer = _viewer_config(run_dir, config, section, opened, study)
 
     from pbrl.viewer.gallery import Gallery
     from pbrl.viewer.renderer import Renderer
@@ -84,7 +99,8 @@ def serve(run_dir: Path, overrides: dict[str, str], beside: Beside | None = None
 
     source, desk = clip_source(run_dir, config.env), viewer.desk
     style = source.styled(clip_style(section))
-    renderer = Renderer(run_dir, style, ahead=section.ahead, overlap=desk.overlap, scripts_count=desk.scripts_count)
+    ahead = section.ahead if study is None else EVERYTHING  # each person has an order of their own
+    renderer = Renderer(run_dir, style, ahead=ahead, overlap=desk.overlap, scripts_count=desk.scripts_count)
     with (
         Gallery(run_dir, source, style, renderer, section.ahead) as gallery,
         nullcontext() if beside is None else beside(renderer),
@@ -129,7 +145,13 @@ def stop_viewer(viewer: subprocess.Popen[bytes]) -> None:
         viewer.kill()
 
 
-def _viewer_config(run_dir: Path, config: DictConfig, section: DictConfig, opened: Opened) -> ViewerConfig:
+def _name(file: Path | None) -> str | None:
+    return None if file is None else str(file.resolve())
+
+
+def _viewer_config(
+    run_dir: Path, config: DictConfig, section: DictConfig, opened: Opened, study: Study | None
+) -> ViewerConfig:
     return ViewerConfig(
         run_dir=run_dir,
         env=config.env.name,
@@ -146,6 +168,7 @@ def _viewer_config(run_dir: Path, config: DictConfig, section: DictConfig, opene
         tags=tuple(map(str, listed(section.tags))),
         criteria={str(name): str(text) for name, text in section.criteria.items()},
         links={person: opened.links[person] for person in opened.people},
+        study=study,
     )
 
 

@@ -158,6 +158,7 @@ def make_app(config: ViewerConfig, gallery: Gallery) -> Any:
         ("/api/release", answering.release, "POST"),
         ("/api/undo", answering.undo, "POST"),
         ("/api/history", answering.history, "GET"),
+        ("/api/study", answering.study, "POST"),
         ("/api/camera", v.camera, "POST"),
         ("/api/continue", v.go_on, "POST"),
         ("/api/learned", v.learned, "GET"),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +17,9 @@ from pbrl.teachers.make import asks_people
 from pbrl.viewer.cards import DeskSettings
 from pbrl.viewer.clips import ClipStyle
 from pbrl.viewer.people import check_people
+
+if TYPE_CHECKING:
+    from pbrl.study.settings import Study
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WHOLE = {"port": (0, 65535), "overlap": (1, 100), "ahead": (1, 1000), "width": (16, 4096), "height": (16, 4096)}
@@ -52,6 +55,7 @@ class ViewerConfig:
     criteria: Mapping[str, str] = field(default_factory=dict)  # the question to ask, by criterion
     show: frozenset[str] = frozenset()  # of SHOW: what people see of how the run does
     links: Mapping[str, str] = field(default_factory=dict)  # the token of each person; empty: all share an address
+    study: Study | None = None  # that people come through
 
     @property
     def cookie(self) -> str:

@@ -18,6 +18,7 @@ from pbrl.viewer.cards import Card
 from pbrl.viewer.desk import Desk
 from pbrl.viewer.gallery import Gallery
 from pbrl.viewer.keeper import Keeper
+from pbrl.viewer.overview import asks_more
 from pbrl.viewer.people import People, Seat, check_name, name_key
 from pbrl.viewer.settings import ViewerConfig
 from pbrl.viewer.wording import asked
@@ -36,7 +37,14 @@ class Site:
 
     def _opened(self, store: LabelStore) -> None:
         self.gallery.open(store)
-        self.desk = Desk(store, self.config.desk, self.gallery.ready, present=lambda: self.people.present)
+        about: Any = {"present": lambda: self.people.present}
+        if self.config.study is None:
+            self.desk = Desk(store, self.config.desk, self.gallery.ready, **about)
+            return
+        from pbrl.study.desk import StudyDesk
+
+        about["goes_on"] = lambda: asks_more(self.config)
+        self.desk = StudyDesk(self.config.study, store, self.config.desk, self.gallery.ready, **about)
 
     async def told(self, find: Callable[[LabelStore], Any]) -> Response:
         return JSONResponse(await self.keeper.use(find))
@@ -76,7 +84,8 @@ class Site:
         """In the order of the screen: `left` and `right` of a pair, `items` of other kinds of questions."""
         clips, form = [clip._asdict() for clip in self.gallery.clips(card.query)], card.query.form
         common = {"query": card.query.id, "repeat": card.repeat, "swapped": card.swapped, "fps": self.gallery.fps}
-        common |= {"kind": form.kind, "question": asked(form, self.config)}
+        common |= {"kind": form.kind, "question": card.words or asked(form, self.config)}
+        common |= {"practice": True} if card.practice else {}
         if form.kind in PAIRS:
             left, right = reversed(clips) if card.swapped else clips
             return common | {"left": left, "right": right}

@@ -1,3 +1,4 @@
+import json
 import math
 import random
 import re
@@ -224,6 +225,43 @@ def test_consistency_is_with_the_answer_before_the_repetition(tmp_path, clock):
     same = report["annotators"]["anna"]["self_consistency"]
     assert (same["count"], same["of"]) == (2, 4)
     assert report["annotators"]["bert"]["self_consistency"] is None
+
+
+def test_how_reliable_each_person_is_by_hand(tmp_path):
+    with LabelStore(tmp_path) as store:
+        ids = ask(store, n=4)
+        store.answer(ids, make_answers(0, 1, 0.5, 1), "anna")
+        store.answer(ids[:3], make_answers(0.2, 0, None), "bert")  # leans as anna does; not; says nothing
+        store.answer(ids[:1], make_answers(0), "carl")
+        store.leave_out("carl", "slept")
+        checks = {"prefers_right": None, "swapped": False, "response_s": 1.0}
+        told = [("gold", "left", "left")] * 4 + [("gold", "right", "left"), ("attention", "right", "right")]
+        told += [("attention", "skip", "right"), ("practice", "left", "right"), ("repeat", "left", None)]
+        for number, (purpose, choice, expected) in enumerate(told):
+            with store.transaction():
+                add_check(
+                    store.db, query=ids[number % 4], annotator="anna", choice=choice, client_id=str(number),
+                    purpose=purpose, expected=expected, **checks,
+                )  # fmt: skip
+        store.db.execute("UPDATE checks SET retracted_at = NULL")
+    report = label_report(tmp_path)
+    anna, bert, carl = (report["annotators"][name] for name in ("anna", "bert", "carl"))
+    shares = {
+        name: (row["agrees_with_others"]["count"], row["agrees_with_others"]["of"])
+        for name, row in report["annotators"].items()
+    }
+    assert shares == {"anna": (2, 3), "bert": (2, 3), "carl": (2, 2)}
+    assert (anna["gold"]["count"], anna["gold"]["of"]) == (4, 5)
+    assert (anna["attention"]["count"], anna["attention"]["of"]) == (1, 2)
+    assert (bert["gold"], anna["left_out"], carl["left_out"]) == (None, None, "slept")
+    assert anna["self_consistency"]["of"] == 1  # of repeats alone
+    assert "anna missed 1 of 2 checks of attention" in report["warnings"]
+    assert "anna answered 4 of 5 gold pairs right, which may be chance" in report["warnings"]
+    text = format_report(report)
+    assert "slept" in text
+    assert "80%" in text
+    assert json.loads(json.dumps(report)) == report
+    assert "gold right" in label_page(report)
 
 
 def test_pauses_do_not_count_in_labels_per_minute(tmp_path, clock):

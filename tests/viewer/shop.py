@@ -12,6 +12,7 @@ import torch
 from pbrl.labels.store import LabelStore
 from pbrl.types import Segments
 from pbrl.viewer.cards import DeskSettings
+from pbrl.viewer.clips import ClipStyle
 from pbrl.viewer.gallery import ShownClip
 from pbrl.viewer.server import make_app
 from pbrl.viewer.settings import ViewerConfig
@@ -24,7 +25,7 @@ CHANGES = {"content-type": "application/json", "x-pbrl": "1"}
 class DrawnClips:
     """Stands for `Gallery`: everything is drawn, except what `missing` holds."""
 
-    fps, cameras, ahead = 20.0, ["default", "side"], 12
+    fps, cameras, ahead, style = 20.0, ["default", "side"], 12, ClipStyle()
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

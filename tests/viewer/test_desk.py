@@ -12,8 +12,9 @@ from shop import fill
 from pbrl.errors import UserError
 from pbrl.labels.questions import retire, unretire
 from pbrl.labels.store import LabelStore
+from pbrl.labels.views import in_segment_order
 from pbrl.types import Answers
-from pbrl.viewer.cards import DeskSettings, Given, in_segment_order, prefers_right
+from pbrl.viewer.cards import DeskSettings, Given, prefers_right
 from pbrl.viewer.desk import Desk
 
 MIRRORED = {"left": "right", "right": "left"}

@@ -10,6 +10,7 @@ import { listen } from "./input.js";
 import { layout, watchLayout } from "./layout.js";
 import { LearnedPanel } from "./learned.js";
 import { emptyState, notice, refusalOf } from "./states.js";
+import { StudyPanel, inPlaces } from "./study.js";
 import { drawTheme, nextTheme } from "./toggle.js";
 import { drawEmpty, drawNotice, drawPerson, drawRun, drawSides, drawStrip, drawTitle, enableButtons, flash, offerNames } from "./view.js";
 
@@ -20,6 +21,7 @@ const RENEW_MS = 30_000; // a pair is kept for this page for two minutes
 const NOBODY = "-"; // whose counts are asked for before the person has given a name
 const MOVED = "pbrl.moved";
 const PERSON = "pbrl.person";
+const participant = new URLSearchParams(location.search).get("PROLIFIC_PID"); // who comes from Prolific
 
 const api = new Api();
 const guard = new KeyGuard();
@@ -42,6 +44,12 @@ let activeAt = performance.now();
 // ---- the server ----------------------------------------------------------------------------------------------
 
 async function poll() {
+  await look();
+  setTimeout(poll, document.hidden ? HIDDEN_POLL_MS : POLL_MS);
+}
+
+/** Asks how things are. */
+async function look() {
   try {
     if (link !== "ok") takePerson(await api.post("/api/session", { token, annotator: person }));
     takeStatus(await api.get(`/api/status?annotator=${encodeURIComponent(person ?? (desk?.who.name || NOBODY))}`));
@@ -52,7 +60,6 @@ async function poll() {
     unreachable(error);
   }
   draw();
-  setTimeout(poll, document.hidden ? HIDDEN_POLL_MS : POLL_MS);
 }
 
 /** The server says whose link was opened. */
@@ -72,6 +79,7 @@ function takeStatus(fresh) {
   if (desk === null) begin();
   desk.stage.holdS = status.hold_s;
   desk.cameras.names = status.cameras;
+  if (started) study.told(fresh.study ?? null);
   if (back) desk.outbox.resume();
 }
 
@@ -118,6 +126,7 @@ function unreachable(error) {
 function acknowledged(entry, reply) {
   refused = null;
   if (entry.path === "/api/undo") desk?.labeller.takenBack(entry.body.id, reply.pair);
+  if (reply?.study) study.told(reply.study);
   if (reply?.mine && status !== null) status = { ...status, labels: reply.labels, mine: reply.mine };
   draw();
 }
@@ -145,13 +154,17 @@ function begin() {
   $("name").value = person ?? ""; // also where the browser remembers what was in it: somebody else may sit here now
   offerNames(desk.who.offered);
   desk.outbox.kick();
+  const known = person ?? (status.study?.prolific ? participant : null); // then nobody is asked for a name
+  if (status.study && known !== null) desk.who.take(known);
   if (desk.who.isHere(person)) return start();
+  if (status.study?.prolific) return study.told({ ...status.study, stage: "unknown" });
   draw();
   (person === null ? $("name") : $("start-button")).focus();
 }
 
 function start() {
   started = true;
+  if (status.study) look(); // where this person is
   desk.labeller.advance();
   desk.pairs.fill(desk.known).then(() => desk.pairs.renew()); // known ones may have been answered meanwhile
   draw();
@@ -167,7 +180,27 @@ function shown() {
   draw();
 }
 
-const give = (choice, how) => desk.labeller.answer(choice, { ...how, tags: [...asker.chosen] });
+/** Whether the question on show may be answered yet. */
+const watched = () => !study.fullPlay || desk?.labeller.current?.playedAt != null;
+
+function give(choice, how) {
+  if (choice === "skip" ? !study.noSkip : watched()) return desk.labeller.answer(choice, { ...how, tags: [...asker.chosen] });
+  if (choice !== "skip") setText($("said"), "Watch the clips to their end first");
+  return false;
+}
+
+const study = new StudyPanel({
+  take: (step) => desk.post("/api/study", { annotator: desk.who.name, step }).then((reply) => reply.study, (error) => {
+    if (!(error instanceof Refused)) unreachable(error); // the panel is pressed again
+    return study.study;
+  }),
+  kept: () => kept(),
+  changed: () => {
+    desk.labeller.suspend("study", study.covers);
+    if (!study.covers) desk.pairs.fill();
+    draw();
+  },
+});
 const answer = (choice) => ({ strength, keyAt }) => give(choice, { strength, keyAt });
 const asker = new Asker({ answer: give, stage: { get frame() { return desk.stage.frame; }, get grid() { return desk.stage.grid; } }, tags: () => status?.tags ?? [] });
 
@@ -205,9 +238,9 @@ const NEEDS_PAIR = new Set(["digit", "confirm", "mark", "tag", "left", "right", 
 /** Does one action if it means anything now. Returns whether it did. */
 function act(name, how = {}) {
   if (desk === null && !["theme", "help", "more"].includes(name)) return false;
-  if (NEEDS_PAIR.has(name) && desk.labeller.current === null) return false;
+  if (NEEDS_PAIR.has(name) && (desk.labeller.current === null || study.covers)) return false;
   if (name === "leave" && !desk.labeller.current?.review) return false;
-  if ((name === "undo" || name === "history") && !started) return false;
+  if ((name === "undo" || name === "history") && (!started || study.covers)) return false;
   if (dispatch(name, how)) return true;
   if (actions[name] === undefined || (asker.isOther && PAIR_ONLY.has(name))) return false;
   flash(name, how.strength);
@@ -240,11 +273,12 @@ const learnedPanel = new LearnedPanel({ fetch: () => api.get("/api/learned") });
 
 function draw() {
   const current = desk?.labeller.current ?? null;
-  $("start").hidden = !(desk !== null && !started && canPlay && !status.owner);
-  $("work").hidden = !$("start").hidden;
+  study.draw();
+  $("start").hidden = !(desk !== null && !started && canPlay && !status.owner && study.id !== "unknown");
+  $("work").hidden = !$("start").hidden || !$("study").hidden;
   document.documentElement.dataset.view = $("work").hidden ? "start" : "work";
   if (status !== null) {
-    drawStrip(status, { answers: desk?.labeller.times.length ?? 0, times: desk?.labeller.times ?? [] });
+    drawStrip({ ...status, study: study.study ?? status.study }, { answers: desk?.labeller.times.length ?? 0, times: desk?.labeller.times ?? [] });
     $("learned-button").hidden = !status.learned;
   }
   const loading = desk !== null && (desk.labeller.advancing || (status?.ready > 0 && !desk.pairs.starved));
@@ -252,9 +286,10 @@ function draw() {
   const state = { link, status, kept: kept(), canPlay, loading, fault: fault(), trouble };
   drawEmpty(current !== null && canPlay ? null : emptyState(state));
   if (current === null && asker.card !== null) asker.show(null);
-  setText($("question"), current?.pair.question ?? status?.question ?? "");
+  const asked = current?.pair.question ?? status?.question ?? "";
+  setText($("question"), `${current?.pair.practice ? "Practice: " : ""}${inPlaces(asked, layout())}`);
   $("question").classList.toggle("unasked", current === null);
-  enableButtons(current !== null, started && (desk?.labeller.given.length ?? 0) > 0);
+  enableButtons(current !== null, started && (desk?.labeller.given.length ?? 0) > 0, watched());
   drawLine();
 }
 
@@ -276,7 +311,7 @@ const fault = () => statusFault ?? (desk?.pairs?.trouble?.cause === "server" ? d
 
 // ---- start ---------------------------------------------------------------------------------------------------
 
-listen({ act, guard, slight: () => status?.slight ?? false, starting: () => !$("start").hidden });
+listen({ act, guard, slight: () => status?.slight ?? false, covering: () => [$("start"), $("study")].find((card) => !card.hidden) ?? null });
 $("start").addEventListener("submit", (event) => {
   event.preventDefault();
   desk.who.take(person ?? $("name").value);
@@ -311,7 +346,10 @@ const fitLayout = watchLayout({
     desk?.player.decks.forEach((deck) => deck.name());
   },
 });
-setInterval(drawLine, 500);
+setInterval(() => {
+  drawLine();
+  study.draw(); // a break's time runs
+}, 500);
 setInterval(renew, RENEW_MS);
 drawTheme();
 fitLayout();

@@ -5,8 +5,9 @@ import { $ } from "./dom.js";
 
 const IN_DIALOG = { help: "help", history: "history" }; // the key that opens a panel also closes it
 
-/** act(name, {strength, keyAt}) -> whether it did anything; guard: KeyGuard; slight(), starting() -> bool. */
-export function listen({ act, guard, slight, starting }) {
+/** act(name, {strength, keyAt}) -> whether it did anything; guard: KeyGuard; slight() -> bool; covering() -> the element
+ * that stands where the clips would be, or null. */
+export function listen({ act, guard, slight, covering }) {
   document.addEventListener("keydown", (event) => {
     if (event.repeat && (event.key === "Enter" || event.key === " ") && isPressable(event.target)) {
       event.preventDefault(); // a held Enter would press the focused button again and again
@@ -14,8 +15,9 @@ export function listen({ act, guard, slight, starting }) {
     }
     const action = actionFor(event, { slight: slight() });
     const dialog = document.querySelector("dialog[open]");
-    if (starting()) {
-      if (event.key === "Enter" && !isPressable(event.target) && event.target.id !== "name") $("start").requestSubmit();
+    const card = covering();
+    if (card !== null) {
+      if (event.key === "Enter" && !isPressable(event.target) && event.target.id !== "name") card.querySelector("button").click();
       return;
     }
     if (action === null || (dialog !== null && IN_DIALOG[action.name] !== dialog.id)) return;

@@ -155,9 +155,9 @@ export class Labeller {
   }
 
   played() {
-    if (this.current !== null && Math.min(...Object.values(this.player.plays)) > 0) {
-      this.current.playedAt ??= this.now() / 1000;
-    }
+    if (this.current === null || this.current.playedAt !== null || Math.min(...Object.values(this.player.plays)) < 1) return;
+    this.current.playedAt = this.now() / 1000;
+    this.on.changed();
   }
 
   async #bringBack(pair, review, keyAt) {

@@ -42,6 +42,7 @@ export function remaining(status, ageS) {
 
 /** The progress strip; null where there is nothing to show, or people should not see it. session: {answers, times}, the answers given since the page was opened. */
 export function strip(status, session) {
+  if (status.study) return studyStrip(status.study);
   const rate = ratePerMinute(session.times);
   const spent = charged(status);
   // questions that wait for answers are charged already, and take time all the same
@@ -58,6 +59,12 @@ export function strip(status, session) {
     steps: status.env_steps == null || status.mode === "labels only" ? null : of(status.env_steps, status.steps),
     share: status.budget ? Math.min(1, spent / status.budget) : 0,
   };
+}
+
+/** Of a study people see how far they are, and nothing else. */
+function studyStrip({ done, quota }) {
+  const mine = quota === null ? steps(done) : `${steps(done)} / ${steps(quota)}`;
+  return { mine, labels: null, rate: null, eta: null, queue: null, steps: null, share: quota === null ? 0 : done / quota };
 }
 
 /** What the budget was charged: not the number of labels, since skipped pairs cost too and imported labels do not. */

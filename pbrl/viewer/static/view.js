@@ -13,17 +13,20 @@ const KEYS = [
 ];
 
 /** What stays as it is while the run is served. */
-export function drawRun({ slight, cameras, instructions, question }) {
-  for (const id of ["start-keys", "help-keys"]) fillKeys($(id), { slight, cameras: cameras.length });
+export function drawRun({ slight, cameras, instructions, question, study = null }) {
+  const skip = study === null || study.skip;
+  if (study !== null) document.documentElement.dataset.study = "yes";
+  document.documentElement.dataset.skip = skip ? "yes" : "no";
+  for (const id of ["start-keys", "help-keys", "study-keys"]) fillKeys($(id), { slight, cameras: cameras.length, skip });
   for (const id of ["start-instructions", "help-instructions"]) setText($(id), instructions);
   setText($("start-question"), question);
   for (const button of document.querySelectorAll("[data-strength]")) button.hidden = !slight;
   $("camera").hidden = cameras.length < 2;
 }
 
-/** The key overview; `slight`: with the "slightly better" keys; `cameras`: how many there are. */
-function fillKeys(node, { slight, cameras }) {
-  const keys = KEYS.filter(([key]) => key !== "C" || cameras > 1);
+/** The key overview; `slight`: with the "slightly better" keys; `cameras`: how many there are; `skip`: with that. */
+function fillKeys(node, { slight, cameras, skip }) {
+  const keys = KEYS.filter(([key]) => (key !== "C" || cameras > 1) && (key !== "X" || skip));
   if (slight) keys.splice(2, 0, ["Shift + ← or →", "slightly better"]);
   const words = (what) => (what === "left" || what === "right" ? `${sideName(what).toLowerCase()} is better` : what);
   node.replaceChildren(...keys.map(([key, what]) => make("p", {}, make("kbd", {}, key), make("span", {}, words(what)))));
@@ -109,11 +112,12 @@ export function drawFrame(frame, frames, fps) {
   setText($("frame"), `${String(frame + 1).padStart(digits, "\u2007")} / ${frames} · ${(frame / fps).toFixed(2)} s`);
 }
 
-/** Buttons that only mean something while a pair is on show. */
-export function enableButtons(shown, canUndo) {
+/** Buttons that only mean something while a pair is on show; watched: whether it may be answered yet. */
+export function enableButtons(shown, canUndo, watched) {
   for (const button of document.querySelectorAll(".answers button, .transport button, .kind-answers button, .tags button")) {
     // aria-disabled keeps the focus where it is, which `disabled` would drop between two pairs
-    const usable = button.dataset.action === "undo" ? canUndo : shown;
+    const answers = button.closest(".answers, .kind-answers") !== null && button.dataset.action !== "skip";
+    const usable = button.dataset.action === "undo" ? canUndo : shown && (watched || !answers);
     button.setAttribute("aria-disabled", String(!usable));
   }
   $("scrub").disabled = !shown;

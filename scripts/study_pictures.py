@@ -1,0 +1,143 @@
+"""The pictures of docs/study.md: `pbrl study` in a real browser, answered by a key at a time.
+
+python scripts/study_pictures.py LABEL_SET docs/study
+
+Needs Chromium and Playwright (the extra `test`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from pbrl.labels.sets import load_label_set
+
+SIZE = {"width": 1200, "height": 860}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True}
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+STUDY = """
+labels: {labels}
+consent: |
+  We ask you to compare short clips of a running robot. It takes ten minutes. We keep your answers under the name that
+  you type, and nothing else about you. You may stop at any time.
+instructions: |
+  Say which of the two robots runs better: further, and without tumbling.
+  Watch both clips to their end; then the keys count.
+practice:
+  pairs: [{{query: {query}, answer: left, feedback: The other one hardly moves.}}]
+attention: {{every: 2}}
+quota: 4
+breaks: {{every: 3, seconds: 20}}
+completion: {{code: C1ABC, url: "https://app.prolific.com/submissions/complete?cc=C1ABC"}}
+viewer: {{question: "Which one runs better?", repeats: 0, width: 256, height: 256}}
+"""
+CAN_ANSWER = "document.querySelector('.deck.active') && document.querySelector('.main').ariaDisabled === 'false'"
+
+
+def pictures(labels: Path, out: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        file, folder = Path(scratch) / "running.yaml", Path(scratch) / "running"
+        file.write_text(STUDY.format(labels=labels.resolve(), query=load_label_set(labels).query[0]))
+        study = subprocess.Popen([sys.executable, "-m", "pbrl", "study", str(file), "open_browser=false"])
+        try:
+            _until(lambda: (folder / "viewer.json").exists())
+            url = json.loads((folder / "viewer.json").read_text())["url"]
+            with sync_playwright() as playwright:
+                path = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium")
+                browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+                _go_through(browser.new_page(viewport=SIZE), url, out)
+                _on_a_phone(browser.new_page(**PHONE), url, out)
+                browser.close()
+        finally:
+            study.send_signal(signal.SIGINT)
+            study.wait(30)
+
+
+def _go_through(page: Any, url: str, out: Path) -> None:
+    def look(name: str) -> None:
+        page.wait_for_timeout(500)
+        page.screenshot(path=out / f"{name}.png")
+
+    _enter(page, url, "ann")
+    for name in ("consent", "instructions"):
+        _panel(page)
+        look(name)
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(600)
+    _ready(page)
+    look("practice")
+    swapped = page.evaluate("document.querySelector('.deck.active').dataset.swapped") == "true"
+    page.keyboard.press("ArrowLeft" if swapped else "ArrowRight")  # the wrong one
+    _panel(page)
+    look("feedback")
+    page.keyboard.press("Enter")
+    seen: set[str] = set()
+    while not page.inner_text("#study-title").startswith("That was all"):
+        if page.locator("#study").is_visible():
+            if "break" not in seen and page.inner_text("#study-title") == "A break":
+                seen.add("break")
+                look("break")
+            page.wait_for_timeout(500)
+            page.keyboard.press("Enter")
+            continue
+        if not page.evaluate(CAN_ANSWER):
+            page.wait_for_timeout(100)
+            continue
+        if "attention" not in seen and page.inner_text("#question").startswith("This is a check"):
+            seen.add("attention")
+            look("attention")
+        swapped = page.evaluate("document.querySelector('.deck.active').dataset.swapped") == "true"
+        page.keyboard.press("ArrowRight" if swapped else "ArrowLeft")
+        page.wait_for_timeout(400)
+    look("done")
+
+
+def _on_a_phone(page: Any, url: str, out: Path) -> None:
+    _enter(page, url, "bob")
+    for _ in range(2):
+        _panel(page)
+        page.locator("#study-button").click()
+        page.wait_for_timeout(600)
+    _until(lambda: page.locator(".deck.active").count() > 0)
+    page.wait_for_timeout(200)  # the clips have not ended
+    page.screenshot(path=out / "phone.png")
+
+
+def _enter(page: Any, url: str, name: str) -> None:
+    page.goto(url)
+    page.locator("#name").fill(name)
+    page.keyboard.press("Enter")
+
+
+def _panel(page: Any) -> None:
+    _until(lambda: page.locator("#study").is_visible())
+    page.wait_for_timeout(500)  # nothing is taken sooner
+
+
+def _ready(page: Any) -> None:
+    _until(lambda: page.evaluate(CAN_ANSWER))
+
+
+def _until(condition: Any, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit("waited in vain")
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    pictures(Path(sys.argv[1]), Path(sys.argv[2]))
