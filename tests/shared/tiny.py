@@ -35,6 +35,10 @@ TINY = {
     "rune": ["method=rune", *COMMON, *REWARD, *SAC, "method.half_life=100"],
     "qpa": ["method=qpa", *COMMON, *SMALL, *SAC, *CROPS, "feedback.pool_episodes=3"],
     "mrn": ["method=mrn", *COMMON, *REWARD, *SAC, "method.meta_every=40", "method.meta_batch=16"],
+    "reed": [
+        *("method=reed", *COMMON, *REWARD, *SAC, "method.model.obs_embedding=6", "method.model.action_embedding=3"),
+        *("method.projection=4", "method.prediction_epochs=2"),
+    ],
     "policer": [
         *("method=policer", *COMMON, *SMALL, *SAC, *CROPS),
         *("method.watch_every=40", "method.watch_batch=16", "method.reset_above=0.01", "method.reset_raise=0.001"),
