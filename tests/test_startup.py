@@ -34,6 +34,12 @@ def weights_after(make, steps, wrap=lambda step: step):
 
 kinds = torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD
 alone = [weights_after(kind, 3) for kind in kinds]
+line = torch.nn.Parameter(torch.ones(3))
+def loss():
+    line.grad = 2 * line.detach()
+    return (line ** 2).sum()
+torch.optim.LBFGS([line]).step(loss)  # one that torch wraps in another way
+assert line.abs().max() < 0.1
 before = "torch._dynamo" in sys.modules
 compiled = [weights_after(kind, 3, lambda step: torch.compile(step, backend="eager")) for kind in kinds]
 print(before, "torch._dynamo" in sys.modules, all(map(torch.allclose, alone, compiled)))

@@ -52,7 +52,7 @@ def _step(step: Function) -> Function:
     def call(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
         if _is_compiler_here():
             return step(self, *args, **kwargs)
-        with torch.set_grad_enabled(self.defaults["differentiable"]):
+        with torch.set_grad_enabled(self.defaults.get("differentiable", False)):  # LBFGS has no such key
             return plain(self, *args, **kwargs)
 
     call.is_late = True  # type: ignore[attr-defined]

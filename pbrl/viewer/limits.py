@@ -164,7 +164,7 @@ class SparingHandler(logging.StreamHandler):
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and self.traces.take():
             trace = "".join(traceback.format_exception(error)).strip().splitlines()
-            text = "\n".join([text, *(line[:300] for line in trace[:1] + trace[-40:])])
+            text = "\n".join([text, *(line[:300] for line in trace[:1] + trace[1:][-40:])])
         elif error is not None:
             text += f": {type(error).__name__}: {error}"[:500]
         if self.left_out:

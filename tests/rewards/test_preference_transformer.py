@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from offline_data import make_data
@@ -96,10 +97,10 @@ def test_early_rewards_use_no_position_that_training_did_not_show_there():
     model.eval()
     before = model.episode_reward(data.episodes[3])
     with torch.no_grad():
-        model.embed_step[3] += 9.0
+        model.embed_step[3] += torch.linspace(-9.0, 9.0, model.embed_step.shape[-1])  # normalising takes off a constant
     after = model.episode_reward(data.episodes[3])
     assert (after[:3] == before[:3]).all()
-    assert (after[3:] != before[3:]).all()
+    assert (np.abs(after[3:] - before[3:]) > 1e-4).all()
 
 
 @pytest.mark.parametrize("head", ["attention", "mean"])
