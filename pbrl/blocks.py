@@ -11,6 +11,9 @@ from torch import Tensor
 
 from pbrl.types import SegmentPool, Segments
 
+Score = Callable[[Segments], Tensor]
+"""Segments -> (..., N)."""
+
 BLOCK_STEPS = 2**12  # an ensemble of three networks 256 wide takes 25 MB for so many steps, and is fast with so few
 
 
@@ -32,6 +35,27 @@ class PartOf:
         return self.pool.steps
 
 
+class ScoredOnce:
+    """A pool that keeps the last scores made of it: several who ask the same of it share one pass.
+
+    Whoever holds one sees to it that what scores does not learn meanwhile.
+    """
+
+    def __init__(self, pool: SegmentPool) -> None:
+        self.pool = pool
+        self.known: tuple[Score, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def __getitem__(self, rows: Any) -> Segments:
+        return self.pool[rows]
+
+    @property
+    def steps(self) -> int:
+        return self.pool.steps
+
+
 def blocks(pool: SegmentPool) -> Iterator[Segments]:
     """All segments in order, at most BLOCK_STEPS steps at once."""
     size = max(1, BLOCK_STEPS // pool.steps)
@@ -40,6 +64,12 @@ def blocks(pool: SegmentPool) -> Iterator[Segments]:
 
 
 @torch.no_grad()
-def score_in_blocks(score: Callable[[Segments], Tensor], pool: SegmentPool) -> Tensor:
+def score_in_blocks(score: Score, pool: SegmentPool) -> Tensor:
     """What `score` makes of all segments, (..., N), without gradients."""
-    return torch.cat([score(block) for block in blocks(pool)], dim=-1)
+    whole = pool.pool if isinstance(pool, PartOf) else pool
+    if isinstance(whole, ScoredOnce) and whole.known is not None and whole.known[0] == score:
+        return whole.known[1][..., pool.rows] if isinstance(pool, PartOf) else whole.known[1]
+    scores = torch.cat([score(block) for block in blocks(pool)], dim=-1)
+    if isinstance(pool, ScoredOnce):
+        pool.known = score, scores
+    return scores

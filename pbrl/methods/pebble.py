@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pbrl.agents.exploration import StateEntropy
-from pbrl.blocks import PartOf
+from pbrl.blocks import PartOf, ScoredOnce
 from pbrl.checks import between, required, whole
 from pbrl.errors import UserError
 from pbrl.feedback.fit import Fit, heldout_metrics
@@ -153,7 +153,8 @@ class Pebble(Method):
         """The pairs that the sampler wants most among random ones, and the members' disagreement on some of these."""
         f, episodes, rng = self.run.feedback, self.run.episodes, self.run.rng("queries")
         # Candidates are gathered in blocks, and only what is asked with the states of the simulator.
-        left, right = episodes.draw_pairs(f.candidates * n, f.segment_length, rng, f.pool_episodes)
+        drawn = episodes.draw_pairs(f.candidates * n, f.segment_length, rng, f.pool_episodes)
+        left, right = map(ScoredOnce, drawn)  # by the sampler, and not again for what is measured
         # Before the first answer the model knows nothing: any choice by it would be noise with a bias.
         sampler = self.run.sampler if self.updates else uniform
         rows = sampler(self.model, left, right, n, self.preferences.all, rng)
