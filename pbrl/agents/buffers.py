@@ -11,6 +11,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
+from pbrl.append_only import AppendOnly, as_array
 from pbrl.errors import UserError
 from pbrl.types import Episode, RewardSource, Steps
 
@@ -48,6 +49,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         self.last_obs = np.zeros((0, *self.obs_shape), np.float32)
         self.free: list[int] = []  # rows of last_obs that hold nothing
         self.newest = np.zeros((self.n_envs, *self.obs_shape), np.float32)
+        self.added = 0  # rows that there ever were
         self.pending = 0  # newest rows whose reward is not computed yet
         self.running = np.zeros(self.n_envs, np.int64)  # steps of the unfinished episode in each environment
 
@@ -91,6 +93,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         if self._when == "stored":
             self.pending = min(self.pending + 1, self.buffer_size)
         self._end_episodes(row, done)
+        self.added += 1
         self.pos = (row + 1) % self.buffer_size
         self.full = self.full or self.pos == 0
 
@@ -157,16 +160,20 @@ class LearnedRewardBuffer(ReplayBuffer):
         return arrays | {"obs": self.observations, "size": self.buffer_size, "rows": rows, "envs": envs}
 
     @property
-    def arrays(self) -> tuple[str, ...]:
-        """Names of what has a row per step."""
-        tags = ("tags",) if self.tags is not None else ()
-        return ("observations", "actions", "rewards", "terminated", "last_index", *tags)
+    def columns(self) -> dict[str, bool]:
+        """Names of what has a row per step, and whether a row that is there may still change."""
+        tags = {"tags": False} if self.tags is not None else {}
+        return {"observations": False, "actions": False, "rewards": True, "terminated": True, "last_index": True} | tags
 
     def state_dict(self) -> dict[str, Any]:
-        rows = {k: getattr(self, k)[: len(self)].copy() for k in self.arrays}
+        rows: dict[str, Any] = {}
+        for name, changes in self.columns.items():
+            array = getattr(self, name)[: len(self)]
+            array = array.copy() if changes or self.full else array  # a full buffer writes over its oldest rows
+            rows[name] = array if changes else AppendOnly(array, self.added - len(self), self.pos if self.full else 0)
         last = {"last_obs": self.last_obs.copy(), "free": np.array(self.free, np.int64), "newest": self.newest.copy()}
         counters = {"pending": self.pending, "pos": self.pos, "full": self.full, "running": self.running.copy()}
-        return rows | last | counters
+        return rows | last | counters | {"added": self.added}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         rows, first = len(state["rewards"]), int(state["pos"]) if state["full"] else 0
@@ -174,12 +181,13 @@ class LearnedRewardBuffer(ReplayBuffer):
             raise ValueError(f"a replay buffer of {self.buffer_size} rows for {rows}")
         self.last_index[:] = NOT_LAST  # also in rows that the state does not have
         order = np.arange(rows) if rows == self.buffer_size else (first + np.arange(rows)) % max(rows, 1)
-        for name in self.arrays:  # in a larger buffer than it was, from the oldest row on
-            getattr(self, name)[:rows] = state[name][order]
+        for name in self.columns:  # in a larger buffer than it was, from the oldest row on
+            getattr(self, name)[:rows] = as_array(state[name])[order]
         self.last_obs, self.newest = state["last_obs"].copy(), state["newest"].copy()
         self.free = state["free"].tolist()
         self.pending, self.full = int(state["pending"]), rows == self.buffer_size
         self.pos = int(state["pos"]) if self.full else rows
+        self.added = int(state.get("added", rows))
         self.running[:] = state["running"]
 
     def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> ReplayBufferSamples:

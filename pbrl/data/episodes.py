@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pbrl.append_only import AppendOnly, as_array
 from pbrl.data.draw import distinct_pairs
 from pbrl.question_kinds import SegmentPair
 from pbrl.types import Episode, Segments
@@ -165,12 +166,13 @@ class EpisodeStore:
 
     def state_dict(self) -> dict[str, Any]:
         begin = self._first[0] - self._dropped if len(self) else self._used
-        rows = {f"rows/{k}": v[begin : self._used] for k, v in self._rows.items()}
+        first = int(self._dropped + begin)
+        rows = {f"rows/{k}": AppendOnly(v[begin : self._used], first) for k, v in self._rows.items()}
         index = {"first": self._first, "length": self._length, "terminated": self._terminated}
-        return rows | index | {"dropped": np.int64(self._dropped + begin)}
+        return rows | index | {"dropped": np.int64(first)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._rows = {k.removeprefix("rows/"): v for k, v in state.items() if k.startswith("rows/")}
+        self._rows = {k.removeprefix("rows/"): as_array(v) for k, v in state.items() if k.startswith("rows/")}
         self._used = len(next(iter(self._rows.values()))) if self._rows else 0
         self._first, self._length, self._terminated = state["first"], state["length"], state["terminated"]
         self._dropped = int(state["dropped"])

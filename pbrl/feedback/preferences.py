@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pbrl.append_only import AppendOnly, as_array
 from pbrl.feedback.desk import Desk
 from pbrl.types import Answers, Comparisons, Segments
 
@@ -30,6 +32,7 @@ class PreferenceDataset:
         self.rng, self._believe = rng, believe
         self._believed: tuple[Comparisons, Comparisons] | None = None  # what was said, and what is learned from that
         self._parts: list[Comparisons] = []
+        self._first = 0  # number of the first comparison, counted over all that there ever were
         self._side: dict[int, bool] = {}  # segment id -> is held out
         self._heldout: list[bool | None] = []  # per comparison; None = neither side
         self._ids: list[int] = []  # of the answers, as their desk numbers them
@@ -84,6 +87,7 @@ class PreferenceDataset:
     def keep(self, rows: list[int]) -> None:
         """Forgets the other comparisons, but not which segments are held out."""
         if (data := self.all) is not None:
+            self._first += len(data)  # what stays has other numbers now, for whoever stores rows by them
             self._parts = [data[torch.tensor(rows, dtype=torch.long)]] if rows else []
         self._heldout = [self._heldout[row] for row in rows]
 
@@ -124,8 +128,8 @@ class PreferenceDataset:
             self._side |= dict.fromkeys(pair, side)
         return side
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        state: dict[str, np.ndarray] = {
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = {
             "ids": np.array(self._ids, np.int64),
             "heldout": np.array([-1 if h is None else int(h) for h in self._heldout], np.int8),
             "side_ids": np.array(list(self._side), np.int64),
@@ -135,16 +139,17 @@ class PreferenceDataset:
             state |= {"prefers_right": data.prefers_right.numpy(), "annotator": data.annotator.numpy()}
             for side in ("left", "right"):
                 arrays = vars(getattr(data, side)).items()
-                state |= {f"{side}/{k}": v.numpy() for k, v in arrays if v is not None}
+                state |= {f"{side}/{k}": AppendOnly(v.numpy(), self._first) for k, v in arrays if v is not None}
         return state
 
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self._heldout = [None if h < 0 else bool(h) for h in state["heldout"]]
         self._ids = state["ids"].tolist()
         self._side = dict(zip(state["side_ids"].tolist(), state["side"].tolist(), strict=True))
         self._parts = []
         if "prefers_right" in state:
-            t = {k: torch.from_numpy(v) for k, v in state.items()}
+            self._first = getattr(state["left/obs"], "first", 0)
+            t = {k: torch.from_numpy(as_array(v)) for k, v in state.items()}
             left, right = (
                 Segments(**{k.removeprefix(f"{s}/"): v for k, v in t.items() if k.startswith(f"{s}/")})
                 for s in ("left", "right")

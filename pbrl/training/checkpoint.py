@@ -12,21 +12,27 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from pbrl.append_only import AppendOnly
 from pbrl.data.recorder import NotRepeated
 from pbrl.errors import UserError, one_line, typed
 from pbrl.files import sync
 from pbrl.reading import PICKLE, read_object, reading, require_archive, require_file
 from pbrl.storage import storing
+from pbrl.training.shards import Shards, described
 
 MANIFEST, CONFIG = "manifest.json", "config.json"
 FILES = ("state.json", "tensors.pt")
 
 
 class Checkpoints:
-    """`checkpoints/<step>/` with a `last` pointer. Written beside, synced, renamed: a kill leaves the old in force."""
+    """`checkpoints/<step>/` with a `last` pointer. Written beside, synced, renamed: a kill leaves the old in force.
+
+    `AppendOnly` rows in a state cost only what is new of them, see `Shards`; all else is written each time.
+    """
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
+        self._shards = Shards()
 
     def save(self, step: int, state: dict[str, Any], config: dict[str, Any] | None = None) -> None:
         """state: nested dicts and lists of tensors, arrays and plain values. config: the plain values that ran."""
@@ -43,19 +49,24 @@ class Checkpoints:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         tensors: dict[str, torch.Tensor] = {}
-        tree = _take_out(state, tensors, "")
+        columns: dict[str, AppendOnly] = {}
+        tree = _take_out(state, tensors, columns, "")
         (partial / "state.json").write_text(json.dumps(tree))
         with (partial / "tensors.pt").open("wb") as stream:  # given a path, torch would not say why it cannot write
             torch.save(tensors, stream)
         if config is not None:
             (partial / CONFIG).write_text(json.dumps(config))
-        manifest = {p.name: {"bytes": p.stat().st_size, "crc32": _crc32(p)} for p in sorted(partial.iterdir())}
+        stored = self._shards.write(partial, columns)
+        manifest = described(stored)
+        others = sorted(p for p in partial.iterdir() if p.name not in manifest)
+        manifest |= {p.name: {"bytes": p.stat().st_size, "crc32": _crc32(p)} for p in others}
         (partial / MANIFEST).write_text(json.dumps(manifest))
-        for file in partial.iterdir():
+        for file in [*partial.iterdir(), partial]:
             sync(file)
         final = self.folder / str(step)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
+        self._shards.follow(final, stored)
         sync(self.folder)
         pointer = self.folder / "last.partial"
         pointer.write_text(f"{step}\n")
@@ -89,7 +100,7 @@ class Checkpoints:
                 tensors = torch.load(path / "tensors.pt", weights_only=True, map_location="cpu")
             except pickle.UnpicklingError:  # whose message tells how to run what is in it
                 raise UserError(f"{path / 'tensors.pt'} holds something else than tensors; {PICKLE}") from None
-            return _put_back(tree, tensors)
+        return _put_back(tree, tensors, self._shards.read(path))
 
     def config(self, path: Path) -> dict[str, Any] | None:
         """What ran, as it was saved; None in a checkpoint of an older layout."""
@@ -97,14 +108,9 @@ class Checkpoints:
         return read_object(path / CONFIG) if (path / CONFIG).is_file() else None
 
     def _require_intact(self, path: Path, only: str | None = None) -> None:
-        try:
-            manifest = read_object(path / MANIFEST)
-            damaged = [n for n in FILES if n not in manifest]
-            damaged += [n for n, m in manifest.items() if only in (None, n) and not _intact(path / n, m)]
-        except (UserError, KeyError, TypeError):
-            damaged = [MANIFEST]
-        if damaged:
-            others = [n for n in self._names() if n != path.name]
+        if damaged := _damaged(path, only):
+            # Neighbours share what they have in common, and so its damage.
+            others = [n for n in self._names() if n != path.name and not _damaged(self.folder / n)]
             way_out = f"write {others[-1]} into {self.folder / 'last'} to go on from there" if others else "start anew"
             raise UserError(f"checkpoint {path} is damaged ({', '.join(damaged)}); {way_out}")
 
@@ -141,14 +147,21 @@ def restore_last(run: Resumable, path: Path) -> None:
         raise UserError(f"checkpoint {last} does not fit {path / 'config.yaml'}: {one_line(error)}") from error
 
 
-def _take_out(value: Any, tensors: dict[str, torch.Tensor], path: str) -> Any:
-    """The tree as JSON, with tensors and arrays moved to `tensors` under their path."""
+def _take_out(value: Any, tensors: dict[str, torch.Tensor], columns: dict[str, AppendOnly], path: str) -> Any:
+    """The tree as JSON, with tensors and arrays moved to `tensors` under their path, and rows to `columns`."""
+
+    def inner(value: Any, name: Any) -> Any:
+        return _take_out(value, tensors, columns, f"{path}/{name}")
+
     if isinstance(value, dict):
         # JSON knows only string keys; optimisers number their parameters.
-        return {"dict": [[k, _take_out(v, tensors, f"{path}/{k}")] for k, v in value.items()]}
+        return {"dict": [[k, inner(v, k)] for k, v in value.items()]}
     if isinstance(value, (list, tuple)):
         kind = "tuple" if isinstance(value, tuple) else "list"
-        return {kind: [_take_out(v, tensors, f"{path}/{i}") for i, v in enumerate(value)]}
+        return {kind: [inner(v, i) for i, v in enumerate(value)]}
+    if isinstance(value, AppendOnly):
+        columns[path] = value
+        return {"rows": path}
     if isinstance(value, (np.ndarray, np.generic)):
         tensors[path] = torch.from_numpy(np.ascontiguousarray(value))
         return {"array": path, "shape": list(value.shape)}
@@ -160,16 +173,28 @@ def _take_out(value: Any, tensors: dict[str, torch.Tensor], path: str) -> Any:
     raise TypeError(f"checkpoint{path}: cannot store a {type(value).__name__}")
 
 
-def _put_back(node: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
+def _put_back(node: dict[str, Any], tensors: dict[str, torch.Tensor], columns: dict[str, AppendOnly]) -> Any:
     ((kind, content),) = [(k, v) for k, v in node.items() if k != "shape"]
     if kind == "dict":
-        return {k: _put_back(v, tensors) for k, v in content}
+        return {k: _put_back(v, tensors, columns) for k, v in content}
     if kind in ("list", "tuple"):
-        items = [_put_back(v, tensors) for v in content]
+        items = [_put_back(v, tensors, columns) for v in content]
         return tuple(items) if kind == "tuple" else items
+    if kind == "rows":
+        return columns[content]
     if kind == "array":
         return tensors[content].numpy().reshape(node["shape"])
     return tensors[content] if kind == "tensor" else content
+
+
+def _damaged(path: Path, only: str | None = None) -> list[str]:
+    """Names of the files in a checkpoint that are not as they were written. only: of this one alone."""
+    try:
+        manifest = read_object(path / MANIFEST)
+        damaged = [n for n in FILES if n not in manifest]
+        return damaged + [n for n, m in manifest.items() if only in (None, n) and not _intact(path / n, m)]
+    except (UserError, KeyError, TypeError):
+        return [MANIFEST]
 
 
 def _crc32(path: Path) -> int:

@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from pbrl.agents import lean
 from pbrl.agents.reward_source import StoredReward
 from pbrl.agents.torch_sac import TorchSAC
+from pbrl.append_only import AppendOnly
 
 
 class Listener(BaseCallback):
@@ -26,6 +27,7 @@ def everything(agent):
     """What decides the future, flat."""
 
     def walk(value, path):
+        value = vars(value) if isinstance(value, AppendOnly) else value
         if isinstance(value, dict):
             return [pair for k, v in value.items() for pair in walk(v, f"{path}/{k}")]
         if isinstance(value, (list, tuple)):

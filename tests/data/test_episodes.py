@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -175,7 +177,7 @@ def test_recent_steps_are_the_tail_of_all_kept_steps(n):
 
 def test_a_restored_store_goes_on_like_the_old_one():
     old, new = make_store(*[(6, i % 2 == 0) for i in range(9)], max_episodes=4), EpisodeStore(4)
-    new.load_state_dict({k: np.copy(v) for k, v in old.state_dict().items()})
+    new.load_state_dict(copy.deepcopy(old.state_dict()))
     for number in range(9, 30):
         for store in (old, new):
             store.add([make_episode(4 + number % 5, number % 3 == 0, number)])

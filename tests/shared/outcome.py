@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from stable_baselines3.common.save_util import load_from_zip_file
 
+from pbrl.append_only import AppendOnly
 from pbrl.labels.store import LabelStore
 from pbrl.training.checkpoint import Checkpoints
 
@@ -71,6 +72,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def leaves(tree: object, path: str) -> dict[str, object]:
+    tree = vars(tree) if isinstance(tree, AppendOnly) else tree
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else None
     if items is None:
         return {path: tree}
