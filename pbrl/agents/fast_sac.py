@@ -19,6 +19,7 @@ Where the compiled kernel can be had (pbrl/native), it makes the same updates on
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -38,6 +39,7 @@ from pbrl.nets.precision import matmul_dtype
 
 BACKENDS = ("auto", "torch", "native")
 TANH_EPSILON = 1e-6  # as in SB3's SquashedDiagGaussianDistribution
+FEW_ROWS = 32  # as many as the kernel acts on faster, one by one, than torch does together
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -81,13 +83,10 @@ class FastSAC(SAC):
             optimizers.append(self.ent_coef_optimizer)
         self._update_learning_rate(optimizers)
         self._tie()
-        with torch.no_grad():
-            if self._native is not None:
-                sums = self._native.train(self, gradient_steps, batch_size)
-            else:
-                sums = self._train_in_torch(gradient_steps, batch_size)
+        train = self._train_in_torch if self._native is None else partial(self._native.train, self)
+        sums = train(gradient_steps, batch_size)
         self._n_updates += gradient_steps
-        ent_coef, ent_coef_loss, critic_loss, actor_loss = (sums / gradient_steps).tolist()
+        ent_coef, ent_coef_loss, critic_loss, actor_loss = (x / gradient_steps for x in sums)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/ent_coef", ent_coef)
         self.logger.record("train/actor_loss", actor_loss)
@@ -96,12 +95,13 @@ class FastSAC(SAC):
             self.logger.record("train/ent_coef_loss", ent_coef_loss)
         require_finite_metrics({"critic_loss": critic_loss, "actor_loss": actor_loss, "ent_coef": ent_coef}, AGENT)
 
-    def _train_in_torch(self, gradient_steps: int, batch_size: int) -> Tensor:
+    @torch.no_grad()
+    def _train_in_torch(self, gradient_steps: int, batch_size: int) -> list[float]:
         sums = torch.zeros(4)
         for step in range(gradient_steps):
             batch = self._sample(batch_size)
             sums += self._update(batch, update_target=(self._n_updates + step) % self.target_update_interval == 0)
-        return sums
+        return sums.tolist()
 
     def predict(
         self,
@@ -114,17 +114,27 @@ class FastSAC(SAC):
         batched = isinstance(observation, np.ndarray) and observation.ndim == len(shape) + 1
         if not isinstance(observation, np.ndarray) or observation.shape[batched:] != shape:
             return super().predict(observation, state, episode_start, deterministic)  # other inputs and all errors
-        with torch.no_grad():
-            h = torch.from_numpy(np.asarray(observation, np.float32).reshape(-1, math.prod(shape)))
-            layers = list(zip(self._actor_mlp.weights, self._actor_mlp.biases, strict=True))
-            for w, b in layers[:-1]:
-                h = torch.addmm(b[0], h, w[0]).relu_()
-            mean, log_std = torch.addmm(layers[-1][1][0], h, layers[-1][0][0]).chunk(2, dim=1)
-            if not deterministic:
-                mean = mean + torch.randn(mean.shape) * log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
-            actions = mean.tanh().numpy().reshape(-1, *(self.policy.action_space.shape or ()))
+        rows = np.asarray(observation, np.float32).reshape(-1, math.prod(shape))
+        if self._native is not None and len(rows) <= FEW_ROWS:
+            noise = None if deterministic else torch.randn(len(rows), self._actor_mlp.sizes[-1][1] // 2).numpy()
+            actions = self._native.act(self, rows, noise)
+        else:
+            actions = self._act_in_torch(rows, deterministic)
+        actions = actions.reshape(-1, *(self.policy.action_space.shape or ()))
         actions = self.policy.unscale_action(actions)
         return (actions if batched else actions[0]), state
+
+    @torch.no_grad()
+    def _act_in_torch(self, rows: np.ndarray, deterministic: bool) -> np.ndarray:
+        """Actions (M, A) in [-1, 1] for float32 observations (M, O)."""
+        h = torch.from_numpy(rows)
+        layers = list(zip(self._actor_mlp.weights, self._actor_mlp.biases, strict=True))
+        for w, b in layers[:-1]:
+            h = torch.addmm(b[0], h, w[0]).relu_()
+        mean, log_std = torch.addmm(layers[-1][1][0], h, layers[-1][0][0]).chunk(2, dim=1)
+        if not deterministic:
+            mean = mean + torch.randn(mean.shape) * log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
+        return mean.tanh().numpy()
 
     def reset_critic(self) -> None:
         """New critics from torch's global generator, targets equal to them, and an optimiser that has seen nothing."""

@@ -1,4 +1,4 @@
-"""The updates of a `FastSAC` made by the compiled kernel, pbrl/native/sac.c, on the model's own tensors."""
+"""The updates and actions of a `FastSAC` made by the compiled kernel, pbrl/native/sac.c, on the model's own tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pbrl.agents.buffers import LearnedRewardBuffer
-from pbrl.native.binding import HIDDEN_UNIT, MAX_LAYERS, Adam, Library, Problem, Source, load
+from pbrl.native.binding import HIDDEN_UNIT, MAX_LAYERS, Adam, Library, Problem, Source, act_scratch, load
 
 Steps = dict[str, Any]
 """Fields of `struct source`: arrays, whose addresses are taken, and numbers."""
@@ -44,26 +44,25 @@ class NativeUpdates:
     def __init__(self, library: Library) -> None:
         self.library = library
         self._problem: Problem | None = None  # the model's sizes and where its tensors lie, which never move
+        self._scratch: np.ndarray | None = None  # of acting
         self._workspaces: dict[int, np.ndarray] = {}  # by batch size; zeros, and then the library's own
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NativeUpdates:
         return NativeUpdates(self.library)  # a copied model has tensors of its own
 
-    def train(self, model: Any, updates: int, batch_size: int) -> Tensor:
+    def train(self, model: Any, updates: int, batch_size: int) -> list[float]:
         """Makes updates on what the replay buffer gives; returns what `run` does."""
         steps = _stored(model, updates * batch_size)
         if steps is None:
             steps = given([model._sample(batch_size) for _ in range(updates)])
         return self.run(model, updates, batch_size, steps)
 
-    def run(self, model: Any, updates: int, batch_size: int, steps: Steps, noise: Tensor | None = None) -> Tensor:
+    def run(self, model: Any, updates: int, batch_size: int, steps: Steps, noise: Tensor | None = None) -> list[float]:
         """Makes updates on these steps; noise: (updates, 2, B, A), of s and of s', or drawn.
 
-        Returns (4,) sums over the updates: ent_coef and the losses of entropy, critics and actor.
+        Returns four sums over the updates: ent_coef and the losses of entropy, critics and actor.
         """
-        if self._problem is None:
-            self._problem = _problem(model)
-        problem = self._problem
+        problem = self._problem_of(model)
         problem.updates, problem.batch, problem.done_updates = updates, batch_size, model._n_updates
         problem.source = Source(**{k: v if isinstance(v, int) else _address(v) for k, v in steps.items()})
         problem.noise = None if noise is None else noise.data_ptr()
@@ -73,8 +72,24 @@ class NativeUpdates:
         counters = _fill_optimizers(problem, model)
         self.library.update(problem, _address(self._workspaces[batch_size]))
         for counter in counters:
-            counter += updates
-        return torch.tensor(list(problem.sums))
+            counter.numpy()[...] += updates  # torch takes several times as long
+        return list(problem.sums)
+
+    def act(self, model: Any, obs: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
+        """Actions (M, A) in [-1, 1] for float32 observations (M, O), with this noise (M, A) or with none."""
+        actor = self._problem_of(model).actor
+        if self._scratch is None:
+            self._scratch = np.empty(act_scratch(actor), np.float32)
+        obs = np.ascontiguousarray(obs)
+        actions = np.empty((len(obs), model._actor_mlp.sizes[-1][1] // 2), np.float32)
+        drawn = None if noise is None else _address(noise)
+        self.library.act(actor, len(obs), _address(obs), drawn, _address(self._scratch), _address(actions))
+        return actions
+
+    def _problem_of(self, model: Any) -> Problem:
+        if self._problem is None:
+            self._problem = _problem(model)
+        return self._problem
 
 
 def given(batches: Sequence[Any]) -> Steps:

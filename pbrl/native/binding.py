@@ -69,6 +69,9 @@ class Library:
         self._workspace, self._update = library.sac_workspace, library.sac_update
         self._workspace.argtypes, self._workspace.restype = [ctypes.POINTER(Problem)], c_int64
         self._update.argtypes, self._update.restype = [ctypes.POINTER(Problem), c_void_p], None
+        self._act = library.sac_act
+        self._act.argtypes = [ctypes.POINTER(Net), c_int64, c_void_p, c_void_p, c_void_p, c_void_p]
+        self._act.restype = None
         self._normals = library.sac_normals
         self._normals.argtypes, self._normals.restype = [c_uint64, c_void_p, c_int64], None
         self._spin = library.sac_spin
@@ -84,6 +87,10 @@ class Library:
         """Makes the updates; workspace: the address of as many bytes, zeros before the first call."""
         self._update(ctypes.byref(problem), workspace)
 
+    def act(self, actor: Net, rows: int, obs: int, noise: int | None, scratch: int, actions: int) -> None:
+        """Addresses of float32 arrays: observations (rows, O), noise and actions (rows, A), `act_scratch` floats."""
+        self._act(ctypes.byref(actor), rows, obs, noise, scratch, actions)
+
     def spin(self, rounds: int, half: bool) -> int:
         """Multiplies and adds in registers, as fast as the processor can; returns how many operations it made."""
         data = np.zeros(SPIN_FLOATS, np.float32)
@@ -94,6 +101,12 @@ class Library:
         out = np.empty(count, np.float32)
         self._normals(seed, out.ctypes.data, count)
         return out
+
+
+def act_scratch(actor: Net) -> int:
+    """How many floats `Library.act` needs."""
+    sizes = actor.sizes[: actor.layers + 1]
+    return 2 * max(sizes) + 2 * sizes[-1] + 64
 
 
 @cache

@@ -779,6 +779,36 @@ static void step_actor(struct work *w, int64_t done) {
     step_net(&w->actor, done);
 }
 
+/* ---- acting: a few rows, each by itself, so that an action does not hang on which others are asked for with it ---- */
+
+/* COUNT vectors of z = x W + b from column j on. */
+INLINE void act_columns(const int count, int64_t k, const float *x, const float *w, int64_t ld, const float *b, float *z) {
+    vec sum[8];
+    for (int j = 0; j < count; j++) sum[j] = load(b + j * LANES);
+    for (int64_t i = 0; i < k; i++)
+        for (int j = 0; j < count; j++) sum[j] += x[i] * load(w + i * ld + j * LANES);
+    for (int j = 0; j < count; j++) store(z + j * LANES, pick(sum[j] < 0.0f, splat(0.0f), sum[j]));
+}
+
+/* The last layer's values for one row; in, out: room for the widest hidden layer each. */
+static void act_row(const struct net *n, const float *x, float *in, float *out, float *head) {
+    int64_t last = n->layers - 1;
+    for (int64_t l = 0; l < last; l++) {
+        int64_t k = n->sizes[l], width = n->sizes[l + 1], j = 0;
+        const float *w = n->values + weight_at(n, l, 0), *b = n->values + bias_at(n, l, 0);
+        for (; j + 8 * LANES <= width; j += 8 * LANES) act_columns(8, k, x, w + j, width, b + j, out + j);
+        for (; j < width; j += LANES) act_columns(1, k, x, w + j, width, b + j, out + j);
+        float *swap = in;
+        x = in = out, out = swap;
+    }
+    for (int64_t a = 0; a < n->sizes[last + 1]; a++) {
+        const float *w = n->values + weight_at(n, last, 0) + a * n->sizes[last];
+        vec sum = {0};
+        for (int64_t j = 0; j < n->sizes[last]; j += LANES) sum += load(x + j) * load(w + j);
+        head[a] = sum_lanes(sum) + n->values[bias_at(n, last, 0) + a];
+    }
+}
+
 #define EXPORT __attribute__((visibility("default")))
 
 EXPORT int64_t sac_has_half(void) { return HAS_HALF; }
@@ -835,6 +865,25 @@ EXPORT void sac_update(struct problem *p, char *workspace) {
         if ((p->done_updates + u) % p->target_interval == 0) {
             polyak(offset(&p->critic, p->critic.layers), p->target.values, p->critic.values, (float)p->tau);
             refresh(&w.target);
+        }
+    }
+}
+
+/* Actions tanh(mean + std e) of observations (rows, O), in float32. e: noise (rows, A), or NULL for none.
+   scratch: room for two rows of the widest layer, one of the last and 64 floats. */
+EXPORT void sac_act(const struct net *actor, int64_t rows, const float *obs, const float *e, float *scratch, float *actions) {
+    int64_t a = actor->sizes[actor->layers] / 2, wide = up(widest(actor), ALIGN);
+    float *head = scratch + 2 * wide, *drawn = head + up(2 * a, ALIGN);
+    for (int64_t row = 0; row < rows; row++) {
+        act_row(actor, obs + row * actor->sizes[0], scratch, scratch + wide, head);
+        for (int64_t j = 0; j < a; j += LANES) {
+            float raw[LANES] = {0}, noise[LANES] = {0}, mean[LANES] = {0};
+            int64_t n = a - j < LANES ? a - j : LANES;
+            memcpy(mean, head + j, 4 * n), memcpy(raw, head + a + j, 4 * n);
+            if (e) memcpy(noise, e + row * a + j, 4 * n);
+            vec l = load(raw), spread = vexp(pick(l < LOG_STD_MIN, splat(LOG_STD_MIN), pick(l > LOG_STD_MAX, splat(LOG_STD_MAX), l)));
+            store(drawn, vtanh(load(mean) + (e ? spread * load(noise) : splat(0.0f))));
+            memcpy(actions + row * a + j, drawn, 4 * n);
         }
     }
 }

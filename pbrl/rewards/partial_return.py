@@ -18,7 +18,7 @@ from pbrl.rewards.objective import PLAIN, Objective
 from pbrl.rewards.pessimism import Mean, Pessimism
 from pbrl.types import Comparisons, Segments
 
-BLOCK = 2048  # rows per forward pass: activations stay in the cache
+BLOCK = 1024  # rows per forward pass: activations stay in the cache
 
 
 class PartialReturn(torch.nn.Module):

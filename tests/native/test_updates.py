@@ -47,7 +47,7 @@ class Pair:
         with torch.no_grad():
             ours = self.native._native.run(self.native, times, self.batch, given(batches), noise)
         self.native._n_updates += times
-        return sum(sums), ours
+        return sum(sums), torch.tensor(ours)
 
     def copy_weights(self):
         """Gives the native model the torch model's state."""
@@ -310,3 +310,39 @@ def test_a_saved_agent_opens_and_goes_on(tmp_path):
     train(model, 1, seed=9)
     train(loaded, 1, seed=9)
     assert_same_networks(loaded, model, 0, 0)
+
+
+@pytest.mark.parametrize("arch", [*ARCHES, (256, 256), (144,)])
+def test_actions_are_those_of_torch_whichever_others_are_asked_for(library, arch):
+    model = make(backend="torch", arch=arch)
+    native = NativeUpdates(library)
+    rng = np.random.default_rng(0)
+    obs = rng.normal(scale=3, size=(20, OBS)).astype(np.float32)
+    with torch.no_grad():
+        model._actor_mlp.values.mul_(2)  # so that some spreads reach their bounds
+    for deterministic in (True, False):
+        torch.manual_seed(1)
+        expected = model._act_in_torch(obs, deterministic)
+        torch.manual_seed(1)
+        noise = None if deterministic else torch.randn(20, ACT).numpy()
+        actions = native.act(model, obs, noise)
+        np.testing.assert_allclose(actions, expected, atol=5e-6)  # through weights twice as large as at the start
+        for row in (0, 7, 19):
+            drawn = None if noise is None else noise[row : row + 1].copy()
+            np.testing.assert_array_equal(native.act(model, obs[row : row + 1], drawn), actions[row : row + 1])
+    obs[3, 1] = np.nan
+    actions = native.act(model, obs, None)
+    assert np.isnan(actions[3]).all()
+    assert np.isfinite(np.delete(actions, 3, 0)).all()
+
+
+def test_acting_natively_draws_the_noise_that_torch_draws():
+    torch_model, native = make(backend="torch"), make(backend="native")
+    obs = np.random.default_rng(0).normal(size=(6, OBS)).astype(np.float32)
+    answers = []
+    for model in (torch_model, native):
+        torch.manual_seed(3)
+        answers.append([model.predict(obs)[0], model.predict(obs[0])[0], model.predict(np.repeat(obs, 9, 0))[0]])
+    for one, other in zip(*answers, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, atol=2e-6)
