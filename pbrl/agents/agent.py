@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from pbrl.types import Episode, RewardSource
 
@@ -56,6 +57,8 @@ class Agent(Protocol):
     def actor(self) -> Any: ...  # the torch module of its policy
 
     def require_whole_episodes(self, steps: int | None) -> None: ...  # UserError where it cannot wait for so many steps
+
+    def gaussian(self, obs: np.ndarray) -> tuple[Tensor, Tensor]: ...  # mean and deviation (M, A) before a tanh; of SAC
 
     def reset_critic(self) -> None: ...  # values start afresh, the policy stays
 

@@ -182,6 +182,12 @@ class SACAgent(SB3Agent):
             why = f"whole episodes are rewarded; expected at least the {needed} steps of one, or null"
             raise UserError(f"agent.buffer_size={kept}: {why}")
 
+    @torch.no_grad()
+    def gaussian(self, obs: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation (M, A) of what the policy squashes by tanh, at observations (M, O)."""
+        mean, log_std, _ = self.model.actor.get_action_dist_params(torch.from_numpy(np.asarray(obs, np.float32)))
+        return mean, log_std.exp()
+
     def reset_critic(self) -> None:
         """Both critics, their targets and their optimiser start afresh; actor and temperature stay (PEBBLE)."""
         model = self.model

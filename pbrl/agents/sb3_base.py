@@ -12,6 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import Tensor
 
 from pbrl.agents.agent import Behave
 from pbrl.agents.portable import load_portable, save_portable
@@ -56,7 +57,7 @@ class SB3Agent:
 
     @property
     def buffer(self) -> Any:
-        raise NotImplementedError
+        raise UserError(f"agent={self.kind} squashes no Gaussian; methods that move one drive sac")
 
     def learn(self, env_steps: int) -> list[Episode]:
         """Acts and learns for at least this many steps; returns the episodes that ended meanwhile.
@@ -117,6 +118,9 @@ class SB3Agent:
 
     def require_whole_episodes(self, steps: int | None) -> None:
         raise UserError(f"agent={self.kind} learns before an episode is over; methods that reward whole ones drive sac")
+
+    def gaussian(self, obs: np.ndarray) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
 
     def reset_critic(self) -> None:
         raise UserError(f"agent={self.kind}: its values follow a new reward anyway; set method.reset_critic=false")

@@ -26,6 +26,8 @@ COMMON = [
 REWARD = ["method.model.hidden=[8]", "method.fit.max_epochs=3", "method.explore.reference=64"]
 SMALL = [REWARD[0], REWARD[2]]
 CROPS = ["method.crop=[6,9]", "method.passes=40", "method.batch_size=8"]  # of methods with a fit of their own
+SESSIONS = ["method.max_epochs=20", "feedback.budget=500"]
+SUPPORT = ["method.morse.hidden=[8]", "method.morse.updates=20", "method.nearest.reference=64"]
 SAC = ["agent.hidden=[16,16]", "agent.batch_size=16", "agent.learning_starts=30"]
 PPO = ["agent.hidden=[16]", "agent.n_envs=2", "agent.n_steps=20", "agent.batch_size=20", "agent.n_epochs=2"]
 TINY = {
@@ -44,6 +46,9 @@ TINY = {
         *("method.watch_every=40", "method.watch_batch=16", "method.reset_above=0.01", "method.reset_raise=0.001"),
         *("agent.ent_coef=5.0", "agent.lr=0.01"),  # so that values grow beyond that
     ],
+    "rime": ["method=rime", *COMMON, *SMALL, *SAC, "method.warm_updates=1", "method.warm_batch=8", *SESSIONS],
+    "prefppo_rime": ["method=prefppo_rime", *COMMON, *SMALL, *PPO, *SESSIONS],
+    "ppe": ["method=ppe", *COMMON, *SMALL, *SAC, *CROPS, "feedback.pool_episodes=3", *SUPPORT],
     "heron": ["method=heron", *COMMON, *REWARD[:2], *SAC, "teacher.window=2"],
     "spo": ["method=spo", *COMMON, *SAC, "method.queue=3"],
     "spo_judge": [

@@ -1,0 +1,118 @@
+"""PPE, Proximal Policy Exploration (Zhu et al. 2025): QPA that explores and asks on both sides of what was asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrl.blocks import score_in_blocks
+from pbrl.checks import between, one_of, share
+from pbrl.data.episodes import StoredSegments
+from pbrl.feedback.support import Support
+from pbrl.methods.method import Metrics, Run
+from pbrl.methods.qpa import Qpa
+from pbrl.question_kinds import SegmentPair
+from pbrl.types import Segments
+
+INSIDE = 1 - 1e-6  # of the box of actions: the inverse of tanh is finite there
+TINY = 1e-12
+
+
+class Ppe(Qpa):
+    """Two changes to QPA by a score of steps: 0 among those that were asked about, 1 far away.
+
+    While there is budget left, the actor's mean moves a little towards larger scores, inside a ball of KL divergence;
+    and a share of the pairs are both drawn in proportion to the mean score of their steps, the others to 1 less it.
+
+    Args:
+        nudge: epsilon, the KL divergence of behaviour from the policy: sqrt(2 nudge) standard deviations; 0: none.
+        outside: kappa, share of the pairs that lie outside.
+        support: whose score, `morse` or `nearest`.
+        morse, nearest: make it, from obs_size, action_size and rng.
+        others: as for `Qpa`.
+    """
+
+    def __init__(
+        self,
+        *,
+        nudge: float,
+        outside: float,
+        support: str,
+        morse: Callable[..., Support],
+        nearest: Callable[..., Support],
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        between(0, 1, nudge=nudge)
+        share(outside=outside)
+        makers = {"morse": morse, "nearest": nearest}
+        one_of(tuple(makers), support=support)
+        self.nudge, self.outside, self._make_support = nudge, outside, makers[support]
+
+    def begin(self, run: Run) -> None:
+        super().begin(run)
+        sizes = {"obs_size": run.obs_shape[0], "action_size": run.action_size}
+        self.support = self._make_support(**sizes, rng=run.rng("support"))
+        self.supported = False  # whether it has learned
+
+    def learn_model(self) -> Metrics:
+        learned = super().learn_model()
+        if (asked := self.preferences.all) is None:
+            return learned
+        both = Segments.cat([asked.left, asked.right])
+        real = both.mask > 0
+        self.supported = True
+        return learned | self.support.fit(both.obs[:, :-1][real], both.actions[real], self.run.rng("support"))
+
+    def choose(self, n: int) -> tuple[SegmentPair, float]:
+        """Pairs of both kinds, among the segments of random pairs of the pool."""
+        if not self.supported:
+            return super().choose(n)
+        f, episodes, rng = self.run.feedback, self.run.episodes, self.run.rng("queries")
+        left, right = episodes.draw_pairs(f.candidates * n, f.segment_length, rng, f.pool_episodes)
+        pool = StoredSegments(episodes, torch.cat([left.ids, right.ids]).unique(), f.segment_length)
+        rows = draw_mixture(score_in_blocks(self.distance, pool), n, self.outside, rng)
+        return episodes.as_question(pool[rows[:, 0]], pool[rows[:, 1]]), math.nan
+
+    def distance(self, segments: Segments) -> Tensor:
+        """(N,) mean score over real steps."""
+        obs, actions = segments.obs[:, :-1].flatten(0, 1), segments.actions.flatten(0, 1)
+        scores = self.support(obs, actions).view_as(segments.mask)
+        return (scores * segments.mask).sum(1) / segments.mask.sum(1).clamp(min=1)
+
+    def behave(self, obs: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The drawn actions, as if the actor's mean were elsewhere: the noise stays what it was."""
+        if not self.supported or self.nudge == 0 or self.run.desk.exhausted:
+            return actions, None
+        seen = torch.from_numpy(np.asarray(obs, np.float32))
+        moved = shift(self.support, seen, *self.run.agent.gaussian(obs), self.nudge)
+        inner = torch.from_numpy(np.clip(actions, -INSIDE, INSIDE)).atanh()
+        return (inner + moved).tanh().numpy(), None
+
+
+def shift(support: Support, obs: Tensor, mean: Tensor, std: Tensor, divergence: float) -> Tensor:
+    """(M, A) sqrt(2 eps) Sigma g / sqrt(g' Sigma g), with g the gradient of the score at the mean, before the tanh.
+
+    mean, std: (M, A) of the Gaussian before the tanh. divergence: eps. Where the score is flat it is 0.
+    """
+    mean = mean.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(support(obs, mean.tanh()).sum(), mean)
+    along = std.square() * gradient
+    length = (gradient * along).sum(-1, keepdim=True).sqrt()
+    return torch.where(length > TINY, math.sqrt(2 * divergence) * along / length.clamp(min=TINY), 0.0)
+
+
+def draw_mixture(distance: Tensor, n: int, outside: float, rng: torch.Generator) -> Tensor:
+    """Rows (n, 2) of pairs of different candidates: a share drawn by their distance, the others by 1 less it.
+
+    distance: (C,) in [0, 1].
+    """
+    far = round(outside * n)
+    weights = torch.cat([distance.expand(far, -1), (1 - distance).expand(n - far, -1)])
+    return torch.multinomial(weights.double().clamp(min=TINY), 2, generator=rng)
