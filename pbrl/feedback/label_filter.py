@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from pbrl.blocks import score_in_blocks
 from pbrl.checks import between, positive, share, whole
-from pbrl.types import Comparisons, RewardModel
+from pbrl.types import Comparisons, Segments
 
 TINY = 1e-8
 FIRST_DOUBT, LAST_DOUBT = 3.0, 1.0  # beta before the first epoch, and after `doubt_epochs`
@@ -84,8 +85,8 @@ class LabelFilter:
         vars(self).update(state)
 
 
-def surprise(model: RewardModel, comparisons: Comparisons) -> Tensor:
-    """(n,) cross-entropy of the answers under the members' mean probability."""
-    left, right = (score_in_blocks(model.score, side) for side in (comparisons.left, comparisons.right))  # (E, n)
+def surprise(score: Callable[[Segments], Tensor], comparisons: Comparisons) -> Tensor:
+    """(n,) cross-entropy of the answers under the members' mean probability. score: (E, N) of segments."""
+    left, right = (score_in_blocks(score, side) for side in (comparisons.left, comparisons.right))  # (E, n)
     probability = torch.sigmoid(right - left).mean(0)
     return torch.nn.functional.binary_cross_entropy(probability, comparisons.prefers_right, reduction="none")

@@ -97,7 +97,7 @@ class PreferenceDataset:
         Every member sees the training comparisons in an order of its own; with `bootstrap`, a resample of its own
         that is the same in each epoch.
         """
-        data, rows = self._learned_from(), self.train_rows
+        data, rows = self.believed, self.train_rows
         if data is None or len(rows) == 0:
             return
         drawn = torch.stack([rows[self._resample(len(rows), m)] if bootstrap else rows for m in range(members)])
@@ -106,8 +106,9 @@ class PreferenceDataset:
         for batch in drawn.split(batch_size, dim=1):
             yield data[batch.flatten()]
 
-    def _learned_from(self) -> Comparisons | None:
-        """All answers, as they are believed."""
+    @property
+    def believed(self) -> Comparisons | None:
+        """All answers as they are learned from, in the same order."""
         if (data := self.all) is None:
             return None
         if self._believed is None or self._believed[0] is not data:

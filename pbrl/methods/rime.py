@@ -17,7 +17,7 @@ from pbrl.finite import REWARD_MODEL, require_finite_metrics
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.pebble import Pebble
 from pbrl.nets.networks import descend
-from pbrl.types import Comparisons
+from pbrl.types import Comparisons, Segments
 
 WARM_EVERY = 10  # environment steps: the steps of a warm start come in blocks, as many as if each had its own
 
@@ -38,6 +38,7 @@ class Rime(Pebble):
     """
 
     agents = ("sac", "ppo")
+    uses_objective = True
 
     def __init__(
         self,
@@ -109,17 +110,18 @@ class Rime(Pebble):
         return centred / max(self.largest, 1e-6)
 
     def learn_model(self) -> Metrics:
-        if self.preferences.all is None or len(rows := self.preferences.train_rows) == 0:
+        told, rows = self.preferences.believed, self.preferences.train_rows
+        if told is None or len(rows) == 0:
             return {"updates": 0}
-        answered, updates, epoch = self.preferences.all[rows], 0, Metrics()
+        answered, updates, epoch = told[rows], 0, Metrics()
         for done in range(1, self.max_epochs + 1):
-            surprises = surprise(self.model, answered)
+            surprises = surprise(self.member_scores, answered)
             chosen, bound = self.label_filter.choose(surprises), self.label_filter.bound
             if len(chosen.rows) == 0:  # nor would there be any in the next one
                 break
             self.set_lr()
-            told = torch.where(chosen.flipped, 1 - answered.prefers_right, answered.prefers_right)
-            epoch = self.learn_epoch(dataclasses.replace(answered, prefers_right=told), chosen.rows)
+            turned = torch.where(chosen.flipped, 1 - answered.prefers_right, answered.prefers_right)
+            epoch = self.learn_epoch(dataclasses.replace(answered, prefers_right=turned), chosen.rows)
             updates += math.ceil(len(chosen.rows) / self.batch_size)
             self.label_filter.learned(surprises[chosen.trusted])
             shares = {name: float(which.float().mean()) for name, which in chosen._asdict().items()}
@@ -128,11 +130,15 @@ class Rime(Pebble):
                 break
         return {"updates": updates} | epoch
 
+    def member_scores(self, segments: Segments) -> Tensor:
+        """(E, N) what answers compare."""
+        return self.objective.scores(self.model.score(segments), segments)
+
     def learn_epoch(self, told: Comparisons, rows: Tensor) -> Metrics:
         """Mean loss and accuracy; an epoch of ties alone has no accuracy and counts as right."""
         found = []
         for batch in self.batches(told, rows):
-            found.append((len(batch), self.model.update(batch)))
+            found.append((len(batch), self.objective.update(self.model, batch)))
             require_finite_metrics(found[-1][1], REWARD_MODEL)
         decided = [(n, row["accuracy"]) for n, row in found if not math.isnan(row["accuracy"])]
         accuracy = sum(n * a for n, a in decided) / sum(n for n, _ in decided) if decided else 1.0

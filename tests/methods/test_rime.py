@@ -75,7 +75,7 @@ def test_the_surprise_is_the_cross_entropy_of_the_mean_probability():
     gain = (reward.score(pairs.right) - reward.score(pairs.left)).tolist()
     p = [sum(1 / (1 + math.exp(-one)) for one in column) / 2 for column in zip(*gain, strict=True)]
     expected = [-math.log(1 - p[0]), -(math.log(p[1]) + math.log(1 - p[1])) / 2, -math.log(p[2])]
-    assert surprise(reward, pairs).tolist() == pytest.approx(expected, rel=1e-5)
+    assert surprise(reward.score, pairs).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def answered(wrong, n=900, steps=20):
@@ -98,7 +98,7 @@ def rime(pairs, label_filter, epochs, seed=0):
     made.model, made.optimizer, made.label_filter = model, model.optimizer, label_filter
     made.batch_size, made.min_epochs, made.max_epochs, made.stop_accuracy = 64, epochs, epochs, 1.0
     made.warmup_epochs, made._lr = 10, 3e-3
-    made.preferences = SimpleNamespace(all=pairs, train_rows=torch.arange(len(pairs)))
+    made.preferences = SimpleNamespace(believed=pairs, train_rows=torch.arange(len(pairs)))
     made.run = SimpleNamespace(rng=lambda name: rng)
     return made
 
@@ -107,7 +107,7 @@ def test_of_exact_answers_nothing_is_flipped_and_few_are_distrusted():
     pairs, _ = answered(0.0)
     made = rime(pairs, LabelFilter(**NUMBERS), epochs=50)
     metrics = made.learn_model()
-    chosen = made.label_filter.choose(surprise(made.model, pairs))
+    chosen = made.label_filter.choose(surprise(made.model.score, pairs))
     assert metrics["flipped"] == 0
     assert not chosen.flipped.any()
     assert chosen.trusted.float().mean() > 0.98
@@ -127,7 +127,7 @@ def test_of_three_wrong_answers_in_ten_those_that_are_flipped_were_wrong():
         method.learn_model()
         gain = (method.model.score(pairs.right) - method.model.score(pairs.left)).mean(0)
         accuracy.append(float(((gain > 0) == (right_answers > 0.5)).float().mean()))
-    chosen = made.label_filter.choose(surprise(made.model, pairs))
+    chosen = made.label_filter.choose(surprise(made.model.score, pairs))
     assert chosen.flipped.sum() > 10
     assert wrong[chosen.flipped].float().mean() > 0.9
     assert wrong[chosen.trusted].float().mean() < 0.05
