@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pbrl.blocks import score_in_blocks
 from pbrl.checks import between, one_of, share
-from pbrl.data.episodes import StoredSegments
+from pbrl.errors import UserError
 from pbrl.feedback.support import Support
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.qpa import Qpa
@@ -56,6 +56,9 @@ class Ppe(Qpa):
 
     def begin(self, run: Run) -> None:
         super().begin(run)
+        if run.sampler_name != "uniform":
+            given = f"queries={run.sampler_name}"
+            raise UserError(f"{given}: method=ppe draws its pairs by what was asked about; leave queries= out")
         sizes = {"obs_size": run.obs_shape[0], "action_size": run.action_size}
         self.support = self._make_support(**sizes, rng=run.rng("support"))
         self.supported = False  # whether it has learned
@@ -69,13 +72,16 @@ class Ppe(Qpa):
         self.supported = True
         return learned | self.support.fit(both.obs[:, :-1][real], both.actions[real], self.run.rng("support"))
 
+    @property
+    def sampler_name(self) -> str:
+        return "mixture" if self.supported else super().sampler_name
+
     def choose(self, n: int) -> tuple[SegmentPair, float]:
-        """Pairs of both kinds, among the segments of random pairs of the pool."""
+        """Pairs of both kinds, among random segments of the pool."""
         if not self.supported:
             return super().choose(n)
         f, episodes, rng = self.run.feedback, self.run.episodes, self.run.rng("queries")
-        left, right = episodes.draw_pairs(f.candidates * n, f.segment_length, rng, f.pool_episodes)
-        pool = StoredSegments(episodes, torch.cat([left.ids, right.ids]).unique(), f.segment_length)
+        pool = episodes.draw(2 * f.candidates * n, f.segment_length, rng, f.pool_episodes)
         rows = draw_mixture(score_in_blocks(self.distance, pool), n, self.outside, rng)
         return episodes.as_question(pool[rows[:, 0]], pool[rows[:, 1]]), math.nan
 
