@@ -114,6 +114,31 @@ def test_behaviour_keeps_the_noise_that_was_drawn():
     assert np.isfinite(ends).all()
 
 
+def test_a_run_acts_so_after_the_first_answers_and_by_the_policy_before_and_when_the_budget_is_spent(
+    tmp_path, monkeypatch
+):
+    moved, behave = {}, Ppe.behave
+
+    def note(self, obs, actions):
+        acted, tags = behave(self, obs, actions)
+        mean, std = self.run.agent.gaussian(obs)
+        np.testing.assert_allclose(mean.tanh().numpy(), self.run.agent.act(obs, deterministic=True), atol=1e-5)
+        inner = np.arctanh(np.clip([acted, actions], -1 + 1e-6, 1 - 1e-6))
+        if np.abs(inner).max() < 3:  # where float32 tells how far they are apart
+            moved[self.run.step] = float(np.linalg.norm((inner[0] - inner[1]) / std.numpy()))
+        return acted, tags
+
+    monkeypatch.setattr(Ppe, "behave", note)
+    code, _, err = train(tmp_path / "run", "feedback.budget=18", method="ppe")  # sessions at 120, 180 and 240
+    assert code == 0, err
+    before, between, after = (
+        [m for s, m in moved.items() if a <= s < b] for a, b in ((0, 120), (120, 240), (240, 400))
+    )
+    assert set(before) | set(after) == {0.0}
+    assert between == pytest.approx([math.sqrt(0.02)] * len(between), rel=0.01)
+    assert min(map(len, (before, between, after))) > 20
+
+
 @pytest.mark.parametrize("state", ["untrained", "switched off", "spent"])
 def test_behaviour_is_that_of_the_policy_without_a_score_a_nudge_or_a_budget(state):
     method = ppe(**{"untrained": {"supported": False}, "switched off": {"nudge": 0}}.get(state, {}))
