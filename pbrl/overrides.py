@@ -15,7 +15,7 @@ from pbrl.files import expand_home
 LONG_NUMBER = r"\d{301}"  # which Python would refuse to write out
 SHORT = {"init": "init.run"}
 PLACED = {"fit.loss": "loss@fit.loss", "fit.pessimism": "pessimism@fit.pessimism"}  # keys whose values name a YAML
-PATHS = ("run_dir", "data", "init.run", "teacher.labels", "method.learned", "method.demos_data")
+PATHS = ("run_dir", "data", "labels", "init.run", "teacher.labels", "method.learned", "method.demos_data")
 
 
 def read_overrides(overrides: Sequence[str]) -> list[str]:

@@ -89,9 +89,9 @@ class BestOf(NamedTuple):
 def _without_env(saved: SavedRun, report: bool) -> None:
     """What is known of a policy that was learned with env=none; there is nowhere to run it."""
     from pbrl.training.run_dir import RunDir
-    from pbrl.training.saved_run import heldout_accuracy
+    from pbrl.training.saved_run import without_env
 
-    print(f"learned without an environment (env=none): {heldout_accuracy(RunDir(saved.path))}  ({saved.source})")
+    print(f"learned without an environment (env=none): {without_env(RunDir(saved.path))}  ({saved.source})")
     if report:
         _report(saved.path, None)
 

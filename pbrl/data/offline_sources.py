@@ -163,6 +163,7 @@ def _from_dataset(
         scores=scores,
         last_obs=dataset.meta.get("last_obs", True),
         annotators=(label,),  # a script by this rule
+        test_episodes=_test_episodes(dataset),
         choices=dataset.choices,
     )
 
@@ -183,8 +184,14 @@ def _without_labels(dataset: Dataset) -> OfflineData:
         scores=None,
         last_obs=dataset.meta.get("last_obs", True),
         annotators=(NO_LABEL,),
+        test_episodes=_test_episodes(dataset),
         choices=dataset.choices,
     )
+
+
+def _test_episodes(dataset: Dataset) -> tuple[Episode, ...]:
+    chosen = dataset.episode_split == SPLITS.index("test")
+    return tuple(e for e, there in zip(dataset.episodes, chosen, strict=True) if there)
 
 
 def _from_label_set(
@@ -216,6 +223,7 @@ def _from_label_set(
         scores=None,
         last_obs=labels.meta.get("last_obs", True),
         annotators=tuple(labels.meta["annotators"]),
+        choices=(labels.meta.get("actions") or {}).get("discrete"),
     )
 
 

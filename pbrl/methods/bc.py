@@ -29,6 +29,7 @@ class BC(OfflineMethod):
     """
 
     reads_labels = False
+    chooses = True
 
     def __init__(self, *, top: float, batch_size: int, lr: float, **common: Any) -> None:
         super().__init__(**common)
@@ -39,7 +40,7 @@ class BC(OfflineMethod):
 
     def begin(self, run: Run) -> None:
         super().begin(run)
-        self.optimizers["policy"] = adam(self.actor.parameters(), self.lr)
+        self.optimizers["policy"] = adam(self.actor.rates(self.lr), self.lr)
         episodes = best_episodes(self.data, self.top)
         self._obs = torch.from_numpy(np.concatenate([e.obs[:-1] for e in episodes]))
         self._actions = torch.from_numpy(np.concatenate([e.actions for e in episodes]))

@@ -37,6 +37,7 @@ class CPL(OfflineMethod):
     """
 
     stages = ("bc_updates", "warmup")
+    chooses = True
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class CPL(OfflineMethod):
         if self.kl:
             self.reference = self.make_policy(torch.Generator())
             self.reference.requires_grad_(False)
-        self.optimizers["policy"] = adam(self.actor.parameters(), self.lr)
+        self.optimizers["policy"] = adam(self.actor.rates(self.lr), self.lr)
 
     def train(self, mode: bool = True) -> None:
         super().train(mode)
@@ -84,7 +85,7 @@ class CPL(OfflineMethod):
             loss = bc_loss(self.actor, self.data.sample_segments(2 * self.batch_size, self.rng))
             return {"train/bc_loss": descend(self.optimizers["policy"], loss)}
         if self.updates == self.bc_updates:
-            self.optimizers["policy"] = adam(self.actor.parameters(), self.lr)
+            self.optimizers["policy"] = adam(self.actor.rates(self.lr), self.lr)
             if self.reference is not None:
                 self.reference.load_state_dict(self.actor.state_dict())
         self._set_lr()
@@ -120,8 +121,8 @@ class CPL(OfflineMethod):
     def _set_lr(self) -> None:
         done = self.updates - self.bc_updates + 1
         warm = min(1.0, done / self.warmup) if self.warmup else 1.0
-        for group in self.optimizers["policy"].param_groups:
-            group["lr"] = self.lr * self.lr_factor * warm
+        for group, rate in zip(self.optimizers["policy"].param_groups, self.actor.rates(self.lr), strict=True):
+            group["lr"] = rate["lr"] * self.lr_factor * warm
 
     @torch.no_grad()
     def score(self, segments: Segments) -> Tensor | None:

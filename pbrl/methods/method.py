@@ -82,6 +82,7 @@ class Method:
     agents: kinds of agent it can drive; () = it is the policy itself and learns from `run.data` alone.
     asks: kinds of question that it asks while it learns.
     needs_data: it learns from a data set, alone or before an agent starts.
+    chooses: it can learn actions that are one of n, where it learns from data alone.
     reads_labels: whether answers have any part in what it learns; False for yardsticks.
     fits: keys of the `fit` section that change how it learns.
     tags: how many numbers `behave` notes at each step.
@@ -94,6 +95,7 @@ class Method:
     needs_data: bool = False
     reads_labels: bool = True
     fits: ClassVar[tuple[str, ...]] = ()
+    chooses: bool = False
     tags: int = 0
     contexts: tuple[Any, ...] = (None,)
     exports: ClassVar[Mapping[str, str]] = {"model": "model"}

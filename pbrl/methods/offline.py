@@ -16,11 +16,12 @@ from pbrl.blocks import score_in_blocks
 from pbrl.checks import required
 from pbrl.data.offline import OfflineData
 from pbrl.methods.method import REWARD_FILE, Learned, Method, Metrics, Run, of_part, save_weights
-from pbrl.nets.policies import Policy
+from pbrl.nets.policies import CHOICE, Policy
 from pbrl.rewards.objective import heldout_figures
 from pbrl.types import Segments
 
 POLICY_FILE = "policy.safetensors"
+MOST_STEPS = 20_000  # whose actions are compared with recorded ones
 
 
 class OfflineMethod(Method):
@@ -42,6 +43,7 @@ class OfflineMethod(Method):
     reference: Policy | None = None  # what the policy is learned relative to, where it is
     model: Any = None  # of the answers, where there is one
     _make_model: Any = None
+    _choice = False  # actions are one of n
 
     def __init__(self, *, policy: Callable[..., Policy]) -> None:
         required(policy=policy)
@@ -53,6 +55,7 @@ class OfflineMethod(Method):
         self.reward_steps = 0  # updates of the model
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.obs_shape, self.action_size = tuple(run.obs_shape), run.action_size
+        self._choice = self.data.choices is not None
         self.actor = self.make_policy(self.rng)
         self.actor.observe(self.data.observations)
 
@@ -71,7 +74,8 @@ class OfflineMethod(Method):
         return self.run.step
 
     def make_policy(self, rng: torch.Generator) -> Policy:
-        return self._make_policy(obs_shape=self.obs_shape, action_size=self.action_size, rng=rng)
+        choice = {"choice": True} if self._choice else {}
+        return self._make_policy(obs_shape=self.obs_shape, action_size=self.action_size, rng=rng, **choice)
 
     def require_vectors(self) -> int:
         """O; for methods with parts that do not read images."""
@@ -137,6 +141,21 @@ class OfflineMethod(Method):
             metrics |= {f"{name}/{k}": v for k, v in heldout_figures(right - left, held.prefers_right).items()}
         return metrics
 
+    def action_error(self) -> dict[str, Any]:
+        """How far the policy's actions are from recorded ones: the mean of |a - a'|, or the share of other choices.
+
+        On episodes of the test split, or where there are none on those of training.
+        """
+        self.train(False)
+        where, episodes = "test", list(self.data.test_episodes)
+        if not episodes:
+            where, episodes = "training", self.data.episodes
+        obs = np.concatenate([e.obs[:-1] for e in episodes])[:MOST_STEPS]
+        actions = np.concatenate([e.actions for e in episodes])[:MOST_STEPS]
+        acted = np.concatenate([self.actor.act(obs[i : i + 1024]) for i in range(0, len(obs), 1024)])
+        wrong = acted.argmax(-1) != actions.argmax(-1) if self._choice else np.abs(acted - actions)
+        return {"action_error": float(wrong.mean()), "action_error_on": where}
+
     def facts(self) -> dict[str, Any]:
         heldout = self.metrics()
         modules = [value for value in vars(self).values() if isinstance(value, torch.nn.Module)]
@@ -147,6 +166,7 @@ class OfflineMethod(Method):
             "reward_accuracy": _known(heldout.get("test/accuracy")),
             "validation_accuracy": _known(heldout.get("validation/accuracy")),
             "accuracy_ceiling": self.data.ceiling,
+            **self.action_error(),
             "reward_updates": self.reward_steps,
             "parameters": sum(p.numel() for p in parameters),
             **_of_heldout(heldout),
@@ -164,6 +184,7 @@ class OfflineMethod(Method):
         made: dict[str, Any] = {}
         for part in ("policy", "reference"):
             if own := of_part(weights, part):
+                self._choice = CHOICE in own
                 made[part] = self.make_policy(torch.Generator())
                 made[part].load_state_dict(own)
         if (own := of_part(weights, "model")) and self._make_model is not None:

@@ -41,6 +41,7 @@ class RewardThenIQL(OfflineMethod):
 
     stages = ("reward_updates",)
     fits = tuple(USUAL)
+    chooses = True
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ class SFT(OfflineMethod):
     """
 
     stages = ("bc_updates",)
+    chooses = True
 
     def __init__(self, *, bc_share: float, batch_size: int, lr: float, **common: Any) -> None:
         super().__init__(**common)
@@ -37,11 +38,11 @@ class SFT(OfflineMethod):
     def begin(self, run: Run) -> None:
         super().begin(run)
         self.bc_updates = share_of(self.steps, self.bc_share)
-        self.optimizers["policy"] = adam(self.actor.parameters(), self.lr)
+        self.optimizers["policy"] = adam(self.actor.rates(self.lr), self.lr)
 
     def update(self) -> Metrics:
         if self.updates == self.bc_updates:
-            self.optimizers["policy"] = adam(self.actor.parameters(), self.lr)
+            self.optimizers["policy"] = adam(self.actor.rates(self.lr), self.lr)
         if self.updates < self.bc_updates:
             loss = bc_loss(self.actor, self.data.sample_segments(2 * self.batch_size, self.rng))
             return {"train/bc_loss": descend(self.optimizers["policy"], loss)}

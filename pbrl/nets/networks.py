@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +133,7 @@ def _uniform(shape: Sequence[int], bound: float, rng: torch.Generator) -> Tensor
     return (torch.rand(shape, generator=rng) * 2 - 1) * bound
 
 
-def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
+def adam(parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]], lr: float) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=lr, fused=True)
 
 

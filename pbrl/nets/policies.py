@@ -1,12 +1,17 @@
-"""Policies of the offline methods: an encoder, an MLP, and a Gaussian of fixed width around tanh of its output."""
+"""Policies of the offline methods: an encoder, an MLP, and a Gaussian of fixed width around tanh of its output.
+
+Or a choice of one of n, whose probabilities are the softmax of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pbrl.checks import layers
@@ -14,6 +19,8 @@ from pbrl.nets.encoders import ImageEncoder, random_shift
 from pbrl.nets.networks import Dropout, RunningNorm, orthogonal_linear
 
 SHIFT = 4  # pixels that images are moved by at most in training, as in DrQ
+CHOICE = "one_of_n"  # a weight that only policies of choices have
+ENCODER_LR = 1e-3  # at least: at 1e-4 an encoder reads positions from pictures worse than their mean would
 
 
 class Policy(nn.Module):
@@ -28,6 +35,7 @@ class Policy(nn.Module):
         hidden: sizes of the hidden ReLU layers.
         dropout: probability that a hidden unit is dropped in training.
         normalise: divide vector observations by the statistics given to `observe`.
+        choice: an action is one of A: 1 at what is chosen, 0 elsewhere.
     """
 
     def __init__(
@@ -39,9 +47,13 @@ class Policy(nn.Module):
         dropout: float,
         normalise: bool,
         rng: torch.Generator,
+        choice: bool = False,
     ) -> None:
         super().__init__()
         layers(hidden=hidden)
+        self.choice = choice
+        if choice:
+            self.register_buffer(CHOICE, torch.ones(()))  # so that saved weights say it
         self.obs_shape, self.action_size = tuple(obs_shape), action_size
         images = len(self.obs_shape) == 3
         self.encoder = ImageEncoder(self.obs_shape, rng) if images else None
@@ -57,7 +69,7 @@ class Policy(nn.Module):
             self.norm.observe(torch.from_numpy(obs))
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Actions (..., A) in [-1, 1] of observations (..., *obs_shape)."""
+        """Actions (..., A) in [-1, 1] of observations (..., *obs_shape); log-probabilities of a choice."""
         lead = obs.shape[: obs.ndim - len(self.obs_shape)]
         h = obs.reshape(-1, *self.obs_shape)
         if self.encoder is not None:
@@ -66,7 +78,8 @@ class Policy(nn.Module):
             h = self.norm(h)
         for layer in self.layers[:-1]:
             h = self.dropout(layer(h).relu_())
-        return self.layers[-1](h).tanh().view(*lead, -1)
+        h = self.layers[-1](h)
+        return (h.log_softmax(-1) if self.choice else h.tanh()).view(*lead, -1)
 
     def _shifted(self, images: Tensor, lead: torch.Size) -> Tensor:
         """Augmented as in DrQ; all images (..., T) of one clip alike where there is a time."""
@@ -74,17 +87,34 @@ class Policy(nn.Module):
         return random_shift(clips, SHIFT, self.rng).flatten(0, 1)
 
     def log_prob(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """(..., *obs_shape), (..., A) -> (...): minus the squared error, summed over action dimensions."""
+        """(..., *obs_shape), (..., A) -> (...): minus the squared error, summed over action dimensions.
+
+        Of a choice the logarithm of its probability.
+        """
+        if self.choice:
+            return (self(obs) * actions).sum(-1)
         return -(self(obs) - actions).square().sum(-1)
 
     @torch.no_grad()
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """The mean actions (M, A) of observations (M, *obs_shape), without dropout."""
+        """The mean actions (M, A) of observations (M, *obs_shape), without dropout; the likeliest choices."""
         training = self.training
         self.eval()
         actions = self(torch.from_numpy(np.ascontiguousarray(obs)))
         self.train(training)
+        if self.choice:
+            actions = F.one_hot(actions.argmax(-1), self.action_size).float()
         return actions.numpy()
+
+    def rates(self, lr: float) -> list[dict[str, Any]]:
+        """Groups of parameters for an optimiser, each with its rate: an encoder of pictures learns faster."""
+        if self.encoder is None:
+            return [{"params": list(self.parameters()), "lr": lr}]
+        encoder = list(self.encoder.parameters())
+        return [
+            {"params": encoder, "lr": max(lr, ENCODER_LR)},
+            {"params": list(self.layers.parameters()), "lr": lr},
+        ]
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from pbrl.training.log import EVALUATIONS, read_evaluations, read_table
 from pbrl.training.parts import stream_seed
 from pbrl.training.rollout import mean_return, random_policy, steps_of
 from pbrl.training.run_dir import RunDir
-from pbrl.training.saved_run import SavedRun, heldout_accuracy, read_summary
+from pbrl.training.saved_run import SavedRun, read_summary, without_env
 
 FILE_NAME = "report.html"
 
@@ -126,7 +126,7 @@ def _page(saved: SavedRun, found: Findings) -> str:
     template = Template((Path(__file__).parent / "report_template.html").read_text(encoding="utf-8"))
     env, labels = str(config.env.name) if saved.has_env else config.method.name, int(last["labels"] or 0)
     score = f"return {_number(last['return_mean'])}" if found.evaluations else "not evaluated"
-    score = score if saved.has_env else heldout_accuracy(RunDir(saved.path))
+    score = score if saved.has_env else without_env(RunDir(saved.path))
     without = "without labels" if saved.offline else "on the true reward"
     learned = f"after {labels} comparisons" if _learns_from_labels(saved) else without
     facts = [config.method.name, *_who(saved), f"seed {config.seed}", f"{last[_axis(saved)]:,.0f} {_steps(saved)}"]

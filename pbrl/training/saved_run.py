@@ -84,9 +84,16 @@ def saved_step(run: RunDir, *keys: str) -> int:
     return found
 
 
-def heldout_accuracy(run: RunDir) -> str:
-    """In words, how many of the labels that an offline run did not learn from it foresees."""
+def without_env(run: RunDir) -> str:
+    """In words, what is known of an offline run that was not evaluated."""
     summary = read_summary(run) or {}
+    if (error := summary.get("action_error")) is None:
+        return heldout_accuracy(summary)
+    return f"{heldout_accuracy(summary)}; action error {error:.2g} ({summary.get('action_error_on')})"
+
+
+def heldout_accuracy(summary: dict[str, Any]) -> str:
+    """How many of the labels that it did not learn from it foresees."""
     for key, split in (("reward_accuracy", "test"), ("validation_accuracy", "validation")):
         if (share := summary.get(key)) is not None:
             return f"accuracy on held-out labels {share:.0%} ({split})"

@@ -5,10 +5,16 @@ import torch
 from pbrl.nets.policies import Policy, best_of
 
 
-def make(obs_shape=(3,), action_size=2, hidden=(8,), dropout=0.0, normalise=False, seed=0):
+def make(obs_shape=(3,), action_size=2, hidden=(8,), dropout=0.0, normalise=False, seed=0, **more):
     rng = torch.Generator().manual_seed(seed)
     return Policy(
-        obs_shape=obs_shape, action_size=action_size, hidden=hidden, dropout=dropout, normalise=normalise, rng=rng
+        obs_shape=obs_shape,
+        action_size=action_size,
+        hidden=hidden,
+        dropout=dropout,
+        normalise=normalise,
+        rng=rng,
+        **more,
     )
 
 
@@ -72,3 +78,24 @@ def test_best_of_without_spread_is_the_reference():
     policy, reference, obs = make(seed=1), make(seed=2), np.ones((4, 3), np.float32)
     chosen = best_of(policy, reference, obs, 3, 0.0, torch.Generator().manual_seed(0))
     np.testing.assert_allclose(chosen, reference.act(obs))
+
+
+def test_choices_have_probabilities_that_sum_to_one_and_the_likeliest_is_done():
+    policy = make(action_size=4, choice=True)
+    obs = torch.randn(6, 3)
+    every = torch.eye(4).expand(6, 4, 4)
+    log_prob = policy.log_prob(obs[:, None].expand(6, 4, 3), every)  # of each choice at each observation
+    torch.testing.assert_close(log_prob.exp().sum(1), torch.ones(6))
+    np.testing.assert_array_equal(policy.act(obs.numpy()).argmax(1), log_prob.argmax(1))
+    assert set(policy.act(obs.numpy()).flatten()) == {0, 1}
+    assert "one_of_n" in policy.state_dict()
+    assert "one_of_n" not in make().state_dict()  # weights of before are read as they were
+
+
+def test_an_encoder_of_pictures_learns_at_least_at_its_own_rate():
+    assert [group["lr"] for group in make().rates(1e-4)] == [1e-4]
+    policy = make((32, 32, 3))
+    encoder, rest = policy.rates(1e-4)
+    assert (encoder["lr"], rest["lr"]) == (1e-3, 1e-4)
+    assert [group["lr"] for group in policy.rates(1e-2)] == [1e-2, 1e-2]
+    assert len(encoder["params"]) + len(rest["params"]) == len(list(policy.parameters()))
