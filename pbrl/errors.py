@@ -20,6 +20,10 @@ class EnvError(UserError):
     """What an environment did wrong in the middle of things; if it raised an exception, that is the `__cause__`."""
 
 
+class ViewerError(UserError):
+    """People cannot be asked here: the viewer does not start, or draws nothing."""
+
+
 class StorageError(UserError):
     """The disk is full, read-only or broken. What was asked for is right, so the command exits with code 1."""
 

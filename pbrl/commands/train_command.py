@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pbrl.commands.arguments import Arguments
 from pbrl.commands.values import whole_number, yes_or_no
-from pbrl.errors import EnvError, UserError, one_line, typed
+from pbrl.errors import EnvError, UserError, ViewerError, one_line, typed
 from pbrl.storage import storing
 from pbrl.training.interrupt import exit_code
 
@@ -61,7 +61,7 @@ def start_run(config: DictConfig) -> int:
     print(f"run: {run.folder.path}")
     try:
         return _train(run, config)
-    except EnvError:
+    except (EnvError, ViewerError):
         if not run.step:  # as with other mistakes, a corrected command can use the name
             run.log.close()
             run.folder.discard()
@@ -129,9 +129,9 @@ def _score(run: Run, config: DictConfig) -> str:
     """The return; without an environment, how well held-out labels are foreseen."""
     evaluation = run.last_evaluation
     if config.env.make is None:
-        from pbrl.training.saved_run import heldout_accuracy
+        from pbrl.training.saved_run import without_env
 
-        return f"env=none: {heldout_accuracy(run.folder)}"
+        return f"env=none: {without_env(run.folder)}"
     if not evaluation:
         return "not evaluated (evaluation.every=null)"
     score = f"return {evaluation['return_mean']:.1f} ± {evaluation['return_std']:.1f}"

@@ -13,22 +13,19 @@ from pbrl.data.stored_videos import StoredVideos
 from pbrl.errors import UserError
 
 SHARD_FRAMES = 20_000  # of one video, after which another is begun
+OPTIONS = {"crf": "20", "preset": "veryfast", "g": "10", "bf": "0"}  # at 20 people see no difference
 
 
 class FrameKeeper:
     """Keeps pictures as H.264 videos in a folder: one file per camera and `SHARD_FRAMES` frames, whole episodes each.
 
-    crf: 0 (as it was) to 51 (small); at 20 people see no difference.
+    crf: 0 (as it was) to 51 (small).
     """
 
     def __init__(self, folder: Path, fps: float, *, crf: int = 20) -> None:
-        self._folder, self._fps, self._options = (
-            folder,
-            fps,
-            {"crf": str(crf), "preset": "veryfast", "g": "10", "bf": "0"},
-        )
+        self._folder, self._fps, self._options = folder, fps, OPTIONS | {"crf": str(crf)}
         self.files: list[Path] = []
-        self._shards: dict[str, _Shard] = {}
+        self._shards: dict[str, Shard] = {}
 
     def keep(self, camera: str, pictures: Iterable[np.ndarray]) -> np.ndarray:
         """Appends pictures (H, W, 3) uint8 of one episode; returns their positions (L, 2)."""
@@ -54,18 +51,18 @@ class FrameKeeper:
         sizes = [path.stat().st_size for path in self.files]
         return StoredVideos(tuple(cameras), tuple(names), tuple(sizes), None, self._fps)
 
-    def _begin(self, camera: str) -> _Shard:
+    def _begin(self, camera: str) -> Shard:
         if camera in self._shards:
             self._shards.pop(camera).close()
         safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in camera).strip(".") or "camera"
         path = self._folder / safe / f"{len(self.files):05d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.files.append(path)
-        self._shards[camera] = _Shard(path, len(self.files) - 1, self._fps, self._options)
+        self._shards[camera] = Shard(path, len(self.files) - 1, self._fps, self._options)
         return self._shards[camera]
 
 
-class _Shard:
+class Shard:
     """A video that is being written."""
 
     def __init__(self, path: Path, number: int, fps: float, options: dict[str, str]) -> None:

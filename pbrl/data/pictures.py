@@ -1,4 +1,4 @@
-"""Compressed pictures that stand in files of recordings, as PNG or JPEG."""
+"""Pictures: those that stand compressed in files of recordings, as PNG or JPEG, and their sizes."""
 
 from __future__ import annotations
 
@@ -25,3 +25,14 @@ def looks_compressed(array: np.ndarray) -> bool:
     """Whether bytes begin as PNG or JPEG do."""
     start = np.asarray(array[:8], np.uint8).tobytes()
     return start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
+
+
+def fit_into(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The picture in its own shape, as large as fits into width x height pixels, each side even."""
+    from PIL import Image
+
+    share = min(width / picture.shape[1], height / picture.shape[0])
+    size = [max(round(side * share / 2) * 2, 2) for side in (picture.shape[1], picture.shape[0])]
+    if [picture.shape[1], picture.shape[0]] == size:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((size[0], size[1]), Image.Resampling.BILINEAR))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ class PeopleDesk(Desk):
     Args:
         teacher: how the run goes on meanwhile, a `pbrl.teachers.human.HumanTeacher`.
         overlap: how many people answer each question.
+        keep: what keeps the pictures of questions where they cannot be drawn again; returns where they are.
         feedback, open_store, shape: see `ScriptedDesk`.
     """
 
@@ -45,10 +46,18 @@ class PeopleDesk(Desk):
     needs_people = True
 
     def __init__(
-        self, teacher: Any, *, overlap: int, feedback: Feedback, open_store: OpenStore, shape: Shape, **others: Any
+        self,
+        teacher: Any,
+        *,
+        overlap: int,
+        feedback: Feedback,
+        open_store: OpenStore,
+        shape: Shape,
+        keep: Callable[[Question], Question] | None = None,
+        **others: Any,
     ) -> None:
         super().__init__()
-        self.teacher, self.overlap = teacher, overlap
+        self.teacher, self.overlap, self._keep = teacher, overlap, keep
         self.feedback, self.store, self.shape = feedback, open_store(), shape
         self.poll: int | None = teacher.poll if teacher.mode == "async" else None
         self.waited_for: Sequence[int] = []  # the queries of a session that is not over
@@ -138,7 +147,8 @@ class PeopleDesk(Desk):
         return max(min(self.feedback.per_session - open_now, self.affordable), 0) if few else 0
 
     def ask(self, questions: Question, *, step: int, sampler: str) -> None:
-        queries = self.store.ask(self.sessions, step, questions, sampler=sampler)
+        shown = questions if self._keep is None else self._keep(questions)
+        queries = self.store.ask(self.sessions, step, shown, sampler=sampler)
         self.sessions += 1
         with self.store.transaction():
             unretire(self.store.db, queries)  # a resumed run asks again what it asked before it was killed

@@ -39,8 +39,16 @@ def read_learned(run_dir: Path) -> dict[str, Any] | None:
 
 def read_drawing_problem(run_dir: Path) -> str | None:
     """Why the viewer of this run can draw no clips, if it cannot."""
-    found = _read(run_dir / "clips" / "renderer.json") or {}
-    return found.get("message") if found.get("state") == "failed" else None
+    return (_report(run_dir) or {}).get("message") if read_drawing_state(run_dir) == "failed" else None
+
+
+def read_drawing_state(run_dir: Path) -> str:
+    """Of the process that draws clips: starting, ok or failed."""
+    return str((_report(run_dir) or {}).get("state", "starting"))
+
+
+def _report(run_dir: Path) -> dict[str, Any] | None:
+    return _read(run_dir / "clips" / "renderer.json")
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from pbrl.agents.random_state import global_random_state, set_global_random_state
 from pbrl.building import build, explaining, maker_of
 from pbrl.checks import between, whole
+from pbrl.collection.asked_frames import AskedFrames
+from pbrl.collection.keep_frames import draw
 from pbrl.config import compose_any, options
 from pbrl.data.env_of_data import VALID, data_meta
 from pbrl.data.episodes import EpisodeStore
@@ -157,14 +159,21 @@ def build_agent(config: DictConfig) -> Any:
 
 
 def _online(config: DictConfig, method: Method, folder: RunDir) -> Parts:
-    env = build(config.env.make)
-    make_env = OneMore(partial(build, config.env.make), first=env, alone="agent.n_envs=1 evaluation.envs=1")
+    make_one = partial(build, config.env.make)
+    env = make_one()
+    if drawn := _asks_people(config, method) and not _has_state(env):
+        make_one = partial(make_one, render_mode="rgb_array")
+        env = _drawing(env, make_one, config)
+    make_env = OneMore(make_one, first=env, alone="agent.n_envs=1 evaluation.envs=1")
+    viewer = viewer_section(config)
+    size = (viewer.width, viewer.height)
+    frames = AskedFrames(folder.path, make_env, viewer.max_fps, size) if drawn else None
     factors, feedback = factor_names(env), read_feedback(config)
     evaluator = _evaluator(config, make_env, env)
     make_agent = partial(
         maker_of(config.agent, "agent").make, given=method.given, steps=config.steps, device=config.device
     )
-    agent = make_agent(make_env=make_env, seed=stream_seed(config.seed, "agent"))
+    agent = make_agent(make_env=make_env if frames is None else frames.make_env, seed=stream_seed(config.seed, "agent"))
     sampler = maker_of(config.queries, "queries") if "_target_" in config.queries else None
     parts = Parts(
         **_common(config, method, folder),
@@ -179,6 +188,7 @@ def _online(config: DictConfig, method: Method, folder: RunDir) -> Parts:
         sampler_name=sampler.target.__name__ if sampler is not None else "none",
         factor_names=factors,
         time_limit=time_limit(env),
+        frames=frames,
         shared_env=evaluator is not None and evaluator.envs[0] is env,
     )
     parts.make_agent = partial(_another_agent, parts, make_agent, partial(build, config.env.make))
@@ -200,7 +210,7 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
 
 def _offline(config: DictConfig, method: Method, folder: RunDir) -> Parts:
     parts = Parts(**_common(config, method, folder), desk=Desk(), obs_shape=(), action_size=0)
-    parts.data = load_data(config, parts.rng("heldout"), method.reads_labels)
+    parts.data = load_data(config, parts.rng("heldout"), method)
     parts.obs_shape = tuple(parts.data.segments.obs.shape[2:])
     parts.action_size = parts.data.segments.actions.shape[-1]
     if method.reads_labels:
@@ -259,7 +269,6 @@ def _desk(config: DictConfig, parts: Parts, agent: Any) -> Desk:
     teacher = make_teacher(config.teacher, factor_names=parts.factor_names, rng=rng)
     if kind.needs_people:
         viewer_section(config)  # what the viewer would refuse later
-        _check_drawable(config, agent.recorders[0])
     assert parts.feedback is not None
     desk: Desk = kind(
         teacher,
@@ -268,8 +277,31 @@ def _desk(config: DictConfig, parts: Parts, agent: Any) -> Desk:
         open_store=partial(LabelStore, parts.path),
         shape=Shape(parts.feedback.segment_length, parts.obs_shape[0], parts.action_size),
         overlap=config.viewer.overlap,
+        keep=None if parts.frames is None else parts.frames.keep,
     )
     return desk
+
+
+def _asks_people(config: DictConfig, method: Method) -> bool:
+    return bool(method.asks) and bool(teacher_class(config.teacher).desk.needs_people)
+
+
+def _has_state(env: gym.Env) -> bool:
+    """Whether its moments can be drawn again later, from a state of its simulator."""
+    return env.has_wrapper_attr("has_state") and bool(env.get_wrapper_attr("has_state"))
+
+
+def _drawing(env: gym.Env, make_env: Callable[[], gym.Env], config: DictConfig) -> gym.Env:
+    """Instead of `env` one whose pictures are kept as they happen; that it can draw is tried now, not in an hour."""
+    env.close()
+    try:
+        env = make_env()
+        env.reset(seed=0)
+        draw(env)
+    except UserError as error:
+        why = f"env={config.env.name} has no simulator state to draw clips from, so its pictures must be kept"
+        raise UserError(f"teacher={config.teacher.name}: {why}, and {error}") from error
+    return env
 
 
 def _check_online(config: DictConfig, method: Method) -> None:
@@ -278,7 +310,7 @@ def _check_online(config: DictConfig, method: Method) -> None:
         raise UserError(f"method={name} acts in an environment: give data=FOLDER of one, or env=NAME")
     if config.env.make is None:
         raise UserError(f"env=none: method={name} acts in an environment; give env=NAME")
-    for key in (*(f"feedback.{key}" for key in OF_ONLINE), *(() if method.needs_data else ("data",))):
+    for key in (*(f"feedback.{key}" for key in OF_ONLINE), *(() if method.needs_data else ("data", "labels"))):
         if (value := OmegaConf.select(config, key)) is not None:
             raise UserError(f"{key}={value}: method={name} learns online; leave {key}= out")
     wanted = ("agent", "teacher", "queries") if SegmentPair in method.asks or not method.asks else ("agent", "teacher")
@@ -346,12 +378,23 @@ def _check_offline(config: DictConfig, method: Method) -> None:
         raise UserError(f"feedback.pairs={config.feedback.pairs}: {choices(config.feedback.pairs, PAIRS)}")
     if config.feedback.shuffled and not method.reads_labels:
         raise UserError(f"feedback.shuffled=true: method={name} reads no labels; leave it out")
+    if (labels := config.get("labels")) is not None and (config.data is None or not method.reads_labels):
+        why = "goes with data=DATASET" if config.data is None else f"method={name} reads no labels; leave it out"
+        raise UserError(f"labels={labels}: {why}")
 
 
-def load_data(config: DictConfig, rng: torch.Generator, reads_labels: bool) -> OfflineData:
-    c, path = config.feedback, Path(config.data)
+def load_data(config: DictConfig, rng: torch.Generator, method: Method) -> OfflineData:
+    c, labels = config.feedback, config.get("labels")
     data = load_offline(
-        path, label=c.label, budget=c.budget, pairs=c.pairs, heldout=c.heldout, rng=rng, reads_labels=reads_labels
+        Path(config.data),
+        label=c.label,
+        budget=c.budget,
+        pairs=c.pairs,
+        heldout=c.heldout,
+        rng=rng,
+        choices=method.chooses,
+        labels=None if labels is None else Path(labels),
+        reads_labels=method.reads_labels,
     )
     return data.shuffled(rng) if c.shuffled else data
 
@@ -375,15 +418,6 @@ def _check_spaces(env: gym.Env, parts: Parts, config: DictConfig) -> None:
         said, own = f"env={config.env.name} {tuple(obs)} and {tuple(action)}", other_env(config)
         hint = f"; leave env= out for {own}, which the data is of" if own else ""
         raise UserError(f"the data has {found}, {said}{hint}")
-
-
-def _check_drawable(config: DictConfig, env: Any) -> None:
-    """People are shown clips, and those are drawn from stored states of the simulator."""
-    if not (env.has_wrapper_attr("has_state") and env.get_wrapper_attr("has_state")):
-        raise UserError(
-            f"teacher={config.teacher.name}: env={config.env.name} has no simulator state to draw clips from; "
-            "MuJoCo tasks have"
-        )
 
 
 def _names(config: DictConfig, method: Method) -> dict[str, Any]:

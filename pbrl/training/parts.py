@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from pbrl.agents.agent import Agent
+from pbrl.collection.asked_frames import AskedFrames
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.offline import OfflineData
 from pbrl.errors import UserError
@@ -60,6 +61,7 @@ class Parts:
     data_folder: Path | None = None
     factor_names: tuple[str, ...] = ()
     time_limit: int | None = None
+    frames: AskedFrames | None = None  # pictures of episodes, where they cannot be drawn again
     shared_env: bool = False  # evaluation runs in the environment of training, between its episodes
     updates: int = 0
     streams: dict[str, torch.Generator] = field(default_factory=dict)

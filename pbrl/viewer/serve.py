@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Protocol
 from omegaconf import DictConfig
 
 from pbrl.config import load_config
-from pbrl.errors import UserError
+from pbrl.errors import UserError, ViewerError
+from pbrl.feedback.status import read_drawing_problem, read_drawing_state
 from pbrl.labels.store import FILE_NAME, LabelStore
 from pbrl.teachers.make import asks_people
 from pbrl.training.interrupt import StopOnInterrupt, exit_code
 from pbrl.viewer.addresses import Certificate, reachable_names, read_certificate
+from pbrl.viewer.clips import report_path
 from pbrl.viewer.opened import Opened, find_opened, make_opened
 from pbrl.viewer.renderer import open_log
 from pbrl.viewer.settings import (
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
     from pbrl.viewer.gallery import Gallery
     from pbrl.viewer.renderer import Renderer
 
-START_S = 30.0
 EVERYTHING = 10**9  # clips drawn ahead
+START_S = 60.0  # that a viewer takes at most to start, on a busy machine
+DRAW_S = 90.0  # and what draws its clips
 
 
 class Beside(Protocol):
@@ -129,12 +132,25 @@ def start_viewer(run_dir: Path) -> subprocess.Popen[bytes] | None:
     while time.time() - before < START_S and viewer.poll() is None:
         opened = find_opened(run_dir)
         if opened is not None and opened.pid == viewer.pid:
+            if (problem := wait_for_drawing(run_dir, before)) is not None:
+                stop_viewer(viewer)
+                raise ViewerError(f"nobody could answer: {problem}")
             opened.say()
             return viewer
         time.sleep(0.05)
     viewer.terminate()
     lines = (run_dir / "viewer.log").read_text(errors="replace").strip().splitlines()
-    raise UserError(f"the viewer did not start: {lines[-1] if lines else 'no message'}; see {run_dir / 'viewer.log'}")
+    raise ViewerError(f"the viewer did not start: {lines[-1] if lines else 'no message'}; see {run_dir / 'viewer.log'}")
+
+
+def wait_for_drawing(run_dir: Path, since: float) -> str | None:
+    """Waits until the viewer's process that draws has started, and says why it cannot draw, if so."""
+    report = report_path(run_dir)
+    while time.time() - since < DRAW_S:
+        if report.exists() and report.stat().st_mtime >= since and read_drawing_state(run_dir) != "starting":
+            return read_drawing_problem(run_dir)
+        time.sleep(0.05)
+    return None
 
 
 def stop_viewer(viewer: subprocess.Popen[bytes]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from pbrl.data.pictures import fit_into
 from pbrl.data.stored_videos import StoredFrames, StoredVideos
 from pbrl.errors import UserError, choices
 from pbrl.labels.recorded import FILE, read_source
@@ -118,14 +119,3 @@ def clip_source(folder: Path, env_config: DictConfig) -> ClipSource:
 
 def stored_videos(folder: Path) -> StoredVideos:
     return StoredVideos.of(read_source(folder)["videos"], folder / FILE)
-
-
-def fit_into(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The picture in its own shape, as large as fits into width x height pixels, each side even."""
-    from PIL import Image
-
-    share = min(width / picture.shape[1], height / picture.shape[0])
-    size = [max(round(side * share / 2) * 2, 2) for side in (picture.shape[1], picture.shape[0])]
-    if [picture.shape[1], picture.shape[0]] == size:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((size[0], size[1]), Image.Resampling.BILINEAR))

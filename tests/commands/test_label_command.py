@@ -88,16 +88,21 @@ def test_a_run_that_asked_nothing_has_nothing_to_label(capsys, tmp_path, finishe
     assert not (tmp_path / "labels.sqlite").exists()
 
 
-def test_a_training_that_waits_says_why_nobody_can_answer(tmp_path):
+def test_that_clips_can_be_drawn_is_tried_before_training_begins(tmp_path):
     command = [*PBRL, "train", *TINY["pebble"], *HUMAN, f"run_dir={tmp_path / 'run'}"]
     blind = dict(os.environ) | {"MUJOCO_GL": "off"}
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=blind)
-    said = [run.stderr.readline() for _ in range(2)]
-    run.send_signal(signal.SIGINT)
-    run.communicate(timeout=60)
-    assert said[0] == "pbrl: waiting for answers to 6 questions\n"
-    assert said[1].startswith("pbrl: nobody can answer: clips cannot be drawn")
-    assert run.returncode == 130
+    run = subprocess.run(command, capture_output=True, text=True, env=blind, check=False)
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1)
+    assert run.stderr.startswith("pbrl: nobody could answer: clips cannot be drawn")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_view_that_is_not_there_is_said_before_training_begins(tmp_path):
+    command = [*PBRL, "train", *TINY["pebble"], *HUMAN, "viewer.camera=side", f"run_dir={tmp_path / 'run'}"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "viewer.camera=side: valid are default" in run.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_port_in_use_is_said(capsys, finished_run):

@@ -14,13 +14,14 @@ from films import LENGTHS, films
 from tiny import collect
 
 from pbrl.data.datasets import load_dataset
+from pbrl.data.pictures import fit_into
 from pbrl.labelling.project import open_project
 from pbrl.labels.sets import load_label_set
 from pbrl.labels.store import LabelStore
 from pbrl.reading import read_yaml
 from pbrl.viewer.client import ViewerClient
 from pbrl.viewer.clips import ClipStyle
-from pbrl.viewer.sources import StoredDrawer, clip_source, fit_into
+from pbrl.viewer.sources import StoredDrawer, clip_source
 
 BROWSERLESS = "open_browser=false"
 
