@@ -150,6 +150,12 @@ class EpisodeStore:
             return None
         return self._rows["states"][self._locate(ids, length)[0]]
 
+    @property
+    def all_states(self) -> np.ndarray | None:
+        """(M, D) of all episodes that are kept, as `states` of segments."""
+        begin = self._first[0] - self._dropped if len(self) else self._used
+        return self._rows["states"][begin : self._used] if "states" in self._rows else None
+
     def as_question(self, left: Segments, right: Segments) -> SegmentPair:
         """Which of these is better, with the states of the simulator that clips are drawn from."""
         return SegmentPair(left, right, *(self.states(side.ids.numpy(), side.steps) for side in (left, right)))

@@ -254,7 +254,7 @@ class Run:
         require_finite_weights(method if agent is None else [agent["parameters"], agent["variables"]], AGENT)
         self.checkpoints.save(self.step, state, self.record)
         if self.parts.frames is not None:
-            self.parts.frames.saved(state["parts"]["episodes"].get("rows/states"))
+            self.parts.frames.saved(self.parts.episodes.all_states)
 
     def finish(self, status: str) -> None:
         """Writes the policy, the reward and the summary."""

@@ -79,7 +79,7 @@ def test_only_what_was_asked_stays_for_good(tmp_path):
     store, questions = ask(frames, env, episodes=4)
     assert len(recent(tmp_path, env)) == 6  # four, the one that goes on, and the one before them that did not
     store.add(play(env, 12 * 2))
-    pool = store.state_dict()["rows/states"]
+    pool = store.all_states
     frames.saved(pool)
     assert recent(tmp_path, env) == {*np.unique(pool[:, 0]).astype(int).tolist(), env.env.seed}
     frames.saved(None)
