@@ -19,6 +19,7 @@ VERBS = {
     "data": "offline data sets: pbrl data info|import|export",
     "label": "the viewer, where people compare clips: pbrl label run=RUN_DIR",
     "study": "a study with people: consent, practice, checks, quota: pbrl study FILE.yaml",
+    "watch": "people watch a policy act live, and take over: pbrl watch RUN_DIR [expert=RUN_DIR]",
     "labels": "labels as data: pbrl labels export|import|report|answers|leave-out RUN_DIR",
     "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|experiments|benches|spaces",
     "bench": "methods x environments x seeds, resumable: pbrl bench grid=smoke out=FOLDER",

@@ -12,6 +12,7 @@ import time
 import webbrowser
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from pbrl.study.settings import Study
     from pbrl.viewer.gallery import Gallery
     from pbrl.viewer.renderer import Renderer
+    from pbrl.watching.live import Live
 
 EVERYTHING = 10**9  # clips drawn ahead
 START_S = 60.0  # that a viewer takes at most to start, on a busy machine
@@ -61,11 +63,12 @@ def serve(
     *,
     study: Study | None = None,
     study_file: Path | None = None,
+    watch: Callable[[int], Live] | None = None,
 ) -> int:
     """Runs until Ctrl-C. Prints the addresses.
 
     beside: begins once clips are being drawn, and before anybody is let in. study: that people come through, of this
-    file.
+    file. watch: makes a simulator for each person, who watches a policy there instead of comparing clips.
     """
     config = load_config(run_dir / "config.yaml")
     if study is not None:
@@ -94,7 +97,7 @@ def serve(
         remote=section.host not in LOOPBACK,
         study=_name(study_file),
     )
-    viewer = _viewer_config(run_dir, config, section, opened, study)
+    viewer = replace(_viewer_config(run_dir, config, section, opened, study), watch=watch)
 
     from pbrl.viewer.gallery import Gallery
     from pbrl.viewer.renderer import Renderer
@@ -104,8 +107,9 @@ def serve(
     style = source.styled(clip_style(section))
     ahead = section.ahead if study is None else EVERYTHING  # each person has an order of their own
     renderer = Renderer(run_dir, style, ahead=ahead, overlap=desk.overlap, scripts_count=desk.scripts_count)
+    gallery = Gallery(run_dir, source, style, renderer, section.ahead)
     with (
-        Gallery(run_dir, source, style, renderer, section.ahead) as gallery,
+        gallery if watch is None else nullcontext(),  # which starts the process that draws
         nullcontext() if beside is None else beside(renderer),
     ):
 

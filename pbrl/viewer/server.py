@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,6 +29,9 @@ from pbrl.viewer.security import Guard, refusal
 from pbrl.viewer.settings import ViewerConfig
 from pbrl.viewer.site import NOBODY, Site
 
+if TYPE_CHECKING:
+    from pbrl.watching.routes import Watching
+
 STATIC = Path(__file__).parent / "static"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 FILES = {file.name: file for file in STATIC.iterdir() if file.suffix in TYPES}
@@ -40,14 +43,22 @@ class Viewer:
 
     def __init__(self, site: Site) -> None:
         self.site, self.config, self.gallery = site, site.config, site.gallery
+        self.watching: Watching | None = None
+        if site.config.watch is not None:
+            from pbrl.watching.routes import Watching
+
+            self.watching = Watching(site, site.config.watch)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         yield
+        if self.watching is not None:
+            self.watching.close()
         self.site.keeper.close()
 
     async def page(self, request: Request) -> Response:
-        return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+        name = "index.html" if self.watching is None else "watch.html"
+        return FileResponse(STATIC / name, headers={"cache-control": "no-cache"})
 
     async def static(self, request: Request) -> Response:
         file = FILES.get(request.path_params["name"])
@@ -163,6 +174,9 @@ def make_app(config: ViewerConfig, gallery: Gallery) -> Any:
         ("/api/continue", v.go_on, "POST"),
         ("/api/learned", v.learned, "GET"),
     ]
+    if (w := v.watching) is not None:
+        routes += [("/api/watch", w.about, "GET")]
+        routes += [(f"/api/watch/{name}", getattr(w, name), "POST") for name in ("begin", "step", "end")]
     app = Starlette(
         routes=[Route(path, handler, methods=[method]) for path, handler, method in routes],
         exception_handlers={

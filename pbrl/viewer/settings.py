@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from pbrl.viewer.people import check_people
 
 if TYPE_CHECKING:
     from pbrl.study.settings import Study
+    from pbrl.watching.live import Live
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WHOLE = {"port": (0, 65535), "overlap": (1, 100), "ahead": (1, 1000), "width": (16, 4096), "height": (16, 4096)}
@@ -56,6 +57,7 @@ class ViewerConfig:
     show: frozenset[str] = frozenset()  # of SHOW: what people see of how the run does
     links: Mapping[str, str] = field(default_factory=dict)  # the token of each person; empty: all share an address
     study: Study | None = None  # that people come through
+    watch: Callable[[int], Live] | None = None  # makes a person's simulator, where policies are watched
 
     @property
     def cookie(self) -> str:
