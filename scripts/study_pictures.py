@@ -1,6 +1,7 @@
-"""The pictures of docs/study.md: `pbrl study` in a real browser, answered by a key at a time.
+"""The pictures of docs/study.md and docs/watch.md: the real pages in a real browser, answered by a key at a time.
 
-python scripts/study_pictures.py LABEL_SET docs/study
+python scripts/study_pictures.py study LABEL_SET docs/study
+python scripts/study_pictures.py watch RUN_DIR docs/watch
 
 Needs Chromium and Playwright (the extra `test`).
 """
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +45,45 @@ viewer: {{question: "Which one runs better?", repeats: 0, width: 256, height: 25
 CAN_ANSWER = "document.querySelector('.deck.active') && document.querySelector('.main').ariaDisabled === 'false'"
 
 
-def pictures(labels: Path, out: Path) -> None:
+def study_pictures(labels: Path, out: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "running.yaml"
+        file.write_text(STUDY.format(labels=labels.resolve(), query=load_label_set(labels).query[0]))
+        with served(Path(scratch) / "running", "study", str(file)) as (browser, url):
+            _go_through(browser.new_page(viewport=SIZE), url, out)
+            _on_a_phone(browser.new_page(**PHONE), url, out)
+
+
+def watch_picture(run: Path, out: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "watched"
+        words = [str(run), f"out={folder}", f"expert={run}", "width=480", "height=480"]
+        with served(folder, "watch", *words) as (browser, url):
+            page = browser.new_page(viewport=SIZE)
+            _enter(page, url, "ann")
+            _until(lambda: int(page.locator("#watch-picture").get_attribute("data-step") or 0) > 40)
+            page.keyboard.press("w")
+            page.keyboard.press("t")
+            _until(lambda: page.locator("#watch-picture").get_attribute("data-who") == "person")
+            page.screenshot(path=out / "watch.png")
+
+
+@contextmanager
+def served(folder: Path, *words: str) -> Iterator[tuple[Any, str]]:
+    """A browser, and the address of what `pbrl WORDS` serves in this folder."""
     from playwright.sync_api import sync_playwright
 
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        file, folder = Path(scratch) / "running.yaml", Path(scratch) / "running"
-        file.write_text(STUDY.format(labels=labels.resolve(), query=load_label_set(labels).query[0]))
-        study = subprocess.Popen([sys.executable, "-m", "pbrl", "study", str(file), "open_browser=false"])
-        try:
-            _until(lambda: (folder / "viewer.json").exists())
-            url = json.loads((folder / "viewer.json").read_text())["url"]
-            with sync_playwright() as playwright:
-                path = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium")
-                browser = playwright.chromium.launch(executable_path=path, args=QUIET)
-                _go_through(browser.new_page(viewport=SIZE), url, out)
-                _on_a_phone(browser.new_page(**PHONE), url, out)
-                browser.close()
-        finally:
-            study.send_signal(signal.SIGINT)
-            study.wait(30)
+    server = subprocess.Popen([sys.executable, "-m", "pbrl", *words, "open_browser=false"])
+    try:
+        _until(lambda: (folder / "viewer.json").exists())
+        with sync_playwright() as playwright:
+            path = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium")
+            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+            yield browser, json.loads((folder / "viewer.json").read_text())["url"]
+            browser.close()
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
 
 
 def _go_through(page: Any, url: str, out: Path) -> None:
@@ -138,6 +160,8 @@ def _until(condition: Any, seconds: float = 120) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    made = {"study": study_pictures, "watch": watch_picture}
+    if len(sys.argv) != 4 or sys.argv[1] not in made:
         sys.exit(__doc__)
-    pictures(Path(sys.argv[1]), Path(sys.argv[2]))
+    Path(sys.argv[3]).mkdir(parents=True, exist_ok=True)
+    made[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))

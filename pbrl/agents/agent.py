@@ -49,6 +49,8 @@ class Agent(Protocol):
 
     def set_rows(self, choose: Callable[[Any, int], np.ndarray | None]) -> None: ...  # see `Method.rows`
 
+    def remember(self, episode: Episode) -> None: ...  # of others, to learn from as from its own; off-policy agents
+
     def between_episodes(self, call: Callable[[], None]) -> None: ...  # at each end, with the environment free
 
     def repeat_starts(self, starts: int) -> None: ...  # episodes begin in so many starts in turn, the same ones again

@@ -22,7 +22,7 @@ from pbrl.agents.sb3_checks import activation_class, check_ent_coef, require_mem
 from pbrl.checks import between, layers, whole
 from pbrl.data.recorder import EpisodeRecorder, Given
 from pbrl.errors import UserError
-from pbrl.types import RewardSource
+from pbrl.types import Episode, RewardSource
 
 INSIDE = 1e-4  # how far from the bounds of the box an action is thought to be
 BLOCK = 8192  # rows per forward pass of what is asked between updates
@@ -170,6 +170,18 @@ class SACAgent(SB3Agent):
             return model.policy.unscale_action(actions), actions
 
         model._sample_action = choose  # type: ignore[method-assign]
+
+    def remember(self, episode: Episode) -> None:
+        """Stores an episode that somebody else acted in, with its tags, as if it were its own; of one environment."""
+        buffer = self.buffer
+        if buffer.n_envs != 1:
+            raise ValueError(f"n_envs={buffer.n_envs}: expected 1, as an episode is a row of steps")
+        for t in range(len(episode)):
+            done = np.array([t == len(episode) - 1])
+            if episode.tags is not None:
+                buffer.next_tags = episode.tags[t][None]
+            step = episode.obs[t][None], episode.obs[t + 1][None], episode.actions[t][None]
+            buffer.put(*step, np.zeros(1, np.float32), done & episode.terminated, done)
 
     def require_whole_episodes(self, steps: int | None) -> None:
         """UserError where learning starts, or what is kept is forgotten, before an episode of so many steps is over."""

@@ -128,6 +128,23 @@ class RandomIntervener(ScriptedIntervener):
         return self.rng.random(len(obs)) < self.probability
 
 
+class Nobody:
+    """Watches nothing: all that is known of interventions was said before."""
+
+    def __init__(self, **unused: Any) -> None:
+        pass
+
+    def watch(self, obs: np.ndarray, actions: np.ndarray) -> Watched:
+        no = np.zeros(len(obs), bool)
+        return Watched(actions, no, no)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
 def intervention_rewards(blamed: np.ndarray) -> np.ndarray:
     """RLIF's reward (n,): -1 for the policy's step that somebody took over after, 0 for all others, experts' too."""
     return -np.asarray(blamed, np.float32)

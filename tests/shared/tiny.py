@@ -59,10 +59,14 @@ TINY = {
         "method.judge_updates=4",
         "method.judge.hidden=8",
     ],
+    "rlif_people": ["method=rlif_people", *COMMON, *SAC],
     "rlif_random": ["method=rlif_random", *COMMON, *SAC, "method.demonstration_steps=60"],
     **{name: [f"method={name}", *COMMON, *SAC] for name in ("true_reward", "factor_sum", "factor_geometric")},
 }
-OF_A_RUN = {"rlif": "method.judge"}  # methods that learn from what another run knows, and the key that names it
+OF_A_RUN = {
+    "rlif": "method.judge",
+    "rlif_people": "method.interventions",
+}  # methods that learn from what another run knows, and the key that names it
 
 
 def train(folder: Path, *overrides: str, method: str | None = "pebble") -> tuple[int, str, str]:

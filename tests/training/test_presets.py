@@ -4,6 +4,7 @@ import json
 
 import pytest
 from tiny import LEARNERS, OF_A_RUN, OFFLINE_EXPERIMENTS, VIDEOS, collect, train
+from watched import keep_watched
 
 from pbrl.cli import main
 from pbrl.config import compose_config, options
@@ -73,7 +74,10 @@ def test_method_teacher_and_queries(choice, tmp_path):
         assert main(["labels", "export", str(tmp_path / "source"), f"out={tmp_path / 'labels'}"]) == 0
         more = [f"teacher.labels={tmp_path / 'labels'}"]
     if (key := OF_A_RUN.get(choice.removeprefix("method="))) is not None:
-        takes_three_updates(tmp_path / "source", "env=point_reach", "method=true_reward")
+        if choice == "method=rlif_people":
+            keep_watched(tmp_path / "source", [[0, 1, 0]])
+        else:
+            takes_three_updates(tmp_path / "source", "env=point_reach", "method=true_reward")
         more = [f"{key}={tmp_path / 'source'}"]
     takes_three_updates(tmp_path / "run", "env=point_reach", choice, *more)
 

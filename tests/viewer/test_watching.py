@@ -189,3 +189,6 @@ def test_a_person_watches_and_takes_over_by_keys(page: Any, real: Any, server: A
     (first, *_) = viewer.answers()
     assert first.annotator == "ann"
     assert {1, 3} & set(first.value)
+    page.goto("about:blank")
+    viewer.server.should_exit = True  # in order, so that the simulator is closed in its own thread
+    viewer.thread.join(20)
