@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pbrl.errors import EnvError, UserError, one_line
+from pbrl.overrides import PLACED
 
 logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # what it would print, our one line says
 OF_HYDRA = ("_target_", "_partial_", "_convert_", "_recursive_")  # what a node says of how it is made
@@ -81,7 +82,8 @@ def maker_of(node: DictConfig, key: str | None = None) -> Maker:
         raise UserError(f"{where} has no _target_, the class or function that makes it; it has {has}")
     with explaining(where, {}):
         target = get_object(str(node._target_))
-        about = {*OF_HYDRA, *(() if "." in where else ("name",))}  # the name of a YAML is for its readers
+        is_file = "." not in where or where in PLACED
+        about = {*OF_HYDRA, *(("name",) if is_file else ())}  # the name of a YAML is for its readers
         settings = {str(name): _value(node, str(name), where) for name in node if name not in about}
     return Maker(where, target, settings)
 

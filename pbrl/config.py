@@ -227,9 +227,11 @@ def _kind(value: Any) -> str:
 def _explain(error: Exception, overrides: Sequence[str], extra_dir: str | None, also: Sequence[str]) -> str:
     text = str(error)
     if match := re.search(r"Could not override '([^']+)'", text):
-        return f"unknown key {match[1]!r}{_near(match[1], overrides, extra_dir, also)}"
+        key = next((short for short, place in PLACED.items() if place == match[1]), match[1])
+        return f"unknown key {key!r}{_near(key, overrides, extra_dir, also)}"
     if match := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
-        key = next((short for short, place in PLACED.items() if place.startswith(f"{match[1]}@")), match[1])
+        chosen = (short for short, place in PLACED.items() if f"{place}={match[2]}" in overrides)
+        key = next((short for short in chosen if PLACED[short].startswith(f"{match[1]}@")), match[1])
         return f"{key}={match[2]}: {_valid(match[1], match[2], extra_dir)}"
     return one_line(error)
 

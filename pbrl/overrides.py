@@ -14,7 +14,11 @@ from pbrl.files import expand_home
 
 LONG_NUMBER = r"\d{301}"  # which Python would refuse to write out
 SHORT = {"init": "init.run"}
-PLACED = {"fit.loss": "loss@fit.loss", "fit.pessimism": "pessimism@fit.pessimism"}  # keys whose values name a YAML
+PLACED = {  # keys whose values name a YAML
+    "fit.loss": "loss@fit.loss",
+    "fit.pessimism": "pessimism@fit.pessimism",
+    "teacher.script": "teacher@teacher.script",
+}
 PATHS = ("run_dir", "data", "labels", "init.run", "teacher.labels", "method.learned", "method.demos_data")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from pbrl.blocks import score_in_blocks
 from pbrl.checks import between, one_of, share
 from pbrl.errors import UserError
+from pbrl.feedback.samplers import preference_probability
 from pbrl.feedback.support import Support
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.qpa import Qpa
@@ -77,13 +78,15 @@ class Ppe(Qpa):
         return "mixture" if self.supported else super().sampler_name
 
     def choose(self, n: int) -> tuple[SegmentPair, float]:
-        """Pairs of both kinds, among random segments of the pool."""
+        """Pairs of both kinds, among random segments of the pool, and the members' disagreement on them."""
         if not self.supported:
             return super().choose(n)
         f, episodes, rng = self.run.feedback, self.run.episodes, self.run.rng("queries")
         pool = episodes.draw(2 * f.candidates * n, f.segment_length, rng, f.pool_episodes)
         rows = draw_mixture(score_in_blocks(self.distance, pool), n, self.outside, rng)
-        return episodes.as_question(pool[rows[:, 0]], pool[rows[:, 1]]), math.nan
+        left, right = pool[rows[:, 0]], pool[rows[:, 1]]
+        measured = preference_probability(self.model, left, right).std(0, unbiased=False)
+        return episodes.as_question(left, right), float(measured.mean())
 
     def distance(self, segments: Segments) -> Tensor:
         """(N,) mean score over real steps."""

@@ -27,7 +27,7 @@ class HumanTeacher(Teacher):
         learn_every: new answers before the reward learns again (async).
         max_age_steps: questions older than this are taken back unasked (async); None keeps them.
         timeout_s: how long a session waits; None: as long as it takes, which `mixed` cannot.
-        script: makes the teacher that stands in (mixed); called with `rng`.
+        script: makes the teacher that stands in (mixed), who judges true rewards at once; called with `rng`.
     """
 
     desk = PeopleDesk
@@ -55,6 +55,9 @@ class HumanTeacher(Teacher):
         self.mode, self.poll, self.learn_every = mode, poll, learn_every
         self.max_age_steps, self.timeout_s = max_age_steps, timeout_s
         self.script = script(rng=rng) if mode == "mixed" else None
+        if self.script is not None and not (self.script.at_once and self.script.reads == Teacher.reads):
+            said = f"script={type(self.script).__name__}"
+            raise ValueError(f"{said}: expected a script that judges true rewards at once, as oracle or human_like")
 
     def observe(self, episodes: Sequence[Episode]) -> None:
         if self.script is not None:

@@ -14,7 +14,9 @@ from tiny import TINY, collect, train
 from pbrl.building import build
 from pbrl.config import compose_config
 from pbrl.data.datasets import load_dataset
+from pbrl.errors import UserError
 from pbrl.statistics.intervals import wilson_interval
+from pbrl.teachers.make import make_teacher as make_people
 
 MANY = 20_000
 PLAIN = {"return_range": 1.0}
@@ -160,3 +162,46 @@ def test_it_labels_data_sets_by_any_score_in_units_of_its_own_range(tmp_path):
         assert 0 < close.mean() < 1
         assert ((rows.prefers_right == 0.5) == close).all()
         assert (rows.prefers_right[~close] == (gain[~close] > 0)).all()
+
+
+MIXED = ["env=point_reach", "teacher=human", "teacher.mode=mixed", "teacher.timeout_s=1"]
+
+
+def test_it_stands_in_for_people_with_its_own_numbers():
+    config = compose_config([*MIXED, "teacher.script=human_like", "teacher.script.edge=0", "teacher.script.band=0.1"])
+    assert (config.teacher.name, config.teacher.script.name) == ("human", "human_like")
+    config = OmegaConf.create(OmegaConf.to_yaml(config))  # as a resumed run reads it
+    teacher = make_people(config.teacher, rng=torch.Generator())
+    teacher.observe([make_episode(*[0.0] * STEPS), make_episode(*[4.0] * STEPS)])  # a band of 2
+    assert teacher.answer(rewarded(5.0, 5.0), rewarded(6.9, 20.0)).prefers_right.tolist() == [0.5, 1]
+    other = make_people(config.teacher, rng=torch.Generator())
+    other.load_state_dict(teacher.state_dict())
+    assert other.answer(rewarded(5.0), rewarded(6.9)).prefers_right.tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            ["teacher.script=hierarchy", "+env.levels=[{factor: speed, better: higher, margin: 0}]"],
+            "HierarchyTeacher: exp",
+        ),
+        (["teacher.script=human"], "HumanTeacher: expected a script that judges true rewards at once"),
+        (["teacher.script=humanlike"], "humanlike: valid are .*; did you mean human_like"),
+        (["teacher.script.band=2"], "unknown key 'teacher.script.band'"),
+        (
+            ["teacher.script=human_like", "teacher.script.band=2"],
+            "teacher.script.band=2: expected a number from 0 to 1",
+        ),
+    ],
+)
+def test_who_cannot_stand_in_is_said_in_one_line(given, said):
+    with pytest.raises(UserError, match=said):
+        make_people(compose_config([*MIXED, *given]).teacher, rng=torch.Generator())
+
+
+def test_a_stand_in_is_for_people_alone_and_a_wrong_teacher_is_no_wrong_stand_in():
+    with pytest.raises(UserError, match=r"unknown key 'teacher\.script'"):
+        compose_config(["teacher=oracle", "teacher.script=noisy"])
+    with pytest.raises(UserError, match=r"^teacher=orcale: valid are"):
+        compose_config(["teacher=orcale"])
