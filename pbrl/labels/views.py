@@ -122,6 +122,12 @@ def add_arrangement(db: sqlite3.Connection, shown: Arrangement) -> None:
     db.execute("INSERT INTO arrangements VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (answer) DO NOTHING", row)
 
 
+def find_places(db: sqlite3.Connection) -> dict[int, tuple[int, ...]]:
+    """Which item stood at each place of the screen, by answer; answers to pairs have views instead."""
+    rows = db.execute("SELECT answer, places FROM arrangements")
+    return {answer: tuple(json.loads(places)) for answer, places in rows}
+
+
 def add_tags(db: sqlite3.Connection, answer: int, tags: Iterable[str]) -> None:
     """Why the answer is what it is, in words that the viewer offered."""
     db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", [(answer, tag) for tag in tags])

@@ -12,14 +12,18 @@ from pbrl.reports import label_figures as draw
 from pbrl.reports.label_text import (
     HOW_FAST,
     HOW_WELL,
+    KIND,
     PAIR,
     SESSION,
+    TAG,
     WHAT,
     Columns,
     beyond_chance,
     filled,
+    kind_rows,
     pair_rows,
     people_rows,
+    tag_rows,
 )
 from pbrl.reports.run_report import as_text, section, tile
 
@@ -59,6 +63,12 @@ def label_page(report: dict[str, Any]) -> str:
     ]
     if report["answers"]:
         parts += ['<div class="grid">', *_figures(report), "</div>", *_tables(report)]
+    for title, first, rows, columns in (
+        ("Other questions", "question", kind_rows(report), KIND),
+        ("Reasons", "why", tag_rows(report), TAG),
+    ):
+        if rows:
+            parts.append(f'<section class="wide"><h2>{title}</h2>{_table(first, rows, columns)}</section>')
     return "\n".join([*parts, "</main>", "</body>", "</html>", ""])
 
 

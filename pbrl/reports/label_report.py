@@ -15,6 +15,7 @@ from pbrl.labels.rows import Query, Scope
 from pbrl.labels.store import LabelStore
 from pbrl.labels.true_returns import true_advantages
 from pbrl.labels.views import Check, GivenAnswer, View, find_history
+from pbrl.reports.label_kinds import report_kinds, report_tags
 from pbrl.reports.label_numbers import (
     FAST_S,
     agreement,
@@ -39,7 +40,9 @@ FEW_GOLD = 5  # gold pairs; their answers are clear
 
 
 def label_report(run_dir: Path, criterion: str = OVERALL) -> dict[str, Any]:
-    """Statistics of the standing answers to pairs of segments, as JSON numbers; docs/labels-report.md explains them.
+    """Statistics of the standing answers, as JSON numbers; docs/labels-report.md explains them.
+
+    Those to pairs of segments by one criterion at length, those to other kinds of questions in `kinds`.
 
     `label_report_text.format_report` makes them a text, `pbrl.reports.label_page.label_page` a page.
     """
@@ -53,6 +56,7 @@ def label_report(run_dir: Path, criterion: str = OVERALL) -> dict[str, Any]:
             raise UserError(f"{store.path} has no pairs of segments with criterion={criterion}")
         standing = [a for a in given if a.retracted_at is None]
         agrees, left_out = _agrees_with_true_return(store, standing), store.left_out()
+        kinds, tags = report_kinds(store), report_tags(store)
     names = dict.fromkeys([*(a.annotator for a in sorted(given, key=lambda a: a.id)), *(c.annotator for c in checks)])
     report = {
         "run_dir": str(run_dir),
@@ -72,6 +76,8 @@ def label_report(run_dir: Path, criterion: str = OVERALL) -> dict[str, Any]:
         "agreement": agreement(standing, np.random.default_rng(0)),  # fixed: the same labels give the same report
         "sessions": _sessions(queries, standing, views),
         "over_time": over_time(standing),
+        "kinds": kinds,
+        "tags": tags,
     }
     return report | {"warnings": warnings_of(report)}
 

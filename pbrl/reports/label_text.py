@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from pbrl.reports.label_numbers import BINS_S, FAST_S
+from pbrl.types import OVERALL
 
 NOTHING = "-"
 MOST_TIMES = 16  # rows
@@ -34,6 +36,8 @@ def format_report(report: dict[str, Any]) -> str:
         parts.append(_table("session", {str(s["session"]): s for s in report["sessions"]}, SESSION))
         parts.append(_table("time (UTC)", _bins(report["over_time"]), BIN))
         console.print(*filter(None, parts), sep="\n")
+    others = [_table("other questions", kind_rows(report), KIND), _table("why", tag_rows(report), TAG)]
+    console.print(*filter(None, others), sep="\n", end="")
     return text.getvalue().rstrip() + "\n"
 
 
@@ -51,6 +55,44 @@ def people_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def pair_rows(together: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {" and ".join(pair["annotators"]): pair for pair in together["pairs"]}
+
+
+def kind_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """By what was asked, as "ranking of 4 by safety"."""
+    return {kind_name(row): row for row in report["kinds"]}
+
+
+def tag_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["tag"]: row for row in report["tags"]}
+
+
+def kind_name(row: dict[str, Any]) -> str:
+    details = json.loads(row["details"])
+    of = f" of {row['items']}" if row["kind"] == "choice" else ""
+    wide = ", ".join(f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in details.items())
+    by = "" if row["criterion"] == OVERALL else f" by {row['criterion']}"
+    return f"{row['kind']}{of}{f' ({wide})' if wide else ''}{by}"
+
+
+def told_words(row: dict[str, Any]) -> str:
+    """What was said, in words."""
+    parts = []
+    for name, found in row["said"].items():
+        words = name.replace("_", " ")
+        if isinstance(found, dict):
+            parts.append(f"{words} {percent(found)}")
+        elif isinstance(found, list):
+            parts.append(f"{words} {' '.join(map(str, found))}")
+        elif found is not None:
+            parts.append(f"{words} {found:g}")
+    return ", ".join(parts) or NOTHING
+
+
+def agreement_words(row: dict[str, Any]) -> str:
+    found = row["agreement"]
+    if found is None or found["value"] is None:
+        return NOTHING
+    return f"{found['measure']} {beyond_chance(found)} on {found['units']}"
 
 
 def filled(rows: Mapping[str, Any], columns: Columns) -> dict[str, list[str]]:
@@ -127,6 +169,22 @@ SESSION: Columns = {
     "skipped": lambda row: str(row["skipped"]),
 }
 BIN: Columns = {"answers": lambda row: str(sum(row["answers"].values())), "in all": lambda row: str(row["cumulative"])}
+
+
+KIND: Columns = {
+    "answers": lambda row: str(row["answers"]),
+    "skipped": some("skipped"),
+    "open": some("unanswered"),
+    "people": lambda row: str(len(row["annotators"])),
+    "s, median": lambda row: f"{row['response_s']['median']:.1f}" if row["response_s"] else NOTHING,
+    "said": told_words,
+    "agreement": agreement_words,
+}
+TAG: Columns = {
+    "times": lambda row: str(row["count"]),
+    "by": lambda row: ", ".join(f"{name} {n}" for name, n in row["annotators"].items()),
+    "for": lambda row: ", ".join(f"{name} {n}" for name, n in row["answers"].items()),
+}
 
 
 def _alpha(alpha: dict[str, dict[str, Any]]) -> str:

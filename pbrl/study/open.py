@@ -115,7 +115,7 @@ def _chosen(study: Study, store: LabelStore, notes: dict[str, Any], file: Path) 
         for name, count in missing.items():
             named[name] = replace(named[name], pairs=tuple(clear[:count]))
             clear = clear[count:]
-    return replace(study, **named)
+    return replace(study, practice=named["practice"], gold=named["gold"])
 
 
 def clear_pairs(store: LabelStore, n: int, not_these: Sequence[int], file: Path) -> list[KnownPair]:
