@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pbrl.data.dataset_checks import META_FILE
 from pbrl.data.datasets import Dataset
 from pbrl.data.episodes import Episode
+from pbrl.data.stored_videos import StoredFrames, StoredVideos
 from pbrl.data.videos import Videos
 from pbrl.errors import UserError, choices, one_line
 
@@ -57,6 +59,22 @@ def draw_videos(
         seen.append(episode.factors[steps][:, columns])
     returns = [float(e.true_reward.sum(dtype=np.float64)) for e in chosen]
     return Videos(torch.stack(drawn), torch.from_numpy(np.stack(seen)), torch.tensor(returns))
+
+
+def stored_videos(data: Dataset, episodes: np.ndarray, frames: int, size: int) -> Videos:
+    """As `draw_videos`, of a data set with videos: the pictures of its first camera, and no features."""
+    from PIL import Image
+
+    stored = StoredFrames(StoredVideos.of(data.meta["videos"], data.path / META_FILE), data.path)
+    drawn = []
+    for episode in (chosen := [data.episodes[k] for k in episodes]):
+        assert episode.states is not None
+        pictures = stored.frames(episode.states[1:][shown_steps(episode, frames)], stored.cameras[0])
+        small = [np.asarray(Image.fromarray(p).resize((size, size), Image.Resampling.BOX)) for p in pictures]
+        drawn.append(torch.from_numpy(np.stack(small)))
+    stored.close()
+    returns = [float(e.true_reward.sum(dtype=np.float64)) for e in chosen]
+    return Videos(torch.stack(drawn), torch.zeros(len(chosen), frames, 0), torch.tensor(returns))
 
 
 def shown_steps(episode: Episode, frames: int) -> np.ndarray:

@@ -44,6 +44,7 @@ class Run(Protocol):
     episodes: EpisodeStore  # the last ones that the agent ended
     data: OfflineData  # of methods without an agent
     data_folder: Path | None  # data=
+    labels_folder: Path | None  # labels=
     desk: Any  # a `Desk`
     feedback: Feedback
     sampler: QuerySampler

@@ -11,6 +11,8 @@ import torch
 from pbrl.checks import whole
 from pbrl.data.datasets import Dataset
 from pbrl.data.videos import Triplets, Videos
+from pbrl.errors import UserError
+from pbrl.feedback.told_videos import ToldVideos
 from pbrl.feedback.triplets import uniform_triplets
 from pbrl.methods.video import VideoMethod, split
 from pbrl.question_kinds import Triplet
@@ -36,14 +38,20 @@ class Rapl(VideoMethod):
     def ask(self, videos: Videos, n: int, rng: torch.Generator) -> Triplets:
         return self.run.desk.ask_triplets(videos, uniform_triplets(len(videos), n, rng))
 
+    def said(self, told: ToldVideos) -> Triplets:
+        return told.as_triplets()
+
     def after_fit(
         self, model: Any, data: Dataset, shown: Videos, heldout: np.ndarray, seed: int
     ) -> tuple[Dataset, np.ndarray]:
+        if self.demos_data is not None and self._told is not None:
+            raise UserError(f"method.demos_data={self.demos_data}: labels= says which videos of data= are preferred")
         if self.demos_data is not None:
             data = self.load_data(Path(self.demos_data))
             train, heldout = split(len(data.episodes), self.heldout, seed)
             shown = self.draw(data, train)
         if self.demos > len(shown):
             raise ValueError(f"demos={self.demos}: {data.path} has {len(shown)} videos to choose them from")
-        model.set_demos(shown[self.run.desk.rank(shown)[: self.demos]].frames, shown.frames)
+        order = self.run.desk.rank(shown) if self._told is None else self._told.order(len(shown))
+        model.set_demos(shown[order[: self.demos]].frames, shown.frames)
         return data, heldout

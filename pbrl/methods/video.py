@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,11 @@ import torch
 
 from pbrl.building import Maker
 from pbrl.checks import between, whole
-from pbrl.collection.videos import Camera, draw_videos
+from pbrl.collection.videos import Camera, draw_videos, stored_videos
 from pbrl.data.datasets import Dataset, is_dataset, load_dataset
 from pbrl.data.videos import Triplets, VideoPairs, Videos
 from pbrl.errors import UserError, one_line
+from pbrl.feedback.told_videos import ToldVideos
 from pbrl.files import replacing, write_json
 from pbrl.finite import REWARD_MODEL, require_finite, require_finite_metrics, require_finite_weights
 from pbrl.methods.method import REWARD_FILE, Method, Run, save_weights
@@ -61,6 +62,7 @@ class VideoMethod(Method):
     needs_data = True
     when = "episode"
     stands_for = ""  # what an answer is about, in a word
+    _told: ToldVideos | None = None  # what people said of the videos learned from, where they did
 
     def __init__(
         self,
@@ -89,6 +91,8 @@ class VideoMethod(Method):
         super().begin(run)
         if self.learned is not None and run.data_folder is not None:
             raise UserError(f"method.learned={self.learned} needs no data; leave data={run.data_folder} out")
+        if run.labels_folder is not None and run.data_folder is None:
+            raise UserError(f"labels={run.labels_folder} goes with data=DATASET, whose videos they are about")
         if run.feedback.budget < 1:
             raise UserError(f"feedback.budget={run.feedback.budget}: expected a whole number of at least 1")
         run.agent.require_whole_episodes(run.time_limit)
@@ -131,7 +135,8 @@ class VideoMethod(Method):
         model = self._make_model(frame_shape=(self.size, self.size, 3), rng=rng)
         train, heldout = split(len(data.episodes), self.heldout, seed)
         shown = self.draw(data, train)
-        answers = self.ask(shown, self.run.feedback.budget, rng)
+        told = self._told_about(data)
+        answers = self.ask(shown, self.run.feedback.budget, rng) if told is None else self._from_people(told, train)
         metrics = model.fit(shown, answers)
         require_finite_metrics(metrics, REWARD_MODEL)
         require_finite_weights(model.state_dict(), REWARD_MODEL)
@@ -143,6 +148,7 @@ class VideoMethod(Method):
             "videos": len(shown),
             **metrics,
             **agreement(model, seen),
+            **({} if told is None else foreseen(model, told, data, train, self.draw)),
             "settings": self.settings(),
             "data": {"path": str(data.path), "sha256": data.meta["sha256"]},
             "wall_s": round(time.monotonic() - started, 1),
@@ -152,6 +158,22 @@ class VideoMethod(Method):
     def ask(self, videos: Videos, n: int, rng: torch.Generator) -> Triplets | VideoPairs:
         """n questions about these videos, with answers."""
         raise NotImplementedError
+
+    def said(self, told: ToldVideos) -> Triplets | VideoPairs:
+        """Of what people said, the answers that this method learns from."""
+        raise NotImplementedError
+
+    def _told_about(self, data: Dataset) -> ToldVideos | None:
+        folder = self.run.labels_folder
+        return None if folder is None else ToldVideos.read(folder, data, self.run.feedback.budget)
+
+    def _from_people(self, told: ToldVideos, train: np.ndarray) -> Triplets | VideoPairs:
+        self._told = told.among(train)
+        if not len(answers := self.said(self._told)):
+            none = f"none of the answers makes {self.stands_for} of the {len(train)} videos that are learned from"
+            valid = f"rankings and {self.stands_for}, or a smaller method.heldout"
+            raise UserError(f"labels={self.run.labels_folder}: {none}; valid are {valid}")
+        return answers
 
     def after_fit(
         self, model: Any, data: Dataset, shown: Videos, heldout: np.ndarray, seed: int
@@ -165,7 +187,9 @@ class VideoMethod(Method):
         return {"env": self.run.env_name, "method": type(self).__name__, "method.size": self.size, **own}
 
     def draw(self, data: Dataset, episodes: np.ndarray) -> Videos:
-        """In the run's environment, with the body, the goal, ... that the data were made with."""
+        """In the run's environment, with the body, the goal, ... that the data were made with; or from their videos."""
+        if self.run.labels_folder is not None and "videos" in data.meta:
+            return stored_videos(data, episodes, self.frames, self.size)
         made = ((data.meta["env"] or {}).get("make") or {}).get("kwargs")
         # Only plain values are taken from the folder: a config could name any function to call.
         if not all(_is_plain(value) for value in (made or {}).values()):
@@ -180,7 +204,7 @@ class VideoMethod(Method):
         if not is_dataset(folder):
             raise UserError(f"data={folder} is not a data set; pbrl collect makes one")
         data = load_dataset(folder)
-        if data.meta["env_name"] != self.run.env_name:
+        if data.meta["env_name"] != self.run.env_name and not (self.run.labels_folder and "videos" in data.meta):
             raise UserError(f"data={folder} is of env={data.meta['env_name']}, this run of env={self.run.env_name}")
         return data
 
@@ -253,8 +277,25 @@ def agreement(model: Any, videos: Videos) -> dict[str, Any]:
         "spearman": None if math.isnan(r) else r,
         "pair_accuracy": float(agree.mean()) if len(agree) else None,  # of all pairs of these videos
         "learned_returns": learned,
-        "true_returns": videos.true_return.tolist(),
+        "true_returns": [None if math.isnan(x) else x for x in videos.true_return.tolist()],
     }
+
+
+def foreseen(
+    model: Any, told: ToldVideos, data: Dataset, train: np.ndarray, draw: Callable[[Dataset, np.ndarray], Videos]
+) -> dict[str, Any]:
+    """How many of people's pairs with a video that nothing was learned from the reward orders as they did."""
+    pairs, learned = told.as_pairs(), set(train.tolist())
+    new = [row for row, pair in enumerate(pairs.rows.tolist()) if not set(pair) <= learned]
+    new = [row for row in new if pairs.prefers_right[row] != 0.5]
+    if not new:
+        return {"pair_accuracy": None, "pairs_measured": 0}
+    episodes = pairs.rows[new].unique()
+    seen = draw(data, episodes.numpy())
+    value = torch.tensor([float(model.reward(frames).sum()) for frames in seen.frames])
+    left, right = (value[torch.searchsorted(episodes, side[new])] for side in (pairs.left, pairs.right))
+    right_ones = (right > left) == (pairs.prefers_right[new] > 0.5)
+    return {"pair_accuracy": float(right_ones.float().mean()), "pairs_measured": len(new)}
 
 
 def _is_plain(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from pbrl.data.videos import VideoPairs, Videos
+from pbrl.feedback.told_videos import ToldVideos
 from pbrl.feedback.triplets import uniform_pairs
 from pbrl.methods.video import VideoMethod
 from pbrl.question_kinds import EpisodePair
@@ -18,3 +19,6 @@ class VideoReturn(VideoMethod):
 
     def ask(self, videos: Videos, n: int, rng: torch.Generator) -> VideoPairs:
         return self.run.desk.ask_pairs(videos, uniform_pairs(len(videos), n, rng))
+
+    def said(self, told: ToldVideos) -> VideoPairs:
+        return told.as_pairs()

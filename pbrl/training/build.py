@@ -232,6 +232,7 @@ def _common(config: DictConfig, method: Method, folder: RunDir) -> dict[str, Any
         "env_name": config.env.name,
         "make_env": partial(build, config.env.make),
         "data_folder": Path(config.data) if config.data is not None else None,
+        "labels_folder": Path(config.labels) if config.get("labels") is not None else None,
     }
 
 

@@ -59,6 +59,7 @@ class Parts:
     sampler_name: str = ""
     data: OfflineData | None = None
     data_folder: Path | None = None
+    labels_folder: Path | None = None
     factor_names: tuple[str, ...] = ()
     time_limit: int | None = None
     frames: AskedFrames | None = None  # pictures of episodes, where they cannot be drawn again
