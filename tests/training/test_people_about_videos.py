@@ -54,8 +54,13 @@ def learn(folder, method, data, labels, *more):
 
 @pytest.mark.parametrize(
     ("method", "kind", "n"),
-    [("video_return", "ranking", 12), ("video_return", "episode_pair", 40), ("rapl", "ranking", 12), ("rapl", "triplet", 60)],
-)  # fmt: skip
+    [
+        ("video_return", "ranking", 12),
+        ("video_return", "episode_pair", 40),
+        ("rapl", "ranking", 12),
+        ("rapl", "triplet", 60),
+    ],
+)
 def test_answers_about_imported_videos_become_a_reward(films, tmp_path, gl_backend, method, kind, n):
     labels = answered(films, tmp_path, kind, n)
     code, _, err = learn(tmp_path, method, films, labels)
