@@ -58,7 +58,9 @@ def draw_videos(
         drawn.append(camera(episode.states[1:][steps]))
         seen.append(episode.factors[steps][:, columns])
     returns = [float(e.true_reward.sum(dtype=np.float64)) for e in chosen]
-    return Videos(torch.stack(drawn), torch.from_numpy(np.stack(seen)), torch.tensor(returns))
+    ids = torch.from_numpy(data.first_rows[episodes])
+    frames_drawn, hidden = torch.stack(drawn), torch.from_numpy(np.stack(seen))
+    return Videos(frames_drawn, hidden, torch.tensor(returns), ids, data.meta["sha256"])
 
 
 def stored_videos(data: Dataset, episodes: np.ndarray, frames: int, size: int) -> Videos:

@@ -89,6 +89,11 @@ class Dataset:
             raise UserError(f"{self.path / NAMES_FILE} has {found}, expected {len(self.episodes)}")
         return {name: k for k, name in enumerate(names)}
 
+    @cached_property
+    def first_rows(self) -> np.ndarray:
+        """(K,) the number of each episode's first row, as in the ids of segments."""
+        return np.cumsum([0, *(len(e) + 1 for e in self.episodes[:-1])])
+
     def states(self, rows: np.ndarray) -> np.ndarray | None:
         """What clips of these segments are drawn from (n, T+1, D): states of the simulator or positions in videos."""
         return self.store.states(self.segments.ids.numpy()[rows], self.meta["segment_length"])

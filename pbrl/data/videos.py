@@ -20,6 +20,8 @@ class Videos:
     frames: Tensor  # (N, F, H, W, C) uint8
     features: Tensor  # (N, F, K)       the task's hidden features of each frame
     true_return: Tensor  # (N,)
+    ids: Tensor | None = None  # (N,) int, the first row of each in its data set, as in the ids of segments
+    source: Any = None  # sha256 of that data set, as its meta.json has it
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 5:
@@ -36,7 +38,8 @@ class Videos:
         return self.frames.shape[0]
 
     def __getitem__(self, rows: Any) -> Videos:
-        return Videos(self.frames[rows], self.features[rows], self.true_return[rows])
+        ids = None if self.ids is None else self.ids[rows]
+        return Videos(self.frames[rows], self.features[rows], self.true_return[rows], ids, self.source)
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

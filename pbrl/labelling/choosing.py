@@ -65,7 +65,7 @@ class SegmentChooser:
         self._data, self._length, self._sampler, self.name = data, length, sampler, name
         self._make_model, self._fit, self._criterion, self._seed = make_model, fit, criterion, seed
         counts = data.store.count_starts(length, len(data.episodes))
-        first = _first_rows(data)
+        first = data.first_rows
         within = [np.arange(n) for n in counts]
         self._starts = np.concatenate([start + rows for start, rows in zip(first, within, strict=True)])
         self.possible = math.comb(len(self._starts), 2)
@@ -124,7 +124,7 @@ class EpisodeChooser:
     def __init__(self, data: Dataset, kind: str, items: int, *, criterion: str, seed: int) -> None:
         self._data, self._kind, self._criterion, self._seed = data, kind, criterion, seed
         self._items = {EpisodePair.kind: 2, Triplet.kind: 3}.get(kind, items)
-        self._first, self._longest = _first_rows(data), max(map(len, data.episodes))
+        self._first, self._longest = data.first_rows, max(map(len, data.episodes))
         self.possible = math.comb(len(data.episodes), self._items)
 
     def choose(self, n: int, session: int, store: LabelStore) -> Question:
@@ -175,8 +175,3 @@ def new_sets(things: int, size: int, n: int, taken: set[frozenset[int]], rng: to
         if len(key := frozenset(rows)) == size and key not in taken:
             chosen.setdefault(key, rows)
     return torch.tensor(list(chosen.values()), dtype=torch.long)
-
-
-def _first_rows(data: Dataset) -> np.ndarray:
-    """(K,) the number of each episode's first row, as in the ids of segments."""
-    return np.cumsum([0, *(len(e) + 1 for e in data.episodes[:-1])])

@@ -64,7 +64,7 @@ def test_env(name, tmp_path):
         f"{group}={name}"
         for group in ("method", "teacher", "queries")
         for name in options(group)
-        if name not in ("none", "triplet", *LEARNERS, *VIDEOS)
+        if name not in ("none", "triplet", "video_people", *LEARNERS, *VIDEOS)
     ],
 )
 def test_method_teacher_and_queries(choice, tmp_path):

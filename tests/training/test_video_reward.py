@@ -20,6 +20,10 @@ from pbrl.config import compose_any, compose_config
 from pbrl.data.datasets import load_dataset
 from pbrl.data.episodes import Episode
 from pbrl.errors import UserError
+from pbrl.labelling.choosing import EpisodeChooser
+from pbrl.labels.recorded import write_source
+from pbrl.labels.store import LabelStore
+from pbrl.question_kinds import TripletAnswers
 from pbrl.training.build import build_method, fit_video_reward
 
 
@@ -237,3 +241,24 @@ def test_a_teacher_of_videos_answers_no_questions_about_segments(tmp_path):
     code, _, err = train(tmp_path / "run", "teacher=triplet")
     assert code == 2
     assert "teacher=triplet answers questions of kind triplet, episode_pair, and method=pebble asks segment_pair" in err
+
+
+def test_triplets_of_people_teach_it(data, tmp_path):
+    dataset, folder = load_dataset(data), tmp_path / "labels"
+    with LabelStore(folder) as store:
+        asked = EpisodeChooser(dataset, "triplet", 3, criterion="overall", seed=0).choose(100, 0, store)
+        closer = torch.linspace(0, 1, len(asked))
+        told = TripletAnswers(closer, torch.ones(len(asked), dtype=torch.bool))
+        store.answer(store.ask(0, 0, asked, sampler="uniform"), told, "ann", kind="human")
+    write_source(folder, dataset)
+    given = [*from_videos("rapl", data), "teacher=video_people", f"teacher.triplets={folder}"]
+    code, _, err = train(tmp_path / "run", *given, method=None)
+    assert code == 0, err
+    with np.load(tmp_path / "run" / "answers.npz") as answers:
+        said = answers["closer_second"]
+    assert len(said) == 8
+    assert set(said.tolist()) <= set(closer.tolist())
+    assert (np.diff(said) > 0).all()  # the oldest first
+    code, _, err = train(tmp_path / "more", *given, "feedback.budget=101", method=None)
+    assert (code, err.count("\n")) == (2, 1)
+    assert re.search(r"feedback.budget=101: people said [0-9]+ triplets about the 12 videos", err)
