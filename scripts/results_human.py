@@ -107,8 +107,8 @@ def main(folders: list[str]) -> int:
             right, loss = (np.mean(column, 0) for column in zip(*predicted, strict=True))
             decided = comparisons.prefers_right.numpy() != 0.5
             n = f"{Path(folder).name} ({decided.sum()} decided of {len(loss)}, {group.max() + 1} groups)"
-            accuracy = _interval(right[decided], group[decided])
-            print(f"| {n} | {name} | {accuracy} | {_interval(loss, group)} |", flush=True)
+            accuracy = interval(right[decided], group[decided])
+            print(f"| {n} | {name} | {accuracy} | {interval(loss, group)} |", flush=True)
     return 0
 
 
@@ -130,19 +130,31 @@ def cross_validate(
     comparisons: Comparisons, group: np.ndarray, fit: Callable[[Comparisons, int], Predictor], repeat: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether each pair was predicted right when held out (B,), a toss-up counting half, and its cross-entropy (B,)."""
-    probability = np.empty(len(comparisons))
-    for number, held in enumerate(folds(group, repeat)):
-        rest = np.setdiff1d(np.arange(len(comparisons)), held)
-        predict = fit(comparisons[torch.from_numpy(rest)], FOLDS * repeat + number)
-        probability[held] = predict(comparisons[torch.from_numpy(held)])
+    probability = predict_held_out(comparisons, group, fit, repeat)
     target = comparisons.prefers_right.numpy()
     right = np.where(probability == 0.5, 0.5, (probability > 0.5) == (target > 0.5))
     return right, _cross_entropy(probability, target)
 
 
-def folds(group: np.ndarray, seed: int) -> list[np.ndarray]:
+def predict_held_out(
+    comparisons: Comparisons,
+    group: np.ndarray,
+    fit: Callable[[Comparisons, int], Predictor],
+    repeat: int,
+    count: int = FOLDS,
+) -> np.ndarray:
+    """(B,) P(right is preferred) of each pair by what is learned from the other folds."""
+    probability = np.empty(len(comparisons))
+    for number, held in enumerate(folds(group, repeat, count)):
+        rest = np.setdiff1d(np.arange(len(comparisons)), held)
+        predict = fit(comparisons[torch.from_numpy(rest)], count * repeat + number)
+        probability[held] = predict(comparisons[torch.from_numpy(held)])
+    return probability
+
+
+def folds(group: np.ndarray, seed: int, count: int) -> list[np.ndarray]:
     """Rows of each fold: groups in random order, each to the fold that has fewest pairs."""
-    parts: list[list[int]] = [[] for _ in range(FOLDS)]
+    parts: list[list[int]] = [[] for _ in range(count)]
     for number in np.random.default_rng(seed).permutation(group.max() + 1):
         min(parts, key=len).extend(np.flatnonzero(group == number).tolist())
     return [np.array(part) for part in parts]
@@ -195,7 +207,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(x, -30, 30)))
 
 
-def _interval(values: np.ndarray, group: np.ndarray) -> str:
+def interval(values: np.ndarray, group: np.ndarray) -> str:
     """Mean of values (B,) and its interval, whole groups being drawn anew."""
     numbers, place = np.unique(group, return_inverse=True)
     total, count = np.bincount(place, values), np.bincount(place)
