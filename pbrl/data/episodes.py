@@ -115,6 +115,14 @@ class EpisodeStore:
         left, right = self.draw_pairs(n, length, rng, last)
         return left[:], right[:]
 
+    def sample_lists(
+        self, n: int, k: int, length: int, rng: torch.Generator, last: int | None = None
+    ) -> tuple[Segments, ...]:
+        """k times n segments: of each k that belong together all starts differ."""
+        starts = self._starts(length, last)
+        drawn = np.stack([starts[torch.randperm(len(starts), generator=rng)[:k].numpy()] for _ in range(n)])
+        return tuple(self.gather(column, length) for column in drawn.T)
+
     def draw_pairs(
         self, n: int, length: int, rng: torch.Generator, last: int | None = None
     ) -> tuple[StoredSegments, StoredSegments]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pbrl.data.draw import distinct_pairs
 from pbrl.data.episodes import Episode
+from pbrl.data.lists import Lists
 from pbrl.types import OVERALL, Comparisons, Segments
 
 
@@ -66,6 +67,7 @@ class OfflineData:
     last_obs: bool  # False: the last observation of each episode is unknown and stands there as a copy
     annotators: tuple[str, ...]  # names, by the numbers in `pairs` and `validation`
     test_episodes: tuple[Episode, ...] = ()  # of the test split, from which nothing is learned
+    lists: Lists | None = None  # rankings or judgements to train on, where there are these instead of pairs
     choices: int | None = None  # n where an action is one of n: (A,) is then 1 at what was chosen, and 0 elsewhere
 
     @property
@@ -78,6 +80,8 @@ class OfflineData:
         """What was paid for: comparisons, or scored segments where all pairs of them count."""
         if self.scores is not None:
             return len(self.scores)
+        if self.lists is not None:
+            return len(self.lists)
         return len(self.pairs) + (len(self.validation) if self.validation is not None else 0)
 
     @property
@@ -99,6 +103,15 @@ class OfflineData:
             validation=validation and replace(validation, prefers_right=dealt(validation.prefers_right)),
             scores=None if self.scores is None else dealt(self.scores),
         )
+
+    def sample_lists(self, n: int, k: int, rng: torch.Generator) -> Lists:
+        """n answered lists with replacement; of scored segments, n random rankings of k different ones."""
+        if self.lists is not None:
+            return self.lists[torch.randint(len(self.lists), (n,), generator=rng)]
+        assert self.scores is not None
+        rows = torch.rand(n, len(self.scores), generator=rng).argsort(1)[:, :k]
+        ranked = rows.gather(1, self.scores[rows].argsort(1, descending=True))
+        return Lists(self.segments[ranked.flatten()], torch.ones(n), k)
 
     def sample_pairs(self, n: int, rng: torch.Generator) -> Comparisons:
         """n labelled comparisons with replacement; of scored segments, n random pairs of different ones."""

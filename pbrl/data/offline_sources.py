@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pbrl.building import explaining
 from pbrl.data.datasets import SPLITS, Dataset, is_dataset, load_dataset
 from pbrl.data.episodes import Episode
 from pbrl.data.offline import OfflineData, Pairs
@@ -21,6 +22,8 @@ from pbrl.files import no_folder
 from pbrl.labels.sets import LabelSet, load_label_set
 from pbrl.losses import preference_accuracy
 from pbrl.question_kinds import SegmentPair
+from pbrl.questions import Question
+from pbrl.rewards.losses.loss import ListLoss
 from pbrl.types import Comparisons, Segments
 
 PAIRS = ("fixed", "dense")
@@ -40,6 +43,7 @@ def load_offline(
     choices: bool = False,
     labels: Path | None = None,
     reads_labels: bool = True,
+    lists: ListLoss | None = None,
 ) -> OfflineData:
     """Reads a data set (`pbrl collect`), a label set (`pbrl labels export`), or a data set with a label set about it.
 
@@ -52,6 +56,8 @@ def load_offline(
         choices: whether the learner can act by a choice of n; actions are then one of n, as `OfflineData.choices` says.
         labels: answers to learn from, where `path` is a data set: rewards learn from the answers, policies from all
             episodes.
+        lists: what the learner's reward learns by, where it is from lists of segments: answers of its kind in a label
+            set, or rankings of scored segments.
         reads_labels: whether the learner does; one that does not learns from a data set without any, too.
     """
     path = Path(path)
@@ -62,22 +68,25 @@ def load_offline(
         _refuse_choices(dataset.choices, choices, path)
         if labels is not None:
             _require_listed(pairs, label, labels)
-            return _from_both(dataset, labels, budget, heldout, rng, choices)
+            return _from_both(dataset, labels, _told(labels, choices, lists, budget, heldout, rng), rng)
         if pairs == "dense" and heldout:
             raise UserError(
                 f"feedback.heldout={heldout}: comparisons are put aside, and pairs=dense lists none; expected 0"
             )
+        if lists is not None and not (pairs == "dense" and lists.items > 1):
+            valid = f"{'feedback.pairs=dense, or ' if lists.items > 1 else ''}a label set of kind {lists.asks.kind}"
+            raise UserError(f"data={path} has answers to pairs; valid for this loss is {valid}")
         if not reads_labels and not dataset.comparisons:
             return _without_labels(dataset)
         return _from_dataset(dataset, label, budget, pairs, heldout, rng)
     if labels is not None:
         raise UserError(f"labels={labels} belong to a data set, and data={path} is a label set itself; leave one out")
-    found = _labels(path, choices)
+    found = _told(path, choices, lists, budget, heldout, rng)
     if pairs != "fixed":
         raise UserError(f"feedback.pairs={pairs} needs scored segments, and {path} is a label set; valid is fixed")
     if label is not None:
         raise UserError(f"feedback.label={label}: {path} is a label set, which has one kind of label; leave it out")
-    return _from_label_set(path, found, budget, heldout, rng)
+    return found
 
 
 def _require_listed(pairs: str, label: str | None, labels: Path) -> None:
@@ -87,10 +96,21 @@ def _require_listed(pairs: str, label: str | None, labels: Path) -> None:
         raise UserError(f"{key} is about comparisons of a data set, and labels={labels} has those to learn from")
 
 
-def _labels(path: Path, choices: bool) -> LabelSet:
+def _told(
+    path: Path, choices: bool, lists: ListLoss | None, budget: int | None, heldout: float, rng: torch.Generator
+) -> OfflineData:
+    """A label set of pairs, or of what a loss on lists learns from."""
+    if is_dataset(path) or not path.is_dir():
+        raise UserError(f"labels={path} is no label set; make one with `pbrl labels export` or `pbrl data import`")
+    if lists is not None:
+        return _from_lists(path, _labels(path, choices, lists.asks), lists, budget, heldout, rng)
+    return _from_label_set(path, _labels(path, choices, SegmentPair), budget, heldout, rng)
+
+
+def _labels(path: Path, choices: bool, kind: type[Question]) -> LabelSet:
     labels = load_label_set(path)
-    if labels.questions.kind != SegmentPair.kind:
-        raise UserError(f"{path} has answers of kind {labels.questions.kind}; valid here is {SegmentPair.kind}")
+    if labels.questions.kind != kind.kind:
+        raise UserError(f"{path} has answers of kind {labels.questions.kind}; valid here is {kind.kind}")
     _refuse_choices((labels.meta.get("actions") or {}).get("discrete"), choices, path)
     return labels
 
@@ -100,13 +120,8 @@ def _refuse_choices(n: int | None, choices: bool, path: Path) -> None:
         raise UserError(f"data={path} has choices of {n} for actions; this method learns actions that are numbers")
 
 
-def _from_both(
-    dataset: Dataset, path: Path, budget: int | None, heldout: float, rng: torch.Generator, choices: bool
-) -> OfflineData:
-    """Pairs of a label set, and all episodes of a data set, cut into segments as long as those that were labelled."""
-    if is_dataset(path) or not path.is_dir():
-        raise UserError(f"labels={path} is no label set; make one with `pbrl labels export` or `pbrl data import`")
-    told = _from_label_set(path, _labels(path, choices), budget, heldout, rng)
+def _from_both(dataset: Dataset, path: Path, told: OfflineData, rng: torch.Generator) -> OfflineData:
+    """What a label set told, and all episodes of a data set, cut into segments as long as those that were labelled."""
     example, steps = told.segments, told.segments.steps
     shapes = example.obs.shape[2:], example.actions.shape[2:]
     wanted = dataset.segments.obs.shape[2:], dataset.segments.actions.shape[2:]
@@ -197,11 +212,7 @@ def _test_episodes(dataset: Dataset) -> tuple[Episode, ...]:
 def _from_label_set(
     path: Path, labels: LabelSet, budget: int | None, heldout: float, rng: torch.Generator
 ) -> OfflineData:
-    rows = np.flatnonzero(labels.answered)
-    if budget is not None and budget > len(labels):
-        raise UserError(f"feedback.budget={budget}: {path} has {len(labels)} answers")
-    rows = rows[rows < budget] if budget is not None else rows
-    _some(len(rows), path)
+    rows = _paid(path, labels, budget)
     shown = labels.pairs[rows.tolist()]
     both = Segments.cat([shown.left, shown.right])
     left_hashes, right_hashes = zip(*shown.hashes(), strict=True)
@@ -225,6 +236,43 @@ def _from_label_set(
         annotators=tuple(labels.meta["annotators"]),
         choices=(labels.meta.get("actions") or {}).get("discrete"),
     )
+
+
+def _from_lists(
+    path: Path, labels: LabelSet, loss: ListLoss, budget: int | None, heldout: float, rng: torch.Generator
+) -> OfflineData:
+    """Answers about lists; of what is held out, the pairs that follow from it."""
+    rows = _paid(path, labels, budget)
+    with explaining("fit.loss", {}, ValueError):
+        told = loss.read(labels.questions[rows.tolist()], torch.from_numpy(labels.value[rows]).view(len(rows), -1))
+    order, n = torch.randperm(len(told), generator=rng), round(heldout * len(told))
+    if n == len(told):
+        raise UserError(f"feedback.heldout={heldout} leaves none of {len(told)} answers for training")
+    held = told[order[:n]].pairs() if n else None
+    return OfflineData(
+        label=_who(labels.meta),
+        sha256=_sha256(labels.meta),
+        segments=told.segments,
+        episodes=[_episode(told.segments, i) for i in range(len(told.segments))],
+        pairs=_no_pairs(),
+        validation=held if held is not None and len(held) else None,
+        test=None,
+        ceiling=None,
+        scores=None,
+        last_obs=labels.meta.get("last_obs", True),
+        annotators=tuple(labels.meta["annotators"]),
+        lists=told[order[n:].sort().values],
+    )
+
+
+def _paid(path: Path, labels: LabelSet, budget: int | None) -> np.ndarray:
+    """Rows of the answers that are paid for, skips left out."""
+    rows = np.flatnonzero(labels.answered)
+    if budget is not None and budget > len(labels):
+        raise UserError(f"feedback.budget={budget}: {path} has {len(labels)} answers")
+    rows = rows[rows < budget] if budget is not None else rows
+    _some(len(rows), path)
+    return rows
 
 
 def _preferred(dataset: Dataset, pairs: str) -> str:

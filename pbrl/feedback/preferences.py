@@ -48,6 +48,11 @@ class PreferenceDataset:
         return self._parts[0] if self._parts else None
 
     @property
+    def segments(self) -> list[Segments]:
+        """All that were asked about."""
+        return [] if (data := self.all) is None else [data.left, data.right]
+
+    @property
     def train_rows(self) -> Tensor:
         return torch.tensor([i for i, h in enumerate(self._heldout) if h is False], dtype=torch.long)
 
@@ -100,7 +105,9 @@ class PreferenceDataset:
         data, rows = self.believed, self.train_rows
         if data is None or len(rows) == 0:
             return
-        drawn = torch.stack([rows[self._resample(len(rows), m)] if bootstrap else rows for m in range(members)])
+        drawn = torch.stack(
+            [rows[bootstrap_rows(self.rng.initial_seed(), len(rows), m)] if bootstrap else rows for m in range(members)]
+        )
         order = torch.stack([torch.randperm(len(rows), generator=rng) for _ in range(members)])
         drawn = torch.gather(drawn, 1, order)
         for batch in drawn.split(batch_size, dim=1):
@@ -115,11 +122,6 @@ class PreferenceDataset:
             told = self._believe(data)
             self._believed = data, data if told is None else dataclasses.replace(data, prefers_right=told)
         return self._believed[1]
-
-    def _resample(self, n: int, member: int) -> Tensor:
-        """Bootstrap rows of a member: depend on (seed, n, member) alone, so they need no place in a checkpoint."""
-        (seed,) = np.random.SeedSequence([self.rng.initial_seed(), n, member]).generate_state(1)
-        return torch.randint(n, (n,), generator=torch.Generator().manual_seed(int(seed)))
 
     def _assign(self, pair: tuple[int, int]) -> bool | None:
         known = {self._side[i] for i in pair if i in self._side}
@@ -156,3 +158,9 @@ class PreferenceDataset:
                 for s in ("left", "right")
             )
             self._parts = [Comparisons(left, right, t["prefers_right"], t["annotator"])]
+
+
+def bootstrap_rows(seed: int, n: int, member: int) -> Tensor:
+    """(n,) rows that a member resamples: they hang on these three alone, so they need no place in a checkpoint."""
+    (own,) = np.random.SeedSequence([seed, n, member]).generate_state(1)
+    return torch.randint(n, (n,), generator=torch.Generator().manual_seed(int(own)))

@@ -8,4 +8,5 @@ from pbrl.methods.pebble import Pebble
 class Heron(Pebble):
     """PEBBLE's sessions without exploration or a new critic; what is its own is the teacher, see docs/heron.md."""
 
+    learns_lists = True
     agents = ("sac", "ppo")

@@ -85,6 +85,7 @@ class Method:
     needs_data: it learns from a data set, alone or before an agent starts.
     chooses: it can learn actions that are one of n, where it learns from data alone.
     reads_labels: whether answers have any part in what it learns; False for yardsticks.
+    learns_lists: it can learn from answers about lists of segments too; said by each class that can.
     fits: keys of the `fit` section that change how it learns.
     tags: how many numbers `behave` notes at each step.
     contexts: what `policy` is evaluated with, each in turn; None where there is nothing to choose.
@@ -92,9 +93,10 @@ class Method:
     """
 
     agents: ClassVar[tuple[str, ...]] = ()
-    asks: ClassVar[tuple[type[Question], ...]] = ()
+    asks: tuple[type[Question], ...] = ()
     needs_data: bool = False
     reads_labels: bool = True
+    learns_lists: ClassVar[bool] = False
     fits: ClassVar[tuple[str, ...]] = ()
     chooses: bool = False
     tags: int = 0
@@ -106,11 +108,20 @@ class Method:
     def check(self, feedback: Feedback) -> None:
         """ValueError where its numbers do not fit those of the `feedback` section; before there is a run."""
 
+    def learn_by(self, objective: Objective) -> None:
+        """Before anything else, where the `fit` section says anything."""
+        self.objective = objective
+
     def check_objective(self, heldout: float | None) -> None:
         """UserError where its reward model cannot learn by `objective`; before there is a run.
 
         heldout: share of the answers that are held out.
         """
+        if self.objective.loss.lists and not vars(type(self)).get("learns_lists"):
+            asks = self.objective.loss.asks.kind
+            raise UserError(
+                f"{self.objective.changed['loss']} learns from answers of kind {asks}, {type(self).__name__} from pairs"
+            )
         for key, said in self.objective.changed.items():
             if key not in self.fits:
                 raise UserError(f"{said}: {type(self).__name__} has nothing that it would change; leave it out")

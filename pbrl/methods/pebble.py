@@ -16,6 +16,7 @@ from pbrl.blocks import PartOf, ScoredOnce
 from pbrl.checks import between, required, whole
 from pbrl.errors import UserError
 from pbrl.feedback.fit import Fit, heldout_metrics
+from pbrl.feedback.lists import ListDataset
 from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.feedback.quality import correlation, true_accuracy
 from pbrl.feedback.samplers import preference_probability, uniform
@@ -23,7 +24,8 @@ from pbrl.feedback.settings import Feedback
 from pbrl.finite import REWARD_MODEL, require_finite
 from pbrl.methods.method import Learned, Method, Metrics, Run, next_time, of_part
 from pbrl.question_kinds import SegmentPair
-from pbrl.rewards.objective import USUAL
+from pbrl.questions import Question
+from pbrl.rewards.objective import USUAL, Objective
 from pbrl.types import Episode, RewardModel, RewardSource, Segments, Steps
 
 RECENT_STEPS, DISAGREEMENT_PAIRS = 5000, 1000
@@ -45,9 +47,9 @@ class Pebble(Method):
     """
 
     agents: ClassVar[tuple[str, ...]] = ("sac",)
-    asks = (SegmentPair,)
+    asks: tuple[type[Question], ...] = (SegmentPair,)
     when = "stored"
-    fits = tuple(USUAL)
+    fits, learns_lists = tuple(USUAL), True
     uses_objective: ClassVar[bool] = True  # said by each class whose own `learn_model` reads `objective`
 
     def __init__(
@@ -77,6 +79,10 @@ class Pebble(Method):
         if crop is not None and crop[-1] > feedback.segment_length:
             raise ValueError(f"model.crop={list(crop)} exceeds feedback.segment_length={feedback.segment_length}")
 
+    def learn_by(self, objective: Objective) -> None:
+        super().learn_by(objective)
+        self.asks = (objective.loss.asks,)
+
     def check_objective(self, heldout: float | None) -> None:
         owner = next(kind for kind in type(self).__mro__ if "learn_model" in vars(kind))
         for key, said in self.objective.changed.items():
@@ -94,7 +100,7 @@ class Pebble(Method):
             run.feedback.require_segments(run.time_limit, run.agent.n_envs)
         self.model = self.make_model(run.obs_shape, run.action_size, run.rng("reward"))
         self.optimizer = self.model.optimizer
-        self.preferences = PreferenceDataset(run.feedback.heldout, run.rng("preferences"), self.objective.targets)
+        self.preferences = self.make_dataset(run.feedback.heldout, run.rng("preferences"))
         self.next_session, self.updates, self.scale = run.feedback.first, 0, 1.0
         self.relabels, self.labels, self.last_label_step = 0, 0, math.nan
         self.observed: list[np.ndarray] = []  # observations since the last session, for the input statistics
@@ -109,6 +115,14 @@ class Pebble(Method):
             raise ValueError(f"model: {kind} cannot reward an agent step by step: it has no {' and no '.join(missing)}")
         self.objective.prepare(model)
         return model
+
+    def make_dataset(self, heldout: float, rng: torch.Generator) -> Any:
+        loss: Any = self.objective.loss
+        if not loss.lists:
+            return PreferenceDataset(heldout, rng, self.objective.targets)
+        if self.run.sampler_name != "uniform":
+            raise ValueError(f"segments for {loss.asks.kind} are drawn uniformly; choose queries=uniform")
+        return ListDataset(heldout, rng, loss.asks, loss.read)
 
     def observe(self, finished: Sequence[Episode]) -> None:
         self.run.desk.observe(finished)
@@ -140,6 +154,8 @@ class Pebble(Method):
     def ask(self, n: int) -> Metrics:
         """n questions about what the agent did lately."""
         brought = self.run.desk.own_questions(n)
+        if brought is None and self.objective.loss.lists:
+            brought = self.choose_lists(n)
         questions, disagreement = (brought, math.nan) if brought is not None else self.choose(n)
         self.run.desk.ask(questions, step=self.run.step, sampler=self.sampler_name)
         return {"reward/disagreement": disagreement}
@@ -148,6 +164,15 @@ class Pebble(Method):
     def sampler_name(self) -> str:
         """Under which questions are stored."""
         return self.run.sampler_name
+
+    def choose_lists(self, n: int) -> Question:
+        """Random segments, those of a list different ones."""
+        f, loss, rng = self.run.feedback, self.objective.loss, self.run.rng("queries")
+        items = self.run.episodes.sample_lists(n, loss.items, f.segment_length, rng, f.pool_episodes)
+        states = [self.run.episodes.states(item.ids.numpy(), item.steps) for item in items]
+        asked: Any = loss
+        question: Question = asked.question(items, None if states[0] is None else tuple(states))
+        return question
 
     def choose(self, n: int) -> tuple[SegmentPair, float]:
         """The pairs that the sampler wants most among random ones, and the members' disagreement on some of these."""
@@ -187,8 +212,7 @@ class Pebble(Method):
 
     def settle(self, temperature: float) -> None:
         """After a fit: the members are brought to one level where that matters, and the reward to its scale."""
-        if (answers := self.preferences.all) is not None:
-            self.objective.settle(self.model, (answers.left, answers.right))
+        self.objective.settle(self.model, self.preferences.segments)
         if self.objective.calibrate:
             self.scale = 1 / temperature
         if self.reward_std is not None:
@@ -296,7 +320,7 @@ class Pebble(Method):
         if desk.exhausted or len(episodes) == 0:
             return False
         starts = int(episodes.count_starts(f.segment_length, f.pool_episodes).sum())
-        if starts >= desk.needed:
+        if starts >= max(desk.needed, self.objective.loss.items):
             return True
         if desk.sessions == 0 and not episodes.any_terminated:  # time limits alone: later episodes are no longer
             f.require_pool(int(episodes.lengths.max()), starts)

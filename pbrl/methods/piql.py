@@ -40,7 +40,7 @@ class RewardThenIQL(OfflineMethod):
     """
 
     stages = ("reward_updates",)
-    fits = tuple(USUAL)
+    fits, learns_lists = tuple(USUAL), True
     chooses = True
 
     def __init__(
@@ -91,7 +91,7 @@ class RewardThenIQL(OfflineMethod):
         if self.model is not None and self.updates < self.reward_updates:
             for group in self.model.optimizer.param_groups:
                 group["lr"] = self.reward_lr * self._rate_factor()
-            comparisons = self._answers.sample_pairs(self.model.members * self.pairs, self.rng)
+            comparisons = self.objective.draw(self._answers, self.model.members * self.pairs, self.rng)
             metrics = self.objective.update(self.model, comparisons) | self.objective.facts()
             return {f"reward/{k}": v for k, v in metrics.items()}
         if self._rewards is None:

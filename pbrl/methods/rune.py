@@ -25,6 +25,7 @@ class Rune(Pebble):
         others: see `Pebble`; two members at least, or there is nothing to disagree.
     """
 
+    learns_lists = True
     when = "sampled"  # the bonus changes with every step
 
     def __init__(self, *, bonus: float, half_life: float, **common: Any) -> None:

@@ -68,7 +68,7 @@ class Spo(Method):
         self.queue, self.common_starts, self.give, self.scale = queue, common_starts, give, scale
         self.average_from, self._make_judge = average_from, judge
         self.judge_updates, self.judge_batch = judge_updates, judge_batch
-        self.asks = (EpisodePair,) if judge is None else (SegmentPair,)  # type: ignore[misc]
+        self.asks = (EpisodePair,) if judge is None else (SegmentPair,)
 
     def begin(self, run: Run) -> None:
         super().begin(run)

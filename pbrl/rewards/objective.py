@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from pbrl.blocks import blocks, score_in_blocks
 from pbrl.checks import one_of
+from pbrl.data.lists import Lists
+from pbrl.data.offline import OfflineData
 from pbrl.errors import UserError
 from pbrl.losses import bradley_terry_loss, preference_accuracy, smooth_labels
+from pbrl.nets.networks import descend
 from pbrl.question_kinds import SegmentPair
 from pbrl.rewards.calibration import calibration
 from pbrl.rewards.losses.loss import AnswerLoss, BradleyTerry
@@ -53,7 +56,7 @@ class Objective(nn.Module):
     @property
     def changed(self) -> dict[str, str]:
         """What is not as usual, by key, in words."""
-        now = {"loss": type(self.loss).__name__, "pessimism": type(self.pessimism).__name__}
+        now: dict[str, Any] = {"loss": type(self.loss).__name__, "pessimism": type(self.pessimism).__name__}
         now |= {"score": self.score, "annotators": self.annotators, "calibrate": self.calibrate}
         return {key: f"fit.{key}={value}" for key, value in now.items() if value != USUAL[key]}
 
@@ -69,8 +72,20 @@ class Objective(nn.Module):
             if (least := getattr(self, key).least_members) > model.members:
                 has = f"method.model.members={model.members}"
                 raise UserError(f"{self.changed[key]} needs {least} members at least, and {has}")
+        if self.loss.lists:
+            self._check_lists(model)
         if self.calibrate and not heldout:
             raise UserError("fit.calibrate=true needs held-out answers; set feedback.heldout, as to 0.1")
+
+    def _check_lists(self, model: Any) -> None:
+        said = self.changed["loss"]
+        if self.annotators != "alike":
+            raise UserError(f"fit.annotators={self.annotators} compares answers to pairs, and {said} asks none")
+        for key in ("crop", "smoothing"):
+            if getattr(model, key, None):
+                raise UserError(f"method.model.{key} is about pairs, and {said} asks none; leave it out")
+        if not hasattr(model, "own_score"):
+            raise UserError(f"{said}: method.model is a {type(model).__name__}, which has no `own_score`")
 
     def get_extra_state(self) -> dict[str, list[Any]]:
         return {"annotators": list(self.reliability), "reliability": list(self.reliability.values())}
@@ -123,11 +138,24 @@ class Objective(nn.Module):
         loss: Tensor = self.loss(right - left, smooth_labels(target, smoothing), peers).mean()
         return loss
 
-    def update(self, model: Any, comparisons: Comparisons, *gain: Tensor) -> dict[str, float]:
-        """One gradient step of the model; see `PartialReturn.update`."""
+    def update(self, model: Any, comparisons: Any, *gain: Tensor) -> dict[str, float]:
+        """One gradient step of the model; see `PartialReturn.update`. Of E * b lists, b are each member's in turn."""
+        if self.loss.lists:
+            return self._update_lists(model, comparisons)
         if not self.special:
             return model.update(comparisons, *gain)
         return model.update(comparisons, *gain, objective=self)
+
+    def draw(self, data: OfflineData, n: int, rng: torch.Generator) -> Comparisons | Lists:
+        """n answers to learn from, with replacement."""
+        return data.sample_lists(n, self.loss.items, rng) if self.loss.lists else data.sample_pairs(n, rng)
+
+    def _update_lists(self, model: Any, lists: Lists) -> dict[str, float]:
+        scores = torch.stack([self.scores(model.own_score(item), item) for item in lists.items], -1)  # (E, b, k)
+        told = lists.told.view(scores.shape[:2])
+        own: Any = self.loss
+        loss = descend(model.optimizer, model.members * own.of_lists(scores, told).mean())
+        return {"loss": loss / model.members, "accuracy": own.accuracy(scores.detach(), told)}
 
     @torch.no_grad()
     def gain(self, model: Any, comparisons: Comparisons) -> Tensor:

@@ -138,7 +138,7 @@ class PartialReturn(torch.nn.Module):
         left, right = self._crop(comparisons)
         peers = None
         with torch.autocast(left.obs.device.type, self.dtype, enabled=self.dtype == torch.bfloat16):
-            left_score, right_score = self._own_score(left, objective), self._own_score(right, objective)  # (E, b)
+            left_score, right_score = (objective.scores(self.own_score(s), s) for s in (left, right))  # (E, b)
             if objective.loss.peers:
                 peers = self._peer_gain(left, right, objective)
         if gain is not None:
@@ -159,14 +159,15 @@ class PartialReturn(torch.nn.Module):
         rewards = self(segments.obs[:, :-1].flatten(0, 1), segments.actions.flatten(0, 1))
         return rewards.view(-1, n, t) * segments.mask
 
-    def _own_score(self, segments: Segments, objective: Objective) -> Tensor:
-        return objective.scores(self.own_rewards(segments).sum(-1), segments)
+    def own_score(self, segments: Segments) -> Tensor:
+        """(E, b) sums of `own_rewards`."""
+        return self.own_rewards(segments).sum(-1)
 
     @torch.no_grad()
     def _peer_gain(self, left: Segments, right: Segments, objective: Objective) -> Tensor:
         """(E, b) what member e + 1 finds in the comparisons of member e."""
         rows = torch.arange(len(left)).view(self.members, -1).roll(1, 0).flatten()
-        scores = [self._own_score(side[rows], objective) for side in (left, right)]
+        scores = [objective.scores(self.own_score(side[rows]), side[rows]) for side in (left, right)]
         return (scores[1] - scores[0]).roll(-1, 0)
 
     def own_rewards(self, segments: Segments) -> Tensor:

@@ -103,6 +103,8 @@ class PreferenceTransformer(nn.Module):
         z = self(segments.obs[:, :-1], segments.actions, segments.mask)
         return ((z * segments.mask).sum(1) / segments.mask.sum(1))[None]
 
+    own_score = score  # there is one member
+
     def update(self, comparisons: Comparisons, objective: Objective = PLAIN) -> dict[str, float]:
         self.window.clamp_(min=comparisons.left.steps)
         left, right = self.score(Segments.cat([comparisons.left, comparisons.right])).chunk(2, dim=1)

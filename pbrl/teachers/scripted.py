@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pbrl.data.episodes import Episode
+from pbrl.question_kinds import Choice, ChoiceAnswers, EpisodePair, Rating, RatingAnswers, SegmentPair
+from pbrl.questions import Question
 from pbrl.teachers.teacher import Teacher
 from pbrl.types import Answers, Segments
 
@@ -39,6 +42,7 @@ class ScriptedTeacher(Teacher):
     """
 
     EPISODES = 10
+    kinds = (SegmentPair, EpisodePair, Choice, Rating)
 
     def __init__(
         self,
@@ -87,6 +91,37 @@ class ScriptedTeacher(Teacher):
         prefers_right = torch.where(flip, 1 - prefers_right, prefers_right)
         self.sessions += 1
         return Answers(torch.where(tie, 0.5, prefers_right), answered)
+
+    def judge(self, questions: Question) -> Any:
+        """Rankings by the same values, and thumbs: up above the median return of recent segments."""
+        told = self._rank(questions) if questions.kind == Choice.kind else self._rate(questions)
+        self.sessions += 1
+        return told
+
+    def _rank(self, questions: Any) -> ChoiceAnswers:
+        """From best to worst, the Boltzmann way by Plackett-Luce; a mistake swaps two neighbours."""
+        steps = questions.items[0].steps
+        value = torch.stack([discounted_from_end(s.true_reward.double(), self.gamma) for s in questions.items], 1)
+        if self.beta is not None:
+            noise = -torch.log(-torch.log(torch.rand(value.shape, generator=self.rng, dtype=torch.double)))
+            value = self.beta * value / self._scale(steps) + noise
+        order = value.argsort(dim=1, descending=True, stable=True)
+        n, k = order.shape
+        wrong = torch.nonzero(torch.rand(n, generator=self.rng) < self.mistake).flatten()
+        place = torch.randint(k - 1, (len(wrong),), generator=self.rng)
+        order[wrong, place], order[wrong, place + 1] = order[wrong, place + 1], order[wrong, place]
+        best = torch.stack([s.true_reward.sum(1) for s in questions.items], 1).amax(1)
+        return ChoiceAnswers(order, best > self.threshold(self.skip, steps))
+
+    def _rate(self, questions: Any) -> RatingAnswers:
+        steps, (shown,) = questions.items[0].steps, questions.items
+        returns = [whole_windows(reward, steps).sum(1) for reward in self.rewards] or [np.zeros(1)]
+        gain = discounted_from_end(shown.true_reward.double(), self.gamma) - float(np.median(np.concatenate(returns)))
+        good = self._choose(gain, steps)
+        good = torch.where(torch.rand(good.shape, generator=self.rng) < self.mistake, 1 - good, good)
+        good = torch.where(gain.abs() < self.threshold(self.equal, steps), 0.5, good)
+        rating = questions.low + good * (questions.high - questions.low)
+        return RatingAnswers(rating, shown.true_reward.sum(1) > self.threshold(self.skip, steps))
 
     def threshold(self, eps: float, steps: int) -> float:
         """The return below which eps acts, or -inf where it does not act."""

@@ -85,7 +85,7 @@ def build_method(config: DictConfig) -> Method:
     if (fit := config.get("fit")) is not None:
         objective: Objective = build(fit)
         if objective.changed:
-            method.objective = objective
+            method.learn_by(objective)
     return method
 
 
@@ -386,6 +386,7 @@ def _check_offline(config: DictConfig, method: Method) -> None:
 
 def load_data(config: DictConfig, rng: torch.Generator, method: Method) -> OfflineData:
     c, labels = config.feedback, config.get("labels")
+    loss: Any = method.objective.loss
     data = load_offline(
         Path(config.data),
         label=c.label,
@@ -396,7 +397,10 @@ def load_data(config: DictConfig, rng: torch.Generator, method: Method) -> Offli
         choices=method.chooses,
         labels=None if labels is None else Path(labels),
         reads_labels=method.reads_labels,
+        lists=loss if loss.lists else None,
     )
+    if data.lists is not None and c.shuffled:
+        raise UserError("feedback.shuffled=true gives answers to other pairs, and these are about lists; leave it out")
     return data.shuffled(rng) if c.shuffled else data
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pbrl.data.lists import Lists
+from pbrl.question_kinds import SegmentPair
+from pbrl.questions import Question, States
+from pbrl.types import Segments
 
 
 class AnswerLoss(nn.Module):
@@ -16,11 +21,17 @@ class AnswerLoss(nn.Module):
     least_members: of the reward ensemble.
     peers: it is given what another member thinks of each comparison.
     plain: it is the cross-entropy.
+    asks: the kind of question whose answers it learns from.
+    items: segments of a question.
+    lists: it is a `ListLoss`.
     """
 
     least_members: ClassVar[int] = 1
     peers: ClassVar[bool] = False
     plain: ClassVar[bool] = False
+    asks: ClassVar[type[Question]] = SegmentPair
+    items: int = 2
+    lists: ClassVar[bool] = False
 
     def forward(self, gain: Tensor, target: Tensor, peers: Tensor | None = None) -> Tensor:
         """(E, b) losses, whose mean over b each member minimises.
@@ -33,6 +44,28 @@ class AnswerLoss(nn.Module):
     def facts(self) -> dict[str, float]:
         """What it has found out about the answers, for progress.csv."""
         return {}
+
+
+class ListLoss(AnswerLoss):
+    """A loss on answers about lists of segments, or about one at a time, instead of pairs."""
+
+    lists = True
+
+    def question(self, items: tuple[Segments, ...], states: States) -> Question:
+        """What is asked about `items` times n segments."""
+        raise NotImplementedError
+
+    def read(self, questions: Any, values: Tensor) -> Lists:
+        """What was answered. values: (n, w) as they are stored, see `Question`."""
+        raise NotImplementedError
+
+    def accuracy(self, scores: Tensor, told: Tensor) -> float:
+        """Share of what was said that the scores foresaw; NaN where nothing was decided."""
+        raise NotImplementedError
+
+    def of_lists(self, scores: Tensor, told: Tensor) -> Tensor:
+        """(E, b) losses. scores: (E, b, items), of a ranking the best first. told: (E, b) of one item, from 0 to 1."""
+        raise NotImplementedError
 
 
 class BradleyTerry(AnswerLoss):
