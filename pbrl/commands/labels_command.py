@@ -16,6 +16,7 @@ FOLDER is that of a run or a study, or what pbrl label data=... out=FOLDER made;
   export RUN_DIR out=FOLDER [kind=segment_pair] [criterion=overall] [true_reward=false] [states=false]
       writes the standing answers as a label set, which any run can import; FOLDER must not exist yet.
       A set has the answers to one kind of question by one criterion.
+      kind=choice as=pairs says of rankings, best and worst what they say of every two clips
       true_reward=false leaves out what teachers know, states=false what clips are drawn from
   import RUN_DIR from=FOLDER
       adds a label set to the labels of a run; importing it twice adds nothing
@@ -33,7 +34,7 @@ FOLDER is that of a run or a study, or what pbrl label data=... out=FOLDER made;
 example: pbrl labels export runs/halfcheetah/pebble/20250101-120000_s0 out=my_labels"""
 
 KEYS = {
-    "export": ("out", "kind", "criterion", "true_reward", "states"),
+    "export": ("out", "kind", "criterion", "true_reward", "states", "as"),
     "import": ("from",),
     "report": ("out", "criterion"),
     "answers": ("out",),
@@ -75,9 +76,12 @@ def export(path: Path, parsed: Arguments) -> None:
     name, criterion = parsed.values.get("kind", SegmentPair.kind), parsed.values.get("criterion", OVERALL)
     if name not in Question.kinds:
         raise UserError(f"kind={name}: {choices(name, Question.kinds)}")
+    if parsed.values.get("as", "pairs") != "pairs":
+        raise UserError(f"as={parsed.values['as']}: expected pairs, of kind=choice")
     asked = Question.kinds[name]
+    how = {"true_reward": true_reward, "states": states, "as_pairs": "as" in parsed.values}
     with as_store(path) as folder:
-        meta = export_labels(folder, out, kind=asked, criterion=criterion, true_reward=true_reward, states=states)
+        meta = export_labels(folder, out, kind=asked, criterion=criterion, **how)
         counts = meta["counts"]
         print(f"{counts['answers']} answers exported to {out} ({counts['skipped']} of them skips)")
         with LabelStore(folder, create=False) as store:

@@ -18,6 +18,7 @@ import torch
 import pbrl
 from pbrl.errors import UserError
 from pbrl.files import new_folder, require_new
+from pbrl.labels.choice_pairs import pairs_of_choices
 from pbrl.labels.recorded import keep_source, read_source, require_same_videos
 from pbrl.labels.rows import StandingAnswer
 from pbrl.labels.segment_files import Arrays, publish, stage, to_arrays
@@ -35,7 +36,7 @@ from pbrl.labels.set_checks import (
     read_meta,
 )
 from pbrl.labels.store import LabelStore
-from pbrl.question_kinds import SegmentPair
+from pbrl.question_kinds import Choice, SegmentPair
 from pbrl.questions import Form, Question
 from pbrl.reading import read_arrays, read_yaml, sha256_of
 from pbrl.types import OVERALL, Comparisons
@@ -97,12 +98,14 @@ def export_labels(
     criterion: str = OVERALL,
     true_reward: bool = True,
     states: bool = True,
+    as_pairs: bool = False,
 ) -> dict[str, Any]:
     """Writes the standing answers of a run to the new directory `out`, skips included; returns its meta.json.
 
     People who are left out are not in it (`LabelStore.leave_out`).
 
     kind, criterion: of the questions; a label set has answers to one kind, by one criterion.
+    as_pairs: of choices, as what they say of every two items: the set is of pairs then.
     """
     out = Path(out)
     require_new(out)
@@ -112,6 +115,10 @@ def export_labels(
             raise UserError(_nothing_to_export(store, kind, criterion))
         questions = store.questions([row.query for row in rows])
         arrays, names = _rows_to_arrays(store, rows, kind)
+    if as_pairs:
+        if not isinstance(questions, Choice):
+            raise UserError(f"answers of kind={kind.kind} do not become pairs; valid is kind={Choice.kind}")
+        (questions, arrays), kind = pairs_of_choices(questions, arrays), SegmentPair
     known = all(bool(segments.true_reward.isfinite().all()) for segments in questions.items)
     true_reward, arrays = true_reward and known, to_arrays(questions) | arrays
     left_out = ([] if true_reward else ["true_reward"]) + ([] if states else ["states"])
