@@ -21,6 +21,7 @@ from pbrl.files import new_folder, no_folder
 from pbrl.labelling.choosing import KINDS, RANKING, Chooser, EpisodeChooser, SegmentChooser
 from pbrl.labels.recorded import read_source, write_source
 from pbrl.question_kinds import SegmentPair
+from pbrl.teachers.human import NO_TRAINING
 from pbrl.viewer.settings import viewer_section
 
 SECTION = "labelling"  # of config.yaml, which only projects have
@@ -185,8 +186,7 @@ def _compose(
         whole.env.name = dataset.path.name  # which people see
     reward = {"model": whole.method.model, "fit": whole.method.fit}
     nothing: dict[str, Any] = {"steps": 0, "agent": {}, "method": {"name": "none"}}
-    teacher = {"name": "human", "mode": "labels only"}
-    return OmegaConf.create({**nothing, "teacher": teacher, **parts, "reward": reward})
+    return OmegaConf.create({**nothing, "teacher": NO_TRAINING, **parts, "reward": reward})
 
 
 def _chooser(dataset: Dataset, plan: Plan, config: DictConfig, *, said: bool = True) -> Chooser:

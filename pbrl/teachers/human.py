@@ -15,6 +15,8 @@ from pbrl.teachers.teacher import Teacher
 from pbrl.types import Answers, Segments
 
 MODES = ("async", "block", "mixed")
+NO_TRAINING = {"name": "human", "_target_": "pbrl.teachers.human.HumanTeacher", "mode": "labels only"}
+"""What the config of a folder says as teacher whose people answer while nothing trains."""
 
 
 class HumanTeacher(Teacher):

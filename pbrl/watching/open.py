@@ -13,6 +13,7 @@ from pbrl.config import load_config
 from pbrl.errors import UserError
 from pbrl.files import new_folder
 from pbrl.labels.store import LabelStore
+from pbrl.teachers.human import NO_TRAINING
 from pbrl.training.saved import load_run
 from pbrl.training.saved_run import SavedRun
 from pbrl.viewer.settings import viewer_section
@@ -51,7 +52,7 @@ def keep_in(out: Path, saved: SavedRun) -> None:
             raise UserError(f"out={out}: episodes of another task are kept there; valid is another folder")
         return
     config = saved.config.copy()
-    config.teacher = {"name": "human", "mode": "labels only"}  # no training waits here
+    config.teacher = NO_TRAINING
     with new_folder(out, private=True) as folder:
         OmegaConf.save(config, folder / "config.yaml")
         with LabelStore(folder) as store:

@@ -12,6 +12,7 @@ from tiny import collect, train
 from pbrl.cli import main
 from pbrl.config import compose_config
 from pbrl.question_kinds import Rating
+from pbrl.teachers.human import NO_TRAINING
 from pbrl.teachers.make import asks_people, make_teacher, teacher_class
 from pbrl.teachers.teacher import Teacher
 from pbrl.viewer.settings import desk_settings, viewer_section
@@ -106,3 +107,10 @@ def test_a_teacher_without_an_answer_says_so():
 def test_only_those_who_read_factors_mind_which_there_are():
     oracle = make_teacher(compose_config(["teacher=oracle"]).teacher, factor_names=("speed",), rng=torch.Generator())
     assert oracle.answer(rewarded(1.0), rewarded(2.0)).prefers_right.tolist() == [1]
+
+
+def test_folders_whose_people_train_nobody_say_that_people_answer():
+    config = compose_config(["env=point_reach"])
+    config.teacher = NO_TRAINING
+    assert asks_people(config.teacher)
+    assert desk_settings(config, viewer_section(config)).scripts_count
