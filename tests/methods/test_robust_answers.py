@@ -162,3 +162,28 @@ def test_offline_methods_train_by_name(tmp_path):
     assert code == 2
     assert "needs pairs that two annotators answer" in err
     assert np.isfinite(float(table(tmp_path / "piql" / "progress.csv")[-1]["validation/ece"]))
+
+
+def test_offline_several_annotators_are_believed_as_they_agree():
+    data, rng = make_data(), torch.Generator().manual_seed(0)
+    truth = data.pairs.prefers_right
+    wrong = torch.stack([torch.rand(200, generator=rng) < share for share in (0.05, 0.1, 0.5)])
+    told = torch.where(wrong & (truth != 0.5), 1 - truth, truth).flatten()
+    rows, who = torch.arange(200).repeat(3), torch.arange(3).repeat_interleave(200)
+    crowd = replace(data.pairs[rows], prefers_right=told, annotator=who)
+    one = learner(
+        replace(data, pairs=crowd, annotators=("ann", "bob", "cyd")), robust(annotators="dawid_skene"), steps=4
+    )
+    learned = one._answers.pairs.prefers_right.view(3, -1)
+    assert learned[0].equal(learned[1])
+    decided = truth != 0.5
+    assert ((learned[0] > 0.5) == (truth > 0.5))[decided].float().mean() > 0.88  # 0.925 by the majority
+    assert update(one)["reward/reliability_min"] < 0.65
+    assert list(one.facts()["reliability"]) == ["ann", "bob", "cyd"]
+
+
+def test_annotators_who_share_no_question_cannot_be_told_apart():
+    data = make_data()
+    two = replace(data, pairs=replace(data.pairs[:20], annotator=torch.arange(20) % 2))
+    with pytest.raises(ValueError, match="no question was answered by two annotators"):
+        learner(two, robust(annotators="dawid_skene"))
