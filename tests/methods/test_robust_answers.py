@@ -14,13 +14,18 @@ from test_piql import small_iql, small_reward
 from tiny import TINY, collect, offline, train
 
 from pbrl.errors import UserError
+from pbrl.labels.set_checks import count_rows
+from pbrl.labels.sets import export_labels, write_label_set
 from pbrl.methods.pebble import Pebble
 from pbrl.methods.piql import RewardThenIQL
+from pbrl.question_kinds import SegmentPair
+from pbrl.reading import read_arrays
 from pbrl.rewards.losses.em import FlipEM
 from pbrl.rewards.losses.loss import BradleyTerry
 from pbrl.rewards.objective import Objective
 from pbrl.rewards.pessimism import Mean, WorstCase
 
+COMMON_REPLAY = ["teacher=replay", "fit.annotators=dawid_skene", "queries=uniform"]
 ONLINE = {
     "pebble": ["fit.loss=em", "fit.pessimism=worst_case", "feedback.heldout=0.3", "fit.calibrate=true"],
     "surf": ["fit.loss=co_teaching", "fit.loss.ramp=5", "fit.pessimism=nominal_worst"],
@@ -187,3 +192,24 @@ def test_annotators_who_share_no_question_cannot_be_told_apart():
     two = replace(data, pairs=replace(data.pairs[:20], annotator=torch.arange(20) % 2))
     with pytest.raises(ValueError, match="no question was answered by two annotators"):
         learner(two, robust(annotators="dawid_skene"))
+
+
+def test_answers_of_two_annotators_are_replayed_and_weighed(finished, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    export_labels(finished(), one)
+    again = [*COMMON_REPLAY, f"teacher.labels={one}"]
+    code, _, err = train(tmp_path / "alone", *again)
+    assert code == 2
+    assert "fit.annotators=dawid_skene needs pairs that two annotators answer, here one does" in err
+    meta, arrays = json.loads((one / "meta.json").read_text()), read_arrays(one / "comparisons.npz")
+    n = len(arrays["query"])
+    rows = np.repeat(np.arange(n), 2)  # each question twice, the second time for the second annotator
+    arrays = {name: column[rows] for name, column in arrays.items()}
+    arrays["annotator"] = np.tile([0, 1], n)
+    meta |= {"annotators": ["ann", "bob"], "counts": count_rows(arrays, SegmentPair)}
+    write_label_set(two, arrays, meta, two)
+    code, _, err = train(tmp_path / "both", *COMMON_REPLAY, f"teacher.labels={two}")
+    assert code == 0, err
+    told = json.loads((tmp_path / "both" / "summary.json").read_text())["reliability"]
+    assert list(told) == ["replay:ann", "replay:bob"]
+    assert min(told.values()) > 0.7  # they never disagree
