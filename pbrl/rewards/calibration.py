@@ -20,9 +20,10 @@ def expected_calibration_error(gain: Tensor, prefers_right: Tensor) -> float:
     side, 1/2 for a tie, so that swapping sides changes nothing. Few answers make it too large: with n of them in a bin,
     even a perfect model is off by some 0.4 / sqrt(n).
 
-    gain: (B,) score of the right side less that of the left. prefers_right: (B,) in [0, 1]. NaN without answers.
+    gain: (B,) score of the right side less that of the left. prefers_right: (B,) in [0, 1]. NaN without answers,
+    and where a score is not finite.
     """
-    if len(gain) == 0:
+    if len(gain) == 0 or not gain.isfinite().all():
         return math.nan
     gain, prefers_right = gain.double(), prefers_right.double()
     confidence = torch.sigmoid(gain.abs())
@@ -37,12 +38,14 @@ def fit_temperature(gain: Tensor, prefers_right: Tensor) -> float:
     """T with which sigmoid(gain / T) explains answers best, from 0.05 to 20; above 1 where the scores are too sure.
 
     Minimises the summed cross-entropy + (log T)^2 / 2: a handful of answers, all foreseen, is no reason to be sure of
-    everything. Dividing by T changes no order, hence no accuracy. 1 without answers.
+    everything. Dividing by T changes no order, hence no accuracy. 1 without answers, NaN where a score is not finite.
     """
     from scipy.optimize import minimize_scalar
 
     if len(gain) == 0:
         return 1.0
+    if not gain.isfinite().all():
+        return math.nan
     gain, prefers_right = gain.double()[None], prefers_right.double()
     nothing = torch.zeros_like(gain)
 

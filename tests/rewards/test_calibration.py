@@ -54,3 +54,10 @@ def test_a_handful_of_foreseen_answers_is_no_reason_to_be_sure_of_all():
     assert 0.2 < fit_temperature(torch.ones(5), torch.ones(5)) < 1
     assert fit_temperature(torch.zeros(0), torch.zeros(0)) == 1
     assert fit_temperature(torch.zeros(3), torch.ones(3)) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_scores_that_are_not_finite_have_no_calibration(wrong):
+    found = calibration(torch.tensor([1.0, wrong, 2.0]), torch.tensor([1.0, 0.0, 1.0]))
+    assert math.isnan(found["ece"])
+    assert math.isnan(found["temperature"])
