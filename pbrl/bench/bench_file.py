@@ -32,6 +32,7 @@ JSON_NAMES: dict[type, str] = {
     bool: "true or false",
 }
 SCORES = ("return", "success")
+CIRCUMSTANCES = ("schedule", "networks", "picked")  # of a published number, where they are told
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ class Published:
     measure: str
     source: str
     sure: str
+    schedule: str = ""  # when labels were asked
+    networks: str = ""  # of actor and critic
+    picked: str = ""  # whether its settings were chosen on the runs that it is of
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ def read_published(where: str, one: Any) -> Published:
         raise UserError(f"{found.where}: value is null; valid is a number")
     env, method, measure, source, sure = (found.of(k, str) for k in ("env", "method", "measure", "source", "sure"))
     labels, steps, low, high = (found.number(key) for key in ("labels", "steps", "low", "high"))
-    return Published(env, method, labels, steps, value, low, high, measure, source, sure)
+    told = {key: found.of(key, str) for key in CIRCUMSTANCES if key in one}
+    return Published(env, method, labels, steps, value, low, high, measure, source, sure, **told)
 
 
 class _Object:

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pbrl.bench.bench_file import SCORES, Published, read_published
+from pbrl.bench.bench_file import CIRCUMSTANCES, SCORES, Published, read_published
 from pbrl.bench.grid import DATA, NO_TEACHER, OWN_TEACHER, Cell, EnvEntry, Grid, MethodEntry, of_env
 from pbrl.building import maker_of
 from pbrl.config import compose_any, config_dir, find_yaml, options
@@ -212,7 +212,7 @@ class _Reader:
 
     def _published(self, value: Any) -> Iterable[Published]:
         need = ("env", "method", "value", "measure", "source")
-        more = dict.fromkeys(("labels", "steps", "low", "high")) | {"sure": ""}
+        more = dict.fromkeys(("labels", "steps", "low", "high")) | dict.fromkeys(("sure", *CIRCUMSTANCES), "")
         if not isinstance(value, list):
             raise self._error("published", f"expected a list of mappings with {', '.join(need)}")
         for number, row in enumerate(value):

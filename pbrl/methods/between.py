@@ -23,21 +23,17 @@ class BetweenSessions(Pebble):
 
     @property
     def is_between(self) -> bool:
-        """Whether the reward has learned, and more answers are to come."""
-        return self.updates > 0 and not self.run.desk.exhausted
+        """Whether the reward has learned from answers to this run's questions, and more are to come."""
+        return self.updates > 0 and len(self.preferences) > 0 and not self.run.desk.exhausted
 
     def due(self) -> int | None:
         return min(self.next_session, self.next_between) if self.is_between else self.next_session
 
     def step(self) -> Metrics:
+        begun = self.is_between  # nothing is between sessions at the first of them
         metrics = super().step() if self.run.step >= self.next_session else Metrics()
         if self.run.step >= self.next_between:
-            if self.is_between:
+            if begun and self.is_between:
                 metrics |= self.between()
             self.next_between = next_time(self.next_between, self.between_every, self.run.step)
         return metrics
-
-    def adopt(self, first: bool) -> None:
-        super().adopt(first)
-        if first:  # nothing is between sessions at the first of them
-            self.next_between = next_time(self.between_every, self.between_every, self.run.step)

@@ -79,8 +79,8 @@ class Reed(Pebble):
 
     def begin(self, run: Run) -> None:
         super().begin(run)
-        options = {"projection": self.projection, "temperature": self.temperature, "rng": run.rng("prediction")}
-        self.predictor = NextPredictor(self.model, **options)
+        rng = run.rng("prediction")
+        self.predictor = NextPredictor(self.model, projection=self.projection, temperature=self.temperature, rng=rng)
         self.predicted = 0  # gradient steps so far
 
     def ask(self, n: int) -> Metrics:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pbrl.bench.bench_file import Bench
+from pbrl.bench.bench_file import CIRCUMSTANCES, Bench
 from pbrl.bench.results import COSTS_OF_LABELS
 from pbrl.reports.bench_analysis import AGGREGATES, Aggregate, Analysis, Comparison, Estimate
 from pbrl.reports.bench_arms import ENOUGH_SEEDS, Arm, Runs
@@ -157,13 +157,14 @@ def separation_table(analysis: Analysis) -> Table:
 
 
 def published_table(bench: Bench, runs: Runs) -> Table:
-    header = ["task", "method", "measure", "published", "labels", "steps", "source", "how sure"]
+    told = [key for key in CIRCUMSTANCES if any(getattr(p, key) for p in bench.published)]
+    header = ["task", "method", "measure", "published", "labels", "steps", *told, "source", "how sure"]
     header += ["ours", "our labels", "our steps", "n"]
     rows = []
     for p in bench.published:
         interval = None if p.low is None or p.high is None else Interval(np.array(p.low), np.array(p.high))
         theirs = [p.env, p.method, p.measure, with_interval(Estimate(p.value, interval)), count(p.labels)]
-        theirs += [count(p.steps), p.source, p.sure]
+        theirs += [count(p.steps), *(getattr(p, key) or NOTHING for key in told), p.source, p.sure]
         ours = [arm for arm in runs.cells if arm.method == p.method and not arm.source and p.env in runs.cells[arm]]
         for arm in ours:
             values = runs.known(arm, p.env, p.measure)

@@ -72,19 +72,18 @@ def test_the_gradient_of_a_meta_step_is_the_hand_value_on_linear_critics(linear_
 def test_as_many_meta_steps_as_the_released_schedules_have(meta_every, every, sessions, meta_steps, monkeypatch):
     method = Mrn.__new__(Mrn)
     method.between_every = method.next_between = meta_every
-    method.updates, method.next_session, method.resets_critic, method.critic_updates = 0, 10_000, False, 0
+    method.updates, method.next_session = 0, 10_000
     method.run = SimpleNamespace(step=0, desk=SimpleNamespace(exhausted=False))
     held, taken = [], []
+    method.preferences = held  # each session has an answer
 
     def session(self):
         held.append(self.run.step)
         self.run.desk.exhausted, self.updates = len(held) == sessions, len(held)
-        self.adopt(first=len(held) == 1)
         self.next_session += every
         return {}
 
     monkeypatch.setattr(Pebble, "step", session)
-    monkeypatch.setattr(Pebble, "adopt", lambda self, first: None)
     monkeypatch.setattr(Mrn, "between", lambda self: taken.append(self.run.step) or {})
     while not method.run.desk.exhausted:
         method.run.step = method.due()
@@ -123,3 +122,11 @@ def test_an_agent_without_second_derivatives_is_refused(tmp_path):
     assert code == 2
     assert "method.second_derivative=True: gradients go through the agent's update; choose agent=sac_torch" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_reward_of_another_run_takes_no_meta_steps_before_there_are_answers(tmp_path):
+    assert train(tmp_path / "one", "steps=140", method="mrn")[0] == 0
+    code, _, err = train(tmp_path / "two", f"init={tmp_path / 'one'}", method="mrn")
+    assert code == 0, err
+    steps = {row["time/total_timesteps"]: row["reward/meta_steps"] for row in table(tmp_path / "two" / "progress.csv")}
+    assert (steps["100"], steps["320"]) == ("0", "4")
