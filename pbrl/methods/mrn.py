@@ -68,6 +68,7 @@ class Mrn(BetweenSessions):
             return {}
         loss = self.meta_step(newest) if self.second_derivative else self.control_step(newest)
         self.updates, self.meta_steps = self.updates + 1, self.meta_steps + 1
+        self.settle(self.heldout_figures().get("heldout_temperature", 1.0))
         self.relabel()
         return {"reward/meta_loss": loss}
 
@@ -86,7 +87,7 @@ class Mrn(BetweenSessions):
     def meta_step(self, newest: Comparisons) -> float:
         sac, optimizer = self.sac, self.optimizer
         batch = sac.sample_batch(self.meta_batch)
-        rewards = self.scale * self.model(batch.obs, batch.actions).mean(0)
+        rewards = self.scale * self.objective.combine(self.model, self.model(batch.obs, batch.actions))
         loss = self.meta_weight * meta_loss(sac, batch, rewards, newest, sac.critic.optimizer.param_groups[0]["lr"])
         optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])

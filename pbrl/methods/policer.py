@@ -33,7 +33,7 @@ class Policer(BetweenSessions, Qpa):
         others: as for `Qpa`.
     """
 
-    sampler_name = "likelihood"
+    sampler_name, uses_objective = "likelihood", True
 
     def __init__(
         self,

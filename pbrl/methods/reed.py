@@ -16,7 +16,7 @@ from pbrl.methods.pebble import Pebble
 from pbrl.nets.networks import descend
 from pbrl.rewards.self_predictive import NextPredictor, SelfPredictiveReward
 
-OBJECTIVES = ("distillation", "contrastive")
+PREDICTIONS = ("distillation", "contrastive")
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 TRAINED = 0.8  # of the steps; on the others the loss is only measured
 EVERY_STEP, EVALUATED = 2**62, 1024
@@ -28,8 +28,8 @@ class Reed(Pebble):
     They learn from all steps of the episodes that questions may be about, and go on learning from answers.
 
     Args:
-        objective: "distillation" or "contrastive", see `NextPredictor`.
-        temperature: of the contrastive objective.
+        prediction: "distillation" or "contrastive", see `NextPredictor`.
+        temperature: of the contrastive one.
         projection: numbers in which embeddings are compared.
         prediction_optimizer: "sgd" or "adam", a fresh one each time.
         prediction_lr: its learning rate.
@@ -45,7 +45,7 @@ class Reed(Pebble):
     def __init__(
         self,
         *,
-        objective: str,
+        prediction: str,
         temperature: float,
         projection: int,
         prediction_optimizer: str,
@@ -57,7 +57,7 @@ class Reed(Pebble):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        one_of(OBJECTIVES, objective=objective)
+        one_of(PREDICTIONS, prediction=prediction)
         one_of(tuple(OPTIMIZERS), prediction_optimizer=prediction_optimizer)
         positive(temperature=temperature)
         between(0, 1, prediction_lr=prediction_lr)
@@ -65,7 +65,7 @@ class Reed(Pebble):
         whole(2, prediction_batch=prediction_batch)  # one alone has nothing to be told from
         if prediction_updates is not None:
             whole(1, prediction_updates=prediction_updates)
-        self.temperature = temperature if objective == "contrastive" else None
+        self.temperature = temperature if prediction == "contrastive" else None
         self.projection, self.prediction_lr = projection, prediction_lr
         self._optimizer = OPTIMIZERS[prediction_optimizer]
         self.prediction_epochs, self.prediction_batch = prediction_epochs, prediction_batch
@@ -90,6 +90,7 @@ class Reed(Pebble):
         metrics = super().ask(n)
         if found and self.updates and not desk.ready:  # people answer later: until then the reward fits its encoder
             self.updates += int(self.learn_model()["updates"])
+            self.settle(self.heldout_figures().get("heldout_temperature", 1.0))
             self.relabel()
         return found | metrics
 

@@ -90,14 +90,14 @@ def test_dynamics_that_can_be_foretold_are_learned(temperature):
     assert gain > 0.3
 
 
-@pytest.mark.parametrize("objective", ["distillation", "contrastive"])
-def test_it_trains_and_goes_on_as_if_never_killed(objective, run, tmp_path):
-    code, _, err = train(tmp_path / "whole", f"method.objective={objective}", method="reed")
+@pytest.mark.parametrize("prediction", ["distillation", "contrastive"])
+def test_it_trains_and_goes_on_as_if_never_killed(prediction, run, tmp_path):
+    code, _, err = train(tmp_path / "whole", f"method.prediction={prediction}", method="reed")
     assert code == 0, err
     last = table(tmp_path / "whole" / "progress.csv")[-1]
     assert last["feedback/labels"] == "24"
     assert int(last["reward/prediction_updates"]) > 0
-    killed = [*TINY["reed"], f"method.objective={objective}", f"run_dir={tmp_path / 'killed'}", "report=false"]
+    killed = [*TINY["reed"], f"method.prediction={prediction}", f"run_dir={tmp_path / 'killed'}", "report=false"]
     assert run(["train", *killed], Kill("pbrl.data.recorder:EpisodeRecorder.step", 233)) == -9
     assert run(["train", f"resume={tmp_path / 'killed'}"]) == 0
     assert_same(tmp_path / "whole", tmp_path / "killed")
@@ -143,7 +143,7 @@ def test_it_drives_ppo_too(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("method.objective=both", "method.objective=both: "),
+        ("method.prediction=both", "method.prediction=both: "),
         ("method.prediction_optimizer=lion", "method.prediction_optimizer=lion: "),
         ("method.prediction_batch=1", "method.prediction_batch=1: expected a whole number of at least 2"),
         ("method.temperature=0", "method.temperature=0: expected a number above 0"),
