@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pbrl.training.saved_run import SavedRun
 
 HELP = """usage: pbrl eval RUN_DIR [episodes=20] [seed=0] [checkpoint=last|STEP] [video=true] [report=true] [out=FILE]
-                [best_of=N] [envs=N]
+                [best_of=N] [envs=N] [user=NAME|FOLDER]
 
 Runs the saved policy without noise and prints its true return, success and episode length, and how well the learned
 reward correlates with the true one. The same seed gives the same episodes.
@@ -25,11 +25,13 @@ reward correlates with the true one. The same seed gives the same episodes.
   best_of=N     of method=cpl_kl: the best of N actions around the cloned policy's, by the learned advantage
   best_of_std=  their spread (default 0.2; actions reach from -1 to 1)
   envs=N        how many environments at once (default: evaluation.envs of the run); 1 where there can be only one
+  user=         of method=vpl: whose taste; who answered in training, or the label set of somebody new
   out=FILE      where the numbers go (default: RUN_DIR/eval.json, eval_2.json, ...; nothing is overwritten)
   video=true    also writes RUN_DIR/videos/policy.mp4 (policy_2.mp4, ...)
   report=true   also makes RUN_DIR/report.html anew
 
 example: pbrl eval runs/halfcheetah/pebble/20250101-120000_s0 episodes=50 video=true"""
+KEYS = ("episodes", "seed", "checkpoint", "best_of", "best_of_std", "video", "report", "out", "envs", "user")
 
 
 def main(args: list[str]) -> int:
@@ -37,7 +39,7 @@ def main(args: list[str]) -> int:
     if parsed.help:
         print(HELP)
         return 0
-    parsed.check_keys(("episodes", "seed", "checkpoint", "best_of", "best_of_std", "video", "report", "out", "envs"))
+    parsed.check_keys(KEYS)
     path = run_folder(parsed.words, HELP.splitlines()[0])
     episodes = whole_number(parsed, "episodes", 20, 1)
     seed = whole_number(parsed, "seed", 0, 0)
@@ -52,6 +54,8 @@ def main(args: list[str]) -> int:
         from pbrl.training.saved import load_run
 
         saved = load_run(path, parsed.values.get("checkpoint"))
+        if (user := parsed.values.get("user")) is not None:
+            saved = saved.of_user(user)
         if not saved.has_env and not video:
             _without_env(saved, report)
             return 0

@@ -20,6 +20,9 @@ BEDS = {  # name: the module of pbrl.tabular that has its BED, and what it shows
     "rlif": ("intervention_grid", "an expert who acts badly and judges well teaches a policy that acts well"),
     "spo": ("cycle_game", "preferences in a circle: the averaged policy of self-play wins, the last one goes round"),
     "spo_noise": ("noisy_comparisons", "win rates as the reward of control bear flipped answers"),
+    "vpl": ("hidden_goals", "eight answers of a new user foresee the others, where users differ"),
+    "randomised": ("river_swim", "questions that samples of the posterior disagree on are enough"),
+    "demo_kl": ("demonstration_grid", "a policy on a learned reward that stays near demonstrations beats their clone"),
 }
 BED_LINES = "\n".join(f"  {name:<15} {what}" for name, (_, what) in BEDS.items())
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from pbrl.blocks import PartOf, blocks, score_in_blocks
+from pbrl.checks import positive
+from pbrl.errors import UserError
 from pbrl.nets.networks import RunningNorm
 from pbrl.types import Comparisons, RewardModel, SegmentPool, Segments
 
@@ -40,6 +42,36 @@ def entropy(
 ) -> Tensor:
     """The pairs with the largest entropy of P[right preferred], averaged over the members."""
     return _top(_mean_entropy(model, left, right), n)
+
+
+def randomised(
+    model: RewardModel,
+    left: SegmentPool,
+    right: SegmentPool,
+    n: int,
+    asked: Comparisons | None,
+    rng: torch.Generator,
+    threshold: float,
+) -> Tensor:
+    """Of the first n pairs, those on which samples of the posterior disagree; fewer than n, and perhaps none.
+
+    The members are the samples (Wu and Sun 2024): a pair is asked where their gains of right over left differ by more
+    than `threshold` in the mean over two of them. What is not asked is left in the budget.
+    """
+    positive(threshold=threshold)
+    if model.members < 2:
+        raise UserError(f"queries=randomised: method.model.members={model.members}; expected at least 2, who disagree")
+    few = torch.arange(min(n, len(left)))
+    gains = score_in_blocks(model.score, PartOf(right, few)) - score_in_blocks(model.score, PartOf(left, few))
+    return few[expected_gap(gains) > threshold]
+
+
+def expected_gap(gains: Tensor) -> Tensor:
+    """(N,) mean of |g_i - g_j| over pairs of the S samples of `gains` (S, N)."""
+    samples = len(gains)
+    ordered = gains.sort(0).values
+    weights = 2 * torch.arange(samples, dtype=gains.dtype) - samples + 1  # of each in the sum over pairs
+    return 2 * (weights[:, None] * ordered).sum(0) / (samples * (samples - 1))
 
 
 def k_center(

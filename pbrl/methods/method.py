@@ -207,6 +207,10 @@ class Method:
         """What these `exported` weights are of; without a run, on a method that has not begun."""
         return Learned()
 
+    def personal(self, user: str) -> Learned:
+        """What is learned for one user, a name or the folder of their label set; after `of_weights`."""
+        raise UserError(f"user={user}: this run has one policy for everybody; method=vpl learns one for each user")
+
     def begin_with(self, updates: int, scale: float) -> None:
         """`model` has the weights of another run now, which came of so many updates and drove an agent at `scale`."""
 

@@ -57,7 +57,11 @@ class OfflineMethod(Method):
         self.obs_shape, self.action_size = tuple(run.obs_shape), run.action_size
         self._choice = self.data.choices is not None
         self.actor = self.make_policy(self.rng)
-        self.actor.observe(self.data.observations)
+        self.actor.observe(self.policy_inputs())
+
+    def policy_inputs(self) -> np.ndarray:
+        """What the policy's input statistics are of: all observations of the data."""
+        return self.data.observations
 
     @property
     def data(self) -> OfflineData:
@@ -152,7 +156,8 @@ class OfflineMethod(Method):
             where, episodes = "training", self.data.episodes
         obs = np.concatenate([e.obs[:-1] for e in episodes])[:MOST_STEPS]
         actions = np.concatenate([e.actions for e in episodes])[:MOST_STEPS]
-        acted = np.concatenate([self.actor.act(obs[i : i + 1024]) for i in range(0, len(obs), 1024)])
+        act = self.policy()
+        acted = np.concatenate([act(obs[i : i + 1024]) for i in range(0, len(obs), 1024)])
         wrong = acted.argmax(-1) != actions.argmax(-1) if self._choice else np.abs(acted - actions)
         return {"action_error": float(wrong.mean()), "action_error_on": where}
 

@@ -157,7 +157,8 @@ class Pebble(Method):
         if brought is None and self.objective.loss.lists:
             brought = self.choose_lists(n)
         questions, disagreement = (brought, math.nan) if brought is not None else self.choose(n)
-        self.run.desk.ask(questions, step=self.run.step, sampler=self.sampler_name)
+        if len(questions):  # a sampler may find nothing worth asking
+            self.run.desk.ask(questions, step=self.run.step, sampler=self.sampler_name)
         return {"reward/disagreement": disagreement}
 
     @property

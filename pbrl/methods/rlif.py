@@ -34,6 +34,7 @@ class Rlif(Method):
 
     agents = ("sac",)
     reads_labels = False
+    _acts: Choose
     tags = 2  # whether the step was blamed, and whether the expert did it
     when = "stored"
 

@@ -19,7 +19,7 @@ from pbrl.methods.method import Act, Method, Metrics, Run, next_time
 from pbrl.question_kinds import EpisodePair, SegmentPair
 from pbrl.rewards.pairwise import PairwiseJudge, update_judge
 from pbrl.rewards.win_rate import Spread
-from pbrl.types import Episode, RewardSource
+from pbrl.types import Episode, RewardSource, Steps
 
 KEPT = ("obs", "actions", "true_reward", "terminated")  # of an episode in the queue
 WAYS = ("spread", "end")
@@ -94,6 +94,9 @@ class Spo(Method):
 
     def reward(self) -> RewardSource:
         return self
+
+    def of_steps(self, steps: Steps) -> torch.Tensor:
+        raise NotImplementedError("whole episodes are compared")
 
     def of_episode(self, episode: Episode) -> np.ndarray:
         """(L,), of the episode that has just ended; it joins the queue."""

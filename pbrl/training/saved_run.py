@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ class SavedRun:
     def roll_out(self, act: ActFn, episodes: int, seed: int, envs: int | None = None) -> list[Episode]:
         """Episodes of any policy in the task of the run; envs: how many at once, by default as many as the run had."""
         return roll_out(self.make_env, act, episodes, seed, envs or evaluation_envs(self.config))
+
+    def of_user(self, user: str) -> SavedRun:
+        """As it acts and rewards for one user, see `Method.personal`."""
+        learned = self.method.personal(user)
+        assert learned.policy is not None
+        return replace(self, act=learned.policy.act, policy=learned.policy, reward=learned.reward)
 
     def make_env(self, **options: Any) -> gym.Env:
         """The task of the run; options such as render_mode go to the suite. UserError: it had none."""

@@ -67,6 +67,9 @@ OF_A_RUN = {
     "rlif": "method.judge",
     "rlif_people": "method.interventions",
 }  # methods that learn from what another run knows, and the key that names it
+WITH_DEMONSTRATIONS = {  # methods that learn from recorded episodes before an agent starts, and what makes them small
+    "demo_kl": [*REWARD[:2], *SAC, "method.clone.hidden=[8]", "method.clone_updates=50"],
+}
 
 
 def train(folder: Path, *overrides: str, method: str | None = "pebble") -> tuple[int, str, str]:
@@ -110,6 +113,7 @@ LEARNERS = {  # what makes each offline method small
     "iql": CRITICS,
     "ipl": CRITICS,
     "paws": [*REWARD_MODEL, "method.check_every=2"],
+    "vpl": [*CRITICS, "method.model.hidden=8", "method.users=2", "method.pairs=4", "method.answers=3"],
     "regret": [*REWARD_MODEL, *CRITICS],
     "preference_transformer": ["method.model.width=8", *CRITICS],
 }

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium.wrappers import TimeLimit
 from outcome import answers, table, weights
-from tiny import LEARNERS, OF_A_RUN, TINY, VIDEOS, train
+from tiny import LEARNERS, OF_A_RUN, TINY, VIDEOS, WITH_DEMONSTRATIONS, train
 
 from pbrl.config import compose_config, options
 from pbrl.data.recorder import EpisodeRecorder
@@ -17,7 +17,7 @@ from pbrl.training.build import build_run
 from pbrl.training.run_dir import RunDir
 from pbrl.types import Answers
 
-ONLINE = [name for name in options("method") if name not in {**LEARNERS, **VIDEOS, **OF_A_RUN}]
+ONLINE = [name for name in options("method") if name not in {**LEARNERS, **VIDEOS, **OF_A_RUN, **WITH_DEMONSTRATIONS}]
 LEARNING = [name for name in ONLINE if name != "true_reward"]
 OF_THE_TRUE_REWARD = {"rollout/ep_rew_mean", "reward/true_accuracy", "reward/corr_true", "return_mean", "return_std"}
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny import LEARNERS, OF_A_RUN, OFFLINE_EXPERIMENTS, VIDEOS, collect, train
+from tiny import LEARNERS, OF_A_RUN, OFFLINE_EXPERIMENTS, VIDEOS, WITH_DEMONSTRATIONS, collect, train
 from watched import keep_watched
 
 from pbrl.cli import main
@@ -64,7 +64,7 @@ def test_env(name, tmp_path):
         f"{group}={name}"
         for group in ("method", "teacher", "queries")
         for name in options(group)
-        if name not in ("none", "triplet", "video_people", *LEARNERS, *VIDEOS)
+        if name not in ("none", "triplet", "video_people", *LEARNERS, *VIDEOS, *WITH_DEMONSTRATIONS)
     ],
 )
 def test_method_teacher_and_queries(choice, tmp_path):
