@@ -16,11 +16,11 @@ from torch import Tensor
 
 from pbrl.blocks import PartOf, blocks, score_in_blocks
 from pbrl.checks import positive
-from pbrl.errors import UserError
 from pbrl.nets.networks import RunningNorm
 from pbrl.types import Comparisons, RewardModel, SegmentPool, Segments
 
 KEPT_BYTES = 2**30
+LEAST_MEMBERS = {"randomised": 2}  # of the reward model, for a sampler that has no use for fewer
 
 
 def uniform(
@@ -59,8 +59,6 @@ def randomised(
     than `threshold` in the mean over two of them. What is not asked is left in the budget.
     """
     positive(threshold=threshold)
-    if model.members < 2:
-        raise UserError(f"queries=randomised: method.model.members={model.members}; expected at least 2, who disagree")
     few = torch.arange(min(n, len(left)))
     gains = score_in_blocks(model.score, PartOf(right, few)) - score_in_blocks(model.score, PartOf(left, few))
     return few[expected_gap(gains) > threshold]

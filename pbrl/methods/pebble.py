@@ -19,7 +19,7 @@ from pbrl.feedback.fit import Fit, heldout_metrics
 from pbrl.feedback.lists import ListDataset
 from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.feedback.quality import correlation, true_accuracy
-from pbrl.feedback.samplers import preference_probability, uniform
+from pbrl.feedback.samplers import LEAST_MEMBERS, preference_probability, uniform
 from pbrl.feedback.settings import Feedback
 from pbrl.finite import REWARD_MODEL, require_finite
 from pbrl.methods.method import Learned, Method, Metrics, Run, next_time, of_part
@@ -99,6 +99,9 @@ class Pebble(Method):
         if run.desk.needed > 1:  # or a file brings its segments along
             run.feedback.require_segments(run.time_limit, run.agent.n_envs)
         self.model = self.make_model(run.obs_shape, run.action_size, run.rng("reward"))
+        if self.model.members < (least := LEAST_MEMBERS.get(run.sampler_name, 1)):
+            few = f"model.members={self.model.members}"
+            raise ValueError(f"{few}: queries={run.sampler_name} asks by their disagreement; expected at least {least}")
         self.optimizer = self.model.optimizer
         self.preferences = self.make_dataset(run.feedback.heldout, run.rng("preferences"))
         self.next_session, self.updates, self.scale = run.feedback.first, 0, 1.0

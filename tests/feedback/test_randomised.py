@@ -10,7 +10,6 @@ import torch
 from outcome import table
 from tiny import train
 
-from pbrl.errors import UserError
 from pbrl.feedback.samplers import expected_gap, randomised
 from pbrl.tabular.river_swim import expected_visits, learn, make_river, plan
 from pbrl.types import Segments
@@ -40,8 +39,6 @@ def test_only_pairs_are_asked_on_which_the_members_disagree():
     chosen = ask(model(1.0, 2.0), nothing, everything, 4, threshold=1.5)
     assert chosen.tolist() == [2, 3]  # gaps 0, 1, 2, 3 of the first four
     assert ask(model(1.0, 1.0), nothing, everything, 4, threshold=0.1).tolist() == []
-    with pytest.raises(UserError, match="members=1; expected at least 2"):
-        ask(model(1.0), nothing, everything, 4, threshold=1)
 
 
 @pytest.mark.parametrize(("threshold", "labels"), [("1000", 6), ("1e-9", 24)])
@@ -49,6 +46,13 @@ def test_what_is_not_asked_is_left_in_the_budget(threshold, labels, tmp_path):
     code, _, err = train(tmp_path / "run", "queries=randomised", f"queries.threshold={threshold}")
     assert code == 0, err
     assert table(tmp_path / "run" / "progress.csv")[-1]["feedback/labels"] == str(labels)
+
+
+def test_one_member_alone_disagrees_with_nobody(tmp_path):
+    code, _, err = train(tmp_path / "run", "queries=randomised", "method.model.members=1")
+    assert code == 2
+    assert "method.model.members=1: queries=randomised asks by their disagreement; expected at least 2" in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_fraction_of_the_questions_gives_the_same_regret():
