@@ -64,7 +64,7 @@ class Fit:
                 return {"updates": 0}
             epoch = _mean(batches, sizes)
             if self.patience is not None and heldout is not None:
-                loss = heldout_metrics(model, heldout, objective)["heldout_loss"]
+                loss = objective.heldout_loss(model, heldout)
                 if loss < best:
                     best, best_weights, waited = loss, copy.deepcopy(model.state_dict()), 0
                 else:

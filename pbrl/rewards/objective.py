@@ -164,6 +164,11 @@ class Objective(nn.Module):
         left, right = (score_in_blocks(lambda s: self.scores(model.score(s), s).mean(0), side) for side in sides)
         return right - left
 
+    def heldout_loss(self, model: Any, comparisons: Comparisons) -> float:
+        """The cross-entropy of the mean member."""
+        gain = self.gain(model, comparisons)[None]
+        return float(bradley_terry_loss(torch.zeros_like(gain), gain, comparisons.prefers_right))
+
     def settle(self, model: Any, segments: Sequence[Segments]) -> None:
         """After a fit to these: brings the members to one mean reward, where it matters."""
         if self.pessimism.least_members == 1:
