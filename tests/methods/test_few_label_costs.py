@@ -36,3 +36,10 @@ def test_the_last_label_is_that_of_the_session_that_spent_the_budget(tmp_path):
 def test_the_half_life_of_a_bonus_is_known(tmp_path):
     assert train(tmp_path / "run", method="rune")[0] == 0
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["bonus_half_life"] == 100
+
+
+@pytest.mark.parametrize("method", ["mrn", "reed", "policer"])
+def test_the_loss_of_the_users_choice_is_taken(method, tmp_path):
+    code, _, err = train(tmp_path / "run", "fit.loss=unbiased", "fit.loss.flip_rate=0.2", method=method)
+    assert code == 0, err
+    assert table(tmp_path / "run" / "progress.csv")[-1]["feedback/labels"] == "24"

@@ -1,6 +1,7 @@
 """REED on facts: both objectives by hand, who gets gradients, and that the encoder learns before there are labels."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,6 +121,22 @@ def test_the_encoder_learns_before_the_first_labels_and_every_second_session_whe
         (12, first + third),
         (18, first + third),
     ]
+
+
+@pytest.mark.parametrize(("ready", "refits"), [(True, 0), (False, 1)])
+def test_where_people_answer_later_the_reward_is_fitted_to_its_new_encoder(ready, refits, monkeypatch):
+    method, did = Reed.__new__(Reed), []
+    method.prediction_every, method.updates = 1, 5
+    method.run = SimpleNamespace(desk=SimpleNamespace(sessions=2, ready=ready))
+    monkeypatch.setattr(Pebble, "ask", lambda self, n: did.append("ask") or {})
+    monkeypatch.setattr(Reed, "learn_dynamics", lambda self: did.append("encoder") or {"reward/prediction_loss": 0.0})
+    monkeypatch.setattr(Reed, "learn_model", lambda self: did.append("fit") or {"updates": 3})
+    monkeypatch.setattr(Reed, "heldout_figures", lambda self: {})
+    monkeypatch.setattr(Reed, "settle", lambda self, temperature: None)
+    monkeypatch.setattr(Reed, "relabel", lambda self: did.append("relabel"))
+    method.ask(4)
+    assert did == ["encoder", "ask", *["fit", "relabel"] * refits]
+    assert method.updates == 5 + 3 * refits
 
 
 def test_updates_may_be_fewer_than_the_epochs_have():
