@@ -46,17 +46,19 @@ def draw_videos(
 ) -> Videos:
     """The episodes with these numbers, each as `frames` pictures at even distances, from after its first step on.
 
-    features: the factors that are the task's hidden features; None: all.
+    features: the factors that are the task's hidden features; None: all; empty: nobody needs them.
     """
     chosen = [data.episodes[k] for k in episodes]
-    columns = _columns(data, chosen, features)
+    if "videos" in data.meta or any(e.states is None for e in chosen):
+        raise UserError(f"{data.path} has no simulator states to draw; collect with states=true")
+    columns = [] if features is not None and not features else _columns(data, chosen, features)
     drawn, seen = [], []
     for episode in chosen:
         steps = shown_steps(episode, frames)
         assert episode.states is not None
-        assert episode.factors is not None
         drawn.append(camera(episode.states[1:][steps]))
-        seen.append(episode.factors[steps][:, columns])
+        factors = np.zeros((len(episode), 0), np.float32) if episode.factors is None else episode.factors
+        seen.append(factors[steps][:, columns])
     returns = [float(e.true_reward.sum(dtype=np.float64)) for e in chosen]
     ids = torch.from_numpy(data.first_rows[episodes])
     frames_drawn, hidden = torch.stack(drawn), torch.from_numpy(np.stack(seen))
@@ -85,8 +87,6 @@ def shown_steps(episode: Episode, frames: int) -> np.ndarray:
 
 
 def _columns(data: Dataset, episodes: Sequence[Episode], features: Sequence[str] | None) -> list[int]:
-    if "videos" in data.meta or any(e.states is None for e in episodes):
-        raise UserError(f"{data.path} has no simulator states to draw; collect with states=true")
     names = episodes[0].factor_names if episodes and episodes[0].factors is not None else ()
     if not names:
         raise UserError(f"{data.path} has no factors, which a teacher of videos needs: see docs/heron.md")

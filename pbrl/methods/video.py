@@ -196,7 +196,8 @@ class VideoMethod(Method):
             raise UserError(f"{data.path}: env.make.kwargs is {made}, expected plain numbers and words")
         make_env = self.run.make_env if made is None else partial(self.run.make_env, kwargs=made)
         camera = Camera(make_env, self.run.env_name, self.size)
-        return draw_videos(data, episodes, camera, self.frames, self.features)
+        features = self.features if self.run.labels_folder is None else ()
+        return draw_videos(data, episodes, camera, self.frames, features)
 
     def load_data(self, folder: Path | None) -> Dataset:
         if folder is None:

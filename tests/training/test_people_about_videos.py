@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from films import film
-from tiny import COMMON, SAC, VIDEOS, train
+from tiny import COMMON, SAC, VIDEOS, collect, train
 
 from pbrl.data.datasets import load_dataset
 from pbrl.feedback.told_videos import ToldVideos
@@ -114,3 +114,15 @@ def test_answers_that_are_about_something_else_are_one_line(films, tmp_path):
     code, _, err = train(tmp_path / "run", "method=rapl", "env=point_reach", f"labels={labels}", *SAC, method=None)
     assert "goes with data=DATASET, whose videos they are about" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_videos_may_be_drawn_from_states_of_a_task_without_factors(tmp_path, gl_backend):
+    data = collect(tmp_path / "data")
+    project = open_project(tmp_path / "project", data, {"kind": "ranking", "questions": 8}, [], {})
+    with LabelStore(project.folder) as store:
+        questions = project.chooser.choose(8, 0, store)
+        told = questions.answers(torch.arange(4).expand(8, 4), torch.ones(8, dtype=torch.bool))
+        store.answer(store.ask(0, 0, questions, sampler="uniform"), told, "ann", kind="human")
+    export_labels(project.folder, tmp_path / "set", kind=type(questions))
+    code, _, err = learn(tmp_path, "video_return", data, tmp_path / "set")
+    assert code == 0, err
