@@ -1,0 +1,156 @@
+"""From a folder of videos to a reward and a policy, as a new user would, and how long it takes: FOLDER [GIF].
+
+A point is pushed about by controllers of different skill and filmed; nothing but the films and their table is used. A
+script stands in for a person: it answers twenty questions through the viewer's HTTP interface, by what it is shown.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+
+from pbrl.reading import read_object
+from pbrl.reports.video import write_mp4
+from pbrl.training.saved import load_run
+from pbrl.viewer.client import ViewerClient
+
+EPISODES, STEPS, ANSWERS = 30, 60, 20
+SIZE, GOAL = 96, np.array([0.5, 0.5])
+PBRL = [sys.executable, "-m", "pbrl"]
+Controller = Callable[[np.ndarray], np.ndarray]
+
+
+def roll_out(controller: Controller, rng: np.random.Generator, steps: int = STEPS) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (steps+1, 2) and actions (steps, 2) in [-1, 1]."""
+    positions, actions = [rng.uniform(0.1, 0.9, 2)], []
+    for _ in range(steps):
+        actions.append(np.clip(controller(positions[-1]), -1, 1))
+        positions.append(np.clip(positions[-1] + 0.04 * actions[-1], 0.03, 0.97))
+    return np.array(positions), np.array(actions)
+
+
+def skilled(skill: float, rng: np.random.Generator) -> Controller:
+    """From one that goes nowhere (0) to one that goes to the goal (1)."""
+    drift = rng.normal(size=2)
+    return lambda position: skill * 8 * (GOAL - position) + (1 - skill) * drift + 0.2 * rng.normal(size=2)
+
+
+def picture(position: np.ndarray) -> np.ndarray:
+    """(SIZE, SIZE, 3): the goal is green, the point red."""
+    shown = np.full((SIZE, SIZE, 3), 40, np.uint8)
+    for at, half, colour in ((GOAL, 7, (0, 110, 0)), (position, 4, (230, 60, 30))):
+        row, column = (at[::-1] * SIZE).astype(int)
+        shown[max(row - half, 0) : row + half, max(column - half, 0) : column + half] = colour
+    return shown
+
+
+def make_films(folder: Path) -> None:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    with (folder / "steps.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["episode", "obs_x", "obs_y", "act_0", "act_1"])
+        for k in range(EPISODES):
+            positions, actions = roll_out(skilled(k / (EPISODES - 1), rng), rng)
+            write_mp4(folder / f"ep_{k}.mp4", map(picture, positions), 20)
+            acted = [*actions.round(4).tolist(), ["", ""]]  # the last row is what was seen in the end
+            table.writerows([f"ep_{k}", *p, *a] for p, a in zip(positions.round(4).tolist(), acted, strict=True))
+
+
+def distance(clip: bytes) -> float:
+    """How far the red point is from the goal in the mean over a clip, in pixels of the picture."""
+    frames = iio.imread(io.BytesIO(clip), plugin="pyav").astype(int)
+    red = (frames[..., 0] > 130) & (frames[..., 1] < 110)
+    middles = [np.argwhere(mask).mean(0) / frames.shape[1] for mask in red if mask.any()]
+    return float(np.mean([np.linalg.norm(m - GOAL[::-1]) for m in middles]))
+
+
+def label(*args: str) -> float:
+    """Answers all questions; returns the seconds that passed in answering."""
+    process = subprocess.Popen([*PBRL, "label", *args, "open_browser=false"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    found = re.search(r"http\S+", process.stdout.readline())
+    assert found is not None
+    client, began, done = ViewerClient(found[0], "ann"), time.monotonic(), 0
+    client.enter()
+    while done < ANSWERS:
+        for pair in client.next(1):
+            left, right = (distance(client.fetch(f"/clips/{pair[side]['clip']}.mp4")) for side in ("left", "right"))
+            client.answer(pair, "left" if left < right else "right")
+            done += 1
+        time.sleep(0.02)
+    took = time.monotonic() - began
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
+    return took
+
+
+def run(*args: str) -> float:
+    """Runs a command; returns how long it took."""
+    began = time.monotonic()
+    subprocess.run([*PBRL, *args], check=True)
+    return time.monotonic() - began
+
+
+def last_distance(controller: Controller, n: int = 100) -> float:
+    """From the goal at the end of an episode, in the mean over n starts that no film has."""
+    rng = np.random.default_rng(1)
+    return float(np.mean([np.linalg.norm(roll_out(controller, rng)[0][-1] - GOAL) for _ in range(n)]))
+
+
+def policy(folder: Path) -> Controller:
+    act = load_run(folder).act
+    return lambda position: act(position[None].astype(np.float32))[0]
+
+
+def film_both(file: Path, learned: Controller) -> None:
+    """Recordings on the left, what was learned from them on the right, from the same starts."""
+    frames = []
+    for k in (3, 12, 20):
+        one, other = (roll_out(c, np.random.default_rng(k)) for c in (skilled(0.35, np.random.default_rng(k)), learned))
+        gap = np.full((SIZE, 6, 3), 255, np.uint8)
+        shown = [np.hstack([picture(a), gap, picture(b)]) for a, b in zip(one[0][::2], other[0][::2], strict=True)]
+        frames += [np.kron(s, np.ones((2, 2, 1), np.uint8)) for s in shown]
+    iio.imwrite(file, np.stack(frames), duration=80, loop=0)
+
+
+def main(folder: Path, gif: Path | None) -> None:
+    folder.mkdir()
+    films, data, labels, people, learned, cloned = (
+        str(folder / name) for name in ("films", "data", "labels", "people", "piql", "bc")
+    )
+    make_films(Path(films))
+    rows: list[tuple[str, float]] = []
+    rows.append(("import", run("data", "import", f"from={films}", f"out={data}", "segment_length=20")))
+    began = time.monotonic()
+    labelling = label(f"data={data}", f"out={labels}", f"pairs={ANSWERS}", "queries=disagreement", "repeats=0")
+    rows += [("open and close the viewer", time.monotonic() - began - labelling), ("answer 20 pairs", labelling)]
+    rows.append(("export", run("labels", "export", labels, f"out={people}")))
+    train = ("train", f"data={data}", "env=none", "report=false")
+    rows.append(("reward and policy", run(*train, "method=piql", f"labels={people}", f"run_dir={learned}",
+                                          "steps=4000", "feedback.heldout=0.2")))  # fmt: skip
+    run(*train, "method=bc", f"run_dir={cloned}", "steps=2000", "method.lr=1e-3")
+    summary = read_object(Path(learned) / "summary.json")
+    print("\nstep,seconds", *(f"{name},{seconds:.1f}" for name, seconds in rows), sep="\n")
+    print(f"all but answering,{sum(s for name, s in rows if not name.startswith('answer')):.1f}")
+    recorded = np.mean([last_distance(skilled(k / 9, np.random.default_rng(k)), 10) for k in range(10)])
+    found = {"recordings": recorded, "cloned": last_distance(policy(Path(cloned)))}
+    found["learned"] = last_distance(policy(Path(learned)))
+    print("distance at the end:", {name: round(float(value), 3) for name, value in found.items()})
+    print({key: summary[key] for key in ("labels", "validation_accuracy", "action_error", "action_error_on")})
+    if gif is not None:
+        film_both(gif, policy(Path(learned)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
