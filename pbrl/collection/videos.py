@@ -78,7 +78,9 @@ def stored_videos(data: Dataset, episodes: np.ndarray, frames: int, size: int) -
         drawn.append(torch.from_numpy(np.stack(small)))
     stored.close()
     returns = [float(e.true_reward.sum(dtype=np.float64)) for e in chosen]
-    return Videos(torch.stack(drawn), torch.zeros(len(chosen), frames, 0), torch.tensor(returns))
+    ids = torch.from_numpy(data.first_rows[episodes])
+    hidden = torch.zeros(len(chosen), frames, 0)
+    return Videos(torch.stack(drawn), hidden, torch.tensor(returns), ids, data.meta["sha256"])
 
 
 def shown_steps(episode: Episode, frames: int) -> np.ndarray:

@@ -188,7 +188,7 @@ class VideoMethod(Method):
 
     def draw(self, data: Dataset, episodes: np.ndarray) -> Videos:
         """In the run's environment, with the body, the goal, ... that the data were made with; or from their videos."""
-        if self.run.labels_folder is not None and "videos" in data.meta:
+        if self._people and "videos" in data.meta:
             return stored_videos(data, episodes, self.frames, self.size)
         made = ((data.meta["env"] or {}).get("make") or {}).get("kwargs")
         # Only plain values are taken from the folder: a config could name any function to call.
@@ -196,8 +196,13 @@ class VideoMethod(Method):
             raise UserError(f"{data.path}: env.make.kwargs is {made}, expected plain numbers and words")
         make_env = self.run.make_env if made is None else partial(self.run.make_env, kwargs=made)
         camera = Camera(make_env, self.run.env_name, self.size)
-        features = self.features if self.run.labels_folder is None else ()
+        features = () if self._people else self.features
         return draw_videos(data, episodes, camera, self.frames, features)
+
+    @property
+    def _people(self) -> bool:
+        """They answered, so that nothing but pictures is needed; a script judges by what the task knows."""
+        return self.run.labels_folder is not None or not self.run.desk.teacher.at_once
 
     def load_data(self, folder: Path | None) -> Dataset:
         if folder is None:
@@ -205,7 +210,7 @@ class VideoMethod(Method):
         if not is_dataset(folder):
             raise UserError(f"data={folder} is not a data set; pbrl collect makes one")
         data = load_dataset(folder)
-        if data.meta["env_name"] != self.run.env_name and not (self.run.labels_folder and "videos" in data.meta):
+        if data.meta["env_name"] != self.run.env_name and not (self._people and "videos" in data.meta):
             raise UserError(f"data={folder} is of env={data.meta['env_name']}, this run of env={self.run.env_name}")
         return data
 
