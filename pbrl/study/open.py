@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from pbrl.config import compose_config
 from pbrl.errors import UserError, choices
@@ -144,13 +144,6 @@ def _check_pairs(study: Study, store: LabelStore, notes: dict[str, Any], file: P
     left = sum(query.session >= 0 for query in queries.values()) - len(study.reserved)
     if study.quota is not None and study.labels is not None and left < study.quota:
         raise UserError(f"{file}: quota={study.quota}; besides practice and gold there are {left} questions")
-
-
-def study_viewer(config: DictConfig, study: Study) -> DictConfig:
-    """The section `viewer` of the run with what the study sets."""
-    section = OmegaConf.merge(compose_config([]).viewer, config.get("viewer") or {}, dict(study.viewer))
-    assert isinstance(section, DictConfig)
-    return section
 
 
 def source_queries(folder: Path) -> dict[int, int]:

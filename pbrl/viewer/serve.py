@@ -36,6 +36,7 @@ from pbrl.viewer.settings import (
     desk_settings,
     instructions,
     listed,
+    study_viewer,
     viewer_section,
 )
 
@@ -72,8 +73,6 @@ def serve(
     """
     config = load_config(run_dir / "config.yaml")
     if study is not None:
-        from pbrl.study.open import study_viewer
-
         config.viewer = study_viewer(config, study)
     overrides = dict(overrides)
     renew = listed(overrides.pop("renew", None))

@@ -79,6 +79,13 @@ def viewer_section(config: DictConfig, overrides: dict[str, str] | None = None) 
     return section
 
 
+def study_viewer(config: DictConfig, study: Any) -> DictConfig:
+    """The section of the run with what a study sets. study: a `pbrl.study` one."""
+    section = OmegaConf.merge(compose_config([]).viewer, config.get("viewer") or {}, dict(study.viewer))
+    assert isinstance(section, DictConfig)
+    return section
+
+
 def desk_settings(config: DictConfig, section: DictConfig) -> DeskSettings:
     """How pairs are handed out in the run of this config."""
     # Where a script is the teacher, people's answers are a second opinion: they are asked in spite of its answers.
