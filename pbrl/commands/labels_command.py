@@ -126,7 +126,7 @@ def report(path: Path, parsed: Arguments) -> None:
 
 
 def answers(path: Path, parsed: Arguments) -> None:
-    if not (text := _required(parsed, "out", "a new file")).lower().endswith(".csv"):
+    if not (text := _required(parsed, "out", "a new file", "answers.csv")).lower().endswith(".csv"):
         raise UserError(f"out={text}; valid is the name of a table that does not exist yet, as out=answers.csv")
     out = new_file(parsed, "out", Path(text))
     from pbrl.labels.answers_csv import write_answers
@@ -158,7 +158,10 @@ def take_in(path: Path, parsed: Arguments) -> None:
 
 
 def _people(parsed: Arguments) -> list[str]:
-    return [name for part in _required(parsed, "people", "names").split(",") if (name := part.strip())]
+    people = [name for part in _required(parsed, "people", "names", "P01,P02").split(",") if (name := part.strip())]
+    if not people:
+        raise UserError(f"people={parsed.values['people']}: expected names, as people=P01,P02")
+    return people
 
 
 def is_label_set(path: Path) -> bool:
@@ -175,9 +178,9 @@ def _page_file(parsed: Arguments) -> Path | None:
     return new_file(parsed, "out", Path(text))
 
 
-def _required(parsed: Arguments, key: str, what: str) -> str:
+def _required(parsed: Arguments, key: str, what: str, example: str = "my_labels") -> str:
     if not (text := parsed.values.get(key)):
-        raise UserError(f"{key}= is missing: {what}, as {key}={'P01,P02' if key == 'people' else 'my_labels'}")
+        raise UserError(f"{key}= is missing: {what}, as {key}={example}")
     return text
 
 

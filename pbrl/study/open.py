@@ -29,9 +29,10 @@ NOTES_FILE = "study.json"  # in the folder: where its questions are from, and wh
 
 def open_study(file: Path, out: Path | None, overrides: dict[str, str]) -> int:
     """Runs the viewer of a study until Ctrl-C."""
+    from pbrl.viewer.opened import gone_if_refused
     from pbrl.viewer.serve import serve
 
-    study = read_study(file)
+    study, made = read_study(file), False
     check_viewer(study, file)
     if study.run is not None:
         if out is not None:
@@ -41,8 +42,9 @@ def open_study(file: Path, out: Path | None, overrides: dict[str, str]) -> int:
             raise UserError(f"{file}: run={folder} has no {FILE_NAME}; valid is the folder of a run that asks people")
     else:
         folder = out or file.with_suffix("")
-        take_label_set(Path(expand_home(str(study.labels))), folder)
-    return serve(folder, overrides, study=with_pairs(study, folder, file), study_file=file)
+        made = take_label_set(Path(expand_home(str(study.labels))), folder)
+    with gone_if_refused(folder, made):
+        return serve(folder, overrides, study=with_pairs(study, folder, file), study_file=file)
 
 
 def check_viewer(study: Study, file: Path) -> None:
@@ -52,8 +54,8 @@ def check_viewer(study: Study, file: Path) -> None:
         raise UserError(f"{file}: viewer.{unknown[0]} is unknown: {choices(str(unknown[0]), list(map(str, known)))}")
 
 
-def take_label_set(path: Path, folder: Path) -> None:
-    """A folder with the questions of a label set and none of its answers, or the one that is there already."""
+def take_label_set(path: Path, folder: Path) -> bool:
+    """A folder with the questions of a label set and none of its answers; whether it was not there already."""
     labels = load_label_set(path)
     if folder.exists():
         found = (find_object(folder / NOTES_FILE) or {}).get("sha256")
@@ -61,7 +63,7 @@ def take_label_set(path: Path, folder: Path) -> None:
             raise UserError(
                 f"{folder} exists and is no study of {path}; valid is out=FOLDER where there is nothing yet"
             )
-        return
+        return False
     if labels.questions.item_states is None:
         raise UserError(f"{path} has no simulator states, which clips are drawn from; export it with states=true")
     videos = "videos" in labels.meta
@@ -80,6 +82,7 @@ def take_label_set(path: Path, folder: Path) -> None:
             store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that all of it is in the file that is kept
         queries = {str(known): query for known, query in zip(labels.query[rows].tolist(), asked, strict=True)}
         write_json(new / NOTES_FILE, notes | {"queries": queries})
+    return True
 
 
 def with_pairs(study: Study, folder: Path, file: Path) -> Study:

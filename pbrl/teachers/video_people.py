@@ -51,9 +51,8 @@ class VideoPeople(Teacher):
         known = _rows_of(videos, told.questions, sha256, "teacher.triplets")  # (Q, 3)
         able = (known >= 0).all(1)
         _require(int(able.sum()), len(rows), "triplets", len(videos))
-        chosen = known[able][: len(rows)]
-        closer = told.answers.closer_second[able][: len(rows)]
-        return Triplets(*chosen.unbind(1), closer)
+        anchor, first, second = known[able][: len(rows)].unbind(1)
+        return Triplets(anchor, first, second, told.answers.closer_second[able][: len(rows)])
 
     def answer_pairs(self, videos: Videos, rows: Tensor) -> VideoPairs:
         """As `answer_triplets`, of comparisons. rows: (B, 2)."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pbrl.errors import UserError
 from pbrl.files import replacing
 from pbrl.reading import find_object
 from pbrl.viewer.addresses import OPEN_WARNING, Certificate
@@ -71,6 +74,17 @@ class Opened:
         with open(file, "w", opener=_private) as page:
             page.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={self.urls[-1]}">\n')
         return file.as_uri()
+
+
+@contextmanager
+def gone_if_refused(folder: Path, made: bool) -> Iterator[None]:
+    """A folder that was made for a viewer goes again where something is refused before anybody could come."""
+    try:
+        yield
+    except UserError:
+        if made and not (folder / ADDRESS_FILE).exists():
+            shutil.rmtree(folder)
+        raise
 
 
 def find_opened(run_dir: Path) -> Opened | None:

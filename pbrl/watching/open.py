@@ -25,6 +25,7 @@ NO_LIMIT = 1000  # steps of an episode where the task has no time limit
 
 def open_watching(run: Path, out: Path, expert: Path | None, seed: int, overrides: dict[str, str]) -> int:
     """Runs until Ctrl-C. out: where episodes are kept, a new folder or that of the last time."""
+    from pbrl.viewer.opened import gone_if_refused
     from pbrl.viewer.serve import serve
 
     saved = load_run(run)
@@ -32,31 +33,35 @@ def open_watching(run: Path, out: Path, expert: Path | None, seed: int, override
     section = viewer_section(saved.config, {k: v for k, v in overrides.items() if k != "renew"})
     make_live = partial(live_of, saved, helper, (section.width, section.height), seed)
     make_live(0).close()  # what cannot be shown is said before anybody comes
-    keep_in(out, saved)
-    return serve(out, overrides, watch=make_live)
+    with gone_if_refused(out, keep_in(out, saved)):
+        return serve(out, overrides, watch=make_live)
 
 
 def helping_run(saved: SavedRun, expert: Path) -> Act:
     """The policy of another run of the same task."""
-    helper = load_run(expert)
+    try:
+        helper = load_run(expert)
+    except UserError as error:
+        raise UserError(f"expert={expert}: {error}") from None
     ours, theirs = ((run.obs_shape, run.action_size) for run in (saved, helper))
     if ours != theirs:
         raise UserError(f"expert={expert}: it has observations and actions of {theirs}, {saved.path} {ours}")
     return helper.act
 
 
-def keep_in(out: Path, saved: SavedRun) -> None:
-    """Makes the folder, or checks that it is of this task."""
+def keep_in(out: Path, saved: SavedRun) -> bool:
+    """Makes the folder, or checks that it is of this task; whether it was not there already."""
     if out.exists():
-        if load_config(out / "config.yaml").env != saved.config.env:
-            raise UserError(f"out={out}: episodes of another task are kept there; valid is another folder")
-        return
+        if not (out / "config.yaml").is_file() or load_config(out / "config.yaml").env != saved.config.env:
+            raise UserError(f"out={out}: no episodes of this task are kept there; valid is a new folder")
+        return False
     config = saved.config.copy()
     config.teacher = NO_TRAINING
     with new_folder(out, private=True) as folder:
         OmegaConf.save(config, folder / "config.yaml")
         with LabelStore(folder) as store:
             store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return True
 
 
 def live_of(saved: SavedRun, helper: Act | None, size: tuple[int, int], seed: int, person: int) -> Live:

@@ -40,6 +40,8 @@ def test_who_is_left_out_teaches_nothing_and_loses_nothing(two, tmp_path, capsys
 def test_a_person_nobody_knows_is_one_line_and_nobody_is_left_out(two, capsys):
     assert main(["labels", "leave-out", str(two), "people=anna,zoe"]) == 2
     assert "has no answers of 'zoe': valid are anna, bert" in capsys.readouterr().err
+    assert main(["labels", "leave-out", str(two), "people=,"]) == 2
+    assert "people=,: expected names" in capsys.readouterr().err
     with LabelStore(two) as store:
         assert store.left_out() == {}
         with pytest.raises(UserError, match="reason="):

@@ -13,6 +13,8 @@ from shop import DrawnClips, config, fill
 from test_desk import given
 
 from pbrl.labels.store import LabelStore
+from pbrl.study.desk import StudyDesk
+from pbrl.study.settings import Attention, Study
 from pbrl.types import Answers
 from pbrl.viewer.desk import Desk
 from pbrl.viewer.overview import overview
@@ -42,6 +44,7 @@ def cpu_ms(act: Callable[[], object], calls: int = 60) -> float:
 def calls_of(store: LabelStore, n: int) -> dict[str, Callable[[], object]]:
     clips, about, number = DrawnClips(store.run_dir), config(store.run_dir), itertools.count()
     desk = Desk(store, about.desk, clips.ready, present=lambda: 10)
+    study = StudyDesk(Study(attention=Attention(20)), store, about.desk, clips.ready, present=lambda: 10)
     return {
         "status": lambda: overview(about, desk, clips, "ann"),  # type: ignore[arg-type]
         "next": lambda: desk.next(f"P{next(number) % 10}", 1, []),
@@ -49,6 +52,8 @@ def calls_of(store: LabelStore, n: int) -> dict[str, Callable[[], object]]:
         "answer": lambda: desk.answer(given(desk.next("bob", 1)[0][0], "left", next(number), "bob")),
         "history": lambda: desk.history("bob", 50),
         "counts": lambda: desk.counts("ann"),
+        "study": lambda: study.tell("bob"),
+        "study_next": lambda: study.next("bob", 1),
     }
 
 
@@ -64,7 +69,7 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize("call", ["status", "next", "renew", "answer", "history", "counts"])
+@pytest.mark.parametrize("call", ["status", "next", "renew", "answer", "history", "counts", "study", "study_next"])
 def test_forty_times_the_questions_cost_no_more_per_call(costs: dict[str, list[float]], call: str) -> None:
     few, many = costs[call]
     assert many < 5

@@ -116,6 +116,26 @@ def labels(tmp_path):
     return tmp_path / "set"
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("quota: 400", "quota=400; besides practice and gold there are 6 questions"),
+        ("viewer: {width: 3}", "viewer.width=3: expected a whole number"),
+        ("viewer: {people: [P01, p01]}", "count as one"),
+        ("gold: {pairs: [{query: 99, answer: left}]}", "gold names query 99, which the label set does not have"),
+    ],
+)
+def test_a_study_that_is_refused_leaves_no_folder(labels, tmp_path, capsys, more, message):
+    file = write(tmp_path, f"labels: {labels}\n{more}\n")
+    assert main(["study", str(file)]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "walking").exists()
+    file.write_text(f"labels: {labels}\nquota: 400\n")
+    take_label_set(labels, tmp_path / "walking")  # one that was begun stays, whatever is refused later
+    assert main(["study", str(file)]) == 2
+    assert (tmp_path / "walking").exists()
+
+
 def test_the_questions_of_a_label_set_are_asked_anew(labels, tmp_path):
     folder = tmp_path / "walking"
     take_label_set(labels, folder)

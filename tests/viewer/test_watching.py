@@ -15,6 +15,7 @@ from shop import CHANGES, HOST, DrawnClips, viewer
 from starlette.testclient import TestClient
 
 from pbrl.building import build
+from pbrl.cli import main
 from pbrl.config import compose_config
 from pbrl.labels.questions import run_id
 from pbrl.labels.sets import export_labels, load_label_set
@@ -192,3 +193,21 @@ def test_a_person_watches_and_takes_over_by_keys(page: Any, real: Any, server: A
     page.goto("about:blank")
     viewer.server.should_exit = True  # in order, so that the simulator is closed in its own thread
     viewer.thread.join(20)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "expected one run directory, none given"),
+        (["nowhere"], "nowhere is not a run directory"),
+        (["RUN", "seed=x"], "seed=x: expected a whole number"),
+        (["RUN"], "has no policy yet"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path: Path, capsys: Any, args: list[str], message: str) -> None:
+    make_run(tmp_path)
+    assert main(["watch", *(str(tmp_path) if arg == "RUN" else arg for arg in args)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+    assert not (tmp_path / "watched").exists()
