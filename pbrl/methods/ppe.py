@@ -38,6 +38,8 @@ class Ppe(Qpa):
         others: as for `Qpa`.
     """
 
+    uses_objective = True  # as the `learn_model` of Qpa does
+
     def __init__(
         self,
         *,

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from pbrl.checks import between, positive, whole
-from pbrl.teachers.scripted import whole_windows
+from pbrl.question_kinds import Choice, ChoiceAnswers, EpisodePair, Rating, RatingAnswers, SegmentPair
+from pbrl.questions import Question
+from pbrl.teachers.scripted import median_return, named, whole_windows
 from pbrl.teachers.teacher import Teacher
 from pbrl.types import Answers, Episode, Segments
 
@@ -36,6 +38,8 @@ class HumanLikeTeacher(Teacher):
         window: episodes that are remembered for it.
         rng: where answers are drawn.
     """
+
+    kinds = (SegmentPair, EpisodePair, Choice, Rating)
 
     def __init__(
         self,
@@ -71,15 +75,46 @@ class HumanLikeTeacher(Teacher):
     def answer(self, left: Segments, right: Segments) -> Answers:
         returns = [side.true_reward.double().sum(1) for side in (left, right)]
         gain = returns[1] - returns[0]
-        felt = gain / self._range(torch.cat(returns), left.steps) + self.side_bias
+        equal, says_right = self._tell(gain, gain / self._range(torch.cat(returns), left.steps) + self.side_bias)
+        return Answers(torch.where(equal, 0.5, says_right.float()), torch.ones(len(gain), dtype=torch.bool))
+
+    def judge(self, questions: Question) -> Any:
+        """Rankings, and thumbs: up above the median return of recent segments, judged as in a pair with it."""
+        returns = torch.stack([item.true_reward.double().sum(1) for item in questions.items], 1)  # (n, k)
+        unit = self._range(returns.flatten(), questions.items[0].steps)
+        every = torch.ones(len(returns), dtype=torch.bool)
+        asked: Any = questions
+        if questions.kind == Choice.kind:
+            return ChoiceAnswers(named(self._rank(returns, unit), asked.wanted), every)
+        gain = returns[:, 0] - median_return(self.rewards, questions.items[0].steps)
+        equal, says_good = self._tell(gain, gain / unit)
+        good = torch.where(equal, 0.5, says_good.double())
+        return RatingAnswers(asked.low + good * (asked.high - asked.low), every)
+
+    def _rank(self, returns: Tensor, unit: float) -> Tensor:
+        """(n, k) places from best to worst; each two neighbours are compared once, and "equal" leaves it to a coin."""
+        order = returns.argsort(dim=1, descending=True, stable=True)
+        for j in range(order.shape[1] - 1):
+            one, other = (returns.gather(1, order[:, [place]])[:, 0] for place in (j, j + 1))
+            equal, says_better = self._tell(one - other, (one - other) / unit)
+            toss = torch.rand(len(order), generator=self.rng) < 0.5
+            swap = torch.where(equal, toss, ~says_better)[:, None]
+            order[:, j : j + 2] = torch.where(swap, order[:, j : j + 2].flip(1), order[:, j : j + 2])
+        return order
+
+    def _tell(self, gain: Tensor, felt: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether differences (n,) are called equal, and whether the second is said to be better where not.
+
+        gain: true ones. felt: in units of the range, as they seem.
+        """
         drawn = torch.rand(3, len(gain), generator=self.rng, dtype=torch.float64)
         equal = (drawn[0] < self.equal_probability(felt.abs())) | (gain == 0)
         wrong = drawn[1] < self.mistake_probability(felt.abs())
         slipped = drawn[2] < self.slip_probability(torch.arange(len(gain)))
-        says_right = (felt > 0) ^ wrong ^ slipped
+        says_better = (felt > 0) ^ wrong ^ slipped
         self.decided += int((~equal).sum())
-        self.mistaken += int((~equal & (says_right != (gain > 0))).sum())
-        return Answers(torch.where(equal, 0.5, says_right.float()), torch.ones(len(gain), dtype=torch.bool))
+        self.mistaken += int((~equal & (says_better != (gain > 0))).sum())
+        return equal, says_better
 
     def equal_probability(self, difference: Tensor) -> Tensor:
         """Of "equal" at differences (n,) from 0 in units of the range."""
@@ -96,7 +131,7 @@ class HumanLikeTeacher(Teacher):
         return (self.slip + self.fatigue * before / 100).clamp(max=0.5)
 
     def metrics(self) -> dict[str, float]:
-        """Share of all answers so far, "equal" aside, that prefer the worse segment: it depends on what is asked."""
+        """Share of all comparisons so far, "equal" aside, that prefer the worse: it depends on what is asked."""
         return {"feedback/mistaken": self.mistaken / self.decided if self.decided else math.nan}
 
     def _range(self, asked: Tensor, steps: int) -> float:

@@ -111,12 +111,11 @@ class ScriptedTeacher(Teacher):
         place = torch.randint(k - 1, (len(wrong),), generator=self.rng)
         order[wrong, place], order[wrong, place + 1] = order[wrong, place + 1], order[wrong, place]
         best = torch.stack([s.true_reward.sum(1) for s in questions.items], 1).amax(1)
-        return ChoiceAnswers(order, best > self.threshold(self.skip, steps))
+        return ChoiceAnswers(named(order, questions.wanted), best > self.threshold(self.skip, steps))
 
     def _rate(self, questions: Any) -> RatingAnswers:
         steps, (shown,) = questions.items[0].steps, questions.items
-        returns = [whole_windows(reward, steps).sum(1) for reward in self.rewards] or [np.zeros(1)]
-        gain = discounted_from_end(shown.true_reward.double(), self.gamma) - float(np.median(np.concatenate(returns)))
+        gain = discounted_from_end(shown.true_reward.double(), self.gamma) - median_return(self.rewards, steps)
         good = self._choose(gain, steps)
         good = torch.where(torch.rand(good.shape, generator=self.rng) < self.mistake, 1 - good, good)
         good = torch.where(gain.abs() < self.threshold(self.equal, steps), 0.5, good)
@@ -154,6 +153,18 @@ class ScriptedTeacher(Teacher):
     def load_state_dict(self, state: dict) -> None:
         self.rewards = deque((np.array(r, np.float32) for r in state["rewards"]), maxlen=self.EPISODES)
         self.sessions = state["sessions"]
+
+
+def named(order: Tensor, wanted: str) -> Tensor:
+    """What is told of (n, k) places from best to worst, see `Choice.wanted`."""
+    ends = {"best": [0], "worst": [-1], "best_and_worst": [0, -1]}
+    return order[:, ends[wanted]] if wanted in ends else order
+
+
+def median_return(rewards: Sequence[np.ndarray], steps: int) -> float:
+    """Of all segments of these episodes; 0 where there are none."""
+    returns = [whole_windows(reward.astype(np.float64), steps).sum(1) for reward in rewards] or [np.zeros(1)]
+    return float(np.median(np.concatenate(returns)))
 
 
 def whole_windows(reward: np.ndarray, steps: int) -> np.ndarray:

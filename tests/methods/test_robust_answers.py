@@ -31,6 +31,8 @@ ONLINE = {
     "surf": ["fit.loss=co_teaching", "fit.loss.ramp=5", "fit.pessimism=nominal_worst"],
     "rune": ["fit.loss=unbiased", "fit.loss.flip_rate=0.3", "fit.pessimism=mean_minus_variance"],
     "qpa": ["fit.loss=margin", "fit.score=mean"],
+    "ppe": ["fit.loss=unbiased"],
+    "rime": ["fit.loss=margin", "fit.score=mean"],
     "prefppo": ["fit.loss=soft_labels", "fit.score=mean"],
     "heron": ["fit.loss=em"],
 }

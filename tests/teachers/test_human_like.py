@@ -15,6 +15,7 @@ from pbrl.building import build
 from pbrl.config import compose_config
 from pbrl.data.datasets import load_dataset
 from pbrl.errors import UserError
+from pbrl.question_kinds import Choice, Rating
 from pbrl.statistics.intervals import wilson_interval
 from pbrl.teachers.make import make_teacher as make_people
 
@@ -119,6 +120,40 @@ def test_it_counts_its_mistakes():
     first, second = answers_to(teacher, 0.1, n=300), answers_to(teacher, -0.2, n=100)
     wrong = int((first == 0).sum() + (second == 1).sum())
     assert teacher.metrics()["feedback/mistaken"] == wrong / 400
+
+
+@pytest.mark.parametrize("gain", [0.02, 0.2, 0.7])
+def test_a_ranking_of_two_is_a_pair_whose_ties_a_coin_decides(gain):
+    items = rewarded(gain, repeat=MANY), rewarded(0.0, repeat=MANY)
+    answers = Choice(items).put_to(make_teacher(**PLAIN))
+    equal = 1 / (1 + math.exp((gain - 0.05) / 0.05))
+    wrong = 0.15 * min(1, max(0, (0.6 - gain) / 0.55))
+    assert_share(float((answers.order[:, 0] == 1).float().mean()), equal / 2 + (1 - equal) * wrong)
+
+
+def test_rankings_are_permutations_and_true_ones_where_nothing_is_close():
+    items = [rewarded(value, repeat=200) for value in (0.3, 0.9, 0.0, 0.6)]
+    sure = make_teacher(**PLAIN, edge=0.0, mistake=0.0)
+    for wanted, told in {"ranking": [1, 3, 0, 2], "best": [1], "worst": [2], "best_and_worst": [1, 2]}.items():
+        assert (Choice(tuple(items), wanted=wanted).put_to(sure).order == torch.tensor(told)).all()
+    order = Choice(tuple(items)).put_to(make_teacher(**PLAIN, slip=0.4)).order
+    assert (order.sort(1).values == torch.arange(4)).all()
+    assert len(order.unique(dim=0)) > 5
+
+
+def test_thumbs_compare_with_the_median_of_recent_segments():
+    teacher = make_teacher(edge=0.0, mistake=0.0, return_range=20.0)  # a band of 1
+    teacher.observe([make_episode(*[0.0] * STEPS), make_episode(*[2.0] * STEPS), make_episode(*[9.0] * STEPS)])
+    ratings = Rating(rewarded(8.0, 9.5, 12.0), "stars", 1, 5).put_to(teacher)  # the median is 10
+    assert ratings.rating.tolist() == [1, 3, 5]
+    assert ratings.answered.all()
+
+
+@pytest.mark.parametrize("loss", ["plackett_luce", "thumbs"])
+def test_it_answers_what_losses_on_lists_ask(loss, tmp_path):
+    code, _, err = train(tmp_path / "run", "teacher=human_like", f"fit.loss={loss}", "queries=uniform")
+    assert code == 0, err
+    assert table(tmp_path / "run" / "progress.csv")[-1]["feedback/labels"] == "24"
 
 
 @pytest.mark.parametrize(
