@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pbrl.nets.devices import brought
 from pbrl.types import SegmentPool, Segments
 
 Score = Callable[[Segments], Tensor]
@@ -69,7 +70,7 @@ def score_in_blocks(score: Score, pool: SegmentPool) -> Tensor:
     whole = pool.pool if isinstance(pool, PartOf) else pool
     if isinstance(whole, ScoredOnce) and whole.known is not None and whole.known[0] == score:
         return whole.known[1][..., pool.rows] if isinstance(pool, PartOf) else whole.known[1]
-    scores = torch.cat([score(block) for block in blocks(pool)], dim=-1)
+    scores = torch.cat([brought(score(block), block.obs.device) for block in blocks(pool)], dim=-1)
     if isinstance(pool, ScoredOnce):
         pool.known = score, scores
     return scores

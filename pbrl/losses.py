@@ -30,7 +30,7 @@ def preference_accuracy(left: Tensor, right: Tensor, prefers_right: Tensor) -> T
     """
     prefers_right = prefers_right.expand_as(left)
     decided = prefers_right != 0.5
-    return ((right > left) == (prefers_right > 0.5))[decided].float().mean()
+    return (((right > left) == (prefers_right > 0.5)) & decided).sum() / decided.sum()
 
 
 def cpl_loss(left: Tensor, right: Tensor, prefers_right: Tensor, bias: float) -> Tensor:
@@ -64,4 +64,4 @@ def discounted_sum(values: Tensor, mask: Tensor, gamma: float) -> Tensor:
     values = values * mask
     if gamma == 1:
         return values.sum(-1)
-    return values @ gamma ** torch.arange(values.shape[-1], dtype=values.dtype)
+    return values @ gamma ** torch.arange(values.shape[-1], dtype=values.dtype, device=values.device)

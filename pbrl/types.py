@@ -105,11 +105,16 @@ class Segments:
         """T, the length in steps, padding included."""
         return self.actions.shape[1]
 
+    def to(self, device: torch.device) -> Segments:
+        """The same where a learner is; themselves if they are there already."""
+        return self if self.obs.device == device else _map(self, lambda x: x.to(device))
+
     def crop(self, start: Tensor, length: int) -> Segments:
         """The `length` steps from `start` (N,) of each segment, gathered by index."""
-        rows = torch.arange(len(self))[:, None]
-        steps = start[:, None] + torch.arange(length)
-        nodes = start[:, None] + torch.arange(length + 1)
+        start = start.to(self.obs.device)
+        rows = torch.arange(len(self), device=start.device)[:, None]
+        nodes = start[:, None] + torch.arange(length + 1, device=start.device)
+        steps = nodes[:, :-1]
         return Segments(
             obs=self.obs[rows, nodes],
             actions=self.actions[rows, steps],
@@ -160,6 +165,8 @@ class Comparisons:
             shape = tuple(getattr(self, name).shape)
             if shape != (b,):
                 raise ValueError(f"Comparisons.{name} has shape {shape}, expected ({b},)")
+        if self.prefers_right.device.type != "cpu":  # came from there, and a look at it would wait for the device
+            return
         if not ((self.prefers_right >= 0) & (self.prefers_right <= 1)).all():  # so that NaN is refused too
             raise ValueError("Comparisons.prefers_right has values outside [0, 1]")
 
@@ -169,6 +176,11 @@ class Comparisons:
     def __getitem__(self, rows: Any) -> Comparisons:
         value, who = self.prefers_right[rows], self.annotator[rows]
         return Comparisons(self.left[rows], self.right[rows], value, who, self.criterion)
+
+    def to(self, device: torch.device) -> Comparisons:
+        """The same where a learner is."""
+        value, who = self.prefers_right.to(device), self.annotator.to(device)
+        return Comparisons(self.left.to(device), self.right.to(device), value, who, self.criterion)
 
     @staticmethod
     def cat(parts: Sequence[Comparisons]) -> Comparisons:

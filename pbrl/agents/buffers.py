@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from pbrl.append_only import AppendOnly, as_array
 from pbrl.errors import UserError
+from pbrl.nets.devices import array
 from pbrl.types import Episode, RewardSource, Steps
 
 NOT_LAST = -1
@@ -237,7 +238,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         assert self.source is not None
         follow, noted = (None if a is None else torch.from_numpy(a) for a in (next_obs, tags))
         steps = Steps(torch.from_numpy(obs), torch.from_numpy(actions), follow, noted)
-        return self.source.of_steps(steps).numpy()
+        return array(self.source.of_steps(steps))
 
     def _end_episodes(self, row: int, done: np.ndarray) -> None:
         self.running += 1

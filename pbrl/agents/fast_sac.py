@@ -1,26 +1,19 @@
-"""SAC (Haarnoja et al. 2018) with SB3's interface, its mathematics and a hand-written update for one CPU thread.
+"""SAC (Haarnoja et al. 2018) with SB3's interface and its mathematics, and an update that is written by hand.
 
-For a batch (s, a, r, s', d) and noise e, e' ~ N(0, I), in this order:
-
-    u = mean(s) + std(s) e,   a_pi = tanh(u),   log pi = sum log N(u; mean, std) - log(1 - a_pi^2 + 1e-6)
-    alpha = exp(log_alpha);   step log_alpha on   -log_alpha * mean(log pi + target_entropy)
-    y = r + gamma (1 - d) (min_k Q'_k(s', a') - alpha log pi(a'|s'))
-    step Q on      1/2 sum_k mean (Q_k(s, a) - y)^2
-    step pi on     mean(alpha log pi - min_k Q_k(s, a_pi))          with the new Q
-    Q' <- (1 - tau) Q' + tau Q
-
-What makes it fast: both critics are one stacked product; gradients are formed only for what is stepped (the actor's
-loss goes back through the smaller critic of each row, to its action, and forms no critic gradient); s and s' go
-through the actor as one batch; one Adam and one Polyak call per network; and bfloat16 for the large products where
-the processor has it. Networks, optimizers and zip files are SB3's own, so plain `SAC.load` opens what this saves.
-Where the compiled kernel can be had (pbrl/native), it makes the same updates on the same tensors, about twice as fast.
+The update is in `sac_update`. What makes it fast: both critics are one stacked product; gradients are formed only for
+what is stepped (the actor's loss goes back through the smaller critic of each row, to its action, and forms no critic
+gradient); s and s' go through the actor as one batch; one Adam and one Polyak call per network; and bfloat16 for the
+large products where the processor has it. Networks, optimizers and zip files are SB3's own, so plain `SAC.load` opens
+what this saves. Where the compiled kernel can be had (pbrl/native), it makes the same updates on the same tensors,
+about twice as fast; on an accelerator the updates of a call are one captured graph (`captured`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,27 +25,23 @@ from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, SACPolicy
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from pbrl.agents.native_updates import native_updates
+from pbrl.agents.captured import Updates
+from pbrl.agents.device_rows import DeviceRows
+from pbrl.agents.native_updates import native_updates, plain_buffer
+from pbrl.agents.sac_update import Batch, SACNets, sac_update
+from pbrl.agents.stacked_updates import stacked_updates
 from pbrl.finite import AGENT, require_finite_metrics
+from pbrl.nets.devices import array
 from pbrl.nets.fast_mlp import FlatAdam, SideBySide, StackedMLP, fused_adam
 from pbrl.nets.precision import matmul_dtype
 
 BACKENDS = ("auto", "torch", "native")
-TANH_EPSILON = 1e-6  # as in SB3's SquashedDiagGaussianDistribution
 FEW_ROWS = 32  # as many as the kernel acts on faster, one by one, than torch does together
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-
-
-class Batch(NamedTuple):
-    obs: Tensor  # (B, O)
-    actions: Tensor  # (B, A)
-    next_obs: Tensor  # (B, O)
-    dones: Tensor  # (B, 1)
-    rewards: Tensor  # (B, 1)
+AT_ONCE = 8  # updates in one graph, at most
 
 
 class FastSAC(SAC):
-    """A drop-in `stable_baselines3.SAC` for MLP policies on the CPU.
+    """A drop-in `stable_baselines3.SAC` for MLP policies.
 
     precision: "float32", "bfloat16", or "auto": bfloat16 where the processor multiplies it in hardware and
     the critics are at least 128 wide.
@@ -61,6 +50,9 @@ class FastSAC(SAC):
     backend: "torch", "native", or "auto": native where the compiled kernel can be had and covers the model. They draw
     their noise from generators of their own.
     """
+
+    _captured: Updates | None  # on an accelerator, from the first update on
+    _rows: DeviceRows | None  # likewise
 
     def __init__(
         self,
@@ -83,8 +75,8 @@ class FastSAC(SAC):
             optimizers.append(self.ent_coef_optimizer)
         self._update_learning_rate(optimizers)
         self._tie()
-        train = self._train_in_torch if self._native is None else partial(self._native.train, self)
-        sums = train(gradient_steps, batch_size)
+        self._nets.gamma, self._nets.tau = self.gamma, self.tau
+        sums = self._trainer()(gradient_steps, batch_size)
         self._n_updates += gradient_steps
         ent_coef, ent_coef_loss, critic_loss, actor_loss = (x / gradient_steps for x in sums)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
@@ -99,9 +91,39 @@ class FastSAC(SAC):
     def _train_in_torch(self, gradient_steps: int, batch_size: int) -> list[float]:
         sums = torch.zeros(4)
         for step in range(gradient_steps):
-            batch = self._sample(batch_size)
-            sums += self._update(batch, update_target=(self._n_updates + step) % self.target_update_interval == 0)
+            sums += self._update(self._sample(batch_size), self._moves_target(step))
         return sums.tolist()
+
+    def _trainer(self) -> Callable[[int, int], list[float]]:
+        """What makes updates, given how many and a batch size: returns the sums that are logged."""
+        if self._stacked is not None:
+            return partial(self._stacked.train, self)
+        if self._native is not None:
+            return partial(self._native.train, self)
+        return self._train_in_torch if self.device.type == "cpu" else self._train_captured
+
+    @torch.no_grad()
+    def _train_captured(self, gradient_steps: int, batch_size: int) -> list[float]:
+        """On an accelerator: the numbers that `_train_in_torch` would draw, and some updates in one graph."""
+        sums = torch.zeros(4, device=self.device)
+        if self._captured is None:
+            self._captured = Updates(self._nets, self._learning_rates)
+        for first in range(0, gradient_steps, AT_ONCE):
+            steps = range(first, min(first + AT_ONCE, gradient_steps))
+            drawn = [(batch := self._sample(batch_size), self._draw_noise(batch)) for _ in steps]
+            batches, noise = zip(*drawn, strict=True)
+            batch = Batch(*(torch.stack(parts)[:, None] for parts in zip(*batches, strict=True)))
+            target = tuple(map(self._moves_target, steps))
+            sums += self._captured(batch, torch.stack(noise)[:, None], target)[0]
+        return array(sums).tolist()
+
+    def _moves_target(self, step: int) -> bool:
+        """Whether the update of this number in a call moves the slow critics."""
+        return (self._n_updates + step) % self.target_update_interval == 0
+
+    def _learning_rates(self) -> list[float]:
+        optimizers = (self.actor.optimizer, self.critic.optimizer, self.ent_coef_optimizer)
+        return [x.param_groups[0]["lr"] for x in optimizers if x is not None]
 
     def predict(
         self,
@@ -127,18 +149,20 @@ class FastSAC(SAC):
     @torch.no_grad()
     def _act_in_torch(self, rows: np.ndarray, deterministic: bool) -> np.ndarray:
         """Actions (M, A) in [-1, 1] for float32 observations (M, O)."""
-        h = torch.from_numpy(rows)
+        h = torch.from_numpy(rows).to(self.device)
         layers = list(zip(self._actor_mlp.weights, self._actor_mlp.biases, strict=True))
         for w, b in layers[:-1]:
             h = torch.addmm(b[0], h, w[0]).relu_()
         mean, log_std = torch.addmm(layers[-1][1][0], h, layers[-1][0][0]).chunk(2, dim=1)
         if not deterministic:
-            mean = mean + torch.randn(mean.shape) * log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
-        return mean.tanh().numpy()
+            noise = torch.randn(mean.shape).to(self.device)  # on the CPU, as all noise
+            mean = mean + noise * log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
+        return array(mean.tanh())
 
     def reset_critic(self) -> None:
         """New critics from torch's global generator, targets equal to them, and an optimiser that has seen nothing."""
         with torch.no_grad():
+            self._pull()
             self._tie()
             self._critic_mlp.reset_parameters()
             self._target_mlp.values.copy_(self._critic_mlp.values)
@@ -146,12 +170,19 @@ class FastSAC(SAC):
 
     def get_parameters(self) -> dict[str, dict]:
         """As SB3's, but copies: SB3 gives views, which would go on training inside a checkpoint kept in memory."""
+        self._pull()
         return _copied(super().get_parameters())
 
     def set_parameters(self, load_path_or_dict: Any, *args: Any, **kwargs: Any) -> None:
         """As SB3's, but what is given is copied: torch's optimizers would adopt its tensors and train them."""
+        self._pull()
         super().set_parameters(_copied(load_path_or_dict), *args, **kwargs)
         self._tie()
+
+    def _pull(self) -> None:
+        """Has the networks hold their newest weights, where somebody else steps them."""
+        if self._stacked is not None:
+            self._stacked.pull(self)
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -166,7 +197,13 @@ class FastSAC(SAC):
             self._target_mlp = StackedMLP(targets, dtype, self._critic_mlp.scratch)
             self._actor_adam = FlatAdam(self._actor_mlp, cast(Adam, self.actor.optimizer))
             self._critic_adam = FlatAdam(self._critic_mlp, cast(Adam, self.critic.optimizer))
-        self._native = native_updates(self)
+        self._nets = SACNets(
+            1, self._actor_mlp, self._critic_mlp, self._target_mlp, self._actor_adam, self._critic_adam,
+            _Temperature(self), self.gamma, self.tau,
+        )  # fmt: skip
+        self._captured, self._rows = None, None
+        self._stacked = stacked_updates(self)
+        self._native = None if self._stacked is not None else native_updates(self)
 
     def _tie(self) -> None:
         """Takes over weights and moments that were loaded or copied since the last call."""
@@ -179,10 +216,23 @@ class FastSAC(SAC):
                 adam.tie()
 
     def _excluded_save_params(self) -> list[str]:
-        own = ["_actor_mlp", "_critic_mlp", "_target_mlp", "_actor_adam", "_critic_adam", "_native"]
+        own = [
+            "_actor_mlp",
+            "_critic_mlp",
+            "_target_mlp",
+            "_actor_adam",
+            "_critic_adam",
+            "_nets",
+            "_captured",
+            "_rows",
+            "_stacked",
+            "_native",
+        ]
         return [*super()._excluded_save_params(), *own]
 
     def _sample(self, batch_size: int) -> Batch:
+        if self.device.type != "cpu" and (batch := self._sample_there(batch_size)) is not None:
+            return batch
         buffer = self.replay_buffer
         assert buffer is not None
         sample_arrays = getattr(buffer, "sample_arrays", None)
@@ -191,55 +241,28 @@ class FastSAC(SAC):
         else:
             data = buffer.sample(batch_size, env=self._vec_normalize_env)
             arrays = [data.observations, data.actions, data.next_observations, data.dones, data.rewards]
-        return Batch(*(array.reshape(batch_size, -1).float() for array in arrays))
+        return Batch(*(part.reshape(batch_size, -1).float().to(self.device) for part in arrays))
+
+    def _sample_there(self, batch_size: int) -> Batch | None:
+        """A batch gathered on the device; None where the buffer is none of ours, or rewards each batch anew."""
+        if (buffer := plain_buffer(self)) is None:
+            return None
+        if self._rows is None or self._rows.buffer is not buffer:
+            self._rows = DeviceRows(buffer, self.device)
+        return self._rows.batch(batch_size)
 
     def _update(self, batch: Batch, update_target: bool) -> Tensor:
         """One step of everything; returns (4,) ent_coef and the entropy, critic and actor losses."""
-        actor, critic, target = self._actor_mlp, self._critic_mlp, self._target_mlp
-        n, obs_dim = batch.obs.shape
+        whole = Batch(*(part[None] for part in batch))
+        return sac_update(self._nets, whole, self._draw_noise(batch)[None], update_target)[0]
 
-        mean, raw_log_std = actor.forward(torch.cat([batch.obs, batch.next_obs]))[0].chunk(2, dim=1)
-        noise = torch.empty(mean.shape)
+    def _draw_noise(self, batch: Batch) -> Tensor:
+        """(2B, A) for s and s', on the CPU whatever the device: the same numbers wherever a run learns."""
+        n, size = batch.actions.shape
+        noise = torch.empty(2 * n, size)
         noise[:n].normal_()  # two draws, as SB3's
         noise[n:].normal_()
-        log_std = raw_log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
-        std_noise = log_std.exp().mul_(noise)
-        actions = std_noise.add(mean).tanh_()
-        one_minus_square = 1 - actions * actions
-        log_density = log_std.addcmul_(noise, noise, value=0.5).add_((one_minus_square + TANH_EPSILON).log_())
-        log_prob = -log_density.sum(1) - HALF_LOG_2PI * mean.shape[1]
-        ent_coef, ent_coef_loss = self._update_ent_coef(log_prob[:n])
-
-        next_q = target.forward(torch.cat([batch.next_obs, actions[n:]], 1))[:, :, 0].amin(0)
-        soft_q = next_q - ent_coef * log_prob[n:]
-        returns = batch.rewards[:, 0] + (1 - batch.dones[:, 0]) * self.gamma * soft_q
-        td_error = critic.forward(torch.cat([batch.obs, batch.actions], 1))[:, :, 0] - returns  # (2, B)
-        critic_loss = td_error.square().sum() * (0.5 / n)
-        critic.backward((td_error / n).unsqueeze(-1))
-        self._critic_adam.step()
-
-        critic.refresh()
-        q, chosen = critic.forward(torch.cat([batch.obs, actions[:n]], 1))[:, :, 0].min(0)
-        actor_loss = (ent_coef * log_prob[:n] - q).mean()
-        q_grad = critic.input_grad(q.new_full((n,), -1 / n), chosen, slice(obs_dim, obs_dim + actions.shape[1]))
-        self._step_actor(q_grad, ent_coef / n, actions[:n], one_minus_square[:n], std_noise[:n], raw_log_std[:n])
-
-        if update_target:
-            target.values.lerp_(critic.values, self.tau)
-            target.refresh()
-        return torch.stack([ent_coef, ent_coef_loss, critic_loss, actor_loss])
-
-    def _update_ent_coef(self, log_prob: Tensor) -> tuple[Tensor, Tensor]:
-        """Steps log alpha where it is learned; returns the alpha of before the step, and the loss."""
-        if self.ent_coef_optimizer is None or self.log_ent_coef is None:
-            return self.ent_coef_tensor, torch.zeros(())
-        value = self.log_ent_coef.detach()
-        ent_coef, gap = value.exp()[0], (log_prob + float(self.target_entropy)).mean()
-        loss = -value[0] * gap
-        state = self.ent_coef_state()
-        state["step"] += 1
-        fused_adam(value, -gap[None], state["exp_avg"], state["exp_avg_sq"], state["step"], self.ent_coef_optimizer)
-        return ent_coef, loss
+        return noise.to(self.device)
 
     def ent_coef_state(self) -> dict[str, Tensor]:
         """What the optimizer of a learned temperature remembers: step (), exp_avg (1,), exp_avg_sq (1,)."""
@@ -247,26 +270,33 @@ class FastSAC(SAC):
         assert self.log_ent_coef is not None
         state = self.ent_coef_optimizer.state[self.log_ent_coef]
         if not state:
-            state |= {"step": torch.zeros(()), "exp_avg": torch.zeros(1), "exp_avg_sq": torch.zeros(1)}
+            like = self.log_ent_coef.detach()
+            state |= {"step": like.new_zeros(()), "exp_avg": like.new_zeros(1), "exp_avg_sq": like.new_zeros(1)}
         return state
 
-    def _step_actor(
-        self,
-        q_grad: Tensor,  # (B, A) d loss / d action through the critics
-        weight: Tensor,  # () alpha / B
-        actions: Tensor,  # (B, A)
-        one_minus_square: Tensor,  # (B, A) 1 - actions^2
-        std_noise: Tensor,  # (B, A) std * noise
-        raw_log_std: Tensor,  # (B, A) before the clamp
-    ) -> None:
-        """Chain rule from the action to mean and log_std; with the noise held, log N(u) depends on log_std alone."""
-        log_prob_grad = 2 * weight * actions / (one_minus_square + TANH_EPSILON)
-        mean_grad = (q_grad + log_prob_grad) * one_minus_square
-        inside = (raw_log_std >= LOG_STD_MIN) & (raw_log_std <= LOG_STD_MAX)
-        log_std_grad = (mean_grad * std_noise - weight) * inside
-        self._actor_mlp.backward(torch.cat([mean_grad, log_std_grad], 1)[None])
-        self._actor_adam.step()
-        self._actor_mlp.refresh()
+
+class _Temperature:
+    """The one of a `FastSAC`, whose tensors checkpoints and SB3's zips may replace."""
+
+    def __init__(self, model: FastSAC) -> None:
+        self.model = model
+
+    def step(self, log_prob: Tensor) -> tuple[Tensor, Tensor]:
+        model = self.model
+        if model.ent_coef_optimizer is None or model.log_ent_coef is None:
+            return model.ent_coef_tensor.reshape(1), log_prob.new_zeros(1)
+        value = model.log_ent_coef.detach()
+        ent_coef, gap = value.exp(), (log_prob + float(model.target_entropy)).mean(1)
+        loss = -value * gap
+        state = model.ent_coef_state()
+        state["step"] += 1
+        fused_adam(value, -gap, state["exp_avg"], state["exp_avg_sq"], state["step"], model.ent_coef_optimizer)
+        return ent_coef, loss
+
+    def tensors(self) -> list[Tensor]:
+        if self.model.ent_coef_optimizer is None or self.model.log_ent_coef is None:
+            return []
+        return [self.model.log_ent_coef.detach(), *self.model.ent_coef_state().values()]
 
 
 def _require_plain(model: SAC) -> None:
@@ -281,7 +311,6 @@ def _require_plain(model: SAC) -> None:
         or is_image_space(space),
         "use_sde is on": model.use_sde,
         f"n_steps is {model.n_steps}, not 1": model.n_steps != 1,
-        f"the device is {model.device}, not the CPU": model.device.type != "cpu",
         "the features extractor is not Flatten": policy.features_extractor_class is not FlattenExtractor,
         "there are not exactly 2 critics": len(model.critic.q_networks) != 2,
         "a network is not an MLP of Linear and ReLU": any(type(x) not in (nn.Linear, nn.ReLU) for x in layers),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pbrl.checks import layers
 from pbrl.losses import expectile_square
+from pbrl.nets.devices import number
 from pbrl.nets.networks import RunningNorm, StackedMLP
 from pbrl.nets.policies import Policy
 
@@ -38,6 +39,7 @@ class IQL(nn.Module):
         lr: of Adam; the policy's falls along a cosine to 0 over `policy_steps` updates.
     """
 
+    on_host = ("updates",)  # read at each update
     updates: Tensor
 
     def __init__(
@@ -91,10 +93,10 @@ class IQL(nn.Module):
         policy_loss = self.policy_losses(policy, batch, q_slow - v.detach()).mean()
         self.step(v_loss + q_loss + policy_loss)
         return {
-            "train/v_loss": float(v_loss.detach()),
-            "train/critic_loss": float(q_loss.detach()),
-            "train/actor_loss": float(policy_loss.detach()),
-            "train/q_mean": float(q_slow.mean()),
+            "train/v_loss": number(v_loss),
+            "train/critic_loss": number(q_loss),
+            "train/actor_loss": number(policy_loss),
+            "train/q_mean": number(q_slow.mean()),
         }
 
     def slow_q(self, batch: Batch) -> Tensor:

@@ -102,6 +102,8 @@ def reason_against(model: Any, library: Library) -> str | None:
     """What of this model the library does not cover."""
     stacks = (model._actor_mlp, model._critic_mlp)
     hidden = [out for stack in stacks for _, out in stack.sizes[:-1]]
+    if model.device.type != "cpu":
+        return f"it runs on the CPU alone, and the device is {model.device.type}"
     if odd := [size for size in hidden if size % HIDDEN_UNIT]:
         return f"a hidden layer has {odd[0]} units, not a multiple of {HIDDEN_UNIT}"
     if any(stack.depth > MAX_LAYERS for stack in stacks):
@@ -116,7 +118,7 @@ def _problem(model: Any) -> Problem:
     nets = (problem.actor, problem.critic, problem.target)
     stacks = (model._actor_mlp, model._critic_mlp, model._target_mlp)
     for net, stack in zip(nets, stacks, strict=True):
-        net.copies, net.layers = len(stack.networks), stack.depth
+        net.copies, net.layers = stack.copies, stack.depth
         net.sizes[: stack.depth + 1] = [stack.sizes[0][0], *(out for _, out in stack.sizes)]
         net.values, net.grads = _address(stack.values), _address(stack.grads)
     for net, adam in zip(nets, (model._actor_adam, model._critic_adam), strict=False):
@@ -155,10 +157,14 @@ def _address(array: np.ndarray | Tensor) -> int:
 
 def _stored(model: Any, count: int) -> Steps | None:
     """Drawn rows of a buffer that holds what the library gathers by itself; None for any other."""
-    buffer = model.replay_buffer
-    if not isinstance(buffer, LearnedRewardBuffer) or model._vec_normalize_env is not None:
+    buffer = plain_buffer(model)
+    return None if buffer is None else buffer.draw_places(count)
+
+
+def plain_buffer(model: Any) -> LearnedRewardBuffer | None:
+    """The replay buffer, where steps may be gathered elsewhere; None for any that gives batches of its own."""
+    buffer, own = model.replay_buffer, LearnedRewardBuffer
+    if not isinstance(buffer, own) or model._vec_normalize_env is not None:
         return None
-    own = LearnedRewardBuffer
-    if any(getattr(type(buffer), name) is not getattr(own, name) for name in ("sample_arrays", "transitions")):
-        return None  # a subclass that gives batches of its own
-    return buffer.draw_places(count)
+    alike = all(getattr(type(buffer), name) is getattr(own, name) for name in ("sample_arrays", "transitions"))
+    return buffer if alike else None

@@ -122,9 +122,10 @@ def _for_one_environment(model: SAC | PPO) -> dict[str, int]:
 def _to_own_units(params: State, space: gym.Space) -> dict[str, Tensor]:
     """Rescales the Gaussian of PPO, which unlike SAC's has no bounds to scale to; returns what it replaced."""
     assert isinstance(space, spaces.Box)
-    low, high = (torch.from_numpy(bound).double() for bound in (space.low, space.high))
-    half, middle = (high - low) / 2, (high + low) / 2
     policy = params["policy"]
+    where = policy["action_net.bias"].device
+    low, high = (torch.from_numpy(bound).double().to(where) for bound in (space.low, space.high))
+    half, middle = (high - low) / 2, (high + low) / 2
     unit = {name: policy[name].clone() for name in ("action_net.weight", "action_net.bias", "log_std")}
     spread = torch.where(half > 0, half, 1.0).log()  # a component that cannot move may have any spread
     scaled = {

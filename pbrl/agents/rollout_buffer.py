@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 
+from pbrl.nets.devices import array
 from pbrl.types import RewardSource, Steps
 
 
@@ -29,5 +30,5 @@ class LearnedRewardRollout(RolloutBuffer):
             # The environment sees clipped actions, and so must the reward.
             actions = np.clip(self.actions, -1, 1).reshape(len(obs), -1)
             rewards = self.source.of_steps(Steps(torch.from_numpy(obs), torch.from_numpy(actions)))
-            self.rewards += rewards.numpy().reshape(self.rewards.shape)
+            self.rewards += array(rewards).reshape(self.rewards.shape)
         super().compute_returns_and_advantage(last_values, dones)

@@ -21,8 +21,9 @@ from stable_baselines3.sac.policies import Actor
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pbrl.agents.fast_sac import TANH_EPSILON, Batch
+from pbrl.agents.sac_update import TANH_EPSILON, Batch
 from pbrl.finite import AGENT, require_finite_metrics
+from pbrl.nets.devices import number
 
 Parameters = dict[str, Tensor]
 """The parameters of one network by name, as `named_parameters` gives them."""
@@ -62,7 +63,7 @@ class TorchSAC(SAC):
         _step(self.critic.optimizer, critic_loss)
         actor_loss = (ent_coef * log_prob - self.q_values(batch.obs, actions).amin(0)).mean()
         _step(self.actor.optimizer, actor_loss)
-        return metrics | {"critic_loss": critic_loss.item(), "actor_loss": actor_loss.item()}
+        return metrics | {"critic_loss": number(critic_loss), "actor_loss": number(actor_loss)}
 
     def critic_loss(self, batch: Batch, ent_coef: Tensor | None = None, critic: Parameters | None = None) -> Tensor:
         """1/2 sum_k mean (Q_k(s, a) - y)^2 with y = r + gamma (1 - d) (min_k Q'_k(s', a') - alpha log pi(a'|s')).
@@ -107,12 +108,12 @@ class TorchSAC(SAC):
     def _update_ent_coef(self, log_prob: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Step log alpha where it is learned; returns the alpha of before the step."""
         ent_coef = self.temperature
-        metrics = {"ent_coef": ent_coef.item()}
+        metrics = {"ent_coef": number(ent_coef)}
         if self.ent_coef_optimizer is None or self.log_ent_coef is None:
             return ent_coef, metrics
         loss = -(self.log_ent_coef * (log_prob + float(self.target_entropy))).mean()
         _step(self.ent_coef_optimizer, loss)
-        return ent_coef, metrics | {"ent_coef_loss": loss.item()}
+        return ent_coef, metrics | {"ent_coef_loss": number(loss)}
 
 
 class _Sampler(nn.Module):

@@ -38,9 +38,12 @@ _ended = threading.Lock()
 
 
 class Child:
-    """`pbrl ARGUMENTS` with its output at the end of a file; a context, which stops it and waits for its end."""
+    """`pbrl ARGUMENTS` with its output at the end of a file; a context, which stops it and waits for its end.
 
-    def __init__(self, arguments: Sequence[str], log: Path) -> None:
+    updates: the line to whoever makes the run's updates, see `StackServer`; None: it makes them itself.
+    """
+
+    def __init__(self, arguments: Sequence[str], log: Path, updates: Connection | None = None) -> None:
         for name in ONE_THREAD:
             os.environ.setdefault(name, "1")  # one run per core
         methods = multiprocessing.get_all_start_methods()
@@ -48,9 +51,10 @@ class Child:
         if hasattr(context, "set_forkserver_preload"):
             context.set_forkserver_preload(list(IMPORTED))
         ours, theirs = context.Pipe()
+        also = () if updates is None else (updates,)
         self._lifeline: Connection = ours
         self._asked_at: float | None = None  # when it was asked to stop
-        self.process: BaseProcess = context.Process(target=_run, args=(list(arguments), str(log), theirs))
+        self.process: BaseProcess = context.Process(target=_run, args=(list(arguments), str(log), theirs, *also))
         # The server inherits the mask: a scheduler that signals all processes of a job must not end it under its runs.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_SCHEDULERS)
         try:
@@ -58,6 +62,8 @@ class Child:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
+        if updates is not None:
+            updates.close()
 
     def __enter__(self) -> Child:
         return self
@@ -88,9 +94,14 @@ class Child:
         return self.process.exitcode
 
 
-def _run(arguments: list[str], log: str, lifeline: Connection) -> None:
+def _run(arguments: list[str], log: str, lifeline: Connection, updates: Connection | None = None) -> None:
     _set_signals()
     from pbrl.cli import main
+
+    if updates is not None:
+        from pbrl.agents import stacked_updates
+
+        stacked_updates.line = updates
 
     os.setsid()  # Ctrl-C is the parent's, which passes it on once
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

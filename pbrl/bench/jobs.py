@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +21,7 @@ from pbrl.errors import UserError, one_line
 from pbrl.reading import find_object
 from pbrl.training.interrupt import StopOnInterrupt
 
+MakeLine = Callable[[], Connection | None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 INTERRUPTED = 130  # exit code of a run that was stopped, and saved
@@ -79,6 +81,9 @@ class Executor(Protocol):
         """Jobs at the same time."""
         ...
 
+    def check(self, name: str, config: Any) -> None:
+        """UserError for the config of a cell that cannot run there; before any has begun."""
+
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Outcomes in the order in which jobs end; their folders are whole by then."""
         ...
@@ -98,29 +103,29 @@ class Stop(Protocol):
         ...
 
 
-def run_job(job: Job, retries: int, stopped: Stop) -> Outcome:
+def run_job(job: Job, retries: int, stopped: Stop, line: MakeLine = lambda: None) -> Outcome:
     """Runs a job to its end, again after an attempt that was killed or failed, up to `retries` times.
 
-    A stop is no failure: the attempt saves and ends with code 130.
+    A stop is no failure: the attempt saves and ends with code 130. line: of each attempt, see `Child`.
     """
     begun = time.monotonic()
     attempts, code, message = 0, 0, ""
     while not job.finished():
         attempts += 1
         went_on = job.has_begun()
-        code, message = _try(job, stopped)
+        code, message = _try(job, stopped, line)
         if code == WRONG_INPUT and went_on and job.old is not None:
             attempts += 1
-            code, message = _begin_anew(job, job.old, stopped)
+            code, message = _begin_anew(job, job.old, stopped, line)
         if code in (0, WRONG_INPUT) or stopped.is_set() or attempts > retries:
             break
     return Outcome(job, code, time.monotonic() - begun, attempts, message)
 
 
-def _try(job: Job, stopped: Stop) -> tuple[int, str]:
+def _try(job: Job, stopped: Stop, line: MakeLine) -> tuple[int, str]:
     """An attempt: its exit code, and why it failed."""
     try:
-        code = attempt(job, stopped)
+        code = attempt(job, stopped, line)
     except UserError as error:
         return WRONG_INPUT, str(error)
     except Exception as error:  # no process, no disk: the other runs go on, and what they come to is kept
@@ -128,10 +133,10 @@ def _try(job: Job, stopped: Stop) -> tuple[int, str]:
     return code, "" if code == 0 else last_words(code, job.log)
 
 
-def _begin_anew(job: Job, old: Path, stopped: Stop) -> tuple[int, str]:
+def _begin_anew(job: Job, old: Path, stopped: Stop, line: MakeLine) -> tuple[int, str]:
     """An attempt from the start of a run that cannot be gone on with. If it is refused too, the run is not to blame."""
     aside = set_aside([job.folder], old)
-    code, message = _try(job, stopped)
+    code, message = _try(job, stopped, line)
     if code == WRONG_INPUT:
         shutil.rmtree(job.folder, ignore_errors=True)
         shutil.move(aside / job.folder.name, job.folder)
@@ -139,7 +144,7 @@ def _begin_anew(job: Job, old: Path, stopped: Stop) -> tuple[int, str]:
     return code, message
 
 
-def attempt(job: Job, stopped: Stop) -> int:
+def attempt(job: Job, stopped: Stop, line: MakeLine = lambda: None) -> int:
     """Starts the run, or goes on with it, in a process of its own; the exit code, negative if a signal killed it."""
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     settle(job, stopped)
@@ -147,7 +152,7 @@ def attempt(job: Job, stopped: Stop) -> int:
         return INTERRUPTED
     if job.has_begun() and job.data is not None:
         _follow_data(job)
-    with Child(job.command(), job.log) as child:
+    with Child(job.command(), job.log, line()) as child:
         while (code := child.wait(POLL_S)) is None:
             if stopped.is_set():
                 child.stop()

@@ -72,7 +72,8 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
         first = _first_per_env(planned)
         for p in todo:  # a mistake in any cell is told before the first hour is spent
             _check_same_task(p, first[p.cell.env], composed)
-            own_code(composed.config(p.cell))  # known as it is now
+            own_code(config := composed.config(p.cell))  # known as it is now
+            executor.check(p.cell.name, config)
         steps = {p.cell.name: int(composed.config(p.cell).steps) for p in todo}
         known = dict.fromkeys(p.cell.env for p in planned if p.state == "done" or p.cell.name in chosen)
         low = random_scores(out, {env: composed.config(first[env].cell) for env in known}, grid.seeds, listener.say)

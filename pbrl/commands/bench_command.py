@@ -25,8 +25,9 @@ again, unless its config or the code has changed. Then: pbrl report FOLDER
   probe_s=4          seconds that a run of each method is watched, to foresee how long all will take; 0: not at all
   retries=2          how often a run that failed or was killed is tried again
   any_code=true      what other code has finished counts as done
-  executor=local     local, ray or slurm; docs/bench-clusters.md has the keys of the latter two
-  workers=           runs at once of executor=local; default: one per core
+  executor=local     local, stack (SAC's updates of all runs made at once), ray or slurm; docs/speed.md has the keys of
+                     stack, docs/bench-clusters.md those of the latter two
+  workers=           runs at once of executor=local and stack; default: one per core
   --config-dir DIR   also look for YAMLs in DIR/env, DIR/method, DIR/bench, ...
 
 example: pbrl bench grid=smoke out=runs/smoke"""

@@ -102,7 +102,7 @@ def torch(output: str | None = None) -> Iterator[Finding]:
         yield Finding("missing", "bfloat16", "this processor does not multiply it in hardware; float32 is used")
     if gpus:
         wrong = attempt(MULTIPLY_ON_GPU)[1]
-        told = f"does not compute ({wrong})" if wrong else "computes; use it with: device=cuda agent=sac_sb3"
+        told = f"does not compute ({wrong})" if wrong else "computes; use it with: device=cuda (or auto)"
         yield Finding("missing" if wrong else "ok", "GPU", f"{gpus} {told}")
     elif cuda == "None":
         yield Finding("missing", "GPU", "this torch is built without CUDA; pytorch.org has others. Runs use the CPU")
@@ -115,7 +115,9 @@ def kernel() -> Iterator[Finding]:
     kind, half, text = ("", "", problem) if problem is not None else output.split("|", 2)
     if kind:
         precisions = "float32 and bfloat16" if half == "True" else "float32"
-        yield Finding("ok", "SAC kernel", f"{kind}, updates in {precisions} ({text})")
+        yield Finding(
+            "ok", "SAC kernel", f"{kind}, updates in {precisions} on the CPU ({text}); device=cuda uses torch"
+        )
     else:
         yield Finding("missing", "SAC kernel", f"{text}; updates run in torch, about half as fast")
 

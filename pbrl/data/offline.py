@@ -89,6 +89,18 @@ class OfflineData:
         """All training observations (M, O), for input statistics."""
         return np.concatenate([e.obs[:-1] for e in self.episodes])
 
+    def to(self, device: torch.device) -> OfflineData:
+        """The same with its tensors there, so that batches are gathered where they are learned from."""
+        pairs = {name: getattr(self.pairs, name).to(device) for name in ("left", "right", "prefers_right", "annotator")}
+        return replace(
+            self,
+            segments=self.segments.to(device),
+            pairs=replace(self.pairs, **pairs),
+            validation=self.validation and self.validation.to(device),
+            test=self.test and self.test.to(device),
+            scores=None if self.scores is None else self.scores.to(device),
+        )
+
     def shuffled(self, rng: torch.Generator) -> OfflineData:
         """What was paid for, answers or scores, given to other pairs or segments; the test stays as it is."""
 
@@ -144,19 +156,23 @@ class OfflineData:
         cut = None if self.last_obs else -1
         terminated = [_ends(e)[:cut] for e in self.episodes]
         obs, actions, next_obs = (
-            torch.from_numpy(np.concatenate(parts))
+            self._there(np.concatenate(parts))
             for parts in (
                 [e.obs[:-1][:cut] for e in self.episodes],
                 [e.actions[:cut] for e in self.episodes],
                 [e.obs[1:][:cut] for e in self.episodes],
             )
         )
-        return Transitions(obs, actions, next_obs, torch.from_numpy(np.concatenate(terminated)))
+        return Transitions(obs, actions, next_obs, self._there(np.concatenate(terminated)))
 
     def per_transition(self, values: list[np.ndarray]) -> Tensor:
         """Values (L,) of each episode's steps as one (M,) in the order of `transitions`."""
         cut = None if self.last_obs else -1
-        return torch.from_numpy(np.concatenate([v[:cut] for v in values]).astype(np.float32))
+        return self._there(np.concatenate([v[:cut] for v in values]).astype(np.float32))
+
+    def _there(self, rows: np.ndarray) -> Tensor:
+        """Where the segments are."""
+        return torch.from_numpy(rows).to(self.segments.obs.device)
 
 
 def _ends(episode: Episode) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pbrl.losses import preference_accuracy
+from pbrl.nets.devices import number
 from pbrl.rewards.objective import PLAIN, Objective
 from pbrl.types import Comparisons, Segments
 
@@ -26,6 +27,9 @@ class CroppedReward(Protocol):
 
     members: int  # E
     smoothing: float
+
+    @property
+    def device(self) -> torch.device: ...
 
     def own_rewards(self, segments: Segments) -> Tensor: ...  # (E * b segments) -> (E, b, T), 0 on padding
 
@@ -59,6 +63,7 @@ def crop_loss(
 ) -> tuple[Tensor, float]:
     """The loss on all crops of E * b comparisons, b for each member in turn: summed over members; and accuracy."""
     e = model.members
+    batch, crops = batch.to(model.device), Crops(*(column.to(model.device) for column in crops))
     length = crops.length.view(e, -1, crops.length.shape[1])  # (E, b, K)
     left, right = crop_scores(model, batch, crops, objective)
     peers = None
@@ -69,7 +74,7 @@ def crop_loss(
         peers = (theirs[1] - theirs[0]).roll(-1, 0)
     target = batch.prefers_right.view(e, -1, 1).expand_as(length).flatten(1)
     accuracy = preference_accuracy(left.detach(), right.detach(), target)
-    return e * objective(left, right, target, model.smoothing, peers), float(accuracy)
+    return e * objective(left, right, target, model.smoothing, peers), number(accuracy)
 
 
 def crop_scores(model: CroppedReward, batch: Comparisons, crops: Crops, objective: Objective) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,7 @@ class BC(OfflineMethod):
         lr: of Adam.
     """
 
+    accelerated = True
     reads_labels = False
     chooses = True
 
@@ -42,8 +43,8 @@ class BC(OfflineMethod):
         super().begin(run)
         self.optimizers["policy"] = adam(self.actor.rates(self.lr), self.lr)
         episodes = best_episodes(self.data, self.top)
-        self._obs = torch.from_numpy(np.concatenate([e.obs[:-1] for e in episodes]))
-        self._actions = torch.from_numpy(np.concatenate([e.actions for e in episodes]))
+        self._obs = torch.from_numpy(np.concatenate([e.obs[:-1] for e in episodes])).to(run.device)
+        self._actions = torch.from_numpy(np.concatenate([e.actions for e in episodes])).to(run.device)
 
     def update(self) -> Metrics:
         rows = torch.randint(len(self._obs), (self.batch_size,), generator=self.rng)

@@ -12,6 +12,7 @@ from pbrl.losses import cpl_loss, discounted_sum, preference_accuracy, ranked_cp
 from pbrl.methods.bc import bc_loss
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.offline import OfflineMethod, share_of
+from pbrl.nets.devices import move, number
 from pbrl.nets.networks import adam, descend
 from pbrl.nets.policies import Policy
 from pbrl.types import Segments
@@ -36,6 +37,7 @@ class CPL(OfflineMethod):
         batch_size: comparisons; where all pairs of scored segments count as labelled, twice as many segments.
     """
 
+    accelerated = True
     stages = ("bc_updates", "warmup")
     chooses = True
 
@@ -71,7 +73,7 @@ class CPL(OfflineMethod):
         self.warmup = share_of(self.steps, self.warmup_share)
         self.reference: Policy | None = None
         if self.kl:
-            self.reference = self.make_policy(torch.Generator())
+            self.reference = move(self.make_policy(torch.Generator()), run.device)
             self.reference.requires_grad_(False)
         self.optimizers["policy"] = adam(self.actor.rates(self.lr), self.lr)
 
@@ -99,7 +101,7 @@ class CPL(OfflineMethod):
         loss = cpl_loss(left, right, comparisons.prefers_right, self.bias)
         value = descend(self.optimizers["policy"], loss + self._bc(log_prob, both))
         accuracy = preference_accuracy(left.detach(), right.detach(), comparisons.prefers_right)
-        return {"train/loss": value, "train/accuracy": float(accuracy)}
+        return {"train/loss": value, "train/accuracy": number(accuracy)}
 
     def _update_ranked(self) -> dict[str, float]:
         segments, order = self.data.sample_scored(2 * self.batch_size, self.rng)

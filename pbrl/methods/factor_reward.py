@@ -19,6 +19,7 @@ class FactorReward(Method):
         beta: 1 counts all levels alike; below it importance falls geometrically.
     """
 
+    accelerated = True
     agents = ("sac", "ppo")
     reads_labels = False
 

@@ -9,4 +9,5 @@ class Heron(Pebble):
     """PEBBLE's sessions without exploration or a new critic; what is its own is the teacher, see docs/heron.md."""
 
     learns_lists = True
+    accelerated = True
     agents = ("sac", "ppo")

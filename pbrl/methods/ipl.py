@@ -14,6 +14,7 @@ from pbrl.data.offline import Transitions
 from pbrl.losses import bradley_terry_loss, expectile_square, preference_accuracy
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.offline import OfflineMethod
+from pbrl.nets.devices import move, number
 from pbrl.types import Segments
 
 
@@ -33,6 +34,8 @@ class IPL(OfflineMethod):
         iql: makes the critics, see `IQL`.
     """
 
+    accelerated = True
+
     def __init__(
         self, *, regulariser: float, pairs: int, batch_size: int, iql: Callable[..., IQL], **common: Any
     ) -> None:
@@ -44,7 +47,7 @@ class IPL(OfflineMethod):
 
     def begin(self, run: Run) -> None:
         super().begin(run)
-        self.iql = self._make_iql(policy=self.actor, policy_steps=self.steps, rng=self.rng)
+        self.iql = move(self._make_iql(policy=self.actor, policy_steps=self.steps, rng=self.rng), run.device)
         self.optimizers["iql"] = self.iql.optimizer
         self._transitions: Transitions = self.data.transitions()
 
@@ -66,12 +69,12 @@ class IPL(OfflineMethod):
         self.iql.step(preference + self.regulariser * square + v_loss + policy_loss)
         accuracy = preference_accuracy(left.detach().mean(0), right.detach().mean(0), comparisons.prefers_right)
         return {
-            "train/loss": float(preference.detach()) / 2,
-            "train/accuracy": float(accuracy),
-            "train/reward_square": float(square.detach()) / 2,
-            "train/v_loss": float(v_loss.detach()),
-            "train/actor_loss": float(policy_loss.detach()),
-            "train/q_mean": float(q_slow.mean()),
+            "train/loss": number(preference) / 2,
+            "train/accuracy": number(accuracy),
+            "train/reward_square": number(square) / 2,
+            "train/v_loss": number(v_loss),
+            "train/actor_loss": number(policy_loss),
+            "train/q_mean": number(q_slow.mean()),
         }
 
     def implied_reward(self, batch: Batch) -> Tensor:
@@ -102,4 +105,4 @@ def _joined(segments: Segments, known: Tensor, others: Batch) -> tuple[Batch, Te
     """Steps of segments and others, and weights (M,) that give each of the two groups one half."""
     batch = Batch(*(torch.cat(pair) for pair in zip(_steps(segments), others, strict=True)))
     n = len(others.obs)
-    return batch, torch.cat([known.flatten() / (2 * known.sum()), torch.full((n,), 1 / (2 * n))])
+    return batch, torch.cat([known.flatten() / (2 * known.sum()), torch.full((n,), 1 / (2 * n), device=known.device)])

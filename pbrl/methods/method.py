@@ -50,6 +50,7 @@ class Run(Protocol):
     sampler: QuerySampler
     sampler_name: str
     path: Path  # its folder
+    device: torch.device  # where networks learn; questions, answers and generators stay on the CPU
 
     @property
     def step(self) -> int: ...  # so far
@@ -88,6 +89,7 @@ class Method:
     learns_lists: it can learn from answers about lists of segments too; said by each class that can.
     fits: keys of the `fit` section that change how it learns.
     tags: how many numbers `behave` notes at each step.
+    accelerated: whether its networks can learn on a GPU, `run.device`; each class says it for itself, docs/speed.md.
     contexts: what `policy` is evaluated with, each in turn; None where there is nothing to choose.
     exports: what is saved for others, and the attribute with the network that it is of.
     """
@@ -100,6 +102,7 @@ class Method:
     fits: ClassVar[tuple[str, ...]] = ()
     chooses: bool = False
     tags: int = 0
+    accelerated: ClassVar[bool] = False
     contexts: tuple[Any, ...] = (None,)
     exports: ClassVar[Mapping[str, str]] = {"model": "model"}
     run: Run

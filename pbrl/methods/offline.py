@@ -16,6 +16,7 @@ from pbrl.blocks import score_in_blocks
 from pbrl.checks import required
 from pbrl.data.offline import OfflineData
 from pbrl.methods.method import REWARD_FILE, Learned, Method, Metrics, Run, of_part, save_weights
+from pbrl.nets.devices import CPU, move
 from pbrl.nets.policies import CHOICE, Policy
 from pbrl.rewards.objective import heldout_figures
 from pbrl.types import Segments
@@ -56,7 +57,7 @@ class OfflineMethod(Method):
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.obs_shape, self.action_size = tuple(run.obs_shape), run.action_size
         self._choice = self.data.choices is not None
-        self.actor = self.make_policy(self.rng)
+        self.actor = move(self.make_policy(self.rng), run.device)
         self.actor.observe(self.policy_inputs())
 
     def policy_inputs(self) -> np.ndarray:
@@ -90,7 +91,7 @@ class OfflineMethod(Method):
     def make_model(self, obs_size: int, action_size: int, rng: torch.Generator) -> Any:
         model = self._make_model(obs_size=obs_size, action_size=action_size, rng=rng)
         self.objective.prepare(model)
-        return model
+        return move(model, self.run.device) if hasattr(self, "run") else model  # loaded ones act on the CPU
 
     def small_model(self) -> Any:
         return self.make_model(1, 1, torch.Generator())
@@ -100,12 +101,12 @@ class OfflineMethod(Method):
         if self.objective.annotators == "alike":
             return self.data
         pairs = self.data.pairs
-        told = self.objective.targets(pairs.comparisons(self.data.segments))
+        told = self.objective.targets(pairs.comparisons(self.data.segments).to(CPU))
         if told is None or not self.objective.shared:
             raise ValueError(
                 "no question was answered by two annotators, so fit.annotators=dawid_skene tells nobody apart"
             )
-        return replace(self.data, pairs=replace(pairs, prefers_right=told))
+        return replace(self.data, pairs=replace(pairs, prefers_right=told.to(pairs.prefers_right.device)))
 
     def step(self) -> Metrics:
         """One gradient step."""

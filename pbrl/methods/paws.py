@@ -15,6 +15,7 @@ from pbrl.losses import preference_accuracy
 from pbrl.methods.bc import bc_loss
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.offline import OfflineMethod, share_of
+from pbrl.nets.devices import CPU, brought, number
 from pbrl.nets.networks import adam, descend
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.types import Segments
@@ -37,6 +38,7 @@ class PAWS(OfflineMethod):
         lr: of the policy's Adam.
     """
 
+    accelerated = True
     stages = ("advantage_updates",)
 
     fits = ("loss", "score", "annotators")
@@ -79,7 +81,9 @@ class PAWS(OfflineMethod):
         if self._weights is None:
             if self.best["weights"] is not None:
                 self.model.load_state_dict(self.best["weights"])
-            self._weights = weights_of_share(score_in_blocks(self.score, self.data.segments), self.sample_share)
+            self._weights = weights_of_share(
+                brought(score_in_blocks(self.score, self.data.segments), CPU), self.sample_share
+            )
         # Drawing segments by their weight is weighted cloning with less variance than weighing uniform draws.
         rows = torch.multinomial(self._weights, self.batch_size, replacement=True, generator=self.rng)
         segments = self.data.segments[rows]
@@ -93,7 +97,7 @@ class PAWS(OfflineMethod):
         due = (self.updates + 1) % self.check_every == 0 or self.updates + 1 == self.advantage_updates
         if held is not None and due:
             left, right = score_in_blocks(self.score, held.left), score_in_blocks(self.score, held.right)
-            accuracy = float(preference_accuracy(left, right, held.prefers_right))
+            accuracy = number(preference_accuracy(left, right, held.prefers_right))
             if accuracy > self.best["accuracy"]:
                 weights = {k: v.clone() for k, v in self.model.state_dict().items()}
                 self.best = {"accuracy": accuracy, "weights": weights}

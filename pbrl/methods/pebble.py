@@ -23,6 +23,7 @@ from pbrl.feedback.samplers import LEAST_MEMBERS, preference_probability, unifor
 from pbrl.feedback.settings import Feedback
 from pbrl.finite import REWARD_MODEL, require_finite
 from pbrl.methods.method import Learned, Method, Metrics, Run, next_time, of_part
+from pbrl.nets.devices import move
 from pbrl.question_kinds import SegmentPair
 from pbrl.questions import Question
 from pbrl.rewards.objective import USUAL, Objective
@@ -46,6 +47,7 @@ class Pebble(Method):
         reward_std: of the learned reward over recent steps, to which it is scaled after each fit; None: as learned.
     """
 
+    accelerated = True
     agents: ClassVar[tuple[str, ...]] = ("sac",)
     asks: tuple[type[Question], ...] = (SegmentPair,)
     when = "stored"
@@ -102,6 +104,8 @@ class Pebble(Method):
         if self.model.members < (least := LEAST_MEMBERS.get(run.sampler_name, 1)):
             few = f"model.members={self.model.members}"
             raise ValueError(f"{few}: queries={run.sampler_name} asks by their disagreement; expected at least {least}")
+        if isinstance(self.model, torch.nn.Module):
+            move(self.model, run.device)
         self.optimizer = self.model.optimizer
         self.preferences = self.make_dataset(run.feedback.heldout, run.rng("preferences"))
         self.next_session, self.updates, self.scale = run.feedback.first, 0, 1.0

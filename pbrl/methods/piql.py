@@ -15,6 +15,7 @@ from pbrl.checks import one_of, required, share, whole
 from pbrl.data.offline import Transitions
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.offline import OfflineMethod, share_of
+from pbrl.nets.devices import move
 from pbrl.rewards.calibration import fit_temperature
 from pbrl.rewards.objective import USUAL
 from pbrl.types import Episode, Segments
@@ -39,6 +40,7 @@ class RewardThenIQL(OfflineMethod):
         iql: makes the critics, see `IQL`.
     """
 
+    accelerated = True
     stages = ("reward_updates",)
     fits, learns_lists = tuple(USUAL), True
     chooses = True
@@ -70,7 +72,7 @@ class RewardThenIQL(OfflineMethod):
         super().begin(run)
         self.reward_updates = share_of(self.steps, self.reward_share)
         policy_steps = max(self.steps - self.reward_updates, 1)
-        self.iql = self._make_iql(policy=self.actor, policy_steps=policy_steps, rng=self.rng)
+        self.iql = move(self._make_iql(policy=self.actor, policy_steps=policy_steps, rng=self.rng), run.device)
         self.optimizers["iql"] = self.iql.optimizer
         if self._make_model is not None:
             self.model = self.make_model(self.require_vectors(), self.action_size, self.rng)
@@ -157,6 +159,7 @@ class IQLOnControl(RewardThenIQL):
         others: as for `RewardThenIQL`.
     """
 
+    accelerated = True
     reads_labels = False
     fits = ()
 

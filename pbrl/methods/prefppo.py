@@ -9,4 +9,5 @@ class PrefPPO(Pebble):
     """The same sessions; each rollout is rewarded once, when it is whole, by the reward of that moment."""
 
     learns_lists = True
+    accelerated = True
     agents = ("ppo",)

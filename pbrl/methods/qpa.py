@@ -36,6 +36,7 @@ class Qpa(Pebble):
         others: as for `Pebble`; `fit` is None.
     """
 
+    accelerated = True
     uses_objective = True
 
     def __init__(

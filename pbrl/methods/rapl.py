@@ -27,6 +27,7 @@ class Rapl(VideoMethod):
         others: see `VideoMethod`.
     """
 
+    accelerated = True
     asks = (Triplet,)
     stands_for = "triplets"
 

@@ -14,6 +14,7 @@ from pbrl.checks import required, whole
 from pbrl.data.offline import Transitions
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.offline import OfflineMethod
+from pbrl.nets.devices import move
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.types import Segments
 
@@ -37,6 +38,7 @@ class Regret(OfflineMethod):
         iql: makes the critics, see `IQL`.
     """
 
+    accelerated = True
     fits = ("loss", "annotators")
 
     def __init__(
@@ -61,7 +63,7 @@ class Regret(OfflineMethod):
         if getattr(self.model, "crop", None) is not None:
             raise ValueError("model.crop: regret needs both ends of a segment; expected null")
         self.model.observe(self.data.observations)
-        self.iql = self._make_iql(policy=self.actor, policy_steps=self.steps, rng=self.rng)
+        self.iql = move(self._make_iql(policy=self.actor, policy_steps=self.steps, rng=self.rng), run.device)
         self.optimizers |= {"iql": self.iql.optimizer, "reward": self.model.optimizer}
         self._transitions: Transitions = self.data.transitions()
 

@@ -26,6 +26,7 @@ class Rune(Pebble):
     """
 
     learns_lists = True
+    accelerated = True
     when = "sampled"  # the bonus changes with every step
 
     def __init__(self, *, bonus: float, half_life: float, **common: Any) -> None:

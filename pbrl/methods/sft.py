@@ -26,6 +26,7 @@ class SFT(OfflineMethod):
         lr: of Adam, anew for the second stage.
     """
 
+    accelerated = True
     stages = ("bc_updates",)
     chooses = True
 

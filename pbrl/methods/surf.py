@@ -14,6 +14,7 @@ from pbrl.feedback.crops import crop_loss, crop_sums, draw_crops, require_crop
 from pbrl.feedback.settings import Feedback
 from pbrl.methods.method import Metrics
 from pbrl.methods.pebble import Pebble
+from pbrl.nets.devices import number
 from pbrl.nets.networks import descend
 from pbrl.types import Comparisons
 
@@ -37,6 +38,7 @@ class Surf(Pebble):
         others: as for `Pebble`; `fit` is None.
     """
 
+    accelerated = True
     uses_objective = True
 
     def __init__(
@@ -101,9 +103,9 @@ class Surf(Pebble):
             sure = (torch.maximum(p, 1 - p) >= self.threshold).float()
             target = (p > 0.5).float()
         crops = draw_crops(len(pairs), pairs.left.steps, self.crop, 1, self.run.rng("fit"))
-        length = crops.length.view(*p.shape, 1)
-        starts = (crops.left.view_as(length), crops.right.view_as(length))
+        length = crops.length.to(left.device).view(*p.shape, 1)
+        starts = [start.to(left.device).view_as(length) for start in (crops.left, crops.right)]
         sums = [crop_sums(rewards, start, length) for rewards, start in zip((left, right), starts, strict=True)]
         gain = sums[1] - sums[0]
         each = torch.nn.functional.binary_cross_entropy_with_logits(gain[..., 0], target, reduction="none")
-        return (sure * each).mean(1).sum(), float(sure.mean())
+        return (sure * each).mean(1).sum(), number(sure.mean())

@@ -10,6 +10,7 @@ from pbrl.methods.method import Method
 class TrueReward(Method):
     """Passes the environment's reward on."""
 
+    accelerated = True
     agents = ("sac", "ppo")
     reads_labels = False
 

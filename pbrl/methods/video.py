@@ -24,6 +24,7 @@ from pbrl.feedback.told_videos import ToldVideos
 from pbrl.files import replacing, write_json
 from pbrl.finite import REWARD_MODEL, require_finite, require_finite_metrics, require_finite_weights
 from pbrl.methods.method import REWARD_FILE, Method, Run, save_weights
+from pbrl.nets.devices import array, move
 from pbrl.reading import read_object, require_file
 from pbrl.types import Episode, RewardSource, Steps
 
@@ -114,7 +115,7 @@ class VideoMethod(Method):
     def of_episode(self, episode: Episode) -> np.ndarray:
         assert episode.states is not None
         drawn, shared = frames_of(len(episode), self.stride)
-        rewards = self.scale * self._model.reward(self._camera(episode.states[1:][drawn])).numpy()
+        rewards = self.scale * array(self._model.reward(self._camera(episode.states[1:][drawn])))
         require_finite(rewards, REWARD_MODEL, "a reward")
         self._sums[id(episode)] = float(rewards.sum())
         return np.repeat(rewards / shared, shared).astype(np.float32)
@@ -132,7 +133,7 @@ class VideoMethod(Method):
         """
         started, rng = time.monotonic(), self.run.rng("reward")
         data = self.load_data(self.run.data_folder)
-        model = self._make_model(frame_shape=(self.size, self.size, 3), rng=rng)
+        model = move(self._make_model(frame_shape=(self.size, self.size, 3), rng=rng), self.run.device)
         train, heldout = split(len(data.episodes), self.heldout, seed)
         shown = self.draw(data, train)
         told = self._told_about(data)

@@ -14,6 +14,7 @@ from pbrl.question_kinds import EpisodePair
 class VideoReturn(VideoMethod):
     """Asks which of two videos is preferred; `model` is a `rewards.video_return.VideoReturn`."""
 
+    accelerated = True
     asks = (EpisodePair,)
     stands_for = "pairs"
 

@@ -64,8 +64,10 @@ def random_shift(images: Tensor, pad: int, rng: torch.Generator) -> Tensor:
     n, t, height, width, channels = images.shape
     flat = images.movedim(-1, 2).reshape(n, t * channels, height, width).float()
     padded = F.pad(flat, (pad,) * 4, mode="replicate").to(images.dtype)
-    down, right = torch.randint(2 * pad + 1, (2, n), generator=rng)
-    rows = down[:, None] + torch.arange(height)
-    columns = right[:, None] + torch.arange(width)
-    shifted = padded.movedim(1, -1)[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    down, right = torch.randint(2 * pad + 1, (2, n), generator=rng).to(images.device)
+    rows = down[:, None] + torch.arange(height, device=images.device)
+    columns = right[:, None] + torch.arange(width, device=images.device)
+    shifted = padded.movedim(1, -1)[
+        torch.arange(n, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]
+    ]
     return shifted.view(n, height, width, t, channels).movedim(3, 1)

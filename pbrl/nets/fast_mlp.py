@@ -17,6 +17,8 @@ float32, so that observations, actions and values keep their digits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -24,23 +26,25 @@ from torch import Tensor, nn
 SideBySide = list[nn.Linear]
 
 
-class StackedMLP:
-    """K equal ReLU networks; the `nn.Linear` modules given become views of this stack's flat vector."""
+class Stack:
+    """K equal ReLU networks of these (in, out) sizes, their weights in one flat vector."""
 
     def __init__(
-        self, networks: list[list[SideBySide]], dtype: torch.dtype, scratch: dict[tuple, Tensor] | None = None
+        self,
+        copies: int,
+        sizes: Sequence[tuple[int, int]],
+        dtype: torch.dtype,
+        device: torch.device | str = "cpu",
+        scratch: dict[tuple, Tensor] | None = None,
     ) -> None:
         """scratch: buffers to share with a stack of the same shape whose passes never interleave with this one's."""
-        self.networks = networks
-        self.sizes = [(layer[0].in_features, sum(part.out_features for part in layer)) for layer in networks[0]]
+        self.copies, self.sizes = copies, list(sizes)
         self.depth = len(self.sizes)
         self.dtype = dtype if self.depth > 2 else torch.float32  # two layers or fewer: nothing between hidden layers
-        numel = len(networks) * sum((n_in + 1) * n_out for n_in, n_out in self.sizes)
-        self.values = torch.zeros(numel)  # the float32 master weights
-        self.grads = torch.zeros(numel)
-        self.rounded = self.values if self.dtype == torch.float32 else torch.zeros(numel, dtype=self.dtype)
-        self.places: dict[Tensor, Tensor] = {}  # parameter -> its view of `values`
-        self._start, self._addresses = 0, list[int]()  # of `values`, and of the places; a copy's lie elsewhere
+        numel = copies * sum((n_in + 1) * n_out for n_in, n_out in self.sizes)
+        self.values = torch.zeros(numel, device=device)  # the float32 master weights
+        self.grads = torch.zeros_like(self.values)
+        self.rounded = self.values if self.dtype == torch.float32 else self.values.to(self.dtype)
         self.scratch = {} if scratch is None else scratch
 
         self.weights, self.biases = self._split(self.values)
@@ -49,26 +53,15 @@ class StackedMLP:
         low_weights, low_biases = self._split(self.rounded)
         self.compute_weights = [low_weights[i] if i in hidden else w for i, w in enumerate(self.weights)]
         self.compute_biases = [low_biases[i] if i in hidden else b for i, b in enumerate(self.biases)]
-        self._place_parameters()
-
-    def tie(self) -> None:
-        """Makes views of parameters that are none (yet, or after `copy.deepcopy`), keeping their values."""
-        if self.values.data_ptr() != self._start:
-            self._start = self.values.data_ptr()
-            self._addresses = [place.data_ptr() for place in self.places.values()]
-        for (parameter, place), address in zip(self.places.items(), self._addresses, strict=True):
-            if parameter.data_ptr() != address:
-                place.copy_(parameter.detach())
-                parameter.data = place
 
     def refresh(self) -> None:
         """Copies the master weights to their rounded twin; due whenever they may have changed. Free in float32."""
         if self.rounded is not self.values:
             self.rounded.copy_(self.values)
 
-    def forward(self, inputs: Tensor) -> Tensor:  # (B, in) -> (K, B, out), float32
+    def forward(self, inputs: Tensor) -> Tensor:  # (B, in) or (K, B, in) -> (K, B, out), float32
         """Keeps the activations for the backward passes; the next call overwrites them and the answer."""
-        h = self.inputs = inputs.expand(len(self.networks), -1, -1)
+        h = self.inputs = inputs.expand(self.copies, -1, -1)
         self.activations: list[Tensor] = []
         self.positive: list[Tensor] = []  # the same numbers in whichever precision compares faster
         for i, (w, b) in enumerate(zip(self.compute_weights, self.compute_biases, strict=True)):
@@ -109,25 +102,18 @@ class StackedMLP:
     def input_grad(self, grad: Tensor, chosen: Tensor, columns: slice) -> Tensor:  # (B,), (B,) -> (B, columns)
         """Gradient at some input columns of a scalar-valued stack when row b's loss reads only network `chosen[b]`.
 
-        The rows of the other networks carry zeros: picking each network's own rows would halve the products, but at
-        256 units costs as much as it saves.
+        Or (S, B), (S, B) -> (S, B, columns) of S groups of networks. The rows of the other networks carry zeros:
+        picking each network's own rows would halve the products, but at 256 units costs as much as it saves.
         """
-        g = grad.new_zeros(len(self.networks), len(grad)).scatter_(0, chosen[None], grad[None]).unsqueeze(-1)
+        if grad.ndim == 1:
+            return self.input_grad(grad[None], chosen[None], columns)[0]
+        seeds, rows = grad.shape
+        each = grad.new_zeros(seeds, self.copies // seeds, rows).scatter_(1, chosen[:, None], grad[:, None])
+        g = each.view(self.copies, rows, 1)
         for i in reversed(range(1, self.depth)):
             g = self._cast(g, self.compute_weights[i].dtype, "grad", i)
             g = self._through_layer(i, g)
-        return torch.bmm(g.float(), self.weights[0][:, columns].mT).sum(0)
-
-    def reset_parameters(self) -> None:
-        """Draws every layer anew as `nn.Linear` does, from torch's global generator, in place."""
-        for network in self.networks:
-            for part in (part for layer in network for part in layer):
-                part.reset_parameters()
-
-    def view_like(self, parameter: Tensor, flat: Tensor) -> Tensor:
-        """The place of `parameter` in a vector laid out as `values`."""
-        place = self.places[parameter]
-        return flat.as_strided(place.shape, place.stride(), place.storage_offset())
+        return torch.bmm(g.float(), self.weights[0][:, columns].mT).unflatten(0, (seeds, -1)).sum(1)
 
     def _through_layer(self, i: int, grad: Tensor) -> Tensor:
         """g_{l-1} = (g_l W_l^T) * [h_l > 0]."""
@@ -146,7 +132,7 @@ class StackedMLP:
 
         In memory the last weight is (K, out, in): its products are thin and fast only that way round.
         """
-        weights, biases, start, count = [], [], 0, len(self.networks)
+        weights, biases, start, count = [], [], 0, self.copies
         for i, (n_in, n_out) in enumerate(self.sizes):
             w = flat[start : start + count * n_in * n_out]
             last = i == self.depth - 1
@@ -155,6 +141,55 @@ class StackedMLP:
             biases.append(flat[start : start + count * n_out].view(count, 1, n_out))
             start += count * n_out
         return weights, biases
+
+    def _cast(self, tensor: Tensor, dtype: torch.dtype, name: str, layer: int) -> Tensor:
+        if tensor.dtype == dtype:
+            return tensor
+        return self._buffer(name, layer, tensor.shape, dtype).copy_(tensor)
+
+    def _buffer(self, name: str, layer: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Kept between calls: fresh memory of this size would cost page faults."""
+        key = (name, layer, shape, dtype)
+        if key not in self.scratch:
+            self.scratch[key] = torch.empty(shape, dtype=dtype, device=self.values.device)
+        return self.scratch[key]
+
+
+class StackedMLP(Stack):
+    """K equal ReLU networks; the `nn.Linear` modules given become views of this stack's flat vector."""
+
+    def __init__(
+        self, networks: list[list[SideBySide]], dtype: torch.dtype, scratch: dict[tuple, Tensor] | None = None
+    ) -> None:
+        """scratch: buffers to share with a stack of the same shape whose passes never interleave with this one's."""
+        self.networks = networks
+        sizes = [(layer[0].in_features, sum(part.out_features for part in layer)) for layer in networks[0]]
+        super().__init__(len(networks), sizes, dtype, networks[0][0][0].weight.device, scratch)
+        self.places: dict[Tensor, Tensor] = {}  # parameter -> its view of `values`
+        self._start: int | None = None  # of `values`, and of the places; a copy's lie elsewhere
+        self._addresses: list[int] = []
+        self._place_parameters()
+
+    def tie(self) -> None:
+        """Makes views of parameters that are none (yet, or after `copy.deepcopy`), keeping their values."""
+        if self.values.data_ptr() != self._start:
+            self._start = self.values.data_ptr()
+            self._addresses = [place.data_ptr() for place in self.places.values()]
+        for (parameter, place), address in zip(self.places.items(), self._addresses, strict=True):
+            if parameter.data_ptr() != address:
+                place.copy_(parameter.detach())
+                parameter.data = place
+
+    def reset_parameters(self) -> None:
+        """Draws every layer anew as `nn.Linear` does, from torch's global generator, in place."""
+        for network in self.networks:
+            for part in (part for layer in network for part in layer):
+                part.reset_parameters()
+
+    def view_like(self, parameter: Tensor, flat: Tensor) -> Tensor:
+        """The place of `parameter` in a vector laid out as `values`."""
+        place = self.places[parameter]
+        return flat.as_strided(place.shape, place.stride(), place.storage_offset())
 
     def _place_parameters(self) -> None:
         for k, network in enumerate(self.networks):
@@ -166,18 +201,6 @@ class StackedMLP:
                     start = columns.stop
         self.tie()
 
-    def _cast(self, tensor: Tensor, dtype: torch.dtype, name: str, layer: int) -> Tensor:
-        if tensor.dtype == dtype:
-            return tensor
-        return self._buffer(name, layer, tensor.shape, dtype).copy_(tensor)
-
-    def _buffer(self, name: str, layer: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Kept between calls: fresh memory of this size would cost page faults."""
-        key = (name, layer, shape, dtype)
-        if key not in self.scratch:
-            self.scratch[key] = torch.empty(shape, dtype=dtype)
-        return self.scratch[key]
-
 
 class FlatAdam:
     """Adam over a stack's flat vectors whose moments are the entries of a real `torch.optim.Adam`'s state."""
@@ -188,7 +211,7 @@ class FlatAdam:
         self.exp_avg = torch.zeros_like(stack.values)
         self.exp_avg_sq = torch.zeros_like(stack.values)
         # One counter per parameter, as plain Adam keeps them: it would count a shared one once per parameter.
-        self.steps = torch.zeros(len(parameters))
+        self.steps = torch.zeros(len(parameters), device=stack.values.device)
         self._tied_state: object = None
         self.tie()
 
@@ -216,8 +239,11 @@ class FlatAdam:
         self.steps += 1
         fused_adam(self.stack.values, self.stack.grads, self.exp_avg, self.exp_avg_sq, self.steps[0], self.optimizer)
 
+    def tensors(self) -> list[Tensor]:
+        return [self.exp_avg, self.exp_avg_sq, self.steps]
+
     def reset(self) -> None:
-        for tensor in (self.exp_avg, self.exp_avg_sq, self.steps):
+        for tensor in self.tensors():
             tensor.zero_()
 
 

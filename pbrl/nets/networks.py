@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pbrl.errors import choices
+from pbrl.nets.devices import number
 
 ACTIVATIONS = {"relu": torch.relu_, "leaky_relu": torch.nn.functional.leaky_relu_, "tanh": torch.tanh_}
 HEADS = {"tanh": torch.tanh, "linear": lambda x: x}
@@ -75,21 +76,23 @@ class RunningNorm(nn.Module):
         """x: (M, size)."""
         if len(x) == 0:
             return
-        x = x.double()
+        x = x.to(self.mean.device).double()
         n, mean, var = len(x), x.mean(0), x.var(0, unbiased=False)
         total = self.count + n
         delta = mean - self.mean
-        m2 = (self.var * self.count if self.count else 0) + var * n + delta**2 * self.count * n / total
+        m2 = self.var * self.count + var * n + delta**2 * self.count * n / total
         self.mean += delta * n / total
         self.var.copy_(m2 / total)
         self.count.copy_(total)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.count:
+        on_host = x.device.type == "cpu"
+        if on_host and not self.count:
             return x
         # A dimension that never varied carries nothing: the floor keeps it from exploding later.
         scale = (self.var + self.epsilon).rsqrt().to(x.dtype)
-        return ((x - self.mean.to(x.dtype)) * scale).clamp_(-self.clip, self.clip)
+        normalised = ((x - self.mean.to(x.dtype)) * scale).clamp_(-self.clip, self.clip)
+        return normalised if on_host else torch.where(self.count > 0, normalised, x)  # a look at it would wait
 
 
 class Dropout(nn.Module):
@@ -107,7 +110,7 @@ class Dropout(nn.Module):
         # Four draws of 16 bits from each of 64, several times faster than bernoulli_; p is rounded to 1 / 65,536.
         kept = max(1, round((1 - self.p) * 2**16))
         drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=self.rng)
-        keep = drawn.view(torch.int16)[: x.numel()].view(x.shape) < kept - 2**15
+        keep = drawn.to(x.device).view(torch.int16)[: x.numel()].view(x.shape) < kept - 2**15
         return x * keep.to(x.dtype).mul_(2**16 / kept)
 
 
@@ -142,4 +145,4 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
-    return float(loss.detach())
+    return number(loss)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pbrl.checks import layers
+from pbrl.nets.devices import array
 from pbrl.nets.encoders import ImageEncoder, random_shift
 from pbrl.nets.networks import Dropout, RunningNorm, orthogonal_linear
 
@@ -100,11 +101,12 @@ class Policy(nn.Module):
         """The mean actions (M, A) of observations (M, *obs_shape), without dropout; the likeliest choices."""
         training = self.training
         self.eval()
-        actions = self(torch.from_numpy(np.ascontiguousarray(obs)))
+        there = next(self.parameters()).device
+        actions = self(torch.from_numpy(np.ascontiguousarray(obs)).to(there))
         self.train(training)
         if self.choice:
             actions = F.one_hot(actions.argmax(-1), self.action_size).float()
-        return actions.numpy()
+        return array(actions)
 
     def rates(self, lr: float) -> list[dict[str, Any]]:
         """Groups of parameters for an optimiser, each with its rate: an encoder of pictures learns faster."""

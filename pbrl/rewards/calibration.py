@@ -30,7 +30,9 @@ def expected_calibration_error(gain: Tensor, prefers_right: Tensor) -> float:
     agreement = torch.where(gain > 0, prefers_right, 1 - prefers_right)
     agreement = torch.where(gain == 0, 0.5, agreement)
     bins = ((confidence - 0.5) * 2 * BINS).long().clamp(max=BINS - 1)
-    off = torch.zeros(BINS, dtype=torch.double).index_add_(0, bins, confidence - agreement)  # n_b times the difference
+    off = (
+        torch.zeros_like(gain[:1]).repeat(BINS).index_add_(0, bins, confidence - agreement)
+    )  # n_b times the difference
     return float(off.abs().sum() / len(gain))
 
 

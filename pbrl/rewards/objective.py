@@ -15,6 +15,7 @@ from pbrl.data.lists import Lists
 from pbrl.data.offline import OfflineData
 from pbrl.errors import UserError
 from pbrl.losses import bradley_terry_loss, preference_accuracy, smooth_labels
+from pbrl.nets.devices import CPU, brought
 from pbrl.nets.networks import descend
 from pbrl.question_kinds import SegmentPair
 from pbrl.rewards.calibration import calibration
@@ -127,7 +128,7 @@ class Objective(nn.Module):
         if self.score == "sum":
             return sums
         longer = segments.steps / segments.mask.sum(1).clamp(min=1)  # (N,); of (E, b) sums N is E * b
-        return (sums * longer.view(-1, sums.shape[-1])).view_as(sums)
+        return (sums * longer.to(sums.device).view(-1, sums.shape[-1])).view_as(sums)
 
     def forward(
         self, left: Tensor, right: Tensor, target: Tensor, smoothing: float = 0.0, peers: Tensor | None = None
@@ -152,7 +153,7 @@ class Objective(nn.Module):
 
     def _update_lists(self, model: Any, lists: Lists) -> dict[str, float]:
         scores = torch.stack([self.scores(model.own_score(item), item) for item in lists.items], -1)  # (E, b, k)
-        told = lists.told.view(scores.shape[:2])
+        told = lists.told.to(scores.device).view(scores.shape[:2])
         own: Any = self.loss
         loss = descend(model.optimizer, model.members * own.of_lists(scores, told).mean())
         return {"loss": loss / model.members, "accuracy": own.accuracy(scores.detach(), told)}
@@ -176,7 +177,7 @@ class Objective(nn.Module):
         total, steps = torch.zeros(model.members, dtype=torch.double), 0.0
         with torch.no_grad():
             for block in (block for side in segments for block in blocks(side)):
-                total += model.score(block).double().sum(1)
+                total += brought(model.score(block), CPU).double().sum(1)
                 steps += float(block.mask.sum())
         model.level((total / max(steps, 1.0)).float())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from pbrl.checks import between, layers, whole
 from pbrl.data.episodes import Episode
 from pbrl.errors import choices
 from pbrl.losses import preference_accuracy
+from pbrl.nets.devices import array, brought, number
 from pbrl.nets.networks import HEADS, RunningNorm, StackedMLP
 from pbrl.nets.precision import matmul_dtype
 from pbrl.rewards.objective import PLAIN, Objective
@@ -91,7 +93,8 @@ class PartialReturn(torch.nn.Module):
         self.net.reset(self.rng)
 
     def forward(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """(M, O), (M, A) or (E, M, O), (E, M, A) -> rewards (E, M)."""
+        """(M, O), (M, A) or (E, M, O), (E, M, A) -> rewards (E, M), on the model's device."""
+        obs, actions = obs.to(self.device), actions.to(self.device)
         obs = self.norm(obs) if self.norm is not None else obs
         return self.head(self.net(torch.cat([obs, actions], dim=-1)).float()).squeeze(-1)
 
@@ -103,7 +106,7 @@ class PartialReturn(torch.nn.Module):
 
     def level(self, means: Tensor) -> None:
         """Members whose mean rewards are these (E,) get one mean reward, that of all of them."""
-        self.levels = means - means.mean()
+        self.levels = (means - means.mean()).to(self.device)
 
     def combine(self, rewards: Tensor) -> Tensor:
         """(E, M) rewards of the members -> (M,): the mean, or what `be_pessimistic` has put in its place."""
@@ -113,7 +116,7 @@ class PartialReturn(torch.nn.Module):
     def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The reward (M,) of steps (M, O), (M, A) that drives the agent: the mean member's, see `combine`."""
         blocks = zip(torch.from_numpy(obs).split(BLOCK), torch.from_numpy(actions).split(BLOCK), strict=True)
-        return torch.cat([self.combine(self(o, a)) for o, a in blocks]).numpy()
+        return array(torch.cat([self.combine(self(o, a)) for o, a in blocks]))
 
     def episode_reward(self, episode: Episode) -> np.ndarray:
         """(L,) of an episode's steps."""
@@ -123,8 +126,12 @@ class PartialReturn(torch.nn.Module):
     def reward(self, segments: Segments) -> Tensor:
         return self._member_rewards(segments).mean(0)
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
     def score(self, segments: Segments) -> Tensor:
-        """(E, N): the sum of rewards over real steps."""
+        """(E, N): the sum of rewards over real steps; on the device of the segments, as `reward`."""
         return self._member_rewards(segments).sum(-1)
 
     def update(
@@ -135,29 +142,30 @@ class PartialReturn(torch.nn.Module):
         gain: (E * b,) added to right minus left, for what else the answers are thought to follow.
         objective: what is minimised.
         """
-        left, right = self._crop(comparisons)
+        left, right = self._crop(comparisons.to(self.device))
         peers = None
-        with torch.autocast(left.obs.device.type, self.dtype, enabled=self.dtype == torch.bfloat16):
+        rounding = torch.autocast(self.device.type, self.dtype) if self.dtype == torch.bfloat16 else nullcontext()
+        with rounding:
             left_score, right_score = (objective.scores(self.own_score(s), s) for s in (left, right))  # (E, b)
             if objective.loss.peers:
                 peers = self._peer_gain(left, right, objective)
         if gain is not None:
-            right_score = right_score + gain.view(self.members, -1)
-        target = comparisons.prefers_right.view(self.members, -1)
+            right_score = right_score + gain.to(self.device).view(self.members, -1)
+        target = comparisons.prefers_right.to(self.device).view(self.members, -1)
         # Sum over members: each is trained as if it were alone.
         loss = self.members * objective(left_score, right_score, target, self.smoothing, peers)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         return {
-            "loss": float(loss.detach()) / self.members,
-            "accuracy": float(preference_accuracy(left_score.detach(), right_score.detach(), target)),
+            "loss": number(loss) / self.members,
+            "accuracy": number(preference_accuracy(left_score.detach(), right_score.detach(), target)),
         }
 
     def _member_rewards(self, segments: Segments) -> Tensor:
         n, t = segments.actions.shape[:2]
         rewards = self(segments.obs[:, :-1].flatten(0, 1), segments.actions.flatten(0, 1))
-        return rewards.view(-1, n, t) * segments.mask
+        return brought(rewards.view(-1, n, t), segments.mask.device) * segments.mask
 
     def own_score(self, segments: Segments) -> Tensor:
         """(E, b) sums of `own_rewards`."""
@@ -171,7 +179,8 @@ class PartialReturn(torch.nn.Module):
         return (scores[1] - scores[0]).roll(-1, 0)
 
     def own_rewards(self, segments: Segments) -> Tensor:
-        """Member e rewards rows e*b .. (e+1)*b alone: (E*b segments) -> (E, b, T), 0 on padding."""
+        """Member e rewards rows e*b .. (e+1)*b alone: (E*b segments) -> (E, b, T), 0 on padding; on its device."""
+        segments = segments.to(self.device)
         e, t = self.members, segments.steps
         obs = segments.obs[:, :-1].reshape(e, -1, segments.obs.shape[-1])
         rewards = self(obs, segments.actions.reshape(e, -1, segments.actions.shape[-1]))

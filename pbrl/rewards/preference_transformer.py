@@ -12,6 +12,7 @@ from pbrl.checks import between
 from pbrl.data.episodes import Episode
 from pbrl.errors import choices
 from pbrl.losses import preference_accuracy
+from pbrl.nets.devices import array, brought, number
 from pbrl.nets.networks import Dropout, RunningNorm, linear
 from pbrl.rewards.objective import PLAIN, Objective
 from pbrl.types import Comparisons, Segments
@@ -36,6 +37,7 @@ class PreferenceTransformer(nn.Module):
     """
 
     members = 1
+    on_host = ("window",)  # read for each episode
     sums_rewards = False  # a score is a mean over steps
 
     def __init__(
@@ -100,12 +102,14 @@ class PreferenceTransformer(nn.Module):
         return (weight @ reward)[..., 0]
 
     def score(self, segments: Segments) -> Tensor:  # (1, N)
-        z = self(segments.obs[:, :-1], segments.actions, segments.mask)
-        return ((z * segments.mask).sum(1) / segments.mask.sum(1))[None]
+        there = segments.to(self.embed_step.device)
+        z = self(there.obs[:, :-1], there.actions, there.mask)
+        return brought(((z * there.mask).sum(1) / there.mask.sum(1))[None], segments.obs.device)
 
     own_score = score  # there is one member
 
     def update(self, comparisons: Comparisons, objective: Objective = PLAIN) -> dict[str, float]:
+        comparisons = comparisons.to(self.embed_step.device)
         self.window.clamp_(min=comparisons.left.steps)
         left, right = self.score(Segments.cat([comparisons.left, comparisons.right])).chunk(2, dim=1)
         loss = objective(left, right, comparisons.prefers_right[None])
@@ -113,7 +117,7 @@ class PreferenceTransformer(nn.Module):
         loss.backward()
         self.optimizer.step()
         accuracy = preference_accuracy(left.detach()[0], right.detach()[0], comparisons.prefers_right)
-        return {"loss": float(loss.detach()), "accuracy": float(accuracy)}
+        return {"loss": number(loss), "accuracy": number(accuracy)}
 
     @torch.no_grad()
     def episode_reward(self, episode: Episode) -> np.ndarray:
@@ -131,9 +135,10 @@ class PreferenceTransformer(nn.Module):
         parts = []
         for i in range(0, length, BLOCK):
             block = slice(i, i + BLOCK)
-            obs, actions = (torch.from_numpy(a[rows[block]]) for a in (episode.obs, episode.actions))
-            parts.append(self(obs, actions, mask[block]).gather(1, last[block, None])[:, 0])
-        return torch.cat(parts).numpy()
+            inputs = (torch.from_numpy(episode.obs[rows[block]]), torch.from_numpy(episode.actions[rows[block]]))
+            values = self(*(x.to(self.embed_step.device) for x in (*inputs, mask[block])))
+            parts.append(values.gather(1, last[block, None].to(values.device))[:, 0])
+        return array(torch.cat(parts))
 
 
 class _Block(nn.Module):
@@ -160,6 +165,6 @@ class _Block(nn.Module):
 def _blocked(mask: Tensor) -> Tensor:
     """(N, T) -> (N, T, T): a token reads itself and real tokens before it."""
     t = mask.shape[1]
-    later = torch.ones(t, t, dtype=torch.bool).triu(1)
-    itself = torch.eye(t, dtype=torch.bool)
+    later = torch.ones(t, t, dtype=torch.bool, device=mask.device).triu(1)
+    itself = torch.eye(t, dtype=torch.bool, device=mask.device)
     return (later | (mask[:, None, :] == 0)) & ~itself

@@ -29,6 +29,7 @@ from pbrl.labels.store import LabelStore
 from pbrl.methods.method import Method
 from pbrl.methods.method import Run as MethodRun
 from pbrl.methods.video import VideoFit
+from pbrl.nets.devices import CPU, chosen_device
 from pbrl.nets.late_compiler import import_compiler_late
 from pbrl.nets.precision import prepare_torch
 from pbrl.question_kinds import SegmentPair
@@ -66,8 +67,7 @@ def check(config: DictConfig) -> Method:
             raise UserError(f"{name}={config[name]}: expected settings, as {name}.{key}=...")
     method = build_method(config)
     read_settings(config)
-    if config.device != "cpu":
-        raise UserError(f"device={config.device}: valid is cpu so far")
+    _device(config, method)
     (_check_online if method.agents else _check_offline)(config, method)
     method.check_objective(config.feedback.heldout)
     if method.needs_data and not method.agents and config.data is None:
@@ -171,7 +171,10 @@ def _online(config: DictConfig, method: Method, folder: RunDir) -> Parts:
     factors, feedback = factor_names(env), read_feedback(config)
     evaluator = _evaluator(config, make_env, env)
     make_agent = partial(
-        maker_of(config.agent, "agent").make, given=method.given, steps=config.steps, device=config.device
+        maker_of(config.agent, "agent").make,
+        given=method.given,
+        steps=config.steps,
+        device=str(_device(config, method)),
     )
     agent = make_agent(make_env=make_env if frames is None else frames.make_env, seed=stream_seed(config.seed, "agent"))
     sampler = maker_of(config.queries, "queries") if "_target_" in config.queries else None
@@ -210,7 +213,7 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
 
 def _offline(config: DictConfig, method: Method, folder: RunDir) -> Parts:
     parts = Parts(**_common(config, method, folder), desk=Desk(), obs_shape=(), action_size=0)
-    parts.data = load_data(config, parts.rng("heldout"), method)
+    parts.data = load_data(config, parts.rng("heldout"), method).to(parts.device)
     parts.obs_shape = tuple(parts.data.segments.obs.shape[2:])
     parts.action_size = parts.data.segments.actions.shape[-1]
     if method.reads_labels:
@@ -233,7 +236,18 @@ def _common(config: DictConfig, method: Method, folder: RunDir) -> dict[str, Any
         "make_env": partial(build, config.env.make),
         "data_folder": Path(config.data) if config.data is not None else None,
         "labels_folder": Path(config.labels) if config.get("labels") is not None else None,
+        "device": _device(config, method),
     }
+
+
+def _device(config: DictConfig, method: Method) -> torch.device:
+    """Where networks learn; auto is the CPU for methods that learn there alone."""
+    device = chosen_device(config.device)
+    if device.type == "cpu" or vars(type(method)).get("accelerated", False):
+        return device
+    if config.device == "auto":
+        return CPU
+    raise UserError(f"device={config.device}: method={config.method.name} learns on the CPU alone; leave device= out")
 
 
 def _connect(parts: Parts) -> None:

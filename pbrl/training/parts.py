@@ -20,6 +20,7 @@ from pbrl.errors import UserError
 from pbrl.feedback.desk import Desk
 from pbrl.feedback.settings import Feedback
 from pbrl.methods.method import Act, Method
+from pbrl.nets.devices import CPU
 from pbrl.seeds import seed_streams, small_seed
 from pbrl.training.evaluate import Evaluator
 from pbrl.types import QuerySampler
@@ -63,6 +64,7 @@ class Parts:
     factor_names: tuple[str, ...] = ()
     time_limit: int | None = None
     frames: AskedFrames | None = None  # pictures of episodes, where they cannot be drawn again
+    device: torch.device = CPU  # where networks learn
     shared_env: bool = False  # evaluation runs in the environment of training, between its episodes
     updates: int = 0
     streams: dict[str, torch.Generator] = field(default_factory=dict)

@@ -286,7 +286,7 @@ class Run:
             **facts,
             "wall_s": round(self.wall_s, 1),
             **(speed if self.agent is not None else {"updates_per_s": self._updates_per_s()}),
-            "versions": versions(self.settings.threads),
+            "versions": versions(self.settings.threads, self.parts.device.type),
         }
 
     def _updates_per_s(self) -> float:

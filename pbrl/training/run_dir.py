@@ -52,7 +52,7 @@ class RunDir:
         try:
             with storing(path):
                 (path / "command.txt").write_text(shlex.join(command) + "\n")
-                write_json(path / "versions.json", versions(config.threads))
+                write_json(path / "versions.json", versions(config.threads, config.device))
                 run.write_config(config)  # last and whole: a folder that has it is a run
         except StorageError:
             run.discard()
@@ -127,9 +127,13 @@ def _make_absolute(config: DictConfig) -> None:
             OmegaConf.update(config, key, str(Path(value).resolve()))
 
 
-def versions(threads: int) -> dict[str, Any]:
-    """What a number depends on besides the config."""
+def versions(threads: int, device: str = "cpu") -> dict[str, Any]:
+    """What a number depends on besides the config; device: as the config has it."""
     import torch
+
+    from pbrl.nets.devices import chosen_device
+
+    where = chosen_device(device).type
 
     return {
         "python": platform.python_version(),
@@ -138,8 +142,18 @@ def versions(threads: int) -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "threads": threads,
+        "device": where,
+        "sac_kernel": _kernel() if where == "cpu" else f"none: it runs on the CPU alone, and the device is {where}",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def _kernel() -> str:
+    """What makes SAC's updates here where agent.backend leaves it open."""
+    from pbrl.native.binding import load
+
+    library, reason = load()
+    return f"none: {reason}" if library is None else library.kind
 
 
 def package_versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ import torch
 
 from pbrl.data.episodes import Episode, EpisodeStore
 from pbrl.data.offline import OfflineData, Pairs
+from pbrl.nets.devices import CPU
 from pbrl.nets.policies import Policy
 
 BEST = np.array([[0.5, -0.3], [0.2, 0.6]], np.float32)
@@ -55,7 +56,7 @@ def begun(method: type, data: OfflineData, steps: int, *, seed: int = 0, policy:
     rng = torch.Generator().manual_seed(seed)
     made = method(policy=small_policy(**policy or {}), **numbers)
     sizes = {"obs_shape": data.segments.obs.shape[2:], "action_size": data.segments.actions.shape[-1]}
-    made.begin(SimpleNamespace(data=data, steps=steps, step=0, rng=lambda name: rng, **sizes))
+    made.begin(SimpleNamespace(data=data, steps=steps, step=0, device=CPU, rng=lambda name: rng, **sizes))
     return made
 
 

@@ -1,4 +1,4 @@
-"""Where the cells of a bench run: here, on Ray or on SLURM."""
+"""Where the cells of a bench run: here, as one stack of seeds, on Ray or on SLURM."""
 
 from __future__ import annotations
 
@@ -20,4 +20,8 @@ def make_executor(name: str, options: dict[str, str], retries: int) -> Executor:
         from pbrl.bench.executors.on_slurm import SlurmExecutor
 
         return SlurmExecutor.from_options(options, retries)
-    raise UserError(f"executor={name}: {choices(name, ('local', 'ray', 'slurm'))}")
+    if name == "stack":
+        from pbrl.bench.executors.on_stack import StackExecutor
+
+        return StackExecutor.from_options(options, retries)
+    raise UserError(f"executor={name}: {choices(name, ('local', 'stack', 'ray', 'slurm'))}")

@@ -59,6 +59,9 @@ class RayExecutor:
         """What the nodes of the cluster have room for now."""
         return self._cluster.slots(self.cpus, self.gpus)
 
+    def check(self, name: str, config: Any) -> None:
+        """Whatever `pbrl train` takes runs there."""
+
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         waiting = iter(jobs)
         try:

@@ -63,6 +63,9 @@ class SlurmExecutor:
         slots = whole(options, "array_parallelism", 100, least=1)
         return cls(slots=slots, cluster=cluster, parameters=parameters, retries=retries)
 
+    def check(self, name: str, config: Any) -> None:
+        """Whatever `pbrl train` takes runs there."""
+
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         waiting = (_Cell(job) for job in jobs)
         try:
