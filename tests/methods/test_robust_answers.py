@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from outcome import assert_same, table
 from test_piql import small_iql, small_reward
 from tiny import TINY, collect, offline, train
 
+from pbrl.config import load_config
 from pbrl.errors import UserError
 from pbrl.labels.set_checks import count_rows
 from pbrl.labels.sets import export_labels, write_label_set
@@ -215,3 +217,19 @@ def test_answers_of_two_annotators_are_replayed_and_weighed(finished, tmp_path):
     told = json.loads((tmp_path / "both" / "summary.json").read_text())["reliability"]
     assert list(told) == ["replay:ann", "replay:bob"]
     assert min(told.values()) > 0.7  # they never disagree
+
+
+def test_a_loss_of_ones_own_is_what_the_page_says_and_a_yaml_of_ones_own_chooses(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "robust-answers.md").read_text()
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "own_loss.py").write_text(page.split("```python\n")[1].split("```")[0])
+    (tmp_path / "loss" / "hard.yaml").write_text("_target_: own_loss.Hard\n")
+    chosen = "# @package _global_\ndefaults:\n  - override /loss@fit.loss: hard\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(chosen)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = ["--config-dir", str(tmp_path), "experiment=mine"]
+    code, _, err = train(tmp_path / "run", *own)
+    assert code == 0, err
+    saved = load_config(tmp_path / "run" / "config.yaml")
+    assert saved.fit.loss._target_ == "own_loss.Hard"
