@@ -51,7 +51,7 @@ MISTAKES = {
     "agent.lr=fast": "agent.lr=fast: expected a number, such as 0.0005",
     "agent.hidden=256": r"agent.hidden=256: expected a list, such as \[256, 256\]",
     "method.reset_critic=2": "expected true or false",
-    "method.fit.max_updates=some": "method.fit.max_updates=some: expected a whole number of at least 1",
+    "method.fit.max_updates=some": "method.fit.max_updates=some: expected a whole number, such as 100",
     "data=2024_01_02": r"data=2024_01_02: method=pebble learns online",
     "seed=1,2": "'seed=1,2': expected one value; a list has brackets, .* pbrl bench --help",
     "seed=range(3)": "expected one value; .* pbrl bench --help",
