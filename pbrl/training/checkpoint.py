@@ -100,7 +100,9 @@ class Checkpoints:
                 tensors = torch.load(path / "tensors.pt", weights_only=True, map_location="cpu")
             except pickle.UnpicklingError:  # whose message tells how to run what is in it
                 raise UserError(f"{path / 'tensors.pt'} holds something else than tensors; {PICKLE}") from None
-        return _put_back(tree, tensors, self._shards.read(path))
+        columns = self._shards.read(path)
+        with reading(path / "state.json", "the state of a run"):
+            return _put_back(tree, tensors, columns)
 
     def config(self, path: Path) -> dict[str, Any] | None:
         """What ran, as it was saved; None in a checkpoint of an older layout."""
