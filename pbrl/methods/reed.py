@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, ClassVar
 
 import torch
@@ -112,13 +113,14 @@ class Reed(Pebble):
         return {f"reward/{name}": value for name, value in (found | {"prediction_heldout_loss": heldout}).items()}
 
     def batches(self, steps: int, rng: torch.Generator) -> Iterator[Tensor]:
-        """(E, b) rows of so many steps, over all epochs."""
-        left = EVERY_STEP if self.prediction_updates is None else self.prediction_updates
-        for _ in range(self.prediction_epochs):
-            order = torch.stack([torch.randperm(steps, generator=rng) for _ in range(self.model.members)])
-            for rows in order.split(self.prediction_batch, dim=1)[:left]:
-                yield rows
-                left -= 1
+        """(E, b) rows of so many steps, over all epochs or as many updates as there may be."""
+        every_epoch = (self.epoch(steps, rng) for _ in range(self.prediction_epochs))
+        return islice(chain.from_iterable(every_epoch), self.prediction_updates)
+
+    def epoch(self, steps: int, rng: torch.Generator) -> Sequence[Tensor]:
+        """(E, b) rows of so many steps, in an order of its own for each member."""
+        order = torch.stack([torch.randperm(steps, generator=rng) for _ in range(self.model.members)])
+        return order.split(self.prediction_batch, dim=1)
 
     def loss(self, steps: StoredSegments, rows: Tensor) -> Tensor:
         """rows: (E, b)."""
