@@ -30,7 +30,7 @@ from pbrl.training.run import Run
 
 PARTS = {
     "SAC updates": [(NativeUpdates, "run"), (FastSAC, "_update")],
-    "batches from the buffer": [(LearnedRewardBuffer, "sample_arrays")],
+    "batches from the buffer": [(LearnedRewardBuffer, "sample_arrays"), (LearnedRewardBuffer, "draw_places")],
     "k-NN exploration reward": [(StateEntropy, "__call__")],
     "acting": [(FastSAC, "predict")],
     "simulator": [(EpisodeRecorder, "step"), (EpisodeRecorder, "reset")],

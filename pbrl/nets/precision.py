@@ -8,6 +8,7 @@ come out exact.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,10 @@ from pbrl.native.build import processor_features, processor_vendor
 from pbrl.nets.late_compiler import import_compiler_late
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+# oneDNN compiles code for each shape of product, half a MiB each, and keeps that of a thousand unless told otherwise,
+# while batches that grow with the answers bring ever new shapes. It reads these at its first product.
+ONEDNN_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+KEPT_PRODUCTS = 128  # several times as many as a run goes on using
 BFLOAT16_WIDTH = 128  # below it the casts cost more than the faster products save
 
 
@@ -38,6 +43,8 @@ def has_bfloat16_hardware() -> bool:
 
 def prepare_torch(threads: int) -> None:
     """Sets up this process for runs: so many threads, the fastest exact float32 products, and no compiler unasked."""
+    for name in ONEDNN_CACHES:  # what a user has set stays
+        os.environ.setdefault(name, str(KEPT_PRODUCTS))
     torch.set_num_threads(threads)
     import_compiler_late()
     choose_float32_products()

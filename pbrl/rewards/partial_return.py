@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pbrl.blocks import padded
 from pbrl.checks import between, layers, whole
 from pbrl.data.episodes import Episode
 from pbrl.errors import choices
@@ -116,7 +117,7 @@ class PartialReturn(torch.nn.Module):
     def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The reward (M,) of steps (M, O), (M, A) that drives the agent: the mean member's, see `combine`."""
         blocks = zip(torch.from_numpy(obs).split(BLOCK), torch.from_numpy(actions).split(BLOCK), strict=True)
-        return array(torch.cat([self.combine(self(o, a)) for o, a in blocks]))
+        return array(torch.cat([self.combine(self(padded(o), padded(a))[:, : len(o)]) for o, a in blocks]))
 
     def episode_reward(self, episode: Episode) -> np.ndarray:
         """(L,) of an episode's steps."""

@@ -81,14 +81,14 @@ def stepping(env: gym.Env) -> Job:
     return timed(step)
 
 
-def run(agent: str, threads: int) -> Job:
-    """Whole runs of method=pebble on walker-walk, one session half-way; making their parts does not count."""
+def run(agent: str, threads: int, env: str = "walker-walk", **changes: Any) -> Job:
+    """Whole runs of method=pebble, one session half-way; making their parts does not count."""
 
     def job(steps: int) -> float:
         from pbrl.training.start import start
 
         settings = {
-            "env": "walker-walk",
+            "env": env,
             "method": "pebble",
             "agent": agent,
             "steps": steps,
@@ -101,6 +101,7 @@ def run(agent: str, threads: int) -> Job:
             "agent.learning_starts": steps // 10,
             "checkpoint.every": steps,
             "report": "false",
+            **changes,
         }
         with tempfile.TemporaryDirectory() as folder:
             overrides = [f"{key}={value}" for key, value in settings.items()] + [f"run_dir={Path(folder) / 'run'}"]

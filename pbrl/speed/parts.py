@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +38,7 @@ from pbrl.speed.timing import Job, Timing, alternate, timed
 
 UPDATES = [(width, batch) for width in (256, 1024) for batch in (256, 1024)]
 MILLION = 1_000_000
+TASKS = ("walker-walk", "halfcheetah")
 PLAIN = "plain SB3"
 
 
@@ -141,7 +144,7 @@ def relabel(effort: Effort) -> Iterator[Row]:
 
 def env(effort: Effort) -> Iterator[Row]:
     """Simulated steps as the agent sees them (episodes and simulator states recorded) beside the same without that."""
-    for name in ("halfcheetah", "walker-walk"):
+    for name in TASKS:
         make_env = partial(build, compose_config([f"env={name}"]).env.make)
         recorder = EpisodeRecorder(make_env(), hidden)
         recorded, unrecorded = stepping(recorder), stepping(make_env())
@@ -155,14 +158,17 @@ def env(effort: Effort) -> Iterator[Row]:
 
 
 def loop(effort: Effort) -> Iterator[Row]:
-    """Whole runs of method=pebble on walker-walk: exploring, asking, fitting, learning, evaluating."""
+    """Whole runs of method=pebble: exploring, asking, fitting, learning, evaluating."""
     steps = effort.loop_steps
-    setting = f"pebble, walker-walk, {steps} steps, one session, 2 x 256, batch 256"
+    half: dict[str, Any] = {"agent.precision": "bfloat16"} if has_bfloat16_hardware() else {}
     run("sac", 1)(steps // 4)  # the first run of a process also imports
-    for threads in effort.threads:
-        jobs = {"ours": run("sac", threads), PLAIN: as_shipped(run("sac_sb3", threads))}
-        times = effort.alternate(jobs, units=steps)
-        yield Row("whole loop", setting, threads, "steps/s", times["ours"], times[PLAIN], PLAIN)
+    for threads, env in product(effort.threads, TASKS):
+        setting = f"pebble, {env}, {steps} steps, one session, 2 x 256, batch 256"
+        jobs = {"float32": run("sac", threads, env)}
+        jobs |= {"bfloat16": run("sac", threads, env, **half)} if half else {}
+        times = effort.alternate(jobs | {PLAIN: as_shipped(run("sac_sb3", threads, env))}, units=steps)
+        for name in jobs:
+            yield Row("whole loop", f"{setting}, {name}", threads, "steps/s", times[name], times[PLAIN], PLAIN)
 
 
 PARTS: dict[str, Callable[[Effort], Iterator[Row]]] = {

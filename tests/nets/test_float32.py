@@ -1,5 +1,8 @@
 """What computes float32 products, chosen by the processor, and never what would round them."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -77,3 +80,21 @@ def test_rounding_is_seen(monkeypatch):
     linear = torch.nn.functional.linear
     monkeypatch.setattr(torch.nn.functional, "linear", lambda x, w: linear(x.bfloat16(), w.bfloat16()).float())
     assert not precision.products_are_exact()
+
+
+def test_memory_does_not_grow_with_the_shapes_that_were_multiplied():
+    """Each shape costs half a MiB of compiled code where oneDNN computes, as bfloat16 always."""
+    code = """
+import resource, sys, torch
+from pbrl.nets.precision import prepare_torch
+prepare_torch(1)
+b = torch.ones(3, 64, 64, dtype=torch.bfloat16)
+def peak(shapes):
+    for m in shapes:
+        torch.bmm(torch.ones(3, m, 64, dtype=torch.bfloat16), b)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+first = peak(range(1, 201))
+print((peak(range(201, 601)) - first) // 1024)
+"""
+    grown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(grown) < 40

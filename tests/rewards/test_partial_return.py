@@ -233,3 +233,13 @@ def test_many_rows_in_blocks_equal_row_by_row(trained, monkeypatch):
 def test_bad_settings_name_the_valid_ones(setting, valid):
     with pytest.raises(ValueError, match=valid):
         make_model(**setting)
+
+
+def test_a_steps_reward_does_not_hang_on_how_many_are_asked_for():
+    model = make_model(normalise=True)
+    obs, actions = (torch.randn(37, n, generator=torch.Generator().manual_seed(n)).numpy() for n in (OBS, ACT))
+    model.observe(obs)
+    every = model.step_reward(obs, actions)
+    for n in (1, 2, 3, 5, 36):
+        np.testing.assert_allclose(model.step_reward(obs[:n], actions[:n]), every[:n], atol=1e-6)
+    assert model.step_reward(obs[:0], actions[:0]).shape == (0,)
