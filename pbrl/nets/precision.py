@@ -21,7 +21,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 # oneDNN compiles code for each shape of product, half a MiB each, and keeps that of a thousand unless told otherwise,
 # while batches that grow with the answers bring ever new shapes. It reads these at its first product.
 ONEDNN_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
-KEPT_PRODUCTS = 128  # several times as many as a run goes on using
+KEPT_PRODUCTS = 64  # more than a run goes on using: with 32, updates in torch would be slower
 BFLOAT16_WIDTH = 128  # below it the casts cost more than the faster products save
 
 
