@@ -17,7 +17,7 @@ VERBS = {
     "eval": "returns and success of a saved policy: pbrl eval RUN_DIR [episodes=20] [video=true]",
     "collect": "an offline data set: pbrl collect env=point_reach episodes=60 out=FOLDER",
     "data": "offline data sets: pbrl data info|import|export",
-    "label": "the viewer, where people compare clips: pbrl label run=RUN_DIR",
+    "label": "the viewer, where people compare clips: pbrl label run=RUN_DIR, or data=DATASET out=LABELS",
     "study": "a study with people: consent, practice, checks, quota: pbrl study FILE.yaml",
     "watch": "people watch a policy act live, and take over: pbrl watch RUN_DIR [expert=RUN_DIR]",
     "labels": "labels as data: pbrl labels export|import|report|answers|leave-out RUN_DIR",

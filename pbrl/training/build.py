@@ -79,6 +79,8 @@ def check(config: DictConfig) -> Method:
 def build_method(config: DictConfig) -> Method:
     """The method of a config; UserError where a part lacks what makes it."""
     node = config.method
+    if "labelling" in config:
+        raise UserError("this folder is a labelling project and holds no run; it goes on with: pbrl label out=FOLDER")
     if "_target_" not in node:
         raise UserError(f"method={node.get('name')} is of an older pbrl, or its YAML has no method._target_")
     method: Method = build(node)

@@ -169,6 +169,8 @@ def test_a_project_goes_on_as_it_was_begun(clips, refusal, tmp_path):
         assert f"{changed}: out={out} was begun otherwise" in refusal("label", f"data={clips}", f"out={out}", changed)
     assert f"data={tmp_path}: out=" in refusal("label", f"data={tmp_path}", f"out={out}")
     assert "is a labelling project, which goes on with: pbrl label out=" in refusal("label", f"run={out}")
+    assert "this folder is a labelling project and holds no run" in refusal("train", f"resume={out}")
+    assert "is not the config of a run" in refusal("eval", out)
     assert (out / "config.yaml").read_text() == before
 
 
