@@ -185,3 +185,14 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, drawer: ClipDrawer, pairs: S
 
 def test_the_encoder_is_told_to_use_one_thread():
     assert ENCODER["threads"] == "1"
+
+
+def test_the_view_that_is_asked_for_comes_first(config, gl_backend):
+    drawer = ClipDrawer(config.env, STYLE)
+    names = drawer.cameras
+    drawer.close()
+    drawer = ClipDrawer(config.env, dataclasses.replace(STYLE, camera=names[-1]))
+    assert drawer.cameras == [names[-1], *names[:-1]]
+    drawer.close()
+    with pytest.raises(UserError, match=r"viewer\.camera=behind: valid are default"):
+        ClipDrawer(config.env, dataclasses.replace(STYLE, camera="behind"))
