@@ -40,7 +40,8 @@ def takes_three_updates(folder, *choices):
         pytest.skip(f"not installed; get it with: {suite.install}")
     numbers = [*SHORT, *AGENT[config.agent._target_.rsplit(".", 1)[-1]], f"+env.make.max_episode_steps={LENGTH}"]
     if learns := "model" in config.method:
-        numbers += ["method.model.hidden=[8]", *(CROPS if config.method.fit is None else FIT)]
+        own = [number for number in CROPS if number.split("=")[0].removeprefix("method.") in config.method]
+        numbers += ["method.model.hidden=[8]", *(own if config.method.fit is None else FIT)]
     if config.method.get("critic_updates"):
         numbers.append("method.critic_updates=1")
     code, _, err = train(folder, *choices, *numbers, method=None)
