@@ -25,6 +25,7 @@ VERBS = {
     "bench": "methods x environments x seeds, resumable: pbrl bench grid=smoke out=FOLDER",
     "tune": "the few knobs of a method, on seeds of their own: pbrl tune space=pebble env=pendulum out=FOLDER",
     "report": "tables, figures and one page of a bench: pbrl report DIR [with=other.csv]",
+    "icpl": "reward programs in rounds: proposed, trained, the best and the worst chosen: pbrl icpl env=... out=FOLDER",
     "tabular": "which preference model recovers the reward, in worlds where everything is known",
     "speed": "throughput here, beside plain Stable-Baselines3 and the limit of the machine",
     "doctor": "what works on this machine",

@@ -61,6 +61,7 @@ TINY = {
     ],
     "rlif_people": ["method=rlif_people", *COMMON, *SAC],
     "rlif_random": ["method=rlif_random", *COMMON, *SAC, "method.demonstration_steps=60"],
+    "icpl": ["method=icpl", *COMMON, *SAC, "method.program='reward = -distance - 0.1 * effort'"],
     **{name: [f"method={name}", *COMMON, *SAC] for name in ("true_reward", "factor_sum", "factor_geometric")},
 }
 OF_A_RUN = {

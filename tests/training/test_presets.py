@@ -80,6 +80,8 @@ def test_method_teacher_and_queries(choice, tmp_path):
         else:
             takes_three_updates(tmp_path / "source", "env=point_reach", "method=true_reward")
         more = [f"{key}={tmp_path / 'source'}"]
+    if choice == "method=icpl":
+        more = ["method.program=-distance"]
     takes_three_updates(tmp_path / "run", "env=point_reach", choice, *more)
 
 

@@ -1,0 +1,209 @@
+"""`pbrl icpl`: rounds of reward programs, each trained, of which the best and the worst are chosen."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pbrl.commands.arguments import Arguments
+from pbrl.commands.values import required, whole_number
+from pbrl.errors import UserError, choices
+
+if TYPE_CHECKING:
+    from pbrl.rewards.programs import RewardProgram
+    from pbrl.rewards.proposers import RewardProposer
+    from pbrl.rewards.rounds import Choose, Trained
+
+HELP = """usage: pbrl icpl out=FOLDER [rounds=5] [programs=6] [proposer=grammar] [choose=script] key=value ...
+
+Proposes reward programs of the task's factors, trains an agent on each (pbrl train method=icpl), lets somebody choose
+the best and the worst, and proposes the next round from that. All other key=value go to the trainings.
+
+  proposer=   grammar: weighted sums of the factors; endpoint: a language model; recorded: replies from a file
+  choose=     script: by the task's own return; person: you, by clips of the trained policies;
+              random: any two, and independent: nothing is learned from a round (both are controls)
+  workers=    trainings side by side
+  task=       of endpoint: what the agent should do, in words
+  model=      of endpoint: as the server calls it
+  base_url=   of endpoint: an OpenAI-compatible server (default: http://127.0.0.1:8080/v1)
+  key_env=    of endpoint: the environment variable that has the key, where one is needed
+  replies=    of recorded: a file with one JSON string on each line
+
+FOLDER/rounds.csv has a row for each program; the runs lie in FOLDER/round_1/program_1, ...
+
+example: pbrl icpl env=point_reach steps=10000 rounds=2 programs=4 out=runs/icpl"""
+OWN = ("out", "rounds", "programs", "proposer", "choose", "workers", "task", "model", "base_url", "key_env", "replies")
+COLUMNS = ("round", "program", "score", "chosen", "text")
+CHOICES = ("script", "person", "random", "independent")
+
+
+def main(args: list[str]) -> int:
+    parsed = Arguments(args, HELP)
+    if parsed.help:
+        print(HELP)
+        return 0
+    if parsed.words:
+        raise UserError(f"unknown word {parsed.words[0]!r}; {HELP.splitlines()[0]}")
+    n, programs = whole_number(parsed, "rounds", 5, 1), whole_number(parsed, "programs", 6, 2)
+    workers, seed = whole_number(parsed, "workers", 1, 1), whole_number(parsed, "seed", 0, 0)
+    given = [o for o in parsed.overrides if o.split("=", 1)[0] not in OWN]
+    if taken := [o for o in given if o.split("=", 1)[0] in ("method", "method.program", "run_dir")]:
+        raise UserError(f"{taken[0]}: pbrl icpl chooses it; leave it out")
+    out = Path(required(parsed, "out", "the folder that the runs go to"))
+    inputs = _factors(given)
+    choose = _chooser(parsed.values.get("choose", "script"), seed)
+    proposer = _proposer(parsed, seed)
+    if out.exists() or out.is_symlink():
+        raise UserError(f"out={out} exists and is not overwritten; choose another")
+    out.mkdir(parents=True)
+    _run(proposer, inputs, choose, out, given, n, programs, workers)
+    return 0
+
+
+def _factors(given: list[str]) -> tuple[str, ...]:
+    """What programs may read; UserError before anything is trained."""
+    from pbrl.building import build
+    from pbrl.config import compose_config
+    from pbrl_envs.factors import factor_names
+
+    config = compose_config([*given, "method=icpl", "method.program=0"])
+    env = build(config.env.make)
+    names = tuple(factor_names(env))
+    env.close()
+    if not names:
+        raise UserError(f"env={config.env.name} names no factors for a program to read")
+    return names
+
+
+def _proposer(parsed: Arguments, seed: int) -> RewardProposer:
+    from pbrl.building import explaining
+    from pbrl.rewards.proposers import make_proposer
+
+    values = parsed.values
+    names: tuple[str, ...] = ("model", "base_url", "key_env")
+    endpoint: dict[str, str] = {name: values[name] for name in names if name in values}
+    with explaining("pbrl icpl", {}):
+        return make_proposer(
+            values.get("proposer", "grammar"),
+            seed=seed,
+            task=values.get("task", ""),
+            endpoint={"model": "", **endpoint},
+            replies=values.get("replies"),
+        )
+
+
+def _chooser(name: str, seed: int) -> Choose | None:
+    """None: nothing is learned from a round."""
+    import numpy as np
+
+    from pbrl.rewards.rounds import by_score
+
+    if name not in CHOICES:
+        raise UserError(f"choose={name}: {choices(name, CHOICES)}")
+    rng = np.random.default_rng([seed, 1])
+
+    def any_two(trained: Sequence[Trained]) -> tuple[int, int]:
+        best, worst = rng.permutation(len(trained))[:2]
+        return int(best), int(worst)
+
+    return {"script": by_score, "person": _ask, "random": any_two, "independent": None}[name]
+
+
+def _ask(trained: Sequence[Trained]) -> tuple[int, int]:
+    """Which clips a person finds best and worst, at the terminal."""
+    for number, one in enumerate(trained, 1):
+        print(f"  {number}: {_clip(Path(one.where))}")
+    while True:
+        try:
+            words = input(f"best and worst, as two different numbers from 1 to {len(trained)}: ").split()
+        except EOFError:
+            raise UserError("nobody chose: choose=person reads two numbers from the terminal") from None
+        if (
+            len(words) == 2
+            and all(w.isdecimal() and 1 <= int(w) <= len(trained) for w in words)
+            and words[0] != words[1]
+        ):
+            return int(words[0]) - 1, int(words[1]) - 1
+
+
+def _clip(run: Path) -> Path:
+    from pbrl.reports.video import film
+    from pbrl.training.saved import load_run
+
+    saved, clip = load_run(run), run / "videos" / "policy.mp4"
+    film(clip, saved.make_env, saved.act, seed=0)
+    return clip
+
+
+def _run(
+    proposer: RewardProposer,
+    inputs: tuple[str, ...],
+    choose: Choose | None,
+    out: Path,
+    given: list[str],
+    n: int,
+    programs: int,
+    workers: int,
+) -> None:
+    from pbrl.rewards.rounds import rounds
+
+    done = 0
+
+    def train(proposed: list[RewardProgram]) -> list[Trained]:
+        folders = [out / f"round_{done + 1}" / f"program_{i}" for i in range(1, len(proposed) + 1)]
+        jobs = [
+            ["train", *given, "method=icpl", f"method.program={_quoted(p.text)}", f"run_dir={folder}"]
+            for p, folder in zip(proposed, folders, strict=True)
+        ]
+        if workers == 1:
+            codes = [_train(job) for job in jobs]
+        else:
+            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+                codes = list(pool.map(_train, jobs))
+        if any(codes):
+            raise UserError(f"the training in {folders[[bool(c) for c in codes].index(True)]} failed")
+        return [_outcome(p, folder) for p, folder in zip(proposed, folders, strict=True)]
+
+    with (out / "rounds.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for trained, best, worst in rounds(proposer, inputs, train, choose, programs=programs, n=n):
+            done += 1
+            for i, one in enumerate(trained):
+                said = "best" if i == best else "worst" if i == worst else ""
+                writer.writerow([done, i + 1, f"{one.score:.6g}", said if choose is not None else "", one.program.text])
+            file.flush()
+            top = max(trained, key=lambda one: one.score)
+            print(f"round {done} of {n}: return {top.score:.1f} of {top.program.text!r} in {top.where}")
+
+
+def _train(job: list[str]) -> int:
+    from pbrl.cli import main as pbrl
+
+    return pbrl(job)
+
+
+def _quoted(text: str) -> str:
+    """As Hydra reads one value that has spaces, signs and lines."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "; ")
+    return f"'{escaped}'"
+
+
+def _outcome(program: RewardProgram, folder: Path) -> Trained:
+    """Score and traces of a finished run."""
+    from pbrl.reading import read_object
+    from pbrl.rewards.rounds import Trained
+
+    score: Any = read_object(folder / "summary.json")["final_return"]
+    if score is None:
+        raise UserError("evaluation.every=null: the trainings are told apart by their returns; leave it out")
+    with (folder / "evaluations.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    traces = {name: [float(row[f"factor_{name}"]) for row in rows] for name in program.inputs}
+    print(f"{folder}: return {score:.1f}", file=sys.stderr)
+    return Trained(program, float(score), traces, folder)

@@ -1,0 +1,207 @@
+"""ICPL: programs as data, who proposes them, rounds, the command, and what choosing is worth."""
+
+import csv
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+from tiny import COMMON, SAC
+
+from pbrl.cli import main
+from pbrl.endpoint import Endpoint
+from pbrl.errors import UserError
+from pbrl.rewards.programs import RewardProgram
+from pbrl.rewards.proposers import (
+    GRAMMAR,
+    EndpointProposer,
+    GrammarProposer,
+    RecordedProposer,
+    Verdict,
+    weights_of,
+)
+from pbrl.rewards.rounds import Trained, by_score, rounds
+from pbrl.tabular.three_axes import ROUNDS, best_so_far
+
+NAMES = ("distance", "effort")
+
+
+def test_a_program_computes_what_it_says():
+    text = "near = exp(-distance)\ngood = near if effort < 0.5 else 0\nreward = 2 * good - min(effort, 1) ** 2 / 4"
+    program = RewardProgram(text, NAMES)
+    distance, effort = np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.7, 0.2])
+    expected = 2 * np.exp(-distance) * (effort < 0.5) - np.minimum(effort, 1) ** 2 / 4
+    np.testing.assert_allclose(program({"distance": distance, "effort": effort}), expected)
+    assert float(RewardProgram("-distance", NAMES)({"distance": 3, "effort": 0})) == -3
+    assert float(RewardProgram("a = 2; reward = a * effort", NAMES)({"distance": 0, "effort": 4})) == 8
+    assert np.isfinite(RewardProgram("reward = 1 / (distance - distance)", NAMES)({"distance": 1, "effort": 1}))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("reward = __import__('os').system('true')", "calls __import__"),
+        ("reward = (lambda: 1)()", "calls"),
+        ("reward = distance.__class__", "Attribute"),
+        ("reward = [x for x in (1,)][0]", "Subscript"),
+        ("reward = open('/etc/passwd')", "calls open"),
+        ("import os", "is not `name = expression`"),
+        ("while 1: pass", "is not `name = expression`"),
+        ("reward = speed", "reads 'speed'"),
+        ("reward = distance ** 99999999", "the power 99999999"),
+        ("reward = distance ** effort", "a power that is not a number"),
+        ("reward = 'a' * 999999", "has 'a'"),
+        ("reward = 1e300", "valid are numbers up to"),
+        ("reward = clip(distance, 0)", "clip of a reward program takes 3 arguments"),
+        ("distance = 1\nreward = distance", "gives distance another meaning"),
+        ("x = 1", "ends with `reward = ...`"),
+        ("", "ends with `reward = ...`"),
+        ("reward = " + "(" * 300 + "1" + ")" * 300, "cannot be read"),
+        ("reward = " + "+".join(["1"] * 500), "more than 400 parts"),
+    ],
+)
+def test_what_is_not_on_the_list_is_refused(text, said):
+    with pytest.raises(UserError) as refused:
+        RewardProgram(text, NAMES)
+    assert said in str(refused.value)
+
+
+def test_the_grammar_goes_from_the_worst_past_the_best():
+    rng = np.random.default_rng(0)
+    numbers = {**GRAMMAR, "fresh": 0, "noise": 0.0}
+    made = GrammarProposer(**numbers, rng=rng).propose(5, NAMES, Verdict("reward = distance", "reward = 2 * effort"))
+    weights = np.array([weights_of(program) for program in made])
+    past = weights[:, 0] - 1
+    np.testing.assert_allclose(weights[0], [1, 0], atol=1e-3)
+    np.testing.assert_allclose(weights[:, 1], -2 * past, atol=1e-3)
+    assert (past >= -1e-3).all()
+    assert past.max() <= 1
+    first = GrammarProposer(**{**GRAMMAR, "terms": 1}, rng=rng).propose(20, NAMES, None)
+    assert all((weights_of(program) != 0).sum() <= 1 for program in first)
+
+
+@pytest.fixture
+def server():
+    """A fake endpoint that gives the `replies` in order, and keeps what it was asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            http.asked.append((self.path, self.headers.get("Authorization"), body))
+            content = {"choices": [{"message": {"content": http.replies.pop(0)}}]} if http.replies else {"error": "no"}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(content).encode())
+
+        def log_message(self, *_):
+            pass
+
+    http = HTTPServer(("127.0.0.1", 0), Handler)
+    http.replies, http.asked = [], []
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    yield http
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+def test_an_endpoint_is_asked_again_for_what_cannot_be_used_and_told_the_verdict(server, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "secret")
+    server.replies = ["Sure!\n```python\nreward = os\n```", "Here:\n```\nreward = -distance\n```", "reward = effort"]
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    proposer = EndpointProposer(endpoint=Endpoint("tiny", url, "MY_KEY"), task="reach the goal")
+    last = Verdict("reward = 1", "reward = 2", {"reward = 1": {"distance": [0.5, 0.25]}})
+    made = proposer.propose(2, NAMES, last)
+    assert [program.text for program in made] == ["reward = -distance", "reward = effort"]
+    path, key, body = server.asked[0]
+    assert (path, key, body["model"]) == ("/v1/chat/completions", "Bearer secret", "tiny")
+    said = body["messages"][-1]["content"]
+    assert "reach the goal" in said
+    assert "distance, effort" in said
+    assert "The best one:\nreward = 1" in said
+    assert "distance: 0.5, 0.25" in said
+    with pytest.raises(UserError, match="did not answer as an OpenAI-compatible server"):
+        proposer.propose(1, NAMES, None)
+
+
+def test_without_a_server_or_a_key_one_line_says_so(monkeypatch):
+    with pytest.raises(UserError, match="is a server of tiny running there"):
+        Endpoint("tiny", "http://127.0.0.1:9/v1", timeout_s=2).chat([])
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with pytest.raises(ValueError, match="key_env=MY_KEY: this environment variable is not set"):
+        Endpoint("tiny", key_env="MY_KEY")
+
+
+def test_recorded_replies_come_in_order(tmp_path):
+    file = tmp_path / "replies.jsonl"
+    file.write_text("\n".join(map(json.dumps, ["no program", "```\nreward = effort\n```", "reward = 2 * effort"])))
+    proposer = RecordedProposer(replies=str(file))
+    assert [p.text for p in proposer.propose(2, NAMES, None)] == ["reward = effort", "reward = 2 * effort"]
+    with pytest.raises(UserError, match="used up"):
+        proposer.propose(1, NAMES, None)
+
+
+def test_the_next_round_hears_of_the_best_and_the_worst():
+    heard = []
+
+    class Proposer:
+        def propose(self, n, inputs, last):
+            heard.append(last)
+            return [RewardProgram(f"reward = {i} * effort", inputs) for i in range(n)]
+
+    def train(programs):
+        return [Trained(p, -((i - 1) ** 2), {"effort": [i]}) for i, p in enumerate(programs)]
+
+    found = list(rounds(Proposer(), NAMES, train, by_score, programs=4, n=2))
+    assert [(best, worst) for _, best, worst in found] == [(1, 3), (1, 3)]
+    assert heard[0] is None
+    assert (heard[1].best, heard[1].worst) == ("reward = 1 * effort", "reward = 3 * effort")
+    assert heard[1].traces["reward = 3 * effort"] == {"effort": [3]}
+    heard.clear()
+    list(rounds(Proposer(), NAMES, train, None, programs=4, n=2))
+    assert heard == [None, None]
+
+
+def test_the_command_trains_every_program_and_writes_what_came_of_it(tmp_path, capsys):
+    out = tmp_path / "icpl"
+    given = [o for o in [*COMMON, *SAC] if not o.startswith("steps")]
+    own = ["steps=120", "rounds=1", "programs=2", f"out={out}"]
+    assert main(["icpl", *given, *own]) == 0
+    rows = list(csv.DictReader((out / "rounds.csv").open()))
+    assert [row["chosen"] for row in rows] in (["best", "worst"], ["worst", "best"])
+    for i, row in enumerate(rows, 1):
+        summary = json.loads((out / "round_1" / f"program_{i}" / "summary.json").read_text())
+        assert float(row["score"]) == pytest.approx(summary["final_return"], rel=1e-4)
+    capsys.readouterr()
+    for more, said in (
+        ([f"out={out}"], "is not overwritten"),
+        ([f"out={out}2", "choose=me"], "choose=me: valid are"),
+        ([f"out={out}2", "proposer=me"], "proposer=me: valid are"),
+        ([f"out={out}2", "proposer=endpoint"], "model=None"),
+        ([f"out={out}2", "method=pebble"], "pbrl icpl chooses it"),
+        ([], "out= is missing"),
+    ):
+        assert main(["icpl", "env=point_reach", *more]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "icpl2").exists()
+
+
+def test_a_training_needs_a_program_of_its_factors(tmp_path, capsys):
+    for program, said in (("null", "program=None"), ("speed", "reads 'speed'"), ("1 +", "cannot be read")):
+        given = ["env=point_reach", "method=icpl", f"method.program='{program}'" if program != "null" else "seed=0"]
+        assert main(["train", *given, f"run_dir={tmp_path / 'no'}"]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_choosing_the_best_and_the_worst_finds_more_than_choosing_at_random_or_not_at_all():
+    chosen, at_random, independent = (
+        np.mean([best_so_far(arm, np.random.default_rng(seed)) for seed in range(4)], 0)
+        for arm in ("best and worst chosen", "best and worst at random", "independent proposals")
+    )
+    assert len(chosen) == ROUNDS
+    assert chosen[0] == at_random[0] == independent[0]
+    assert chosen[-1] > at_random[-1] + 20
+    assert chosen[-1] > independent[-1] + 20
