@@ -50,7 +50,7 @@ def array(tensor: Tensor) -> np.ndarray:
 
 def number(tensor: Tensor) -> float:
     """The number of a tensor of one element on any device."""
-    return float(_read(tensor))
+    return float(_read(tensor).item())
 
 
 def brought(tensor: Tensor, device: torch.device) -> Tensor:
