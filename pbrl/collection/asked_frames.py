@@ -135,7 +135,7 @@ def copy_frames(source: Path, target: Path, begin: float, end: float) -> float:
     target.parent.mkdir(0o700, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial.mp4")
     with reading(source, "a video"), av.open(str(source)) as old, av.open(str(partial), "w") as new:
-        stream = old.streams.video[0]
+        stream: Any = old.streams.video[0]
         copied: Any = new.add_stream_from_template(stream)
         half = Fraction(1, 2) / (stream.average_rate or Fraction(FPS))
         old.seek(max(int((begin - float(half)) / float(stream.time_base)), 0), stream=stream, backward=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -64,7 +65,7 @@ class ToldVideos:
                 swap = len(found) % 2 == 1
                 found.append((worse, better, 1.0) if swap else (better, worse, 0.0))
         left, right, value = zip(*found, strict=True) if found else ((), (), ())
-        return VideoPairs(*(torch.tensor(side, dtype=torch.long) for side in (left, right)), torch.tensor(value))
+        return VideoPairs(_rows(left), _rows(right), torch.tensor(value))
 
     def as_triplets(self) -> Triplets:
         """Those that were asked, and those that rankings of at least three say, see `triplets_from_ranking`."""
@@ -75,8 +76,7 @@ class ToldVideos:
                 told += zip(*t.rows.T.tolist(), t.closer_second.tolist(), strict=True)
         columns = zip(*told, strict=True) if told else ((), (), (), ())
         anchor, first, second, value = columns
-        sides = (torch.tensor(side, dtype=torch.long) for side in (anchor, first, second))
-        return Triplets(*sides, torch.tensor(value))
+        return Triplets(_rows(anchor), _rows(first), _rows(second), torch.tensor(value))
 
     def order(self, videos: int) -> torch.Tensor:
         """(N,) all rows, those first that win the largest share of the pairs that they are in."""
@@ -85,6 +85,10 @@ class ToldVideos:
             wins.index_add_(0, side, share)
             n.index_add_(0, side, torch.ones(len(side)))
         return torch.where(n > 0, wins / n.clamp(min=1), 0.5).sort(descending=True, stable=True).indices
+
+
+def _rows(numbers: Sequence[int]) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.long)
 
 
 def _key(obs: np.ndarray, actions: np.ndarray) -> str:

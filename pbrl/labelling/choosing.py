@@ -142,7 +142,8 @@ class EpisodeChooser:
         """These as segments that are all as long as the longest of the data, so that all questions fit together."""
         chosen = [self._data.episodes[k] for k in episodes]
         ids = self._first[list(episodes)]
-        known = np.stack([np.pad(e.states, ((0, self._longest - len(e)), (0, 0)), mode="edge") for e in chosen])  # type: ignore[arg-type]
+        states = [e.states for e in chosen if e.states is not None]  # all have some, or there was nothing to show
+        known = np.stack([np.pad(s, ((0, self._longest + 1 - len(s)), (0, 0)), mode="edge") for s in states])
         return whole_episodes(chosen, ids.tolist(), steps=self._longest), known
 
 
