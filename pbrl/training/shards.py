@@ -116,7 +116,7 @@ def _name(number: int, begin: int) -> str:
 
 
 def _write(folder: Path, name: str, array: np.ndarray, begin: int) -> Piece:
-    content = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     (folder / name).write_bytes(content)
     return Piece(name, begin, begin + len(array), len(content), zlib.crc32(content))
 
