@@ -58,6 +58,7 @@ class OfflineMethod(Method):
         self.obs_shape, self.action_size = tuple(run.obs_shape), run.action_size
         self._choice = self.data.choices is not None
         self.actor = move(self.make_policy(self.rng), run.device)
+        move(self.objective, run.device)
         self.actor.observe(self.policy_inputs())
 
     def policy_inputs(self) -> np.ndarray:

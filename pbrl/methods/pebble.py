@@ -106,6 +106,7 @@ class Pebble(Method):
             raise ValueError(f"{few}: queries={run.sampler_name} asks by their disagreement; expected at least {least}")
         if isinstance(self.model, torch.nn.Module):
             move(self.model, run.device)
+            move(self.objective, run.device)
         self.optimizer = self.model.optimizer
         self.preferences = self.make_dataset(run.feedback.heldout, run.rng("preferences"))
         self.next_session, self.updates, self.scale = run.feedback.first, 0, 1.0

@@ -11,10 +11,19 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from pbrl.agents.fast_sac import FastSAC
 from pbrl.agents.sb3 import SACAgent
 from pbrl.config import compose_config
+from pbrl.data.lists import Lists
 from pbrl.feedback.crops import crop_loss, draw_crops
 from pbrl.nets.devices import number
 from pbrl.nets.networks import descend
+from pbrl.rewards.losses.co_teaching import CoTeaching
+from pbrl.rewards.losses.em import FlipEM
+from pbrl.rewards.losses.ranking import LambdaRank, PlackettLuce
+from pbrl.rewards.losses.strength import Margin, SoftLabels
+from pbrl.rewards.losses.thumbs import Thumbs
+from pbrl.rewards.losses.unbiased import Unbiased
+from pbrl.rewards.objective import Objective
 from pbrl.rewards.partial_return import PartialReturn
+from pbrl.rewards.pessimism import Mean
 from pbrl.rewards.preference_transformer import PreferenceTransformer
 from pbrl.training import build
 from pbrl.training.run_dir import RunDir
@@ -92,6 +101,37 @@ def reward(**changes):
 def transformer():
     settings = {"head": "attention", "width": 8, "attention_heads": 2, "blocks": 2, "dropout": 0.1, "max_steps": STEPS}
     return PreferenceTransformer(obs_size=OBS, action_size=ACT, lr=1e-3, rng=rng(), **settings)
+
+
+LOSSES = [
+    Unbiased(flip_rate=0.1), FlipEM(flip_rate=0.1, rate=0.1), CoTeaching(flip_rate=0.1, ramp=5), Margin(margin=1.0),
+    SoftLabels(slight=0.7, clear=0.9),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_losses_on_answers_read_nothing_of_their_own(loss):
+    model, objective, batch = reward(), robust(loss), comparisons(12)
+    on_meta(model)
+    on_meta(objective)
+    with fake_device() as reads:
+        objective.update(model, batch)
+        assert reads.count == 2  # loss and accuracy
+
+
+@pytest.mark.parametrize("loss", [PlackettLuce(items=4), LambdaRank(items=4), Thumbs(rate=0.1)])
+def test_losses_on_lists_read_nothing_of_their_own(loss):
+    model, objective = reward(), robust(loss)
+    lists = Lists(comparisons(12 * loss.items).left, (torch.arange(12) % 2).float(), loss.items)
+    on_meta(model)
+    on_meta(objective)
+    with fake_device() as reads:
+        objective.update(model, lists)
+        assert reads.count == 2
+
+
+def robust(loss):
+    return Objective(loss=loss, pessimism=Mean(), score="mean", annotators="alike", calibrate=False)
 
 
 @pytest.mark.parametrize("make", [reward, transformer])

@@ -79,7 +79,7 @@ def test_em_finds_the_share_of_wrong_answers_and_which_they_are():
 
 def test_each_member_learns_what_the_other_explains_best_and_nothing_else():
     loss = CoTeaching(flip_rate=0.4, ramp=1)
-    loss.steps += 1  # the ramp is over: 3 of 5 are kept
+    loss.steps = 1  # the ramp is over: 3 of 5 are kept
     gain = gains(pairs=5).requires_grad_()
     peers = torch.tensor([[3.0, -3.0, 2.0, -2.0, 1.0], [-1.0, 5.0, -5.0, 4.0, 3.0]])
     loss(gain, torch.ones(2, 5), peers).mean().backward()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,19 +25,17 @@ class CoTeaching(AnswerLoss):
 
     least_members = 2
     peers = True
-    steps: Tensor
 
     def __init__(self, *, flip_rate: float, ramp: int) -> None:
         super().__init__()
         require_flip_rate(flip_rate)
         whole(1, ramp=ramp)
-        self.flip_rate, self.ramp = flip_rate, ramp
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.flip_rate, self.ramp, self.steps = flip_rate, ramp, 0
 
     @property
     def kept(self) -> float:
         """Share of a batch that is learned from now."""
-        return 1 - self.flip_rate * min(int(self.steps) / self.ramp, 1.0)
+        return 1 - self.flip_rate * min(self.steps / self.ramp, 1.0)
 
     def forward(self, gain: Tensor, target: Tensor, peers: Tensor | None = None) -> Tensor:
         assert peers is not None
@@ -45,6 +45,12 @@ class CoTeaching(AnswerLoss):
         small = cross_entropy(peers, target).topk(keep, dim=1, largest=False).indices
         chosen = torch.zeros_like(gain).scatter_(1, small, b / keep)  # the mean over b is that over those kept
         return chosen * cross_entropy(gain, target)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.steps = state["steps"]
 
     def facts(self) -> dict[str, float]:
         return {"kept": self.kept}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pbrl.nets.devices import number
 from pbrl.rewards.losses.loss import AnswerLoss, cross_entropy
 from pbrl.rewards.losses.unbiased import require_flip_rate
 
@@ -37,10 +38,11 @@ class FlipEM(AnswerLoss):
 
     def forward(self, gain: Tensor, target: Tensor, peers: Tensor | None = None) -> Tensor:
         right = self.weights(gain.detach(), target)
-        if len(decided := right[target != 0.5]):
-            wrong = 1 - decided.mean()
-            self.flips += self.rate * (wrong - self.flips)
-            self.flips.clamp_(LEAST, MOST)
+        decided = (target != 0.5).to(right.dtype)
+        n = decided.sum()
+        wrong = ((1 - right) * decided).sum() / n.clamp(min=1)
+        self.flips += self.rate * (wrong - self.flips) * n.clamp(max=1)  # a batch of ties leaves it
+        self.flips.clamp_(LEAST, MOST)
         return cross_entropy(gain, right * target + (1 - right) * (1 - target))
 
     def weights(self, gain: Tensor, target: Tensor) -> Tensor:
@@ -49,4 +51,4 @@ class FlipEM(AnswerLoss):
         return torch.sigmoid(says + torch.log1p(-self.flips) - torch.log(self.flips))
 
     def facts(self) -> dict[str, float]:
-        return {"flip_rate": float(self.flips)}
+        return {"flip_rate": number(self.flips)}

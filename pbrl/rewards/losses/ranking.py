@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pbrl.checks import whole
 from pbrl.data.lists import Lists
+from pbrl.nets.devices import number
 from pbrl.question_kinds import Choice
 from pbrl.questions import Question, States
 from pbrl.rewards.losses.loss import ListLoss
@@ -40,7 +41,7 @@ class RankingLoss(ListLoss):
     def accuracy(self, scores: Tensor, told: Tensor) -> float:
         """Of all pairs in the lists."""
         better, worse = torch.triu_indices(scores.shape[-1], scores.shape[-1], 1)
-        return float((scores[..., better] > scores[..., worse]).float().mean())
+        return number((scores[..., better] > scores[..., worse]).float().mean())
 
 
 class PlackettLuce(RankingLoss):
@@ -69,9 +70,9 @@ class LambdaRank(RankingLoss):
 
     def of_lists(self, scores: Tensor, told: Tensor) -> Tensor:
         k = scores.shape[-1]
-        gain = 2 ** (1 - torch.arange(k) / (k - 1)) - 1
+        gain = 2 ** (1 - torch.arange(k, device=scores.device) / (k - 1)) - 1
         place = scores.detach().argsort(-1, descending=True).argsort(-1) + 1
         discount = 1 / torch.log2(1.0 + place)  # (E, b, k)
         weight = (gain[:, None] - gain).abs() * (discount[..., :, None] - discount[..., None, :]).abs()
-        above = torch.ones(k, k).triu(1)  # i before j: better
+        above = torch.ones(k, k, device=scores.device).triu(1)  # i before j: better
         return (above * weight * F.softplus(scores[..., None, :] - scores[..., :, None])).sum((-2, -1))

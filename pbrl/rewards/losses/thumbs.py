@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pbrl.data.lists import Lists
+from pbrl.nets.devices import number
 from pbrl.question_kinds import Rating
 from pbrl.questions import Question, States
 from pbrl.rewards.losses.loss import ListLoss, cross_entropy
@@ -44,8 +45,9 @@ class Thumbs(ListLoss):
         return Lists(questions.segments, told.float(), 1)
 
     def accuracy(self, scores: Tensor, told: Tensor) -> float:
-        said = told != 0.5
-        return float(((scores[..., 0] > self.shift) == (told > 0.5))[said].float().mean())
+        said = (told != 0.5).float()
+        right = ((scores[..., 0] > self.shift) == (told > 0.5)).float() * said
+        return number(right.sum() / said.sum())
 
     def facts(self) -> dict[str, float]:
-        return {"shift": float(self.shift)}
+        return {"shift": number(self.shift)}
