@@ -52,7 +52,7 @@ def test_each_seed_of_a_stack_ends_as_it_does_alone(bench, monkeypatch):
     monkeypatch.setattr(stack_server.StackServer, "start", lambda self: (servers.append(self), begin(self)))
     alone, stacked = bench("local"), bench("stack")
     assert len(alone) == len(stacked) == 2
-    assert servers[0].largest == 2
+    assert servers[0].joined == 2
     for one, other in zip(alone, stacked, strict=True):
         seeds = [json.loads((run / "summary.json").read_text())["seed"] for run in (one, other)]
         assert seeds[0] == seeds[1]

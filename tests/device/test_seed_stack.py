@@ -83,7 +83,7 @@ def test_a_run_whose_updates_are_made_elsewhere_is_the_run_alone(server, monkeyp
     monkeypatch.setattr(stacked_updates, "line", server.line())
     monkeypatch.setattr(stacked_updates, "_taken", False)
     there = make(0, backend="auto").learn(STARTS + 10)
-    assert server.largest == 1
+    assert server.joined == 1
     kept = there.get_parameters()  # brings weights and moments back; learning goes on from there
     assert float(kept["critic.optimizer"]["state"][0]["step"]) == 10
     there.learn(20, reset_num_timesteps=False)

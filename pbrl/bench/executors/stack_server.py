@@ -85,7 +85,7 @@ class StackServer(threading.Thread):
         self.device = device
         self.members: dict[Connection, Member] = {}
         self.groups: dict[str, Group] = {}
-        self.largest = 0  # seeds that were ever one stack
+        self.joined = 0  # runs whose updates were made here
         self._lock, self._ended = threading.Lock(), threading.Event()
 
     def line(self) -> Connection:
@@ -132,7 +132,7 @@ class StackServer(threading.Thread):
             key = header["problem"]
             group = self.groups.setdefault(key, Group(member.problem, self.device))
             group.add(member)
-            self.largest = max(self.largest, len(group.members))
+            self.joined += 1
             return
         assert member.problem is not None
         group = self.groups[str(member.problem)]
