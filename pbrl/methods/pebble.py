@@ -98,6 +98,9 @@ class Pebble(Method):
     def begin(self, run: Run) -> None:
         super().begin(run)
         run.feedback.require_sessions(run.agent.round_steps)
+        if not run.agent.relabels and (self.resets_critic or self.critic_updates):
+            both = "set method.reset_critic=false and method.critic_updates=0"
+            raise UserError(f"agent={run.agent.kind} has no critic that learns from stored steps again; {both}")
         if run.desk.needed > 1:  # or a file brings its segments along
             run.feedback.require_segments(run.time_limit, run.agent.n_envs)
         self.model = self.make_model(run.obs_shape, run.action_size, run.rng("reward"))

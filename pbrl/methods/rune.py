@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ class Rune(Pebble):
 
     learns_lists = True
     accelerated = True
+    agents: ClassVar[tuple[str, ...]] = ("sac", "ppo")
     when = "sampled"  # the bonus changes with every step
 
     def __init__(self, *, bonus: float, half_life: float, **common: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ class Surf(Pebble):
         passes: gradient steps of a session are ceil(passes * labels / batch_size).
         others: as for `Pebble`; `fit` is None.
     """
+
+    agents: ClassVar[tuple[str, ...]] = ("sac", "ppo")
 
     accelerated = True
     uses_objective = True

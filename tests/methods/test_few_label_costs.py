@@ -4,7 +4,7 @@ import json
 
 import pytest
 from outcome import table
-from tiny import train
+from tiny import COMMON, CROPS, PPO, REWARD, SMALL, train
 
 SESSIONS = [120, 180, 240, 300]  # of six questions each, in the tiny runs
 
@@ -43,3 +43,30 @@ def test_the_loss_of_the_users_choice_is_taken(method, tmp_path):
     code, _, err = train(tmp_path / "run", "fit.loss=unbiased", "fit.loss.flip_rate=0.2", method=method)
     assert code == 0, err
     assert table(tmp_path / "run" / "progress.csv")[-1]["feedback/labels"] == "24"
+
+
+@pytest.mark.parametrize(("method", "own"), [("surf", [*CROPS, "method.unlabelled_pairs=3"]), ("rune", [REWARD[1]])])
+def test_what_applies_drives_ppo_too(method, own, tmp_path):
+    without = ["agent=ppo", "method.reset_critic=false", "method.critic_updates=0"]
+    numbers = [f"method={method}", *COMMON, *SMALL, *PPO, *own, *without]
+    code, _, err = train(tmp_path / "run", *numbers, method=None)
+    assert code == 0, err
+    last = table(tmp_path / "run" / "progress.csv")[-1]
+    assert int(last["reward/updates"]) > 0
+    assert last["reward/relabels"] == "0"
+
+
+@pytest.mark.parametrize("method", ["qpa", "mrn", "policer"])
+def test_what_reads_stored_steps_does_not_drive_ppo(method, tmp_path):
+    code, _, err = train(tmp_path / "run", f"method={method}", "agent=ppo", "env=point_reach", method=None)
+    assert code == 2
+    assert err == f"pbrl: method={method} drives sac, and agent is ppo\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_critic_that_ppo_cannot_begin_anew_is_said_before_the_run(tmp_path):
+    code, _, err = train(tmp_path / "run", "method=reed", "agent=ppo", "env=point_reach", method=None)
+    assert code == 2
+    end = "set method.reset_critic=false and method.critic_updates=0"
+    assert err == f"pbrl: agent=ppo has no critic that learns from stored steps again; {end}\n"
+    assert not (tmp_path / "run").exists()
