@@ -71,7 +71,7 @@ MISTAKES = {
     "agent.gamma=2": "agent.gamma=2: expected a number from 0 to 1",
     "method.model.members=0": "method.model.members=0: expected a whole number of at least 1",
     "method.fit.stop_accuracy=97": "expected a number from 0 to 1",
-    "device=tpu": "device=tpu: valid is cpu",
+    "device=tpu": "device=tpu: valid are cpu, cuda, auto",
 }
 # What only the parts themselves know.
 BUILT = {
