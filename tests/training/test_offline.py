@@ -397,7 +397,7 @@ def test_who_acts_needs_an_environment(method, tmp_path):
         (["feedback.pairs=dense", "feedback.heldout=0.1"], "expected 0"),
         (["feedback.segment_length=7"], "asks nobody"),
         (["feedback.schedule=decay"], "asks nobody"),
-        (["device=cuda"], "valid is cpu"),
+        (["device=tpu"], "valid are cpu, cuda, auto"),
         (["method.batch_size=0"], "whole number"),
     ],
 )

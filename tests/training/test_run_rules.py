@@ -155,7 +155,7 @@ def test_imported_answers_are_learned_from_and_cost_no_budget(finished, tmp_path
         ("method.fit.patience=2", "set feedback.heldout"),
         ("method.model.crop=[5,20]", "exceeds feedback.segment_length=10"),
         ("agent=ppo", "drives sac"),
-        ("device=cuda", "valid is cpu"),
+        ("device=tpu", "valid are cpu, cuda, auto"),
     ],
 )
 def test_settings_that_do_not_fit_each_other(wrong, says, tmp_path):
