@@ -13,7 +13,7 @@ from scipy import stats
 
 from pbrl.config import compose_config
 from pbrl.data.datasets import load_dataset
-from pbrl.training.build import check
+from pbrl.training.check import check
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 TINY = [

@@ -113,7 +113,7 @@ def _check(config: Any, cell: Cell) -> None:
         raise UserError("env=none: a bench compares what policies reach, which takes an environment")
     config = config.copy()
     config.data = "later" if cell.reads_data else config.data
-    from pbrl.training.build import check
+    from pbrl.training.check import check
 
     check(config)
 

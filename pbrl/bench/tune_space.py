@@ -162,6 +162,6 @@ def _check(config: DictConfig) -> None:
     """What `pbrl train` would refuse, and what measures nothing."""
     if config.evaluation.every is None:
         raise UserError("evaluation.every=null measures no return; tuning compares returns")
-    from pbrl.training.build import check
+    from pbrl.training.check import check
 
     check(config)

@@ -1,9 +1,8 @@
-"""From a config to a run, and what cannot be: the one place that knows both the keys and the objects."""
+"""From a config to a run: the one place that knows both the keys and the objects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,111 +13,29 @@ from omegaconf import DictConfig, OmegaConf
 
 from pbrl.agents.random_state import global_random_state, set_global_random_state
 from pbrl.building import build, explaining, maker_of
-from pbrl.checks import between, whole
 from pbrl.collection.asked_frames import AskedFrames
 from pbrl.collection.keep_frames import draw
-from pbrl.config import compose_any, options
-from pbrl.data.env_of_data import VALID, data_meta
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.offline import OfflineData
-from pbrl.data.offline_sources import PAIRS, load_offline
-from pbrl.errors import UserError, choices
+from pbrl.data.offline_sources import load_offline
+from pbrl.errors import UserError
 from pbrl.feedback.desk import Desk, Shape
-from pbrl.feedback.settings import Feedback
 from pbrl.labels.store import LabelStore
 from pbrl.methods.method import Method
 from pbrl.methods.method import Run as MethodRun
 from pbrl.methods.video import VideoFit
-from pbrl.nets.devices import CPU, chosen_device
-from pbrl.nets.late_compiler import import_compiler_late
 from pbrl.nets.precision import prepare_torch
-from pbrl.question_kinds import SegmentPair
-from pbrl.rewards.objective import Objective
-from pbrl.teachers.make import asks_people, make_teacher, teacher_class
-from pbrl.training.environments import SIDE_BY_SIDE, OneMore, evaluation_envs
+from pbrl.teachers.make import make_teacher, teacher_class
+from pbrl.training.check import build_method, check, check_asked, device_of, other_env, read_feedback, read_settings
+from pbrl.training.environments import OneMore, evaluation_envs
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.parts import Parts, stream_seed
 from pbrl.training.resume import config_record
 from pbrl.training.run import Run
 from pbrl.training.run_dir import RunDir
-from pbrl.training.settings import Checkpoint, Evaluation, Settings
 from pbrl.viewer.settings import viewer_section
 from pbrl_envs.experts import time_limit
 from pbrl_envs.factors import factor_names
-
-OF_OFFLINE = ("budget", "heldout", "label", "pairs", "shuffled")  # feedback.* of methods without an agent
-OF_ONLINE = ("label", "pairs", "shuffled")  # feedback.* that only they have
-
-
-SECTIONS = {
-    "method": "name",
-    "fit": "score",
-    "feedback": "budget",
-    "evaluation": "every",
-    "checkpoint": "every",
-}  # and a key of each
-
-
-def check(config: DictConfig) -> Method:
-    """What can be refused before a folder is made; returns the method, which has not begun."""
-    import_compiler_late()  # a check may build a model with its optimizer
-    for name, key in SECTIONS.items():
-        if not isinstance(config.get(name, config.method), DictConfig):  # runs of an older pbrl have no fit
-            raise UserError(f"{name}={config[name]}: expected settings, as {name}.{key}=...")
-    method = build_method(config)
-    read_settings(config)
-    _device(config, method)
-    (_check_online if method.agents else _check_offline)(config, method)
-    method.check_objective(config.feedback.heldout)
-    if method.needs_data and not method.agents and config.data is None:
-        made = "data=DIR, made by `pbrl collect` or `pbrl labels export`"
-        raise UserError(f"method={config.method.name} learns from a data set: {made}")
-    return method
-
-
-def build_method(config: DictConfig) -> Method:
-    """The method of a config; UserError where a part lacks what makes it."""
-    node = config.method
-    if "labelling" in config:
-        raise UserError("this folder is a labelling project and holds no run; it goes on with: pbrl label out=FOLDER")
-    if "_target_" not in node:
-        raise UserError(f"method={node.get('name')} is of an older pbrl, or its YAML has no method._target_")
-    method: Method = build(node)
-    if (fit := config.get("fit")) is not None:
-        objective: Objective = build(fit)
-        if objective.changed:
-            method.learn_by(objective)
-    return method
-
-
-def read_settings(config: DictConfig) -> Settings:
-    c = config
-    with explaining("evaluation", c.evaluation):
-        evaluation = Evaluation(**{"envs": SIDE_BY_SIDE, **_plain(c.evaluation)})
-    with explaining("checkpoint", c.checkpoint):
-        checkpoint = Checkpoint(**_plain(c.checkpoint))
-    with told():
-        return Settings(c.steps, c.seed, c.threads, c.log_every, evaluation, checkpoint)
-
-
-def read_feedback(config: DictConfig) -> Feedback:
-    given = {k: v for k, v in config.feedback.items() if k not in OF_ONLINE}
-    with explaining("feedback", given):
-        return Feedback(steps=config.steps, **given)
-
-
-def _plain(section: DictConfig) -> dict[str, Any]:
-    found: Any = OmegaConf.to_container(section, resolve=True)
-    return {str(name): value for name, value in found.items()}
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """What a constructor says of the keys at the top of a config is said as it is."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise UserError(str(error)) from error
 
 
 def build_run(config: DictConfig, folder: RunDir) -> Run:
@@ -176,7 +93,7 @@ def _online(config: DictConfig, method: Method, folder: RunDir) -> Parts:
         maker_of(config.agent, "agent").make,
         given=method.given,
         steps=config.steps,
-        device=str(_device(config, method)),
+        device=str(device_of(config, method)),
     )
     agent = make_agent(make_env=make_env if frames is None else frames.make_env, seed=stream_seed(config.seed, "agent"))
     sampler = maker_of(config.queries, "queries") if "_target_" in config.queries else None
@@ -207,7 +124,7 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
     method: Any = build_method(config)
     parts = Parts(**_common(config, method, RunDir(Path())), desk=Desk(), obs_shape=(0,), action_size=0)
     parts.feedback, parts.streams = read_feedback(config), {"reward": torch.Generator().manual_seed(seed)}
-    _check_asked(config, method)
+    check_asked(config, method)
     parts.desk, method.run = _desk(config, parts, None), parts
     fit: VideoFit = method.fit(seed)
     return fit
@@ -238,18 +155,8 @@ def _common(config: DictConfig, method: Method, folder: RunDir) -> dict[str, Any
         "make_env": partial(build, config.env.make),
         "data_folder": Path(config.data) if config.data is not None else None,
         "labels_folder": Path(config.labels) if config.get("labels") is not None else None,
-        "device": _device(config, method),
+        "device": device_of(config, method),
     }
-
-
-def _device(config: DictConfig, method: Method) -> torch.device:
-    """Where networks learn; auto is the CPU for methods that learn there alone."""
-    device = chosen_device(config.device)
-    if device.type == "cpu" or vars(type(method)).get("accelerated", False):
-        return device
-    if config.device == "auto":
-        return CPU
-    raise UserError(f"device={config.device}: method={config.method.name} learns on the CPU alone; leave device= out")
 
 
 def _connect(parts: Parts) -> None:
@@ -321,85 +228,6 @@ def _drawing(env: gym.Env, make_env: Callable[[], gym.Env], config: DictConfig) 
     return env
 
 
-def _check_online(config: DictConfig, method: Method) -> None:
-    name = config.method.name
-    if config.get("env") is None:
-        raise UserError(f"method={name} acts in an environment: give data=FOLDER of one, or env=NAME")
-    if config.env.make is None:
-        raise UserError(f"env=none: method={name} acts in an environment; give env=NAME")
-    for key in (*(f"feedback.{key}" for key in OF_ONLINE), *(() if method.needs_data else ("data", "labels"))):
-        if (value := OmegaConf.select(config, key)) is not None:
-            raise UserError(f"{key}={value}: method={name} learns online; leave {key}= out")
-    wanted = ("agent", "teacher", "queries") if SegmentPair in method.asks or not method.asks else ("agent", "teacher")
-    for group in wanted:
-        if "_target_" not in config[group]:
-            valid = ", ".join(option for option in options(group) if option != "none")
-            raise UserError(f"{group}={config[group].get('name')} is for offline methods; valid: {valid}")
-    if (kind := maker_of(config.agent, "agent").target.kind) not in method.agents:
-        raise UserError(f"method={name} drives {' or '.join(method.agents)}, and agent is {kind}")
-    _check_asked(config, method)
-    agent, feedback = maker_of(config.agent, "agent"), read_feedback(config)
-    with explaining("agent", agent.settings):
-        agent.target.check(**agent.settings)
-    with explaining("method", config.method, ValueError):
-        method.check(feedback)
-
-
-def _check_asked(config: DictConfig, method: Method) -> None:
-    """Whether the teacher can answer what the method asks."""
-    name = config.teacher.name
-    if not method.asks:
-        if asks_people(config.teacher):
-            raise UserError(
-                f"teacher={name}: method={config.method.name} asks nobody; valid is one that learns a reward"
-            )
-        return
-    kinds = _kinds_of(config.teacher)
-    if missing := [asked.kind for asked in method.asks if asked not in kinds]:
-        answers, valid = ", ".join(kind.kind for kind in kinds), ", ".join(_teachers_of(method.asks))
-        asks = f"method={config.method.name} asks {missing[0]}"
-        raise UserError(
-            f"teacher={name} answers questions of kind {answers}, and {asks}; valid are {valid or 'none here'}"
-        )
-
-
-def _kinds_of(teacher: DictConfig) -> tuple[Any, ...]:
-    """Of questions that it answers, itself or at its desk."""
-    found = teacher_class(teacher)
-    return found.kinds or found.desk.kinds
-
-
-def _teachers_of(asked: tuple[Any, ...]) -> list[str]:
-    """Those among our YAMLs that answer such questions."""
-    nodes = {name: compose_any([f"teacher={name}"]).teacher for name in options("teacher") if name != "none"}
-    return [name for name, node in nodes.items() if set(asked) <= set(_kinds_of(node))]
-
-
-def _check_offline(config: DictConfig, method: Method) -> None:
-    name = config.method.name
-    if config.data is not None and config.get("env") is None:
-        raise UserError(f"method={name} has no environment; {VALID}")
-    for group, why in (("agent", "learns a policy of its own"), ("teacher", "asks nobody"), ("queries", "asks nobody")):
-        if "_target_" in (config[group] or {}):
-            raise UserError(f"method={name} {why}: it learns from a data set; leave {group}= out")
-    for key, value in config.feedback.items():
-        if value is not None and key not in OF_OFFLINE:
-            raise UserError(f"feedback.{key}={value}: method={name} asks nobody; it takes {', '.join(OF_OFFLINE)}")
-    with explaining("feedback", config.feedback):
-        between(0, 0.9, heldout=config.feedback.heldout)
-        if config.feedback.budget is not None:
-            whole(1, budget=config.feedback.budget)
-    with explaining("evaluation", config.evaluation):
-        whole(1, window=config.evaluation.window)
-    if config.feedback.pairs not in PAIRS:
-        raise UserError(f"feedback.pairs={config.feedback.pairs}: {choices(config.feedback.pairs, PAIRS)}")
-    if config.feedback.shuffled and not method.reads_labels:
-        raise UserError(f"feedback.shuffled=true: method={name} reads no labels; leave it out")
-    if (labels := config.get("labels")) is not None and (config.data is None or not method.reads_labels):
-        why = "goes with data=DATASET" if config.data is None else f"method={name} reads no labels; leave it out"
-        raise UserError(f"labels={labels}: {why}")
-
-
 def load_data(config: DictConfig, rng: torch.Generator, method: Method) -> OfflineData:
     c, labels = config.feedback, config.get("labels")
     loss: Any = method.objective.loss
@@ -418,17 +246,6 @@ def load_data(config: DictConfig, rng: torch.Generator, method: Method) -> Offli
     if data.lists is not None and c.shuffled:
         raise UserError("feedback.shuffled=true gives answers to other pairs, and these are about lists; leave it out")
     return data.shuffled(rng) if c.shuffled else data
-
-
-def other_env(config: DictConfig) -> str | None:
-    """The environment that the data says it is of, where the run was given another."""
-    own: str | None = data_meta(Path(config.data))["env_name"]
-    return own if own not in (None, config.env.name) and has_env(config) else None
-
-
-def has_env(config: DictConfig) -> bool:
-    """Whether the run evaluates anywhere; env=none has nothing to make."""
-    return config.env.make is not None
 
 
 def _check_spaces(env: gym.Env, parts: Parts, config: DictConfig) -> None:

@@ -17,7 +17,7 @@ from pbrl.config import load_config
 from pbrl.errors import UserError, typed_value
 from pbrl.finite import AGENT, REWARD_MODEL, require_finite_weights
 from pbrl.methods.method import of_part
-from pbrl.training.build import build_method
+from pbrl.training.check import build_method
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.run import Run
 from pbrl.training.run_dir import RunDir

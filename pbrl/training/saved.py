@@ -17,7 +17,8 @@ from pbrl.config import explained, load_config
 from pbrl.errors import UserError
 from pbrl.methods.method import Learned, Method
 from pbrl.nets.precision import prepare_torch
-from pbrl.training.build import build_agent, build_method
+from pbrl.training.build import build_agent
+from pbrl.training.check import build_method
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.run_dir import RunDir
 from pbrl.training.saved_run import SavedRun, chosen_checkpoint, read, read_summary, saved_step

@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 
 from pbrl.errors import UserError
 from pbrl.teachers.make import asks_people
-from pbrl.training.build import build_method, build_run, check, has_env, other_env, read_feedback
+from pbrl.training.build import build_run
+from pbrl.training.check import build_method, check, has_env, other_env, read_feedback
 from pbrl.training.checkpoint import restore_last
 from pbrl.training.init import begin_with_another, check_init
 from pbrl.training.resume import config_record, go_on, prove_resumable

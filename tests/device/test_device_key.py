@@ -12,7 +12,7 @@ from pbrl.errors import UserError
 from pbrl.methods.pebble import Pebble
 from pbrl.native import binding
 from pbrl.nets.devices import CPU, chosen_device
-from pbrl.training import build
+from pbrl.training import check
 from pbrl.training.run_dir import versions
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -53,11 +53,11 @@ def test_on_a_gpu_torch_makes_the_updates_and_versions_say_so(monkeypatch):
 
 
 def test_a_method_of_the_cpu_says_so(monkeypatch):
-    monkeypatch.setattr(build, "chosen_device", lambda name: META)
+    monkeypatch.setattr(check, "chosen_device", lambda name: META)
     monkeypatch.setattr(Pebble, "accelerated", False)
-    assert build._device(compose_config(["method=pebble", "device=auto"]), object.__new__(Pebble)) == CPU
+    assert check.device_of(compose_config(["method=pebble", "device=auto"]), object.__new__(Pebble)) == CPU
     with pytest.raises(UserError, match="device=cuda: method=pebble learns on the CPU alone"):
-        build._device(compose_config(["method=pebble", "device=cuda"]), object.__new__(Pebble))
+        check.device_of(compose_config(["method=pebble", "device=cuda"]), object.__new__(Pebble))
 
 
 def test_auto_is_cuda_where_there_is_one(monkeypatch):

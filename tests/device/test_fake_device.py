@@ -25,7 +25,7 @@ from pbrl.rewards.objective import Objective
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.rewards.pessimism import Mean
 from pbrl.rewards.preference_transformer import PreferenceTransformer
-from pbrl.training import build
+from pbrl.training import build, check
 from pbrl.training.run_dir import RunDir
 from pbrl.types import Comparisons, Segments
 
@@ -163,7 +163,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def on_device(monkeypatch, tmp_path):
     """A run whose config is these overrides, and whose device is meta; not begun."""
-    monkeypatch.setattr(build, "chosen_device", lambda name: META)
+    monkeypatch.setattr(check, "chosen_device", lambda name: META)
 
     def make(*overrides):
         with moving_in_place():

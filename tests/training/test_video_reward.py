@@ -24,7 +24,8 @@ from pbrl.labelling.choosing import EpisodeChooser
 from pbrl.labels.recorded import write_source
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import TripletAnswers
-from pbrl.training.build import build_method, fit_video_reward
+from pbrl.training.build import fit_video_reward
+from pbrl.training.check import build_method
 
 
 @pytest.fixture(scope="module")
