@@ -337,7 +337,7 @@ def test_two_benches_do_not_share_a_folder(whole, tmp_path, capsys):
         (["grid=smok", "out=x"], "grid=smok: valid are"),
         (["grid=smoke", "out=x", "only=nowhere"], "chooses no cell"),
         (["grid=smoke", "out=x", "only=pendulum/,nowhere"], "only=nowhere chooses no cell"),
-        (["grid=smoke", "out=x", "executor=cloud"], "valid are local, ray, slurm"),
+        (["grid=smoke", "out=x", "executor=cloud"], "valid are local, stack, ray, slurm"),
         (["grid=smoke", "out=x", "worker=2"], "unknown key 'worker'"),
         (["grid=smoke", "out=x", "workers=0"], "at least 1"),
         (["grid=smoke", "out=x", "retries=-1"], "retries=-1"),

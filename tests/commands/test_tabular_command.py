@@ -107,7 +107,7 @@ def test_the_default_name_is_the_next_free_one(output, tmp_path, monkeypatch):
         ("out=study.txt", "out=study.txt: expected a name that ends with .csv"),
         ("out=no/such/file.csv", "out=no/such/file.csv: there is no folder no/such"),
         ("mdp=3", "unknown key 'mdp': valid are mdps, sizes, labels, board"),
-        ("study", "unknown word 'study'; usage: pbrl tabular"),
+        ("study", "unknown test bed 'study': valid are rlif, spo, "),
         ("resume=nowhere.csv", "nowhere.json is missing; valid is the NAME.csv of a study"),
     ],
 )

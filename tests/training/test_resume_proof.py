@@ -307,7 +307,7 @@ def test_every_folder_that_a_run_reads_is_found_from_anywhere(tmp_path, monkeypa
     from pbrl.training.run_dir import RunDir
 
     monkeypatch.chdir(tmp_path)
-    config = OmegaConf.create({"env": {"name": "e"}, "method": {"name": "m"}, "seed": 0, "threads": 1})
+    config = OmegaConf.create({"env": {"name": "e"}, "method": {"name": "m"}, "seed": 0, "threads": 1, "device": "cpu"})
     for key in PATHS:
         OmegaConf.update(config, key, "there", force_add=True)
     written = OmegaConf.load(RunDir.create(config, ["pbrl"]).config)
