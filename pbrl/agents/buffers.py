@@ -147,14 +147,15 @@ class LearnedRewardBuffer(ReplayBuffer):
         dones = self.terminated[rows, envs].astype(np.float32)
         return obs, actions, next_obs, dones[:, None], rewards[:, None]
 
-    def draw_places(self, count: int) -> dict[str, Any] | None:
+    def draw_places(self, batch_size: int, batches: int = 1) -> dict[str, Any] | None:
         """Draws as `sample_arrays` does, for whoever gathers the steps elsewhere: `struct source` of native/sac.c.
 
-        None where rewards are computed for each batch.
+        Several batches lie one after another. None where rewards are computed for each batch.
         """
         if self._when == "sampled" or self.actions.dtype != np.float32:
             return None
-        rows, envs = self._draw(count).astype(np.int64, copy=False), self._draw_envs(count).astype(np.int64, copy=False)
+        rows = self._draw_batches(batch_size, batches).astype(np.int64, copy=False)
+        envs = self._draw_envs(len(rows)).astype(np.int64, copy=False)
         self._label_drawn(rows)
         names = ("actions", "rewards", "terminated", "last_index", "last_obs", "newest", "n_envs", "pos")
         arrays = {name: getattr(self, name) for name in names}
@@ -194,12 +195,25 @@ class LearnedRewardBuffer(ReplayBuffer):
     def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> ReplayBufferSamples:
         return ReplayBufferSamples(*map(self.to_torch, self.transitions(batch_inds)))
 
+    def _draw_batches(self, batch_size: int, batches: int) -> np.ndarray:
+        """Rows of uniform batches are drawn at once; whoever chooses them is asked for each."""
+        if self.choose is None:
+            return self._draw(batch_size * batches)
+        return np.concatenate([self._draw(batch_size) for _ in range(batches)])
+
     def _draw(self, batch_size: int) -> np.ndarray:
         if self.settled <= 0:
             raise UserError(self._why_nothing_settled())
         if self.choose is not None and (chosen := self.choose(self, batch_size)) is not None:
+            self._require_rows(chosen, batch_size)
             return chosen
         return self.draw_uniformly(batch_size)
+
+    def _require_rows(self, chosen: np.ndarray, count: int) -> None:
+        """Whoever gathers them by their addresses would read what lies outside, too."""
+        if chosen.shape != (count,) or chosen.min() < 0 or chosen.max() >= len(self):
+            what = f"{chosen.shape} from {chosen.min()} to {chosen.max()}" if chosen.size else "none"
+            raise ValueError(f"a method's rows are {what}; expected {count} of the {len(self)} that are stored")
 
     def draw_uniformly(self, n: int) -> np.ndarray:
         """n rows (n,) that may be sampled, with replacement, from NumPy's global stream as SB3."""

@@ -52,7 +52,7 @@ class NativeUpdates:
 
     def train(self, model: Any, updates: int, batch_size: int) -> list[float]:
         """Makes updates on what the replay buffer gives; returns what `run` does."""
-        steps = _stored(model, updates * batch_size)
+        steps = _stored(model, batch_size, updates)
         if steps is None:
             steps = given([model._sample(batch_size) for _ in range(updates)])
         return self.run(model, updates, batch_size, steps)
@@ -155,10 +155,10 @@ def _address(array: np.ndarray | Tensor) -> int:
     return array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.data_ptr()
 
 
-def _stored(model: Any, count: int) -> Steps | None:
+def _stored(model: Any, batch_size: int, batches: int) -> Steps | None:
     """Drawn rows of a buffer that holds what the library gathers by itself; None for any other."""
     buffer = plain_buffer(model)
-    return None if buffer is None else buffer.draw_places(count)
+    return None if buffer is None else buffer.draw_places(batch_size, batches)
 
 
 def plain_buffer(model: Any) -> LearnedRewardBuffer | None:

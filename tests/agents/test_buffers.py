@@ -326,3 +326,21 @@ def test_a_buffer_that_memory_cannot_hold_is_refused_before_it_is_allocated(make
 def test_rollouts_that_memory_cannot_hold_are_refused(make_ppo):
     with pytest.raises(UserError, match=r"n_steps=1000000000000 of 2 environments would take"):
         make_ppo(n_steps=10**12)
+
+
+def test_each_batch_of_a_call_holds_the_rows_that_were_chosen_for_one(make_sac):
+    agent = make_sac()
+    agent.learn(30)
+    agent.buffer.choose = lambda buffer, n: np.repeat([3, 7], [n - 1, 1])[::-1]
+    rows = agent.buffer.draw_places(4, batches=3)["rows"]
+    assert rows.flags.c_contiguous  # whoever gathers them goes by their address
+    assert rows.reshape(3, 4).tolist() == 3 * [[7, 3, 3, 3]]
+
+
+@pytest.mark.parametrize("chosen", [[0, 1, 2], [0, 1, 2, 30], [-1, 0, 1, 2], []])
+def test_rows_that_are_not_stored_are_refused_and_not_read(make_sac, chosen):
+    agent = make_sac()
+    agent.learn(30)
+    agent.buffer.choose = lambda buffer, n: np.array(chosen, np.int64)
+    with pytest.raises(ValueError, match="expected 4 of the 30 that are stored"):
+        agent.buffer.draw_places(4)
