@@ -64,7 +64,9 @@ class Checkpoints:
         for file in [*partial.iterdir(), partial]:
             sync(file)
         final = self.folder / str(step)
-        shutil.rmtree(final, ignore_errors=True)
+        if final.exists():
+            shutil.rmtree(_replaced(final), ignore_errors=True)
+            final.rename(_replaced(final))  # which stays in force until the new one is there
         partial.rename(final)
         self._shards.follow(final, stored)
         sync(self.folder)
@@ -82,6 +84,9 @@ class Checkpoints:
             return self.folder / names[-1] if names else None
         require_file(pointer)
         path = self.folder / pointer.read_text(errors="replace").strip()
+        if path.name.isdigit() and not path.exists() and _replaced(path).is_dir():
+            with storing(path):
+                _replaced(path).rename(path)  # killed before the other one was there
         if not path.name.isdigit() or not path.is_dir():
             raise UserError(f"{pointer} names {path.name!r}, which is not a checkpoint; valid: {self._names()}")
         return path
@@ -124,6 +129,8 @@ class Checkpoints:
         past = [n for n in self._names() if int(n) <= current]
         for name in set(self._names()) - set(past[-self.keep :]):
             shutil.rmtree(self.folder / name)
+        for left in self.folder.glob(_replaced(self.folder / "*").name):
+            shutil.rmtree(left)
 
 
 class Resumable(Protocol):
@@ -197,6 +204,11 @@ def _damaged(path: Path, only: str | None = None) -> list[str]:
         return damaged + [n for n, m in manifest.items() if only in (None, n) and not _intact(path / n, m)]
     except (UserError, KeyError, TypeError):
         return [MANIFEST]
+
+
+def _replaced(path: Path) -> Path:
+    """Where a checkpoint lies while another of its step takes its place."""
+    return path.with_name(f"{path.name}.replaced.partial")
 
 
 def _crc32(path: Path) -> int:

@@ -95,6 +95,22 @@ def test_a_kill_at_any_write_leaves_the_old_or_the_new_one_in_force(checkpoints,
     assert not list(checkpoints.folder.glob("*.partial"))
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_while_one_replaces_another_of_its_step_loses_neither(tmp_path, when):
+    checkpoints, removes = Checkpoints(tmp_path / "checkpoints", keep=1), "os:unlink"
+    checkpoints.save(9, {"x": 0})
+    for n in range(1, 100):
+        kills = [Kill(where, n, when) for where in [*WRITES, removes]]
+        code = fork(lambda n=n: checkpoints.save(9, {"x": n}), kills)
+        assert checkpoints.load(checkpoints.last())["x"] in range(n + 1)
+        if code == 0:
+            break
+        assert code == -9
+    assert n > 14
+    assert checkpoints.load(checkpoints.last())["x"] == n
+    assert sorted(p.name for p in checkpoints.folder.iterdir()) == ["9", "last"]
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "state.json", "tensors.pt"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "torn", "one bit"])
 def test_a_damaged_file_is_named_with_the_way_out(checkpoints, name, damage):
