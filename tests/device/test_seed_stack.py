@@ -11,6 +11,7 @@ from pbrl.agents.fast_sac import FastSAC
 from pbrl.agents.sac_update import Batch
 from pbrl.agents.seed_stack import Problem, SeedStack
 from pbrl.agents.stacked_updates import _places, _small, problem_of
+from pbrl.bench.executors import stack_server
 from pbrl.bench.executors.on_stack import StackExecutor
 from pbrl.bench.executors.stack_server import StackServer
 from pbrl.config import compose_any
@@ -116,6 +117,28 @@ def test_a_bench_that_ends_is_told_to_the_run(server, monkeypatch):
     server.join()
     with pytest.raises(UserError, match="bench that makes this run's updates has ended"):
         model.learn(5, reset_num_timesteps=False)
+
+
+def test_a_run_that_there_is_no_room_for_is_told_and_the_others_go_on(server, monkeypatch):
+    class Small(SeedStack):
+        def __init__(self, problem, seeds, device):
+            if seeds > 1:
+                raise torch.OutOfMemoryError("out of memory")
+            super().__init__(problem, seeds, device)
+
+    monkeypatch.setattr(stack_server, "SeedStack", Small)
+    models = []
+    for seed in range(2):
+        monkeypatch.setattr(stacked_updates, "line", server.line())
+        monkeypatch.setattr(stacked_updates, "_taken", False)
+        models.append(make(seed))
+        if seed == 0:
+            models[0].learn(STARTS + 2)
+    with pytest.raises(UserError, match="out of memory"):
+        models[1].learn(STARTS + 2)
+    stacked_updates.line.close()  # as its process does when it ends
+    models[0].learn(5, reset_num_timesteps=False)
+    assert models[0]._n_updates == 7
 
 
 @pytest.mark.parametrize(

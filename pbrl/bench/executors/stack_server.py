@@ -49,13 +49,13 @@ class Group:
         self._restack([m for m in self.members if m is not member])
 
     def _restack(self, members: list[Member]) -> None:
-        """Another number of seeds is another stack; those that stay keep their numbers."""
+        """Another number of seeds is another stack; those that stay keep their numbers, also where there is no room."""
         kept = {id(m): self.stack.get(i) for i, m in enumerate(self.members) if self.stack is not None}
-        self.members = members
-        self.stack = SeedStack(self.problem, len(members), self.device) if members else None
+        stack = SeedStack(self.problem, len(members), self.device) if members else None
         for i, member in enumerate(members):
-            if self.stack is not None and id(member) in kept:
-                self.stack.put(i, kept[id(member)])
+            if stack is not None and id(member) in kept:
+                stack.put(i, kept[id(member)])
+        self.members, self.stack = members, stack
 
     def work(self) -> bool:
         """Some updates, if everybody waits for one; whether there were any."""
@@ -99,16 +99,21 @@ class StackServer(threading.Thread):
         self._ended.set()
 
     def run(self) -> None:
-        while not self._ended.is_set():
-            with self._lock:
-                lines = list(self.members)
-            for ready in wait(lines, POLL_S) if lines else [self._ended.wait(POLL_S)]:
-                if isinstance(ready, Connection):
-                    self._hear(self.members[ready])
-            for group in self.groups.values():
-                self._work(group)
-        for line in self.members:
-            line.close()
+        try:
+            while not self._ended.is_set():
+                self._turn()
+        finally:  # whatever came: a run whose line stayed open would wait for ever
+            for line in self.members:
+                line.close()
+
+    def _turn(self) -> None:
+        with self._lock:
+            lines = list(self.members)
+        for ready in wait(lines, POLL_S) if lines else [self._ended.wait(POLL_S)]:
+            if isinstance(ready, Connection):
+                self._hear(self.members[ready])
+        for group in self.groups.values():
+            self._work(group)
 
     def _work(self, group: Group) -> None:
         try:
