@@ -51,6 +51,16 @@ def one_of(valid: Sequence[str], **values: Any) -> None:
             raise ValueError(f"{name}={value}: {choices(value, valid)}")
 
 
+def lengths(most: int | None = None, **values: Sequence[int]) -> None:
+    """Each must be [shortest, longest] in steps, none of more than `most`."""
+    for name, value in values.items():
+        known = isinstance(value, Sequence) and len(value) == 2 and all(type(n) is int for n in value)
+        if not known or not 1 <= value[0] <= value[1] <= (value[1] if most is None else most):
+            limit = "" if most is None else f" <= {most}"
+            told = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+            raise ValueError(f"{name}={told}: expected [shortest, longest] with 1 <= shortest <= longest{limit}")
+
+
 def layers(**values: Sequence[int]) -> None:
     """Each must be widths of hidden layers."""
     for name, widths in values.items():

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from pbrl.checks import lengths
 from pbrl.losses import preference_accuracy
 from pbrl.nets.devices import number
 from pbrl.rewards.objective import PLAIN, Objective
@@ -34,18 +35,12 @@ class CroppedReward(Protocol):
     def own_rewards(self, segments: Segments) -> Tensor: ...  # (E * b segments) -> (E, b, T), 0 on padding
 
 
-def require_crop(crop: Sequence[int], steps: int) -> None:
-    """ValueError where segments of so many steps cannot be cropped to these lengths."""
-    if len(crop) != 2 or not 1 <= crop[0] <= crop[1] <= steps:
-        raise ValueError(f"crop={list(crop)}: expected [shortest, longest] with 1 <= shortest <= longest <= {steps}")
-
-
 def draw_crops(pairs: int, steps: int, crop: Sequence[int], times: int, rng: torch.Generator) -> Crops:
     """`times` crops of each pair of segments of `steps` steps.
 
     Lengths are uniform between the two numbers of `crop`, starts uniform and each side's its own.
     """
-    require_crop(crop, steps)
+    lengths(steps, crop=crop)
     shortest, longest = crop
     length = torch.randint(shortest, longest + 1, (pairs, times), generator=rng)
     left, right = ((torch.rand(pairs, times, generator=rng) * (steps - length + 1)).long() for _ in range(2))
@@ -79,13 +74,18 @@ def crop_loss(
 
 def crop_scores(model: CroppedReward, batch: Comparisons, crops: Crops, objective: Objective) -> tuple[Tensor, Tensor]:
     """(E, b * K) of the crops on both sides."""
-    length = crops.length.view(model.members, -1, crops.length.shape[1])
-    scores = []
-    for side, start in ((batch.left, crops.left), (batch.right, crops.right)):
-        place = start.view_as(length)
-        sums = crop_sums(model.own_rewards(side), place, length)
-        if objective.score == "mean":
-            real = crop_sums(side.mask.view(model.members, -1, side.steps), place, length)
-            sums = sums * length / real.clamp(min=1)
-        scores.append(sums.flatten(1))
-    return scores[0], scores[1]
+    return (
+        score_crops(model.own_rewards(batch.left), batch.left, crops.left, crops.length, objective),
+        score_crops(model.own_rewards(batch.right), batch.right, crops.right, crops.length, objective),
+    )
+
+
+def score_crops(rewards: Tensor, side: Segments, start: Tensor, length: Tensor, objective: Objective) -> Tensor:
+    """(E, b * K) of crops of one side. rewards: (E, b, T) of its steps. start, length: (E * b, K)."""
+    shape = (*rewards.shape[:2], start.shape[1])
+    start, length = start.to(rewards.device).view(shape), length.to(rewards.device).view(shape)
+    sums = crop_sums(rewards, start, length)
+    if objective.score == "mean":
+        real = crop_sums(side.mask.to(rewards.device).view(rewards.shape), start, length)
+        sums = sums * length / real.clamp(min=1)
+    return sums.flatten(1)

@@ -76,9 +76,9 @@ class Mrn(BetweenSessions):
         return self.objective.update(self.model, self.for_all(newest))["loss"]
 
     def newest(self) -> Comparisons:
-        """The last answers, as many as a session asks, without held-out ones."""
-        assert self.preferences.all is not None
-        return self.preferences.all[self.preferences.train_rows[-self.run.feedback.per_session :]]
+        """The last answers as they are believed, as many as a session asks, without held-out ones."""
+        assert self.preferences.believed is not None
+        return self.preferences.believed[self.preferences.train_rows[-self.run.feedback.per_session :]]
 
     def for_all(self, comparisons: Comparisons) -> Comparisons:
         """The same batch for each member, in turn."""

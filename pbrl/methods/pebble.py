@@ -78,6 +78,8 @@ class Pebble(Method):
             patience = f"fit.patience={self.fit.patience}"
             raise ValueError(f"{patience} watches held-out answers; set feedback.heldout, as to 0.1")
         crop = getattr(self.small_model(), "crop", None)
+        if crop is not None and hasattr(self, "crop"):
+            raise ValueError(f"model.crop={list(crop)}: this method learns from crops of its own; leave it out")
         if crop is not None and crop[-1] > feedback.segment_length:
             raise ValueError(f"model.crop={list(crop)} exceeds feedback.segment_length={feedback.segment_length}")
 
@@ -90,6 +92,9 @@ class Pebble(Method):
         for key, said in self.objective.changed.items():
             if key in ("loss", "score") and not vars(owner).get("uses_objective"):
                 raise UserError(f"{said}: {owner.__name__} has a loss of its own; leave it out")
+        if self.objective.calibrate and self.reward_std is not None:
+            scale = f"method.reward_std={self.reward_std}"
+            raise UserError(f"fit.calibrate=true and {scale} both set the scale of the reward; leave one out")
         super().check_objective(heldout)
 
     def small_model(self) -> Any:

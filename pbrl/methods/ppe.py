@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pbrl.blocks import score_in_blocks
-from pbrl.checks import between, one_of, share
+from pbrl.checks import between, one_of, required, share
 from pbrl.errors import UserError
 from pbrl.feedback.samplers import preference_probability
 from pbrl.feedback.support import Support
@@ -55,6 +55,7 @@ class Ppe(Qpa):
         share(outside=outside)
         makers = {"morse": morse, "nearest": nearest}
         one_of(tuple(makers), support=support)
+        required(**{support: makers[support]})
         self.nudge, self.outside, self._make_support = nudge, outside, makers[support]
 
     def begin(self, run: Run) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from pbrl.agents.buffers import LearnedRewardBuffer
-from pbrl.checks import share, whole
-from pbrl.feedback.crops import crop_loss, draw_crops, require_crop
+from pbrl.checks import lengths, share, whole
+from pbrl.feedback.crops import crop_loss, draw_crops
 from pbrl.feedback.settings import Feedback
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.pebble import Pebble
@@ -58,7 +58,7 @@ class Qpa(Pebble):
 
     def check(self, feedback: Feedback) -> None:
         super().check(feedback)
-        require_crop(self.crop, feedback.segment_length)
+        lengths(feedback.segment_length, crop=self.crop)
 
     def begin(self, run: Run) -> None:
         super().begin(run)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pbrl.checks import share, whole
+from pbrl.checks import required, share, whole
 from pbrl.feedback.label_filter import LabelFilter, surprise
 from pbrl.feedback.settings import Feedback
 from pbrl.finite import REWARD_MODEL, require_finite_metrics
@@ -54,6 +54,7 @@ class Rime(Pebble):
         **common: Any,
     ) -> None:
         super().__init__(**common)
+        required(label_filter=label_filter)
         whole(1, batch_size=batch_size, min_epochs=min_epochs, warm_batch=warm_batch)
         whole(min_epochs, max_epochs=max_epochs)
         whole(0, warmup_epochs=warmup_epochs, warm_updates=warm_updates)

@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pbrl.checks import between, share, whole
-from pbrl.feedback.crops import crop_loss, crop_sums, draw_crops, require_crop
+from pbrl.checks import between, lengths, share, whole
+from pbrl.feedback.crops import crop_loss, draw_crops, score_crops
 from pbrl.feedback.settings import Feedback
 from pbrl.methods.method import Metrics
 from pbrl.methods.pebble import Pebble
 from pbrl.nets.devices import number
 from pbrl.nets.networks import descend
+from pbrl.rewards.losses.loss import cross_entropy
 from pbrl.types import Comparisons
 
 
@@ -65,7 +66,7 @@ class Surf(Pebble):
 
     def check(self, feedback: Feedback) -> None:
         super().check(feedback)
-        require_crop(self.crop, feedback.segment_length)
+        lengths(feedback.segment_length, crop=self.crop)
 
     def learn_model(self) -> Metrics:
         rng, labels = self.run.rng("fit"), len(self.preferences.train_rows)
@@ -99,15 +100,17 @@ class Surf(Pebble):
 
     def unlabelled_loss(self, pairs: Comparisons) -> tuple[Tensor, float]:
         """Sum over members of the mean over their pairs, and the share of pairs that they are sure of."""
-        left, right = (self.model.own_rewards(side) for side in (pairs.left, pairs.right))  # (E, b, T)
+        sides = (pairs.left, pairs.right)
+        rewards = [self.model.own_rewards(side) for side in sides]  # (E, b, T)
         with torch.no_grad():
-            p = torch.sigmoid(right.sum(-1) - left.sum(-1))  # (E, b)
+            left, right = (self.objective.scores(r.sum(-1), side) for r, side in zip(rewards, sides, strict=True))
+            p = torch.sigmoid(right - left)  # (E, b)
             sure = (torch.maximum(p, 1 - p) >= self.threshold).float()
             target = (p > 0.5).float()
         crops = draw_crops(len(pairs), pairs.left.steps, self.crop, 1, self.run.rng("fit"))
-        length = crops.length.to(left.device).view(*p.shape, 1)
-        starts = [start.to(left.device).view_as(length) for start in (crops.left, crops.right)]
-        sums = [crop_sums(rewards, start, length) for rewards, start in zip((left, right), starts, strict=True)]
-        gain = sums[1] - sums[0]
-        each = torch.nn.functional.binary_cross_entropy_with_logits(gain[..., 0], target, reduction="none")
+        left, right = (
+            score_crops(r, side, start, crops.length, self.objective)
+            for r, side, start in zip(rewards, sides, (crops.left, crops.right), strict=True)
+        )
+        each = cross_entropy(right - left, target)
         return (sure * each).mean(1).sum(), number(sure.mean())

@@ -159,7 +159,7 @@ def separation_table(analysis: Analysis) -> Table:
 def published_table(bench: Bench, runs: Runs) -> Table:
     told = [key for key in CIRCUMSTANCES if any(getattr(p, key) for p in bench.published)]
     header = ["task", "method", "measure", "published", "labels", "steps", *told, "source", "how sure"]
-    header += ["ours", "our labels", "our steps", "n"]
+    header += ["ours", "our teacher", "our labels", "our steps", "n"]
     rows = []
     for p in bench.published:
         interval = None if p.low is None or p.high is None else Interval(np.array(p.low), np.array(p.high))
@@ -172,13 +172,14 @@ def published_table(bench: Bench, runs: Runs) -> Table:
             labels = median(runs.known(arm, p.env, "labels"))
             row = [
                 with_interval(mean_estimate(values, p.measure)),
+                arm.teacher if arm.budget else NOTHING,
                 count(labels),
                 count(median(steps)),
                 str(len(values)),
             ]
             rows.append([*theirs, *row])
         if not ours:
-            rows.append([*theirs, "not run", NOTHING, NOTHING, NOTHING])
+            rows.append([*theirs, "not run", NOTHING, NOTHING, NOTHING, NOTHING])
     note = "Numbers of papers beside our means, with 95 % t intervals. They enter nothing else on this page."
     return Table("Published numbers", note, header, rows)
 

@@ -75,6 +75,8 @@ class Objective(nn.Module):
                 raise UserError(f"{self.changed[key]} needs {least} members at least, and {has}")
         if self.loss.lists:
             self._check_lists(model)
+        if self.loss.strengths:
+            self._check_strengths(model)
         if self.calibrate and not heldout:
             raise UserError("fit.calibrate=true needs held-out answers; set feedback.heldout, as to 0.1")
 
@@ -87,6 +89,14 @@ class Objective(nn.Module):
                 raise UserError(f"method.model.{key} is about pairs, and {said} asks none; leave it out")
         if not hasattr(model, "own_score"):
             raise UserError(f"{said}: method.model is a {type(model).__name__}, which has no `own_score`")
+
+    def _check_strengths(self, model: Any) -> None:
+        """What makes answers less sure would be read as a weaker preference."""
+        said = f"{self.changed['loss']} reads how much better a side is"
+        if self.annotators != "alike":
+            raise UserError(f"fit.annotators={self.annotators} puts how sure one may be in its place; {said}")
+        if smoothing := getattr(model, "smoothing", 0.0):
+            raise UserError(f"method.model.smoothing={smoothing}: {said}; leave it out")
 
     def get_extra_state(self) -> dict[str, list[Any]]:
         return {"annotators": list(self.reliability), "reliability": list(self.reliability.values())}

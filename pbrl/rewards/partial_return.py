@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pbrl.blocks import padded
-from pbrl.checks import between, layers, whole
+from pbrl.checks import between, layers, lengths, whole
 from pbrl.data.episodes import Episode
 from pbrl.errors import choices
 from pbrl.losses import preference_accuracy
@@ -67,8 +67,8 @@ class PartialReturn(torch.nn.Module):
         between(0, 1, lr=lr)
         if head not in HEADS:
             raise ValueError(f"head={head!r}: {choices(head, HEADS)}")
-        if crop is not None and not (len(crop) == 2 and 1 <= crop[0] <= crop[1]):
-            raise ValueError(f"crop={list(crop)}: expected [shortest, longest], 1 <= shortest <= longest")
+        if crop is not None:
+            lengths(crop=crop)
         if not 0 <= smoothing < 0.5:
             raise ValueError(f"smoothing={smoothing}: expected a probability in [0, 0.5)")
         self.head = HEADS[head]

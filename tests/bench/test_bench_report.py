@@ -160,7 +160,7 @@ def test_page_says_what_is_resolved_and_what_to_beware_of(page: Page):
 
 def test_published_numbers_stand_beside_ours_and_in_no_aggregate(page: Page, report: Path):
     # 240 is the mean of 220, 230, ..., 260, whose interval is 2.776 times its standard error of 7.07.
-    assert "271.5 500 9 Somebody et al., table 1 read off a figure 240.0 [220.4, 259.6] 100 1,000 5" in page.text
+    assert "271.5 500 9 Somebody et al., table 1 read off a figure 240.0 [220.4, 259.6] oracle 100 1,000 5" in page.text
     assert "Somebody" not in (report / "summary.csv").read_text()
 
 

@@ -5,6 +5,7 @@ from made_bench import MadeBench
 
 from pbrl.bench.grid import OWN_TEACHER
 from pbrl.bench.read_grid import load_grid
+from pbrl.config import compose_config
 from pbrl.reports.bench_report import write_bench_report
 
 
@@ -17,6 +18,14 @@ def test_published_figures_say_how_sure_they_are_and_whether_they_were_picked(na
         assert all((one.source, one.sure, one.schedule, one.picked))
     assert min(cell.seed for cell in grid.cells) >= 100  # settings are chosen on others
     assert OWN_TEACHER not in {cell.teacher for cell in grid.cells}
+
+
+@pytest.mark.parametrize("preset", ["few_labels_dmc", "few_labels_cpu"])
+@pytest.mark.parametrize(("method", "asks"), [("qpa", "uniform"), ("pebble", "disagreement"), ("policer", "uniform")])
+def test_a_preset_with_another_method_asks_as_that_method_does(preset, method, asks):
+    config = compose_config([f"experiment={preset}", f"method={method}"])
+    assert config.queries._target_.endswith(f".{asks}")
+    assert compose_config([f"experiment={preset}"]).method.name == "qpa"
 
 
 def test_the_best_published_figure_is_marked_as_picked():

@@ -16,7 +16,10 @@ from pbrl.losses import bradley_terry_loss
 from pbrl.methods.qpa import Qpa
 from pbrl.methods.rune import Rune
 from pbrl.methods.surf import Surf
+from pbrl.rewards.losses.loss import BradleyTerry
+from pbrl.rewards.objective import Objective
 from pbrl.rewards.partial_return import PartialReturn
+from pbrl.rewards.pessimism import Mean
 from pbrl.types import Comparisons, Segments, Steps
 
 METHODS = ["surf", "rune", "qpa"]
@@ -145,6 +148,22 @@ def test_only_pairs_that_a_member_is_sure_of_count_with_the_side_that_it_prefers
     assert (float(loss), used) == (0, 0)
 
 
+def test_pseudo_labels_compare_what_answers_do():
+    pairs = comparisons(40)
+    pairs.right.mask[:, 3:] = 0  # ended early
+    method = surf(0.5)
+    rewards = [method.model.own_rewards(side)[0].detach() for side in (pairs.left, pairs.right)]
+    for score, gain in (
+        ("sum", rewards[1].sum(1) - rewards[0].sum(1)),
+        ("mean", rewards[1].sum(1) * 4 - rewards[0].sum(1)),
+    ):
+        method.objective = Objective(
+            loss=BradleyTerry(), pessimism=Mean(), score=score, annotators="alike", calibrate=False
+        )
+        loss, _ = method.unlabelled_loss(pairs)
+        assert float(loss) == pytest.approx(float(torch.log1p(torch.exp(-gain.abs())).mean()), rel=1e-4)
+
+
 def buffer(steps, size=50, n_envs=1):
     from gymnasium import spaces
 
@@ -191,8 +210,16 @@ def test_the_fit_of_qpa_ends_after_its_passes_or_when_all_crops_are_foreseen(mon
 
 
 @pytest.mark.parametrize("method", ["surf", "qpa"])
-def test_crops_longer_than_segments_are_refused_before_the_run(method, tmp_path):
-    code, _, err = train(tmp_path / "run", "method.crop=[6,11]", method=method)
+@pytest.mark.parametrize(("crop", "told"), [("[6,11]", "[6, 11]"), ("[1.5,3]", "[1.5, 3]"), ("null", "None")])
+def test_crops_that_no_segment_has_are_refused_before_the_run(method, crop, told, tmp_path):
+    code, _, err = train(tmp_path / "run", f"method.crop={crop}", method=method)
     assert code == 2
-    assert "method.crop=[6, 11]: expected [shortest, longest] with 1 <= shortest <= longest <= 10" in err
+    assert f"method.crop={told}: expected [shortest, longest] with 1 <= shortest <= longest <= 10" in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["surf", "ppe"])
+def test_crops_of_the_reward_model_are_refused_where_the_method_has_its_own(method, tmp_path):
+    code, _, err = train(tmp_path / "run", "method.model.crop=[6,9]", method=method)
+    assert code == 2
+    assert "method.model.crop=[6, 9]: this method learns from crops of its own; leave it out" in err

@@ -9,13 +9,15 @@ import pytest
 import torch
 from killed import Kill
 from outcome import assert_same, table
+from test_few_labels import segments
 from tiny import TINY, train
 
 from pbrl.agents.fast_sac import Batch
 from pbrl.agents.torch_sac import TorchSAC
+from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.methods.mrn import Mrn, meta_loss
 from pbrl.methods.pebble import Pebble
-from pbrl.types import Comparisons, Segments
+from pbrl.types import Answers, Comparisons, Segments
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,15 @@ def test_the_control_takes_as_many_reward_updates_and_relabels(agent, tmp_path):
         summary = json.loads((tmp_path / name / "summary.json").read_text())
         spent.append((summary["reward_updates"], summary["relabels"], summary["last_label_step"]))
     assert spent == [(4 * 3 + 4, 4 + 4, 300)] * 2
+
+
+def test_extra_steps_learn_what_answers_are_believed_to_say():
+    method = Mrn.__new__(Mrn)
+    method.preferences = PreferenceDataset(0.0, torch.Generator(), lambda told: 1 - told.prefers_right)
+    answers = Answers(torch.tensor([0.0, 1.0, 0.0]), torch.ones(3, dtype=torch.bool))
+    method.preferences.add(segments(3, seed=1), segments(3, seed=2), answers)
+    method.run = SimpleNamespace(feedback=SimpleNamespace(per_session=2))
+    assert method.newest().prefers_right.tolist() == [0, 1]
 
 
 def test_an_agent_without_second_derivatives_is_refused(tmp_path):

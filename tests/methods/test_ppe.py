@@ -177,6 +177,7 @@ def test_the_distance_of_a_segment_is_the_mean_over_its_real_steps():
         ("method.support=knn", "method.support=knn: valid are morse, nearest"),
         ("queries=disagreement", "queries=disagreement: method=ppe draws its pairs by what was asked about; leave"),
         ("method.outside=2", "method.outside=2: expected a number from 0 to 1"),
+        ("method.morse=null", "method.morse=None: this method needs it"),
         ("method.nudge=-1", "method.nudge=-1: expected a number from 0 to 1"),
         ("method.morse.sharpness=0", "method.morse.sharpness=0: expected a number above 0"),
     ],

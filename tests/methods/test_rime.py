@@ -189,6 +189,7 @@ def test_the_warm_start_ends_with_the_first_answers(tmp_path):
         (["method.explore=null"], "method.warm_updates=1: explore=null pays nothing that it could learn; set 0"),
         (["method.max_epochs=3"], "method.max_epochs=3: expected a whole number of at least 15"),
         (["method.label_filter.flip_below=0"], "method.label_filter.flip_below=0: expected a number above 0"),
+        (["method.label_filter=null"], "method.label_filter=None: this method needs it"),
         (["method.label_filter.pace=2"], "method.label_filter.pace=2: expected a number from 0 to 1"),
         (["method=prefppo_rime", "method.warm_updates=5"], "method.warm_updates=5: agent=ppo keeps no steps"),
     ],

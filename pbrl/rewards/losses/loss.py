@@ -21,6 +21,7 @@ class AnswerLoss(nn.Module):
     least_members: of the reward ensemble.
     peers: it is given what another member thinks of each comparison.
     plain: it is the cross-entropy.
+    strengths: it reads how far a target is from 0.5 as how much better one side is.
     asks: the kind of question whose answers it learns from.
     items: segments of a question.
     lists: it is a `ListLoss`.
@@ -29,6 +30,7 @@ class AnswerLoss(nn.Module):
     least_members: ClassVar[int] = 1
     peers: ClassVar[bool] = False
     plain: ClassVar[bool] = False
+    strengths: ClassVar[bool] = False
     asks: ClassVar[type[Question]] = SegmentPair
     items: int = 2
     lists: ClassVar[bool] = False

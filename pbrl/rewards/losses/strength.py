@@ -19,6 +19,8 @@ class Margin(AnswerLoss):
         margin: of a clear answer, in log odds.
     """
 
+    strengths = True
+
     def __init__(self, *, margin: float) -> None:
         super().__init__()
         between(0, 100, margin=margin)
@@ -37,6 +39,8 @@ class SoftLabels(AnswerLoss):
         slight: how likely the side that was called slightly better is the better one.
         clear: the same of one that was called better.
     """
+
+    strengths = True
 
     def __init__(self, *, slight: float, clear: float) -> None:
         super().__init__()
