@@ -51,6 +51,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         self.free: list[int] = []  # rows of last_obs that hold nothing
         self.newest = np.zeros((self.n_envs, *self.obs_shape), np.float32)
         self.added = 0  # rows that there ever were
+        self.loaded = 0  # times that other rows were put in their place
         self.pending = 0  # newest rows whose reward is not computed yet
         self.running = np.zeros(self.n_envs, np.int64)  # steps of the unfinished episode in each environment
 
@@ -190,6 +191,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         self.pending, self.full = int(state["pending"]), rows == self.buffer_size
         self.pos = int(state["pos"]) if self.full else rows
         self.added = int(state.get("added", rows))
+        self.loaded += 1
         self.running[:] = state["running"]
 
     def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> ReplayBufferSamples:

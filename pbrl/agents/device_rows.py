@@ -24,7 +24,7 @@ class DeviceRows:
             torch.zeros(array.shape, dtype=torch.float32, device=device).view(shape)
             for array in (buffer.observations, buffer.actions)
         )
-        self.seen = 0  # rows that were ever copied
+        self.seen, self.loaded = 0, buffer.loaded  # rows that were ever copied, since the buffer was last loaded
 
     def batch(self, count: int) -> Batch | None:
         """What `sample_arrays` would give, there; None where rewards are computed for each batch."""
@@ -55,7 +55,7 @@ class DeviceRows:
         """Copies the rows that came since the last batch; all of them after a checkpoint was loaded."""
         buffer = self.buffer
         new = buffer.added - self.seen
-        if new < 0 or new > len(buffer):
+        if new > len(buffer) or self.loaded != buffer.loaded:
             new = len(buffer)
         first = (buffer.pos - new) % buffer.buffer_size
         for begin, end in ((first, min(first + new, buffer.buffer_size)), (0, first + new - buffer.buffer_size)):
@@ -63,4 +63,4 @@ class DeviceRows:
                 flat = slice(begin * buffer.n_envs, end * buffer.n_envs)
                 for there, array in ((self.obs, buffer.observations), (self.actions, buffer.actions)):
                     there[flat] = torch.from_numpy(array[begin:end]).to(self.device).view(there[flat].shape)
-        self.seen = buffer.added
+        self.seen, self.loaded = buffer.added, buffer.loaded

@@ -39,11 +39,15 @@ def test_batches_are_those_of_the_buffer(steps):
             np.testing.assert_array_equal(there.numpy(), array)
 
 
-def test_rows_follow_a_buffer_that_is_loaded():
+@pytest.mark.parametrize("before", [0, 5, SIZE + 2])
+def test_rows_follow_a_buffer_that_is_loaded(before):
     whole, rng = make_buffer(), np.random.default_rng(0)
     fill(whole, SIZE + 7, rng)
     fresh = make_buffer()
     rows = DeviceRows(fresh, torch.device("cpu"))
+    if before:  # other steps, of which batches were drawn
+        fill(fresh, before, np.random.default_rng(1))
+        rows.batch(64)
     fresh.load_state_dict(whole.state_dict())
     np.random.seed(0)  # noqa: NPY002  as SB3 draws
     expected = fresh.sample_arrays(64)
