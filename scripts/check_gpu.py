@@ -42,6 +42,7 @@ ADAM = {"lr": 3e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0
 SIZES = ((256, 256), (1024, 1024))  # hidden units, and steps in a batch
 SEEDS = (1, 16, 64)
 TOLERANCE = 2e-3  # relative, of weights after 20 updates: TF32 is off, but sums are made in another order
+STOPPED = (0, 130)  # exit codes of a run that Ctrl-C ended, or that was over before
 SLOW_S = 40.0  # in which each size is measured, at most
 
 
@@ -255,8 +256,9 @@ def learning(device: str, seconds: float) -> Iterator[Row]:
                 process.wait(seconds)
             process.send_signal(signal.SIGINT)
             errors = process.communicate(timeout=120)[1]
-        if not (run / "evaluations.csv").exists():
-            yield f"pebble on pendulum for {seconds:g} s", f"FAILED: {errors.strip().splitlines()[-1][:60]}", ""
+        if process.returncode not in STOPPED or not (run / "evaluations.csv").exists():
+            said = errors.strip().splitlines() or [f"exit code {process.returncode}"]
+            yield f"pebble on pendulum for {seconds:g} s", f"FAILED: {said[-1][:60]}", ""
             return
         with (run / "evaluations.csv").open() as file:
             rows = list(csv.DictReader(file))
