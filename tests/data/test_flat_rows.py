@@ -134,7 +134,7 @@ def test_a_method_of_numbers_refuses_choices_in_one_line(output, refusal, tmp_pa
     data = {"observations": rows()["observations"], "actions": np.arange(M) % 3, "rewards": rows()["rewards"]}
     data |= {"terminals": rows()["terminals"], "timeouts": rows()["timeouts"]}
     load(output, write(tmp_path / "d.npz", data), "labels=return", "comparisons=5", "heldout=1")
-    train = ("env=none", "method=cpl", "steps=3", f"run_dir={tmp_path / 'run'}")
+    train = ("env=none", "method=ipl", "steps=3", f"run_dir={tmp_path / 'run'}")
     assert "has choices of 3 for actions" in refusal("train", f"data={tmp_path / 'set'}", *train)
 
 
