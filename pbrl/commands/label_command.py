@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +56,12 @@ def main(args: list[str]) -> int:
         return label_data(parsed)
     run_dir = Path(values.pop("run"))
     from pbrl.labelling.project import is_project
+    from pbrl.study.open import source_queries
 
     if is_project(run_dir):
         raise UserError(f"run={run_dir} is a labelling project, which goes on with: pbrl label out={run_dir}")
+    if source_queries(run_dir):  # without its file people would answer who have agreed to nothing, gold pairs too
+        raise UserError(f"run={run_dir} is a study, which goes on with its file: pbrl study FILE.yaml")
     from pbrl.viewer.serve import serve
 
     return serve(run_dir, values)
@@ -85,17 +87,13 @@ def label_data(parsed: Arguments) -> int:
         raise UserError(f"unknown key {unknown[0]!r}: {choices(unknown[0], known)}")
     from pbrl.labelling.asker import Asker
     from pbrl.labelling.project import open_project
+    from pbrl.viewer.opened import gone_if_refused
     from pbrl.viewer.serve import serve
 
     told = {key: value for key, value in viewer.items() if key != "renew"}
     project = open_project(out, data, plan, config, told, parsed.options.get("--config-dir"))
-    asker = Asker(project)
-    try:
-        return serve(out, viewer, asker)
-    except UserError:
-        if project.made and not asker.begun:  # so that a corrected command can use the name
-            shutil.rmtree(out)
-        raise
+    with gone_if_refused(out, project.made):
+        return serve(out, viewer, Asker(project))
 
 
 def _of_config(text: str) -> bool:

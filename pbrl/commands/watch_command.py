@@ -21,7 +21,7 @@ wrong. Each episode is kept with what was said at each step, as answers of kind=
 
 afterwards:
   pbrl labels export FOLDER kind=intervention out=interventions
-  pbrl train env=... method=rlif method.interventions=interventions ...
+  pbrl train env=... method=rlif_people method.interventions=interventions ...
 
 example: pbrl watch runs/point_reach/pebble/20250101-120000_s0 expert=runs/judge"""
 

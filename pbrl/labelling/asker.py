@@ -21,7 +21,7 @@ class Asker:
     """A context manager beside the viewer; questions come from a thread, with a label store of its own."""
 
     def __init__(self, project: Project) -> None:
-        self.project, self.begun = project, False
+        self.project = project
         self._stop, self._thread = threading.Event(), threading.Thread(target=self._work, daemon=True)
         self._error: Exception | None = None
         self._seen, self._told = -1, False
@@ -32,7 +32,6 @@ class Asker:
 
     def __enter__(self) -> None:
         require_drawing(self._renderer)
-        self.begun = True
         self._thread.start()
 
     def __exit__(self, *error: object) -> None:

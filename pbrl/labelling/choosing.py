@@ -164,7 +164,8 @@ def asked_items(store: LabelStore) -> list[list[int]]:
 
 def new_sets(things: int, size: int, n: int, taken: set[frozenset[int]], rng: torch.Generator) -> Tensor:
     """At most n random sets of `size` different things, none twice and none that is taken: (m, size), in any order."""
-    if math.comb(things, size) <= LISTED:
+    # Where most are wanted or taken, random ones would hardly ever, or never, be free.
+    if math.comb(things, size) <= max(LISTED, 2 * (n + len(taken))):
         free = [rows for rows in itertools.combinations(range(things), size) if frozenset(rows) not in taken]
         drawn = [free[i] for i in torch.randperm(len(free), generator=rng)[:n].tolist()]
         found = torch.tensor(drawn, dtype=torch.long).reshape(-1, size)

@@ -17,11 +17,12 @@ from pbrl.data.datasets import Dataset, is_dataset, load_dataset
 from pbrl.data.env_of_data import env_overrides
 from pbrl.data.stored_videos import StoredFrames, StoredVideos
 from pbrl.errors import UserError, is_name
-from pbrl.files import new_folder, no_folder
+from pbrl.files import new_folder, no_folder, replacing
 from pbrl.labelling.choosing import KINDS, RANKING, Chooser, EpisodeChooser, SegmentChooser
 from pbrl.labels.recorded import read_source, write_source
 from pbrl.question_kinds import SegmentPair
 from pbrl.teachers.human import NO_TRAINING
+from pbrl.viewer.opened import find_opened
 from pbrl.viewer.settings import viewer_section
 
 SECTION = "labelling"  # of config.yaml, which only projects have
@@ -85,6 +86,8 @@ def open_project(
     """
     if not out.exists():
         return _begin(out, data, plan, config, viewer, config_folder)
+    if not (out / "config.yaml").is_file():
+        raise UserError(f"out={out} is there already and is no labelling project; valid is a new folder")
     known = load_config(out / "config.yaml")
     if SECTION not in known:
         raise UserError(f"out={out} is a run, expected a new folder or a labelling project; pbrl label run={out}")
@@ -139,11 +142,14 @@ def _go_on(
     dataset = _load(Path(config.data))
     if dataset.meta["sha256"] != (read_source(out).get("data") or {}).get("sha256"):
         raise UserError(f"data={config.data} is not what out={out} was begun with; put the old files back")
+    chooser, section = _chooser(dataset, plan, config), viewer_section(config, viewer)
     if plan != before:
+        if (opened := find_opened(out)) is not None and opened.answers():
+            raise UserError(f"a viewer of {out} is open at {opened.url}; end it to ask for other than it does")
         config[SECTION] = asdict(plan)
-        OmegaConf.save(config, out / "config.yaml")
-    section = viewer_section(config, viewer)
-    return Project(out, plan, _chooser(dataset, plan, config), section.overlap, made=False)
+        with replacing(out / "config.yaml", private=True) as partial:
+            OmegaConf.save(config, partial)
+    return Project(out, plan, chooser, section.overlap, made=False)
 
 
 def _plan(given: Mapping[str, Any]) -> Plan:

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pbrl.files import replacing
 from pbrl.labels.store import LabelStore
 from pbrl.labels.views import find_tags, in_segment_order
 
@@ -36,10 +37,10 @@ TIMES = ("shown_at", "played_at", "answered_at", "taken_back_at")
 
 
 def write_answers(run_dir: Path, file: Path, source: Mapping[int, int]) -> int:
-    """Writes the table to a file that must not exist yet; returns its number of rows. source: see `source_query`."""
+    """Writes the table, all of it or no file; returns its number of rows. source: see `source_queries`."""
     with LabelStore(run_dir, create=False) as store, store.transaction():
         rows = sorted(find_rows(store, source), key=lambda row: row["answered_at"])
-    with file.open("x", newline="", encoding="utf-8") as out:
+    with replacing(file) as partial, partial.open("w", newline="", encoding="utf-8") as out:
         table = csv.DictWriter(out, COLUMNS)
         table.writeheader()
         table.writerows({name: _cell(name, row.get(name)) for name in COLUMNS} for row in rows)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from pbrl.errors import UserError, choices
+from pbrl.errors import UserError, choices, one_line
 from pbrl.reading import read_yaml
 
 ANSWERS = ("left", "right", "equal")
@@ -100,7 +101,10 @@ def read_study(path: Path) -> Study:
     if not path.is_file():
         raise UserError(f"{path} is no file; expected the YAML of a study, as docs/study.md shows one")
     config = read_yaml(path)
-    found = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else None
+    try:
+        found = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else None
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {one_line(error)}; valid in a text is \\${{ for ${{") from None
     if not isinstance(found, dict):
         raise UserError(f"{path} has no keys; expected those of a study: {', '.join(_names(Study))}")
     study: Study = _read(Study, found, f"{path}: ")

@@ -33,6 +33,11 @@ def test_sets_are_never_the_same_and_all_come():
     assert (many[:, 0] != many[:, 1]).all()
 
 
+def test_all_of_many_sets_can_be_wanted():
+    rng = torch.Generator().manual_seed(0)
+    assert len(new_sets(450, 2, 300_000, set(), rng)) == 450 * 449 // 2 > 100_000
+
+
 def test_each_thing_is_as_often_on_either_side():
     rng = torch.Generator().manual_seed(0)
     left = torch.cat([new_sets(4, 2, 6, set(), rng)[:, 0] for _ in range(400)])

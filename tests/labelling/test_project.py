@@ -15,12 +15,14 @@ from tiny import collect
 
 from pbrl.data.datasets import load_dataset
 from pbrl.data.pictures import fit_into
+from pbrl.errors import UserError
 from pbrl.labelling.project import open_project
 from pbrl.labels.sets import load_label_set
 from pbrl.labels.store import LabelStore
 from pbrl.reading import read_yaml
 from pbrl.viewer.client import ViewerClient
 from pbrl.viewer.clips import ClipStyle
+from pbrl.viewer.opened import Opened
 from pbrl.viewer.sources import StoredDrawer, clip_source
 
 BROWSERLESS = "open_browser=false"
@@ -168,6 +170,8 @@ def test_a_project_goes_on_as_it_was_begun(clips, refusal, tmp_path):
     for changed in ("queries=entropy", "kind=ranking", "seed=1", "segment_length=3", "criterion=safety"):
         assert f"{changed}: out={out} was begun otherwise" in refusal("label", f"data={clips}", f"out={out}", changed)
     assert f"data={tmp_path}: out=" in refusal("label", f"data={tmp_path}", f"out={out}")
+    assert "pairs=1000: " in refusal("label", f"out={out}", "pairs=1000")
+    assert "viewer.port=-1" in refusal("label", f"out={out}", "pairs=20", "port=-1")
     assert "is a labelling project, which goes on with: pbrl label out=" in refusal("label", f"run={out}")
     assert "this folder is a labelling project and holds no run" in refusal("train", f"resume={out}")
     assert "is not the config of a run" in refusal("eval", out)
@@ -181,7 +185,7 @@ def test_a_project_goes_on_as_it_was_begun(clips, refusal, tmp_path):
         (["out=OUT"], "data= is missing: a data set"),
         (["data=nowhere", "out=OUT"], "data=nowhere: there is no such folder"),
         (["data=FILMS", "out=OUT"], "is no data set; `pbrl data import` and `pbrl collect` make one"),
-        (["data=DATA", "out=DATA"], "is not a run directory: it has no config.yaml"),
+        (["data=DATA", "out=DATA"], "is there already and is no labelling project; valid is a new folder"),
         (["data=DATA", "out=OUT", "pair=3"], "unknown key 'pair': valid are"),
         (["data=DATA", "out=OUT", "pairs=0"], "pairs=0: expected a whole number of at least 1"),
         (["data=DATA", "out=OUT", "pairs=1000"], r"pairs=1000: .*clips has 91 different pairs of segments of 4 steps"),
@@ -205,6 +209,18 @@ def test_a_mistake_is_one_line_and_leaves_nothing(clips, refusal, tmp_path, args
     given = [re.sub(r"=(DATA|OUT|FILMS)$", lambda m: f"={places[m[1]]}", arg) for arg in args]
     assert re.search(message, refusal("label", BROWSERLESS, *given))
     assert not (tmp_path / "labels").exists()
+
+
+def test_more_is_not_asked_for_behind_an_open_viewers_back(clips, monkeypatch, tmp_path):
+    made(clips, tmp_path / "labels", questions=3)
+    here = "http://127.0.0.1:1/#token=t"
+    Opened("t", 1, here, [here], 0).remember(tmp_path / "labels")
+    monkeypatch.setattr(Opened, "answers", lambda opened: True)
+    assert made(clips, tmp_path / "labels", questions=3).plan.questions == 3
+    with pytest.raises(UserError, match=r"is open at http://127\.0\.0\.1:1/"):
+        made(clips, tmp_path / "labels", questions=5)
+    monkeypatch.undo()  # nobody is there
+    assert open_project(tmp_path / "labels", None, {}, [], {}).plan.questions == 3
 
 
 def test_what_cannot_be_shown_is_said_before_a_folder_is_made(clips, output, refusal, tmp_path):

@@ -222,6 +222,18 @@ def test_consent_is_kept_with_its_text(tmp_path):
     assert detail == f"{hashlib.sha256(b'Do you agree?').hexdigest()} browser"
 
 
+def test_a_dollar_sign_in_a_text_is_no_traceback(tmp_path):
+    with pytest.raises(UserError, match=r"walking.yaml: .*'prize' not found.*valid in a text is \\\$\{ for \$\{$"):
+        read_study(write(tmp_path, "run: RUN\nconsent: You get ${prize}\n"))
+    assert read_study(write(tmp_path, "run: RUN\nconsent: You get \\${prize}\n")).consent == "You get ${prize}"
+
+
+def test_a_study_is_not_opened_without_its_file(labels, tmp_path, capsys):
+    take_label_set(labels, tmp_path / "walking")
+    assert main(["label", f"run={tmp_path / 'walking'}"]) == 2
+    assert "is a study, which goes on with its file: pbrl study FILE.yaml" in capsys.readouterr().err
+
+
 def test_the_study_of_the_docs_is_one(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "study.md").read_text()
     study = read_study(write(tmp_path, text.split("```yaml\n")[1].split("```")[0]))
