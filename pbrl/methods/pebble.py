@@ -108,6 +108,8 @@ class Pebble(Method):
             raise UserError(f"agent={run.agent.kind} has no critic that learns from stored steps again; {both}")
         if run.desk.needed > 1:  # or a file brings its segments along
             run.feedback.require_segments(run.time_limit, run.agent.n_envs)
+            if run.feedback.budget and run.time_limit == run.feedback.segment_length:
+                run.feedback.require_pool(run.feedback.segment_length, 1)
         self.model = self.make_model(run.obs_shape, run.action_size, run.rng("reward"))
         if self.model.members < (least := LEAST_MEMBERS.get(run.sampler_name, 1)):
             few = f"model.members={self.model.members}"

@@ -86,6 +86,7 @@ def test_a_pool_of_one_segment_is_refused(tmp_path):
     code, _, err = train(tmp_path / "run", "feedback.segment_length=30", "feedback.pool_episodes=1")
     assert code == 2
     assert "a question compares two; give feedback.pool_episodes=2" in err
+    assert not (tmp_path / "run").exists()
     shorter = ["feedback.segment_length=29", "feedback.pool_episodes=1", "steps=130"]
     assert train(tmp_path / "shorter", *shorter)[0] == 0  # as the message says
     left, right = asked_pairs(tmp_path / "shorter")
