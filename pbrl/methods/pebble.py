@@ -94,7 +94,8 @@ class Pebble(Method):
                 raise UserError(f"{said}: {owner.__name__} has a loss of its own; leave it out")
         if self.objective.calibrate and self.reward_std is not None:
             scale = f"method.reward_std={self.reward_std}"
-            raise UserError(f"fit.calibrate=true and {scale} both set the scale of the reward; leave one out")
+            both = f"fit.calibrate=true and {scale} both set the scale of the reward"
+            raise UserError(f"{both}; set method.reward_std=null, or leave fit.calibrate out")
         super().check_objective(heldout)
 
     def small_model(self) -> Any:

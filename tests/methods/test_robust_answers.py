@@ -92,6 +92,13 @@ def test_what_does_not_go_together_is_one_line_and_no_folder(overrides, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+def test_heron_calibrates_once_its_own_scale_is_off(tmp_path):
+    wanted = ["fit.calibrate=true", "feedback.heldout=0.3"]
+    code, _, err = train(tmp_path / "run", *wanted, method="heron")
+    assert (code, "set method.reward_std=null" in err) == (2, True)
+    assert train(tmp_path / "run", *wanted, "method.reward_std=null", method="heron")[0] == 0  # as the message says
+
+
 def test_methods_without_such_a_reward_say_so(tmp_path):
     code, _, err = train(tmp_path / "run", "fit.loss=em", method="true_reward")
     assert code == 2
