@@ -42,23 +42,30 @@ class Endpoint:
             raise ValueError(f"base_url={self.base_url}: expected an address, as {LOOPBACK}")
         between(0, 10, temperature=self.temperature)
         positive(timeout_s=self.timeout_s)
-        if self.key_env is not None and not os.environ.get(self.key_env):
-            raise ValueError(f"key_env={self.key_env}: this environment variable is not set")
+        if self.key_env is not None:
+            if not (key := self._key()):
+                raise ValueError(f"key_env={self.key_env}: this environment variable is not set")
+            if not (key.isascii() and key.isprintable()):
+                raise ValueError(f"key_env={self.key_env}: this environment variable has characters that no key has")
+
+    def _key(self) -> str:
+        """Never part of a message."""
+        return os.environ.get(self.key_env or "", "").strip()
 
     def chat(self, messages: list[dict[str, Any]]) -> str:
         """The text of the reply. UserError: there is no server, or it says no."""
         body = json.dumps({"model": self.model, "messages": messages, "temperature": self.temperature}).encode()
-        headers = {"Content-Type": "application/json"}
-        if self.key_env is not None:
-            headers["Authorization"] = f"Bearer {os.environ[self.key_env]}"
-        request = urllib.request.Request(f"{self.base_url.rstrip('/')}/chat/completions", body, headers)
+        address = f"{self.base_url.rstrip('/')}/chat/completions"
+        request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+        if self.key_env is not None:  # for this server alone, not for one that it sends us on to
+            request.add_unredirected_header("Authorization", f"Bearer {self._key()}")
         try:
             with urllib.request.urlopen(request, timeout=self.timeout_s) as reply:
                 content = json.loads(reply.read(MOST_BYTES))
         except urllib.error.HTTPError as error:
             said = error.read(2000).decode(errors="replace")
             raise UserError(f"{self.base_url} answers {error.code}: {one_line(Exception(said))[:200]}") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
             raise UserError(f"{self.base_url}: {one_line(error)}; is a server of {self.model} running there?") from None
         try:
             text = content["choices"][0]["message"]["content"]

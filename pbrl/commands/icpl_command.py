@@ -157,7 +157,7 @@ def _run(
     def train(proposed: list[RewardProgram]) -> list[Trained]:
         folders = [out / f"round_{done + 1}" / f"program_{i}" for i in range(1, len(proposed) + 1)]
         jobs = [
-            ["train", *given, "method=icpl", f"method.program={_quoted(p.text)}", f"run_dir={folder}"]
+            ["train", *given, "method=icpl", f"method.program='{p.one_line}'", f"run_dir={folder}"]
             for p, folder in zip(proposed, folders, strict=True)
         ]
         if workers == 1:
@@ -186,12 +186,6 @@ def _train(job: list[str]) -> int:
     from pbrl.cli import main as pbrl
 
     return pbrl(job)
-
-
-def _quoted(text: str) -> str:
-    """As Hydra reads one value that has spaces, signs and lines."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "; ")
-    return f"'{escaped}'"
 
 
 def _outcome(program: RewardProgram, folder: Path) -> Trained:

@@ -70,6 +70,11 @@ class RewardProgram:
         if not self.lines or self.lines[-1][0] != "reward":
             raise UserError("a reward program ends with `reward = ...`")
 
+    @property
+    def one_line(self) -> str:
+        """The same program of nothing but what was checked: without its comments and line breaks."""
+        return "; ".join(f"{name} = {ast.unparse(value)}" for name, value in self.lines)
+
     def __call__(self, values: Mapping[str, Any]) -> np.ndarray:
         """Of numbers or arrays of one shape, by input; what is not finite becomes 0."""
         known: dict[str, Any] = {name: np.asarray(values[name], float) for name in self.inputs}

@@ -134,6 +134,35 @@ def test_without_a_server_or_a_key_one_line_says_so(monkeypatch):
         Endpoint("tiny", key_env="MY_KEY")
 
 
+def test_a_key_goes_to_its_own_server_alone_and_into_no_message(server, monkeypatch):
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{server.server_port}/stolen")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    stolen = []
+    monkeypatch.setattr(server.RequestHandlerClass, "do_GET", lambda h: stolen.append(dict(h.headers)), raising=False)
+    monkeypatch.setenv("MY_KEY", "secret")
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as http:
+        threading.Thread(target=http.handle_request, daemon=True).start()
+        with pytest.raises(UserError):
+            Endpoint("tiny", f"http://127.0.0.1:{http.server_port}/v1", "MY_KEY", timeout_s=5).chat([])
+    assert len(stolen) == 1
+    assert "Authorization" not in stolen[0]
+    monkeypatch.setenv("MY_KEY", "secret\n")  # as $(cat FILE) does not leave it, but files of secrets do
+    server.replies = ["hello"]
+    assert Endpoint("tiny", f"http://127.0.0.1:{server.server_port}/v1", "MY_KEY").chat([]) == "hello"
+    assert server.asked[-1][1] == "Bearer secret"
+    monkeypatch.setenv("MY_KEY", "sec\nret")
+    with pytest.raises(ValueError, match="characters that no key has") as refused:
+        Endpoint("tiny", key_env="MY_KEY")
+    assert "sec" not in str(refused.value)
+
+
 def test_recorded_replies_come_in_order(tmp_path):
     file = tmp_path / "replies.jsonl"
     file.write_text("\n".join(map(json.dumps, ["no program", "```\nreward = effort\n```", "reward = 2 * effort"])))
@@ -186,6 +215,22 @@ def test_the_command_trains_every_program_and_writes_what_came_of_it(tmp_path, c
         assert main(["icpl", "env=point_reach", *more]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "icpl2").exists()
+
+
+def test_what_is_trained_is_the_program_that_was_checked_and_comments_reach_no_config(tmp_path, monkeypatch):
+    texts = ["near = -distance  # ${oc.env:MY_SECRET}\nreward = near  # it's \\ close\n", "(-distance\n  - effort)"]
+    for text in texts:
+        program, same = RewardProgram(text, NAMES), RewardProgram(RewardProgram(text, NAMES).one_line, NAMES)
+        assert "\n" not in same.text
+        assert same({"distance": 2, "effort": 3}) == program({"distance": 2, "effort": 3})
+    monkeypatch.setenv("MY_SECRET", "do not tell")
+    (tmp_path / "replies").write_text("\n".join(map(json.dumps, texts)))
+    given = [o for o in [*COMMON, *SAC] if not o.startswith("steps")]
+    own = ["steps=120", "rounds=1", "programs=2", "proposer=recorded", f"replies={tmp_path / 'replies'}"]
+    assert main(["icpl", *given, *own, f"out={tmp_path / 'icpl'}"]) == 0
+    config = (tmp_path / "icpl" / "round_1" / "program_1" / "config.yaml").read_text()
+    assert "near = -distance; reward = near" in config
+    assert "tell" not in config
 
 
 def test_a_training_needs_a_program_of_its_factors(tmp_path, capsys):
