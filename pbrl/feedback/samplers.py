@@ -9,7 +9,7 @@ gathers them anew for each question that it chooses, which takes time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from pbrl.types import Comparisons, RewardModel, SegmentPool, Segments
 
 KEPT_BYTES = 2**30
 LEAST_MEMBERS = {"randomised": 2}  # of the reward model, for a sampler that has no use for fewer
+CHECKS: dict[str, Callable[..., None]] = {"randomised": positive}  # of a sampler's settings, before a run begins
 
 
 def uniform(
@@ -58,7 +59,6 @@ def randomised(
     The members are the samples (Wu and Sun 2024): a pair is asked where their gains of right over left differ by more
     than `threshold` in the mean over two of them. What is not asked is left in the budget.
     """
-    positive(threshold=threshold)
     few = torch.arange(min(n, len(left)))
     gains = score_in_blocks(model.score, PartOf(right, few)) - score_in_blocks(model.score, PartOf(left, few))
     return few[expected_gap(gains) > threshold]

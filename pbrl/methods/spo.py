@@ -73,6 +73,9 @@ class Spo(Method):
     def begin(self, run: Run) -> None:
         super().begin(run)
         run.agent.require_whole_episodes(run.time_limit)
+        if run.sampler_name not in ("uniform", "none"):
+            asks = "asks about whole episodes, or any segments for its judge"
+            raise ValueError(f"queries={run.sampler_name}: SPO {asks}; leave queries= out")
         if self._make_judge is None and run.desk.needs_people:
             raise ValueError("judge=None: people cannot compare each episode at once; choose method=spo_judge")
         if self.common_starts is not None:

@@ -16,6 +16,7 @@ from pbrl.config import compose_any, options
 from pbrl.data.env_of_data import VALID, data_meta
 from pbrl.data.offline_sources import PAIRS
 from pbrl.errors import UserError, choices
+from pbrl.feedback.samplers import CHECKS
 from pbrl.feedback.settings import Feedback
 from pbrl.methods.method import Method
 from pbrl.nets.devices import CPU, chosen_device
@@ -137,6 +138,7 @@ def _check_online(config: DictConfig, method: Method) -> None:
     if (kind := maker_of(config.agent, "agent").target.kind) not in method.agents:
         raise UserError(f"method={name} drives {' or '.join(method.agents)}, and agent is {kind}")
     check_asked(config, method)
+    _check_sampler(config)
     agent, feedback = maker_of(config.agent, "agent"), read_feedback(config)
     with explaining("agent", agent.settings):
         agent.target.check(**agent.settings)
@@ -160,6 +162,13 @@ def check_asked(config: DictConfig, method: Method) -> None:
         raise UserError(
             f"teacher={name} answers questions of kind {answers}, and {asks}; valid are {valid or 'none here'}"
         )
+
+
+def _check_sampler(config: DictConfig) -> None:
+    sampler = maker_of(config.queries, "queries") if "_target_" in config.queries else None
+    if sampler is not None and (settings_check := CHECKS.get(sampler.target.__name__)) is not None:
+        with explaining("queries", sampler.settings):
+            settings_check(**sampler.settings)
 
 
 def _kinds_of(teacher: DictConfig) -> tuple[Any, ...]:

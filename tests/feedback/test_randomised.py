@@ -55,6 +55,14 @@ def test_one_member_alone_disagrees_with_nobody(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("threshold", ["0", "-1"])
+def test_a_threshold_that_cannot_be_is_refused_before_the_run(threshold, tmp_path):
+    code, _, err = train(tmp_path / "run", "queries=randomised", f"queries.threshold={threshold}")
+    assert code == 2
+    assert f"queries.threshold={threshold}: expected a number above 0" in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_fraction_of_the_questions_gives_the_same_regret():
     always, sometimes = (
         np.mean([learn(threshold, np.random.default_rng([seed, number])) for seed in range(6)], 0)

@@ -127,6 +127,14 @@ def still(values):
     return Segments(obs.contiguous(), torch.zeros(n, 1, 1), zeros + 1, zeros, zeros, torch.arange(n))
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_sampler_that_it_does_not_ask_by_is_refused(method, tmp_path):
+    code, _, err = train(tmp_path / "run", "queries=entropy", method=method)
+    assert code == 2
+    assert "queries=entropy: SPO asks about whole episodes" in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_judge_learns_preferences_that_go_in_a_circle():
     rng = torch.Generator().manual_seed(0)
     judge = PairwiseJudge(obs_size=1, action_size=1, features=4, hidden=32, lr=1e-2, rng=rng)
