@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pbrl.agents.iql import IQL, Batch
-from pbrl.checks import required, share, whole
+from pbrl.checks import positive, required, share, whole
 from pbrl.data.offline import Pairs, Transitions
 from pbrl.errors import UserError, choices
 from pbrl.labels.sets import load_label_set
@@ -70,6 +70,7 @@ class Vpl(OfflineMethod):
         super().__init__(**common)
         required(model=model, iql=iql)
         whole(1, latent=latent, answers=answers, users=users, pairs=pairs, batch_size=batch_size)
+        positive(reward_share=reward_share)
         share(reward_share=reward_share)
         self.latent, self.answers, self.users_drawn, self.pairs = latent, answers, users, pairs
         self.reward_share, self.batch_size = reward_share, batch_size
@@ -190,6 +191,9 @@ class Vpl(OfflineMethod):
         if labels.questions.kind != SegmentPair.kind or not labels.answered.any():
             raise UserError(f"user={user} has no answers about pairs of segments")
         told = labels.comparisons
+        if len(who := told.annotator.unique().tolist()) > 1:
+            names = ", ".join(labels.meta["annotators"][i] for i in who)
+            raise UserError(f"user={user} has answers of {names}; expected those of one person")
         if (seen := (told.left.obs.shape[2:], told.left.actions.shape[-1])) != (self.obs_shape, self.action_size):
             raise UserError(f"user={user} has observations and actions of {seen}, expected those of the run")
         with torch.no_grad():

@@ -101,7 +101,7 @@ class ValueIntervener(ScriptedIntervener):
         share(obeyed=obeyed)
         between(0, math.inf, margin=margin)
         if self.judge is None:
-            raise ValueError("judge=None: values are needed to judge by; give the folder of a run of agent=sac")
+            raise ValueError("judge=None: values are needed to judge by; give method.judge=FOLDER, a run of agent=sac")
         self.margin, self.obeyed = margin, obeyed
 
     def blames(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:

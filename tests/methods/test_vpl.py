@@ -80,6 +80,8 @@ def two_users(tmp_path_factory):
             for user in users:
                 value = said.prefers_right if user == "anna" else 1 - said.prefers_right
                 store.answer(queries, Answers(value, said.answered), user, kind="human")
+            if name == "new":
+                store.leave_out("scripted:oracle", "zoe alone")
         export_labels(folder / f"run_{name}", folder / name)
     return folder
 
@@ -105,6 +107,10 @@ def test_each_user_has_a_policy_and_a_new_one_too(two_users, tmp_path, capsys):
     capsys.readouterr()
     assert main(["eval", str(tmp_path / "run"), "episodes=1", "user=ana"]) == 2
     assert "did you mean anna" in capsys.readouterr().err
+    assert main(["eval", str(tmp_path / "run"), "episodes=1", f"user={data}"]) == 2
+    assert "has answers of anna, otto, scripted:oracle; expected those of one person" in capsys.readouterr().err
+    assert main(["train", *vpl(data, "method.reward_share=0"), f"run_dir={tmp_path / 'no'}"]) == 2
+    assert "method.reward_share=0: expected a number above 0" in capsys.readouterr().err
 
 
 def test_a_method_with_one_policy_says_so(finished, capsys):
