@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pbrl.errors import UserError
+
 
 @dataclass(frozen=True)
 class Videos:
@@ -40,6 +42,15 @@ class Videos:
     def __getitem__(self, rows: Any) -> Videos:
         ids = None if self.ids is None else self.ids[rows]
         return Videos(self.frames[rows], self.features[rows], self.true_return[rows], ids, self.source)
+
+    def by_true_return(self) -> Tensor:
+        """(N,) all rows, the highest first. UserError: they have none."""
+        if self.true_return.isnan().any():
+            raise UserError(
+                "nothing says which videos are the best: they have no true return; valid are labels= of rankings, or "
+                "teacher=video_people with teacher.triplets= and teacher.preferred="
+            )
+        return self.true_return.sort(descending=True, stable=True).indices
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import torch
 
 from pbrl.checks import whole
 from pbrl.data.datasets import Dataset
-from pbrl.data.videos import Triplets, Videos
+from pbrl.data.videos import Triplets, VideoPairs, Videos
 from pbrl.errors import UserError
 from pbrl.feedback.told_videos import ToldVideos
 from pbrl.feedback.triplets import uniform_triplets
@@ -37,10 +37,23 @@ class Rapl(VideoMethod):
         self.demos, self.demos_data = demos, demos_data
 
     def ask(self, videos: Videos, n: int, rng: torch.Generator) -> Triplets:
+        if self.demos_data is None:
+            self._best(videos)  # what cannot be is said before a fit
         return self.run.desk.ask_triplets(videos, uniform_triplets(len(videos), n, rng))
 
     def said(self, told: ToldVideos) -> Triplets:
         return told.as_triplets()
+
+    def _from_people(self, told: ToldVideos, train: np.ndarray, shown: Videos) -> Triplets | VideoPairs:
+        answers = super()._from_people(told, train, shown)
+        self._best(shown)
+        return answers
+
+    def _best(self, videos: Videos) -> torch.Tensor:
+        """(N,) all rows, those first that are to be like; triplets alone do not say which."""
+        if self._told is None:
+            return self.run.desk.rank(videos)
+        return self._told.order(len(videos)) if len(self._told.as_pairs()) else videos.by_true_return()
 
     def after_fit(
         self, model: Any, data: Dataset, shown: Videos, heldout: np.ndarray, seed: int
@@ -53,6 +66,5 @@ class Rapl(VideoMethod):
             shown = self.draw(data, train)
         if self.demos > len(shown):
             raise ValueError(f"demos={self.demos}: {data.path} has {len(shown)} videos to choose them from")
-        order = self.run.desk.rank(shown) if self._told is None else self._told.order(len(shown))
-        model.set_demos(shown[order[: self.demos]].frames, shown.frames)
+        model.set_demos(shown[self._best(shown)[: self.demos]].frames, shown.frames)
         return data, heldout

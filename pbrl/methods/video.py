@@ -137,7 +137,9 @@ class VideoMethod(Method):
         train, heldout = split(len(data.episodes), self.heldout, seed)
         shown = self.draw(data, train)
         told = self._told_about(data)
-        answers = self.ask(shown, self.run.feedback.budget, rng) if told is None else self._from_people(told, train)
+        answers = (
+            self.ask(shown, self.run.feedback.budget, rng) if told is None else self._from_people(told, train, shown)
+        )
         metrics = model.fit(shown, answers)
         require_finite_metrics(metrics, REWARD_MODEL)
         require_finite_weights(model.state_dict(), REWARD_MODEL)
@@ -168,7 +170,7 @@ class VideoMethod(Method):
         folder = self.run.labels_folder
         return None if folder is None else ToldVideos.read(folder, data, self.run.feedback.budget)
 
-    def _from_people(self, told: ToldVideos, train: np.ndarray) -> Triplets | VideoPairs:
+    def _from_people(self, told: ToldVideos, train: np.ndarray, shown: Videos) -> Triplets | VideoPairs:
         self._told = told.among(train)
         if not len(answers := self.said(self._told)):
             none = f"none of the answers makes {self.stands_for} of the {len(train)} videos that are learned from"

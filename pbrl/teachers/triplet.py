@@ -57,7 +57,7 @@ class TripletTeacher(Teacher):
 
     def rank(self, videos: Videos) -> Tensor:
         """All rows (N,), the largest true return first, without noise; the first few are preferred demonstrations."""
-        return videos.true_return.sort(descending=True, stable=True).indices
+        return videos.by_true_return()
 
     def _decide(self, gain: Tensor) -> Tensor:
         probability = (gain > 0).float() if self.beta is None else torch.sigmoid(self.beta * gain)

@@ -64,7 +64,7 @@ class VideoPeople(Teacher):
     def rank(self, videos: Videos) -> Tensor:
         """All rows (N,), those first that won the largest share of their comparisons; without any, by true return."""
         if self._preferred is None:
-            return videos.true_return.sort(descending=True, stable=True).indices
+            return videos.by_true_return()
         left, right, prefers_right = self._compared(videos)
         won, met = torch.zeros(len(videos)), torch.zeros(len(videos))
         won.index_add_(0, left, 1 - prefers_right).index_add_(0, right, prefers_right)

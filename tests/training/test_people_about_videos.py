@@ -7,6 +7,7 @@ from films import film
 from tiny import COMMON, SAC, VIDEOS, collect, train
 
 from pbrl.data.datasets import load_dataset
+from pbrl.data.videos import Videos
 from pbrl.feedback.told_videos import ToldVideos
 from pbrl.labelling.project import open_project
 from pbrl.labels.sets import export_labels
@@ -58,7 +59,6 @@ def learn(folder, method, data, labels, *more):
         ("video_return", "ranking", 12),
         ("video_return", "episode_pair", 40),
         ("rapl", "ranking", 12),
-        ("rapl", "triplet", 60),
     ],
 )
 def test_answers_about_imported_videos_become_a_reward(films, tmp_path, gl_backend, method, kind, n):
@@ -70,9 +70,23 @@ def test_answers_about_imported_videos_become_a_reward(films, tmp_path, gl_backe
     if method == "video_return":  # brightness is what a small network sees first
         assert facts["pairs_measured"] > 10
         assert facts["pair_accuracy"] > 0.75
-    if kind == "triplet":  # says nothing of which is better
-        assert facts["pair_accuracy"] is None
     assert read_object(tmp_path / "run" / "summary.json")["reward_accuracy"] == facts["pair_accuracy"]
+
+
+def test_triplets_do_not_say_which_videos_to_be_like(films, tmp_path, gl_backend):
+    triplets = answered(films, tmp_path, "triplet", 60)
+    code, _, err = learn(tmp_path, "rapl", films, triplets)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "nothing says which videos are the best" in err
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "better").mkdir()
+    ranked = answered(films, tmp_path / "better", "ranking", 12)
+    said = ["teacher=video_people", f"teacher.triplets={triplets}", f"teacher.preferred={ranked}"]  # as advised
+    code, _, err = learn(tmp_path, "rapl", films, "null", *said, "feedback.budget=10")
+    assert code == 0, err
+    assert read_object(tmp_path / "run" / "reward.json")["labels"] == 10
+    known = Videos(torch.zeros(3, 1, 1, 1, 3, dtype=torch.uint8), torch.zeros(3, 1, 1), torch.tensor([1.0, 3.0, 2.0]))
+    assert known.by_true_return().tolist() == [1, 2, 0]
 
 
 def test_a_ranking_says_all_its_pairs_and_triplets(films, tmp_path):
