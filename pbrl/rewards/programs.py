@@ -101,7 +101,7 @@ def _check(node: ast.AST, names: list[str]) -> None:
     """UserError where an expression has anything else than what is allowed."""
     if isinstance(node, ast.Constant):
         if isinstance(node.value, bool) or not isinstance(node.value, (int, float)) or abs(node.value) > LARGEST:
-            raise UserError(f"a reward program has {node.value!r}; valid are numbers up to {LARGEST:g}")
+            raise UserError(f"a reward program has {repr(node.value)[:40]}; valid are numbers up to {LARGEST:g}")
     elif isinstance(node, ast.Name):
         if node.id not in names:
             raise UserError(f"a reward program reads {node.id!r}: {choices(node.id, names)}")
@@ -112,7 +112,7 @@ def _check(node: ast.AST, names: list[str]) -> None:
         if not isinstance(power, ast.Constant) or not isinstance(power.value, (int, float)):
             raise UserError("a reward program has a power that is not a number")
         if not 0 <= power.value <= HIGHEST_POWER:
-            raise UserError(f"a reward program has the power {power.value}; valid are 0 to {HIGHEST_POWER}")
+            raise UserError(f"a reward program has the power {repr(power.value)[:40]}; valid are 0 to {HIGHEST_POWER}")
         _check(node.left, names)
     elif isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         _check(node.left, names)

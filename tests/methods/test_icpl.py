@@ -52,6 +52,8 @@ def test_a_program_computes_what_it_says():
         ("reward = distance ** 99999999", "the power 99999999"),
         ("reward = distance ** effort", "a power that is not a number"),
         ("reward = 'a' * 999999", "has 'a'"),
+        ("reward = " + "9" * 3000, "valid are numbers up to"),
+        ("reward = distance ** " + "9" * 3000, "valid are 0 to 4"),
         ("reward = 1e300", "valid are numbers up to"),
         ("reward = clip(distance, 0)", "clip of a reward program takes 3 arguments"),
         ("distance = 1\nreward = distance", "gives distance another meaning"),
@@ -65,6 +67,7 @@ def test_what_is_not_on_the_list_is_refused(text, said):
     with pytest.raises(UserError) as refused:
         RewardProgram(text, NAMES)
     assert said in str(refused.value)
+    assert len(str(refused.value)) < 250
 
 
 def test_the_grammar_goes_from_the_worst_past_the_best():
