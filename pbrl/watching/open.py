@@ -52,8 +52,9 @@ def helping_run(saved: SavedRun, expert: Path) -> Act:
 def keep_in(out: Path, saved: SavedRun) -> bool:
     """Makes the folder, or checks that it is of this task; whether it was not there already."""
     if out.exists():
-        if not (out / "config.yaml").is_file() or load_config(out / "config.yaml").env != saved.config.env:
-            raise UserError(f"out={out}: no episodes of this task are kept there; valid is a new folder")
+        kept = load_config(out / "config.yaml") if (out / "config.yaml").is_file() else {}
+        if (kept.get("env"), kept.get("teacher")) != (saved.config.env, NO_TRAINING):  # a run keeps its own answers
+            raise UserError(f"out={out}: no watched episodes of this task are kept there; valid is a new folder")
         return False
     config = saved.config.copy()
     config.teacher = NO_TRAINING

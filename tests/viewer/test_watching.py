@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from page_driver import until
 from point_run import make_run
 from shop import CHANGES, HOST, DrawnClips, viewer
@@ -17,12 +19,14 @@ from starlette.testclient import TestClient
 from pbrl.building import build
 from pbrl.cli import main
 from pbrl.config import compose_config
+from pbrl.errors import UserError
 from pbrl.labels.questions import run_id
 from pbrl.labels.sets import export_labels, load_label_set
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import Intervention
 from pbrl.teachers.stored_interventions import blamed_steps, watched_episodes
 from pbrl.watching.live import Live, Said
+from pbrl.watching.open import keep_in
 
 GOES_ON, OVER = Said(False, False, None), Said(True, False, None)
 HORIZON = 11
@@ -211,3 +215,16 @@ def test_a_mistake_is_one_line(tmp_path: Path, capsys: Any, args: list[str], mes
     assert (out, err.count("\n")) == ("", 1)
     assert message in err
     assert not (tmp_path / "watched").exists()
+
+
+def test_episodes_are_kept_apart_from_the_answers_of_the_run(tmp_path: Path) -> None:
+    config = compose_config(["env=point_reach"])
+    (tmp_path / "run").mkdir()
+    OmegaConf.save(config, tmp_path / "run" / "config.yaml")
+    saved: Any = SimpleNamespace(config=config, path=tmp_path / "run")
+    with pytest.raises(UserError, match="no watched episodes of this task are kept there; valid is a new folder"):
+        keep_in(tmp_path / "run", saved)
+    assert [keep_in(tmp_path / "watched", saved) for _ in range(2)] == [True, False]
+    saved.config = compose_config(["env=pendulum"])
+    with pytest.raises(UserError, match="no watched episodes of this task"):
+        keep_in(tmp_path / "watched", saved)
