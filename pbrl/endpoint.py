@@ -16,6 +16,7 @@ from pbrl.errors import UserError, one_line
 
 LOOPBACK = "http://127.0.0.1:8080/v1"  # where llama.cpp's server listens
 MOST_BYTES = 2**22  # of a reply
+HERE = ("127.0.0.1", "localhost", "::1")  # never asked through a proxy
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,10 @@ class Endpoint:
         if self.key_env is not None:  # for this server alone, not for one that it sends us on to
             request.add_unredirected_header("Authorization", f"Bearer {self._key()}")
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s) as reply:
+            here = urlsplit(self.base_url).hostname in HERE
+            proxies: dict[str, str] | None = {} if here else None  # None: those of the environment
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+            with opener.open(request, timeout=self.timeout_s) as reply:
                 content = json.loads(reply.read(MOST_BYTES))
         except urllib.error.HTTPError as error:
             said = error.read(2000).decode(errors="replace")

@@ -129,6 +129,13 @@ def test_an_endpoint_is_asked_again_for_what_cannot_be_used_and_told_the_verdict
         proposer.propose(1, NAMES, None)
 
 
+def test_a_server_on_this_machine_is_asked_without_the_proxy(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    server.replies = ["hello"]
+    assert Endpoint("tiny", f"http://127.0.0.1:{server.server_port}/v1").chat([]) == "hello"
+
+
 def test_without_a_server_or_a_key_one_line_says_so(monkeypatch):
     with pytest.raises(UserError, match="is a server of tiny running there"):
         Endpoint("tiny", "http://127.0.0.1:9/v1", timeout_s=2).chat([])
