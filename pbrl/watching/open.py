@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -52,7 +53,7 @@ def helping_run(saved: SavedRun, expert: Path) -> Act:
 def keep_in(out: Path, saved: SavedRun) -> bool:
     """Makes the folder, or checks that it is of this task; whether it was not there already."""
     if out.exists():
-        kept = load_config(out / "config.yaml") if (out / "config.yaml").is_file() else {}
+        kept: Any = load_config(out / "config.yaml") if (out / "config.yaml").is_file() else {}
         if (kept.get("env"), kept.get("teacher")) != (saved.config.env, NO_TRAINING):  # a run keeps its own answers
             raise UserError(f"out={out}: no watched episodes of this task are kept there; valid is a new folder")
         return False
