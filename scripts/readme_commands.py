@@ -34,7 +34,7 @@ TRAIN = (
     "evaluation.every=1300",
     "evaluation.episodes=1",
 )
-OFFLINE = ("steps=200", "feedback.budget=10", "evaluation.episodes=1", "report=false")  # a run with data=
+OFFLINE = ("steps=200", "feedback.budget=10", "evaluation.episodes=1", "report=false")  # `pbrl train` with data=
 SHORT: dict[str, Sequence[str]] = {
     "train": (*TRAIN, "report=false"),  # the demo makes one
     "demo": TRAIN,
@@ -108,7 +108,7 @@ def shorten(command: Command) -> list[str]:
     """Its arguments, with the settings that make it quick instead of those of the same key."""
     if any(word.startswith("resume=") or (word.startswith("-") and word != "--human") for word in command.arguments):
         return command.arguments
-    offline = any(word.startswith("data=") for word in command.arguments)
+    offline = command.name == "train" and any(word.startswith("data=") for word in command.arguments)
     short = OFFLINE if offline else SHORT.get(command.name, ())
     keys = {word.split("=")[0] for word in short}
     return [word for word in command.arguments if word.split("=")[0] not in keys] + list(short)

@@ -64,6 +64,11 @@ def test_lines_are_those_of_sh_blocks(page):
     ]
 
 
+@pytest.mark.parametrize("line", ["pbrl label data=clips out=labels pairs=50", "pbrl data info data=clips"])
+def test_what_trains_nothing_is_given_no_settings_of_training(line):
+    assert readme_commands.shorten(readme_commands.read_command(line)) == line.split()[2:]
+
+
 def test_every_command_of_a_good_page_is_run(page, capfd, monkeypatch):
     monkeypatch.setattr(readme_commands, "TRAIN", ())
     monkeypatch.setitem(readme_commands.SHORT, "train", ("steps=120", "feedback.first=100", "evaluation.episodes=1"))
