@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 HELP = """usage: pbrl demo [--human] [key=value ...] [--config-dir DIR]
 
-The quick start, in three to four minutes: a simulated cheetah learns to run from a few hundred comparisons
+The quick start, in about two minutes: a simulated cheetah learns to run from a few hundred comparisons
 of short clips, answered by a scripted teacher. No reward function reaches the agent. Ends with a report.
 
   --human   you are the teacher: prints the address of a page on which to compare clips while the cheetah trains;
