@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 
 from pbrl.reports.bench_analysis import AGGREGATES, THRESHOLDS, GroupAnalysis
 from pbrl.reports.bench_arms import Arm, Runs
-from pbrl.reports.pictures import GRID, INK, MUTED, SERIES, Picture, band, chunks, legend, panels, plain, style
+from pbrl.reports.figures import GRID, INK, MUTED, SERIES, style
+from pbrl.reports.pictures import Picture, band, chunks, legend, panels, plain
 
 MATRIX_ARMS = 20  # beyond, everyone is compared with the references and the best only
 DASHED: Any = (0, (5, 2))

@@ -15,20 +15,18 @@ from pbrl.reports.bench_analysis import Analysis, analyse
 from pbrl.reports.bench_arms import Arm, Runs, Setting
 from pbrl.reports.bench_curves import Courses
 from pbrl.reports.bench_figures import Places, group_pictures
-from pbrl.reports.bench_page import MARK, bench_page
+from pbrl.reports.bench_page import MARK, bench_page, overview_tables
 from pbrl.reports.bench_report_curves import budget_pictures, efficiency_pictures, task_pictures
 from pbrl.reports.bench_tables import (
     FEW_NOTE,
-    Table,
     comparisons_csv,
     per_task_csv,
-    published_table,
     ranking_table,
-    separation_table,
     summary_csv,
     task_table,
 )
 from pbrl.reports.pictures import Picture
+from pbrl.reports.tables import Table
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -102,11 +100,8 @@ def _markdown(results: Results, runs: Runs, analysis: Analysis, tasks: Sequence[
     for found in analysis.groups:
         note = f"On {', '.join(found.group.tasks)}. {report_words.headline(found, runs)} {FEW_NOTE}"
         parts.append(ranking_table(found.aggregates, str(found.group.setting), note).markdown())
-    if analysis.separations:
-        parts.append(separation_table(analysis).markdown())
-    if bench.published:
-        parts.append(published_table(bench, runs).markdown())
-    return "\n".join([*filter(None, parts), *(table.markdown() for table in tasks)])
+    tables = [*overview_tables(results, runs, analysis), *tasks]
+    return "\n".join([*filter(None, parts), *(table.markdown() for table in tables)])
 
 
 def _require_own(out: Path) -> None:

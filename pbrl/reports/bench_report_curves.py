@@ -13,7 +13,8 @@ from pbrl.reports.bench_analysis import Estimate, GroupAnalysis
 from pbrl.reports.bench_arms import Arm, Runs, Setting
 from pbrl.reports.bench_curves import UNITS, Courses, Curve
 from pbrl.reports.bench_figures import Line, Places, by_panel
-from pbrl.reports.pictures import Picture, band, legend, panels, short
+from pbrl.reports.figures import short
+from pbrl.reports.pictures import Picture, band, legend, panels
 
 HOW = (
     "IQM of normalised scores with 95 % bootstrap bands. A run counts with its last evaluation at or before each point."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,51 +12,16 @@ from pbrl.bench.bench_file import CIRCUMSTANCES, Bench
 from pbrl.bench.results import COSTS_OF_LABELS
 from pbrl.reports.bench_analysis import AGGREGATES, Aggregate, Analysis, Comparison, Estimate
 from pbrl.reports.bench_arms import ENOUGH_SEEDS, Arm, Runs
-from pbrl.reports.run_report import as_text
+from pbrl.reports.tables import NOTHING, Table, number
 from pbrl.statistics import runs as statistics
 from pbrl.statistics.runs import Interval
 
-NOTHING = "\N{EN DASH}"
 FEW = "\N{DAGGER}"
 FEW_NOTE = f"{FEW} fewer than {ENOUGH_SEEDS} seeds."
 MEANS = ("return", "success", "success_at_end", "normalised")
 SHARES = ("success", "success_at_end")
 COSTS = {"labels": 1, "env_steps": 1, "updates": 1, "reward_updates": 1, "wall_s": 60, "reward_accuracy": 1}
 COSTS |= dict.fromkeys(COSTS_OF_LABELS, 1)
-
-
-@dataclass(frozen=True)
-class Table:
-    title: str
-    note: str
-    header: list[str]
-    rows: list[list[str]]
-
-    def filled(self) -> Table:
-        """Without the columns in which nobody has anything."""
-        kept = [i for i in range(len(self.header)) if not i or any(row[i] not in (NOTHING, "") for row in self.rows)]
-        return Table(self.title, self.note, [self.header[i] for i in kept], [[r[i] for i in kept] for r in self.rows])
-
-    def html(self) -> str:
-        head = "".join(f"<th>{as_text(name)}</th>" for name in self.header)
-        body = "".join(
-            f"<tr><th>{as_text(row[0])}</th>{''.join(f'<td>{as_text(cell)}</td>' for cell in row[1:])}</tr>"
-            for row in self.rows
-        )
-        return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-    def markdown(self) -> str:
-        lines = [self.header, ["---"] * len(self.header), *self.rows]
-        rows = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-        return f"## {self.title}\n\n{self.note}\n\n{rows}\n" if self.note else f"## {self.title}\n\n{rows}\n"
-
-
-def number(value: float | None) -> str:
-    """About three significant digits, with a real minus sign."""
-    if value is None:
-        return NOTHING
-    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def count(value: float | None) -> str:

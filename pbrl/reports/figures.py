@@ -5,20 +5,25 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 
 Rows = Sequence[dict[str, float | None]]
 
-# Colours that nothing else has, each exchanged for a CSS variable of the page.
-INK, MUTED, GRID, AGENT, RANDOM, THIRD = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"
+# The colours of templates/page.css by day; on a page each is exchanged for its CSS variable.
+INK, MUTED, GRID, AGENT, RANDOM, THIRD = "#1a1d23", "#626a78", "#e3e6ec", "#1f6feb", "#b4690e", "#1a7f5a"
+SERIES = ("#1667c9", "#d1500a", "#0a8a63", "#b5428f", "#9a7400", "#6b5bd6")  # of the arms of a bench
 VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", AGENT: "agent", RANDOM: "random", THIRD: "third"}
+VARIABLES |= {color: f"s{i}" for i, color in enumerate(SERIES)}
 
 SHOWN_STEPS = 350  # points per policy in the scatter; more only make the page heavy
 
@@ -30,7 +35,7 @@ class Steps(NamedTuple):
     learned: np.ndarray  # (M,)
 
 
-def learning_curve(evaluations: Rows, x: str, x_label: str, random_return: float) -> str:
+def learning_curve(evaluations: Rows, x: str, x_label: str, random_return: float) -> Markup:
     """Evaluation return over a column of evaluations.csv, with the spread over its episodes."""
     figure, axes = new_axes(x_label, "return of an episode")
     xs, mean, std = (column(evaluations, k) for k in (x, "return_mean", "return_std"))
@@ -41,7 +46,7 @@ def learning_curve(evaluations: Rows, x: str, x_label: str, random_return: float
     return as_svg(figure, f"{x}-curve", f"Evaluation return against {x_label}")
 
 
-def reward_scatter(policy: Steps, random: Steps) -> str:
+def reward_scatter(policy: Steps, random: Steps) -> Markup:
     """Learned against true reward, step by step."""
     figure, axes = new_axes("true reward of the step", "learned reward of the step")
     for steps, color, label in ((random, RANDOM, "random actions"), (policy, AGENT, "final policy")):
@@ -51,7 +56,7 @@ def reward_scatter(policy: Steps, random: Steps) -> str:
     return as_svg(figure, "scatter", "Learned reward against true reward, one point per step")
 
 
-def accuracy_curve(sessions: Rows) -> str:
+def accuracy_curve(sessions: Rows) -> Markup:
     """How often the learned reward orders a pair right, after each feedback session."""
     figure, axes = new_axes("labels", "share of pairs ordered right")
     axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (1, 3)))
@@ -81,39 +86,61 @@ def column(rows: Rows, name: str) -> np.ndarray:
 def new_axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.0, 3.1), layout="constrained")  # inches; a phone's width at the size of its text
     axes = figure.subplots()
-    axes.set_xlabel(x_label, color=MUTED)
-    axes.set_ylabel(y_label, color=MUTED)
-    axes.grid(axis="y", color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(GRID)
-    axes.tick_params(colors=MUTED, length=0)
-    axes.xaxis.set_major_formatter(_short)
-    axes.yaxis.set_major_formatter(_short)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    style(axes)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     return figure, axes
 
 
-def _short(value: float, _: Any = None) -> str:
-    """10k for 10000."""
+def style(axes: Axes) -> None:
+    """Draw horizontal lines and little else."""
+    axes.grid(axis="y", color=GRID, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.tick_params(colors=MUTED, length=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(short)
+        axis.label.set_color(MUTED)
+
+
+def short(value: float, _: Any = None) -> str:
+    """Write 10k for 10000, and a real minus sign."""
     text = f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def plain(name: str, length: int) -> str:
+    """Shorten and mask a name for Matplotlib, which reads $ as mathematics and hides names that begin with _."""
+    text = shortened(name, length).replace("$", r"\$")
+    return f"\N{NO-BREAK SPACE}{text}" if text.startswith("_") else text
+
+
+def shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+
+
 def _legend(axes: Axes) -> None:
     """Above the axes, where it hides no data."""
-    legend = axes.figure.legend(loc="outside upper left", ncols=1, frameon=False, labelcolor=INK, handlelength=1.6)
+    solid(axes.figure.legend(loc="outside upper left", ncols=1, frameon=False, labelcolor=INK, handlelength=1.6))
+
+
+def solid(legend: Legend) -> None:
+    """Show the colours of a legend unmixed, however pale the points are."""
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set_alpha(1)
 
 
-def as_svg(figure: Figure, name: str, title: str) -> str:
+def as_svg(figure: Figure, name: str, title: str) -> Markup:
+    """Draw a figure for a page, in its colours and fonts; `name` sets its ids apart from those of other figures."""
     text = io.StringIO()
-    style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.5}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.5}
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context(style):
+    with warnings.catch_warnings(), matplotlib.rc_context(settings):
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the reader's fonts draw the text
         figure.savefig(text, format="svg", transparent=True, metadata=nothing)
     svg = text.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
@@ -123,4 +150,5 @@ def as_svg(figure: Figure, name: str, title: str) -> str:
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     for color, variable in VARIABLES.items():
         svg = svg.replace(color, f"var(--{variable})")
-    return re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg \1 role="img" aria-label="{title}">', svg, count=1)
+    svg = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg \1 role="img" aria-label="{title}">', svg, count=1)
+    return Markup(svg)

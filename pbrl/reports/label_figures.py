@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -29,7 +29,7 @@ def styles(people: Sequence[str]) -> dict[str, tuple[str, Any]]:
     return {name: distinct[i] if i < len(distinct) else (MUTED, "-") for i, name in enumerate(people)}
 
 
-def choices(people: Mapping[str, dict[str, Any]]) -> str:
+def choices(people: Mapping[str, dict[str, Any]]) -> Markup:
     """What each person answered, as shares of a bar."""
     figure, axes = _rows(list(people), "share of answers")
     kinds = {
@@ -47,10 +47,10 @@ def choices(people: Mapping[str, dict[str, Any]]) -> str:
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
     _legend(figure, axes)
-    return _svg(figure, "choices", "What the annotators answered")
+    return figures.as_svg(figure, "choices", "What the annotators answered")
 
 
-def answers_over_time(found: dict[str, Any], style: Mapping[str, tuple[str, Any]]) -> str:
+def answers_over_time(found: dict[str, Any], style: Mapping[str, tuple[str, Any]]) -> Markup:
     """Standing answers of each person, summed up from the first one on."""
     first, last = found["bins"][0]["time"], found["bins"][-1]["time"] + found["bin_s"]
     unit, length = next(((u, s) for u, s in reversed(UNITS.items()) if last - first >= 3 * s), ("minutes", 60))
@@ -68,10 +68,10 @@ def answers_over_time(found: dict[str, Any], style: Mapping[str, tuple[str, Any]
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     _legend(figure, axes)
-    return _svg(figure, "time", "Answers over time")
+    return figures.as_svg(figure, "time", "Answers over time")
 
 
-def response_times(people: Mapping[str, dict[str, Any]], style: Mapping[str, tuple[str, Any]]) -> str:
+def response_times(people: Mapping[str, dict[str, Any]], style: Mapping[str, tuple[str, Any]]) -> Markup:
     """Median response time over a person's answers; for a single person with the 10 % and 90 % quantiles."""
     figure, axes = figures.new_axes("answers of this person", "seconds per answer")
     axes.set_yscale("log")
@@ -87,28 +87,28 @@ def response_times(people: Mapping[str, dict[str, Any]], style: Mapping[str, tup
         axes.plot(xs, median, color=color, ls=line, lw=1.8, marker="o", ms=3.5, label=label)
     axes.yaxis.set_major_locator(FixedLocator(SECONDS))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(figures._short)
+    axes.yaxis.set_major_formatter(figures.short)
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom / 1.3, top * 1.3)
     axes.set_xlim(left=0)
     _legend(figure, axes)
-    return _svg(figure, "pace", "Response times over a person's answers")
+    return figures.as_svg(figure, "pace", "Response times over a person's answers")
 
 
-def shares(found: Proportions, x_label: str, name: str, title: str) -> str:
+def shares(found: Proportions, x_label: str, name: str, title: str) -> Markup:
     """Proportions with their intervals; the dotted line is one half."""
     rows = {label: row for label, row in found.items() if row is not None}
     figure, axes = _rows(list(rows), x_label)
     _intervals(axes, [(row["share"], row["low"], row["high"]) for row in rows.values()], middle=0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    return _svg(figure, name, title)
+    return figures.as_svg(figure, name, title)
 
 
-def agreement(found: dict[str, Any], most: int) -> str:
+def agreement(found: dict[str, Any], most: int) -> Markup:
     """Kappa of every two people and alpha of all, with intervals; of many pairs those that share most queries."""
     pairs = sorted(found["pairs"], key=lambda pair: -pair["same"]["of"])[:most]
-    rows = {" / ".join(_shortened(name, 9) for name in pair["annotators"]): pair["kappa"] for pair in pairs}
+    rows = {" / ".join(figures.shortened(name, 9) for name in pair["annotators"]): pair["kappa"] for pair in pairs}
     rows = {
         n: row for n, row in {"everyone (alpha)": found["alpha"]["nominal"], **rows}.items() if row["value"] is not None
     }
@@ -116,10 +116,10 @@ def agreement(found: dict[str, Any], most: int) -> str:
     _intervals(axes, [(row["value"], row["low"], row["high"]) for row in rows.values()], middle=0)
     smallest = min(row["value"] if row["low"] is None else row["low"] for row in rows.values())
     axes.set_xlim(min(-0.25, smallest - 0.05), 1.05)
-    return _svg(figure, "agreement", "Agreement between annotators")
+    return figures.as_svg(figure, "agreement", "Agreement between annotators")
 
 
-def sessions(rows: Sequence[dict[str, int]]) -> str:
+def sessions(rows: Sequence[dict[str, int]]) -> Markup:
     """Answers to the questions of each feedback session, over the steps of the run at which they were asked."""
     figure, axes = figures.new_axes("environment steps", "queries, summed up")
     asked = [row for row in rows if row["session"] >= 0]
@@ -130,7 +130,7 @@ def sessions(rows: Sequence[dict[str, int]]) -> str:
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     _legend(figure, axes)
-    return _svg(figure, "sessions", "Queries and answers over environment steps")
+    return figures.as_svg(figure, "sessions", "Queries and answers over environment steps")
 
 
 def _rows(names: Sequence[str], x_label: str) -> tuple[Figure, Axes]:
@@ -164,16 +164,4 @@ def _intervals(axes: Axes, rows: Sequence[tuple[float, float | None, float | Non
 
 
 def _name(text: str) -> str:
-    """For Matplotlib, which reads $ as mathematics and leaves names with a leading _ out of legends."""
-    text = _shortened(text, NAME_LENGTH).replace("$", r"\$")
-    return f"\N{NO-BREAK SPACE}{text}" if text.startswith("_") else text
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _svg(figure: Figure, name: str, title: str) -> str:
-    with warnings.catch_warnings():  # the reader's fonts draw the text, whatever Matplotlib's own lack
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        return figures.as_svg(figure, name, title)
+    return figures.plain(text, NAME_LENGTH)

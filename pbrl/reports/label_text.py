@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pbrl.reports.label_numbers import BINS_S, FAST_S
+from pbrl.reports.tables import Table
 from pbrl.types import OVERALL
 
 NOTHING = "-"
@@ -27,18 +28,26 @@ def format_report(report: dict[str, Any]) -> str:
     console.print(headline(report), markup=False, soft_wrap=True)
     for warning in report["warnings"]:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    together, parts = report["agreement"], list[Any]()
     if report["answers"]:
-        people, together = people_rows(report), report["agreement"]
-        parts = [_table("annotator", people, columns) for columns in (WHAT, HOW_WELL, HOW_FAST)]
+        parts += annotator_tables(report)
         if together:
-            parts.append(Text(_alpha(together["alpha"])))
-            parts.append(_table("agreement of", pair_rows(together), PAIR))
-        parts.append(_table("session", {str(s["session"]): s for s in report["sessions"]}, SESSION))
-        parts.append(_table("time (UTC)", _bins(report["over_time"]), BIN))
-        console.print(*filter(None, parts), sep="\n")
-    others = [_table("other questions", kind_rows(report), KIND), _table("why", tag_rows(report), TAG)]
-    console.print(*filter(None, others), sep="\n", end="")
+            parts += [Text(_alpha(together["alpha"])), *table_of("agreement of", pair_rows(together), PAIR)]
+        parts += table_of("session", session_rows(report), SESSION)
+        parts += table_of("time (UTC)", _bins(report["over_time"]), BIN)
+    parts += [*table_of("other questions", kind_rows(report), KIND), *table_of("why", tag_rows(report), TAG)]
+    console.print(*(part.in_terminal() if isinstance(part, Table) else part for part in parts), sep="\n")
     return text.getvalue().rstrip() + "\n"
+
+
+def annotator_tables(report: dict[str, Any]) -> list[Table]:
+    return [
+        table for columns in (WHAT, HOW_WELL, HOW_FAST) for table in table_of("annotator", people_rows(report), columns)
+    ]
+
+
+def session_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {str(session["session"]): session for session in report["sessions"]}
 
 
 def headline(report: dict[str, Any]) -> str:
@@ -95,10 +104,11 @@ def agreement_words(row: dict[str, Any]) -> str:
     return f"{found['measure']} {beyond_chance(found)} on {found['units']}"
 
 
-def filled(rows: Mapping[str, Any], columns: Columns) -> dict[str, list[str]]:
-    """The cells by column; columns in which nobody has anything are left out."""
-    cells = {header: [cell(row) for row in rows.values()] for header, cell in columns.items()}
-    return {header: column for header, column in cells.items() if set(column) - {NOTHING}}
+def table_of(first: str, rows: Mapping[str, Any], columns: Columns, title: str = "") -> list[Table]:
+    """Return the table of these columns without the empty ones; nothing without a row or a column to show."""
+    cells = [[name, *(cell(row) for cell in columns.values())] for name, row in rows.items()]
+    table = Table(title, "", [first, *columns], cells).filled()
+    return [table] if table.rows and len(table.header) > 1 else []
 
 
 def percent(found: dict[str, Any] | None) -> str:
@@ -207,16 +217,3 @@ def _bins(found: dict[str, Any] | None) -> dict[str, Any]:
         answers = Counter(rows[start]["answers"]) if start in rows else Counter()
         rows[start] = {"answers": answers + Counter(one["answers"]), "cumulative": one["cumulative"]}
     return rows
-
-
-def _table(first: str, rows: Mapping[str, Any], columns: Columns) -> Any:
-    """None if there is no row or no column to show."""
-    from rich.table import Table
-    from rich.text import Text
-
-    if not (shown := filled(rows, columns)):
-        return None
-    table = Table(first, *shown)
-    for name, *row in zip(rows, *shown.values(), strict=True):
-        table.add_row(Text(name), *row)
-    return table

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import html
 import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from omegaconf import OmegaConf
 
 from pbrl.data.episodes import Episode
@@ -20,6 +19,8 @@ from pbrl.feedback.quality import correlation
 from pbrl.files import replacing
 from pbrl.reading import read_object, read_text
 from pbrl.reports import figures
+from pbrl.reports.pages import Section, Tile, render
+from pbrl.reports.tables import number
 from pbrl.reports.video import film
 from pbrl.training.log import EVALUATIONS, read_evaluations, read_table
 from pbrl.training.parts import stream_seed
@@ -123,49 +124,49 @@ def _clip(saved: SavedRun) -> bytes:
 
 def _page(saved: SavedRun, found: Findings) -> str:
     config, last = saved.config, _last(saved, found)
-    template = Template((Path(__file__).parent / "report_template.html").read_text(encoding="utf-8"))
     env, labels = str(config.env.name) if saved.has_env else config.method.name, int(last["labels"] or 0)
-    score = f"return {_number(last['return_mean'])}" if found.evaluations else "not evaluated"
+    score = f"return {number(last['return_mean'])}" if found.evaluations else "not evaluated"
     score = score if saved.has_env else without_env(RunDir(saved.path))
     without = "without labels" if saved.offline else "on the true reward"
     learned = f"after {labels} comparisons" if _learns_from_labels(saved) else without
     facts = [config.method.name, *_who(saved), f"seed {config.seed}", f"{last[_axis(saved)]:,.0f} {_steps(saved)}"]
     if (read_summary(RunDir(saved.path)) or {}).get("status") != "finished":
         facts.append("not finished")
-    return template.substitute(
-        title=as_text(f"{env}, {config.method.name}: {score}"),
-        headline=as_text(f"{env}: {score} {learned}"),
-        facts=as_text(" · ".join([*facts, _duration(last["wall_s"] or 0)])),
-        tiles="\n".join(_tiles(saved, found)),
+    return render(
+        "run",
+        title=f"{env}, {config.method.name}: {score}",
+        headline=f"{env}: {score} {learned}",
+        facts=" · ".join([*facts, _duration(last["wall_s"] or 0)]),
+        tiles=_tiles(saved, found),
         policy=_policy(found),
-        sections="\n".join(_sections(saved, found)),
-        command=as_text(_read(saved.path / "command.txt")),
-        settings=as_text(_read(saved.path / "config.yaml")),
-        versions=as_text(_versions(saved.path)),
+        sections=_sections(saved, found),
+        command=_read(saved.path / "command.txt"),
+        settings=_read(saved.path / "config.yaml"),
+        versions=_versions(saved.path / "versions.json"),
     )
 
 
-def _tiles(saved: SavedRun, found: Findings) -> list[str]:
+def _tiles(saved: SavedRun, found: Findings) -> list[Tile]:
     last, tiles = _last(saved, found), []
     if found.evaluations:
         tiles += [
-            tile("Final return", _number(last["return_mean"]), f"± {_number(last['return_std'])} over episodes"),
-            tile("Random policy", _number(found.random_return), "return, same starts"),
+            Tile("Final return", number(last["return_mean"]), f"± {number(last['return_std'])} over episodes"),
+            Tile("Random policy", number(found.random_return), "return, same starts"),
         ]
     if last["success_rate"] is not None:
-        tiles.append(tile("Success", f"{last['success_rate']:.0%}", "of the last evaluation's episodes"))
+        tiles.append(Tile("Success", f"{last['success_rate']:.0%}", "of the last evaluation's episodes"))
     if not _learns_from_labels(saved):
         return tiles
-    tiles.append(tile("Labels", f"{last['labels']:.0f}", _budget(saved)))
+    tiles.append(Tile("Labels", f"{last['labels']:.0f}", _budget(saved)))
     if not math.isnan(found.correlation):
-        tiles.append(tile("Learned reward", f"r = {found.correlation:.2f}", "correlation with the true one"))
+        tiles.append(Tile("Learned reward", f"r = {found.correlation:.2f}", "correlation with the true one"))
     summary = read_summary(RunDir(saved.path)) or {}
     if saved.offline:
         for key, split in (("reward_accuracy", "test"), ("validation_accuracy", "validation")):
             if summary.get(key) is not None:
-                tiles.append(tile("Accuracy", f"{summary[key]:.0%}", f"on the labels held out for {split}"))
+                tiles.append(Tile("Accuracy", f"{summary[key]:.0%}", f"on the labels held out for {split}"))
     elif (accuracy := summary.get("reward_accuracy")) is not None:
-        tiles.append(tile("Reward accuracy", f"{accuracy:.0%}", "of random pairs ordered right"))
+        tiles.append(Tile("Reward accuracy", f"{accuracy:.0%}", "of random pairs ordered right"))
     return tiles
 
 
@@ -178,46 +179,46 @@ def _last(saved: SavedRun, found: Findings) -> dict[str, Any]:
     return dict.fromkeys(EVALUATIONS) | counts | {_axis(saved): saved.step}
 
 
-def _policy(found: Findings) -> str:
+def _policy(found: Findings) -> Section:
     if found.clip is None:
-        return section("The policy", "; ".join(found.notes))
-    data = base64.b64encode(found.clip).decode()
-    video = f'<video src="data:video/mp4;base64,{data}" controls loop muted autoplay playsinline></video>'
-    return section("The policy", "The start of its evaluation episodes, in real time.", video)
+        return Section("The policy", "; ".join(found.notes))
+    video = Markup('<video src="data:video/mp4;base64,{}" controls loop muted autoplay playsinline></video>')
+    video = video.format(base64.b64encode(found.clip).decode())
+    return Section("The policy", "The start of its evaluation episodes, in real time.", video)
 
 
-def _sections(saved: SavedRun, found: Findings) -> list[str]:
+def _sections(saved: SavedRun, found: Findings) -> list[Section]:
     parts = _return_over(found, _axis(saved), _steps(saved), "The task's own return, in separate episodes.")
     if saved.offline:
         return [*parts, *_reward_section(found)]
     if not saved.learns_from_answers:
         nothing = "None: this run learns from the true reward, without labels."
-        return [*parts, section("Learned reward", nothing)]
+        return [*parts, Section("Learned reward", nothing)]
     parts += _return_over(found, "labels", "labels", "Labels are comparisons of two segments that were answered.")
     if saved.reward is None:
-        return [*parts, section("Learned reward", "None: no comparison was answered.")]
+        return [*parts, Section("Learned reward", "None: no comparison was answered.")]
     parts += _reward_section(found)
     if found.sessions:
         text = "After each feedback session. The dotted line is chance."
-        parts.append(section("Accuracy of the learned reward", text, figures.accuracy_curve(found.sessions)))
+        parts.append(Section("Accuracy of the learned reward", text, figures.accuracy_curve(found.sessions)))
     return parts
 
 
-def _return_over(found: Findings, column: str, unit: str, text: str) -> list[str]:
+def _return_over(found: Findings, column: str, unit: str, text: str) -> list[Section]:
     if not found.evaluations:
         return []
     curve = figures.learning_curve(found.evaluations, column, unit, found.random_return)
-    return [section(f"Return over {unit}", text, curve)]
+    return [Section(f"Return over {unit}", text, curve)]
 
 
-def _reward_section(found: Findings) -> list[str]:
+def _reward_section(found: Findings) -> list[Section]:
     if found.policy is None or found.random is None:
         return []
     where = (
         f"Correlation {found.correlation:.2f} over fresh steps: {len(found.policy.true):,} of the final policy and "
         f"{len(found.random.true):,} of random actions. For evaluation only, nothing learned from them."
     )
-    return [section("Learned and true reward", where, figures.reward_scatter(found.policy, found.random))]
+    return [Section("Learned and true reward", where, figures.reward_scatter(found.policy, found.random))]
 
 
 def _learns_from_labels(saved: SavedRun) -> bool:
@@ -230,7 +231,7 @@ def _who(saved: SavedRun) -> list[str]:
     """Who acts and who answers."""
     config = saved.config
     if saved.offline:
-        label = (read_summary(RunDir(saved.path)) or {}).get("label", "unknown")
+        label = (read_summary(RunDir(saved.path)) or {}).get("label")
         return ["offline", f"{label} labels"]
     agent = type(saved.agent).__name__.removesuffix("Agent")
     return [agent, f"{config.teacher.name} teacher" if _learns_from_labels(saved) else "no teacher"]
@@ -250,16 +251,7 @@ def _steps(saved: SavedRun) -> str:
     return "gradient steps" if saved.offline else "environment steps"
 
 
-def section(title: str, text: str, content: str = "") -> str:
-    return f'<section><h2>{as_text(title)}</h2><p class="note">{as_text(text)}</p>{content}</section>'
-
-
-def tile(name: str, value: str, detail: str) -> str:
-    return f"<div><dt>{as_text(name)}</dt><dd>{as_text(value)}<small>{as_text(detail)}</small></dd></div>"
-
-
-def _versions(path: Path) -> str:
-    file = path / "versions.json"
+def _versions(file: Path) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(read_object(file))) if os.path.lexists(file) else "unknown"
 
 
@@ -267,19 +259,7 @@ def _read(file: Path) -> str:
     return read_text(file).strip() if os.path.lexists(file) else "unknown"
 
 
-def _number(value: float | None) -> str:
-    """Three or more significant digits, with a real minus sign."""
-    if value is None or math.isnan(value):
-        return "unknown"
-    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def as_text(value: Any) -> str:
-    return html.escape(str(value))

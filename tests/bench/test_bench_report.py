@@ -10,9 +10,9 @@ import pytest
 from made_bench import MadeBench
 
 from pbrl.errors import UserError
-from pbrl.reports import pictures
+from pbrl.reports import figures, pictures
 from pbrl.reports.bench_report import write_bench_report
-from pbrl.reports.bench_tables import Table
+from pbrl.reports.tables import Table
 
 FIVE = [0.30, 0.35, 0.40, 0.45, 0.50]
 HIGHER = [score + 0.3 for score in FIVE]
@@ -114,12 +114,12 @@ def test_page_is_whole_and_needs_nothing_else(page: Page):
 
 
 def test_figures_take_the_colours_of_the_page(page: Page):
-    figures = re.findall(r"<svg.*?</svg>", page.source, flags=re.DOTALL)
-    assert len(figures) >= 10
-    for figure in figures:
+    drawn = re.findall(r"<svg.*?</svg>", page.source, flags=re.DOTALL)
+    assert len(drawn) >= 10
+    for figure in drawn:
         assert "var(--ink)" in figure
-        assert not [c for c in pictures.VARIABLES if c in figure]
-    for i in range(len(pictures.SERIES)):
+        assert not [c for c in figures.VARIABLES if c in figure]
+    for i in range(len(figures.SERIES)):
         assert page.source.count(f"--s{i}:") == 2  # by day and by night
 
 
