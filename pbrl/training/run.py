@@ -12,6 +12,7 @@ import numpy as np
 
 from pbrl.files import write_json
 from pbrl.finite import AGENT, REWARD_MODEL, NotFinite, require_finite_metrics, require_finite_weights
+from pbrl.memory import give_back
 from pbrl.methods.method import next_time
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.divergence import explain_divergence
@@ -255,6 +256,7 @@ class Run:
         self.checkpoints.save(self.step, state, self.record)
         if self.parts.frames is not None:
             self.parts.frames.saved(self.parts.episodes.all_states)
+        give_back()  # or a run of many sessions grows by what its fits have freed
 
     def finish(self, status: str) -> None:
         """Writes the policy, the reward and the summary."""
