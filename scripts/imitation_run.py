@@ -1,14 +1,13 @@
-"""Preference comparisons of `imitation` 1.0.1 on Hopper, timed; runs in the environment of compare_imitation.sh.
+"""Preference comparisons of `imitation` 1.0.1 on Hopper; runs in the environment of compare_peers.sh.
 
-python scripts/imitation_run.py STEPS LABELS SESSIONS SEED    prints the seconds of training
+python scripts/imitation_run.py STEPS LABELS SESSIONS SEED
 
-The sizes are those that compare_imitation.sh gives to ours: SAC with 2 x 256 networks and batches of 256, three reward
+The sizes are those that compare_peers.sh gives to ours: SAC with 2 x 256 networks and batches of 256, three reward
 networks of 3 x 256, batches of 32 pairs of 20 steps (untrained Hoppers fall after about 20, and imitation cannot use
 shorter episodes), three epochs after each session.
 """
 
 import sys
-import time
 
 import gymnasium as gym
 import numpy as np
@@ -21,7 +20,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 
-def main(steps: int, labels: int, sessions: int, seed: int) -> float:
+def main(steps: int, labels: int, sessions: int, seed: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -58,13 +57,10 @@ def main(steps: int, labels: int, sessions: int, seed: int) -> float:
         allow_variable_horizon=True,
         query_schedule="constant",
     )
-    start = time.perf_counter()
     trainer.train(total_timesteps=steps * (sessions - 1) // sessions, total_comparisons=labels)
-    seconds = time.perf_counter() - start
     if agent.num_timesteps != steps:
         raise SystemExit(f"imitation learned for {agent.num_timesteps} steps, not {steps}")
-    return seconds
 
 
 if __name__ == "__main__":
-    print(f"seconds {main(*map(int, sys.argv[1:5])):.2f}")
+    main(*map(int, sys.argv[1:5]))

@@ -3,16 +3,15 @@
 python scripts/results_backends.py run OUT [NAME ...]    makes them, as many at once as the machine has cores
 python scripts/results_backends.py table OUT             writes backends.csv and prints the comparison
 
-True reward on point_reach, 6,000 steps in float32, evaluated every 500; only what makes the updates differs. The
-figure of a run is the area under its curve: the mean return of its evaluations. A run that is finished is never
-repeated; the table keeps the rows of runs that are not in OUT.
+True reward, float32; only what makes the updates differs. The figure of a run is the area under its curve: the mean
+return of its evaluations. A run that is finished is never repeated; the table keeps the rows of runs that are not in
+OUT.
 """
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -23,47 +22,49 @@ BACKENDS = {
     "torch": ["agent=sac", "agent.backend=torch", "agent.precision=float32"],
     "sb3": ["agent=sac_sb3"],
 }
-SEEDS = range(15)
-SETTINGS = [
-    "env=point_reach", "method=true_reward", "steps=6000", "evaluation.every=500", "evaluation.episodes=20",
+ALL = ["method=true_reward", "report=false"]
+LONG = ["steps=60000", "evaluation.every=10000"]
+POINT = [
+    "steps=6000", "evaluation.every=500", "evaluation.episodes=20",
     "agent.learning_starts=500", "agent.lr=1e-3", "agent.gamma=0.95",
 ]  # fmt: skip
+TASKS = {"point_reach": (POINT, 15), "halfcheetah": (LONG, 5), "walker-walk": (LONG, 5)}  # settings, seeds
 FILE = Path(__file__).resolve().parent.parent / "results" / "speed" / "backends.csv"
-COLUMNS = ("backend", "seed", "env_steps", "return_mean")
+COLUMNS = ("env", "backend", "seed", "env_steps", "return_mean")
+Key = tuple[str, str, str, str]
 
 
 def cells() -> dict[str, list[str]]:
     return {
-        f"s{seed}/{name}": [*SETTINGS, *chosen, f"seed={seed}", "report=false"]
-        for seed in SEEDS
+        f"{env}/{name}/s{seed}": [f"env={env}", *ALL, *settings, *chosen, f"seed={seed}"]
+        for env, (settings, seeds) in TASKS.items()
+        for seed in range(seeds)
         for name, chosen in BACKENDS.items()
     }
 
 
 def table(out: Path) -> int:
-    known = list(csv.DictReader(FILE.read_text().splitlines())) if FILE.exists() else []
-    rows = {(r["backend"], r["seed"], r["env_steps"]): r for r in known}
+    rows = _known()
     for cell in filter(lambda cell: finished(out / cell), cells()):
-        seed, backend = cell.split("/")
+        env, backend, seed = cell.split("/")
         for row in evaluations(out / cell):
-            row = {c: (row | {"backend": backend, "seed": seed[1:]})[c] for c in COLUMNS}
-            rows[backend, seed[1:], row["env_steps"]] = row
+            rows[env, backend, seed[1:], row["env_steps"]] = float(row["return_mean"])
     with FILE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-    curves = defaultdict(list)
-    for row in rows.values():
-        curves[row["backend"], row["seed"]].append(float(row["return_mean"]))
-    areas = {name: np.array([np.mean(v) for (b, _), v in sorted(curves.items()) if b == name]) for name in BACKENDS}
-    print("| updates by | n | area under the curve: mean, each |\n| --- | --- | --- |")
-    for name, values in areas.items():
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([*key, value] for key, value in rows.items())
+    print("| task | updates by | n | area under the curve: mean, each |\n| --- | --- | --- | --- |")
+    areas = {(env, name): _areas(rows, env, name) for env in TASKS for name in BACKENDS}
+    for (env, name), values in areas.items():
         if len(values):
-            print(f"| {name} | {len(values)} | {values.mean():.0f} ({', '.join(f'{v:.0f}' for v in values)}) |")
-    for other in ("torch", "sb3"):
-        if len(areas[other]):
-            middle, low, high = difference(areas["native"], areas[other])
-            print(f"native against {other}: {middle:+.1%} (95 % interval {low:+.1%} to {high:+.1%})")
+            each = ", ".join(f"{v:.0f}" for v in values)
+            print(f"| {env} | {name} | {len(values)} | {values.mean():.0f} ({each}) |")
+    print("\n| task | the kernel against | difference | 95 % interval |\n| --- | --- | --- | --- |")
+    for env in TASKS:
+        for other in ("torch", "sb3"):
+            if len(areas[env, other]) and len(areas[env, "native"]):
+                middle, low, high = difference(areas[env, "native"], areas[env, other])
+                print(f"| {env} | {other} | {middle:+.1%} | {low:+.1%} to {high:+.1%} |")
     return 0
 
 
@@ -73,6 +74,22 @@ def difference(ours: np.ndarray, theirs: np.ndarray, draws: int = 10_000) -> tup
     one, other = (rng.choice(values, (draws, len(values))).mean(1) for values in (ours, theirs))
     low, high = np.quantile(one / other - 1, [0.025, 0.975])
     return float(ours.mean() / theirs.mean() - 1), float(low), float(high)
+
+
+def _known() -> dict[Key, float]:
+    if not FILE.exists():
+        return {}
+    rows = csv.DictReader(FILE.read_text().splitlines())
+    return {(r["env"], r["backend"], r["seed"], r["env_steps"]): float(r["return_mean"]) for r in rows}
+
+
+def _areas(rows: dict[Key, float], env: str, backend: str) -> np.ndarray:
+    """(seeds,) mean returns of the evaluations of each run."""
+    curves: dict[str, list[float]] = {}
+    for (task, name, seed, _), value in rows.items():
+        if (task, name) == (env, backend):
+            curves.setdefault(seed, []).append(value)
+    return np.array([np.mean(curves[seed]) for seed in sorted(curves, key=int)])
 
 
 if __name__ == "__main__":
