@@ -28,7 +28,7 @@ MISTAKES = {
     "env=walker": "env=walker: valid are ant, .*walker-walk",
     "agent=ddpg": "agent=ddpg: valid are none, ppo, sac, sac_sb3",
     "method=pebbles": "method=pebbles: valid are .*pebble, ",
-    "teacher=anna": "teacher=anna: valid are equal, factor_sum, hierarchy, human, human_like, ",
+    "teacher=anna": "teacher=anna: valid are equal, factor_sum, function, hierarchy, human, human_like, ",
     "queries=best": "queries=best: valid are disagreement, ",
     "experiment=mine": "experiment=mine: valid are .*demo, ",
     "env=mybots:Walk-v0": r"no YAML has this name; did you mean env=gym env.id=mybots:Walk-v0\?",

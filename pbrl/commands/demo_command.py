@@ -36,9 +36,9 @@ def main(args: list[str]) -> int:
     if config.evaluation.every is None:
         raise UserError("evaluation.every=null: the demo shows what evaluation measures; valid for pbrl train")
 
-    from pbrl.commands.train_command import make_report, viewer_beside
     from pbrl.training.interrupt import exit_code
     from pbrl.training.start import start
+    from pbrl.use.train import make_report, viewer_beside
 
     run = start(config, ["pbrl", *sys.argv[1:]])
     path = run.folder.path

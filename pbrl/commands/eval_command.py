@@ -12,7 +12,6 @@ from pbrl.commands.values import free_name, new_file, number, run_folder, whole_
 from pbrl.errors import UserError, one_line
 
 if TYPE_CHECKING:
-    from pbrl.data.episodes import Episode
     from pbrl.training.saved_run import SavedRun
 
 HELP = """usage: pbrl eval RUN_DIR [episodes=20] [seed=0] [checkpoint=last|STEP] [video=true] [report=true] [out=FILE]
@@ -105,6 +104,7 @@ def _run(
 ) -> dict[str, Any]:
     from pbrl.files import write_json
     from pbrl.reports.video import film
+    from pbrl.use.measure import evaluate
 
     clip = free_name(saved.path / "videos" / "policy.mp4") if video else None
     if clip is not None:  # first: where nothing renders, nobody waits for all the episodes to learn it
@@ -123,50 +123,6 @@ def _report(path: Path, checkpoint: str | None) -> None:
 
     report = write_report(load_run(path, checkpoint))
     print("\n".join([f"report: {report.file}", *report.notes]))
-
-
-def evaluate(saved: SavedRun, episodes: int, seed: int, envs: int | None = None) -> dict[str, Any]:
-    """The content of eval.json."""
-    import math
-
-    import numpy as np
-
-    from pbrl.feedback.quality import correlation
-    from pbrl.training.evaluate import Evaluation
-    from pbrl.training.rollout import steps_of
-
-    done = saved.roll_out(saved.act, episodes, seed, envs)
-    measured = Evaluation(
-        returns=np.array([e.true_reward.sum(dtype=np.float64) for e in done]),
-        lengths=np.array([len(e) for e in done]),
-        successes=np.array([e.success for e in done if e.success is not None]),
-        ended_well=np.array([e.success_at_end for e in done if e.success_at_end is not None]),
-        factors=_factors(done),
-    )
-    r = math.nan
-    if saved.reward is not None:
-        obs, actions, true_reward = steps_of(done)
-        r = correlation(saved.reward(obs, actions), true_reward)
-    return {
-        "policy": saved.source,
-        "updates" if saved.offline else "env_steps": saved.step,
-        "episodes": episodes,
-        "seed": seed,
-        **measured.row(),
-        "reward_correlation": None if math.isnan(r) else r,
-        "returns": measured.returns.tolist(),
-        "lengths": measured.lengths.tolist(),
-    }
-
-
-def _factors(episodes: list[Episode]) -> dict[str, float]:
-    """Mean per step of each."""
-    import numpy as np
-
-    from pbrl.training.evaluate import mean_factors
-
-    sums = [e.factors.sum(0, dtype=np.float64) for e in episodes if e.factors is not None]
-    return mean_factors(episodes[0].factor_names, np.array(sums), sum(map(len, episodes))) if sums else {}
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -10,18 +10,23 @@ gathers them anew for each question that it chooses, which takes time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pbrl.blocks import PartOf, blocks, score_in_blocks
 from pbrl.checks import positive
+from pbrl.given import find
 from pbrl.nets.networks import RunningNorm
 from pbrl.types import Comparisons, RewardModel, SegmentPool, Segments
 
 KEPT_BYTES = 2**30
 LEAST_MEMBERS = {"randomised": 2}  # of the reward model, for a sampler that has no use for fewer
-CHECKS: dict[str, Callable[..., None]] = {"randomised": positive}  # of a sampler's settings, before a run begins
+CHECKS: dict[str, Callable[..., object]] = {  # of a sampler's settings, before a run begins
+    "randomised": positive,
+    "by_function": partial(find, key="queries.function"),
+}
 
 
 def uniform(

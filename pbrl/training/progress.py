@@ -26,11 +26,13 @@ class Progress:
     Args:
         steps: of the whole run.
         look: how far the run is; also called from another thread.
+        silent: show nothing.
     """
 
-    def __init__(self, steps: int, look: Callable[[], State]) -> None:
+    def __init__(self, steps: int, look: Callable[[], State], silent: bool = False) -> None:
         self.steps, self.look = steps, look
         bar, lines = sys.stderr.isatty(), not (sys.stderr.isatty() and sys.stdout.isatty())
+        bar, lines = bar and not silent, lines and not silent
         self.shown: list[Bar | Lines] = [*([Bar(steps)] if bar else []), *([Lines(steps, look)] if lines else [])]
 
     def __enter__(self) -> Progress:

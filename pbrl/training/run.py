@@ -14,6 +14,7 @@ from pbrl.files import write_json
 from pbrl.finite import AGENT, REWARD_MODEL, NotFinite, require_finite_metrics, require_finite_weights
 from pbrl.memory import give_back
 from pbrl.methods.method import next_time
+from pbrl.training.callbacks import Callbacks
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.divergence import explain_divergence
 from pbrl.training.evaluate import best_window, mean_row
@@ -55,6 +56,8 @@ class Run:
         self.measured: dict[str, list[float]] = defaultdict(list)  # by the method since the last row of progress.csv
         self.evaluations: list[dict[str, Any]] = []
         self.wall_s, self.update_s = 0.0, 0.0  # in all, and in the method's steps
+        self.callbacks = Callbacks()  # whoever else is told of it
+        self.silent = False  # show no progress
         self.fresh_episode = False  # after a resume: do not play the unfinished episode again
         self._log: RunLog | None = None
         self._interrupted = False
@@ -108,8 +111,9 @@ class Run:
         self._first_step = self.step
         self._tell()
         saving = StopOnInterrupt(self.interrupt, SAVES, self.checkpoints.describe_loss)
-        with saving, Progress(self.settings.steps, self._progress) as progress:
+        with saving, Progress(self.settings.steps, self._progress, self.silent) as progress:
             started = begun - self.wall_s
+            self.callbacks.on_start(self)
             if not self.evaluations:
                 self._evaluate()
             progress.update(evaluated=True)
@@ -119,6 +123,8 @@ class Run:
                 shown = len(self.evaluations)
                 self._round()
                 self.wall_s = time.monotonic() - started
+                if not self.callbacks.on_round(self):
+                    self.interrupt()
                 due = self._is_due("evaluation") and not self.parts.shared_env
                 if due or self._over:  # the end is evaluated, logged and saved, due or not
                     self._advance("evaluation")
@@ -133,6 +139,7 @@ class Run:
                     progress.update(len(self.evaluations) > shown)
             complete = self._over
             self.finish("finished" if complete else "interrupted")
+            self.callbacks.on_end(self)
         self.folder.unlock()
         return complete
 
@@ -212,7 +219,9 @@ class Run:
         else:
             metrics |= {name: _mean(values, name) for name, values in self.measured.items()}
         self.measured.clear()
-        self.log.write(self.step, metrics | self.method.metrics())
+        metrics |= self.method.metrics()
+        self.log.write(self.step, metrics)
+        self.callbacks.on_log(self, metrics)
 
     def _agent_times(self) -> dict[str, float]:
         fps = (self.step - self._first_step) / (time.monotonic() - self._begun)
@@ -245,6 +254,7 @@ class Run:
             }
             self.log.write_evaluation(row, step)
             rows.append(row)
+            self.callbacks.on_evaluation(self, row)
         self.evaluations.append(rows[0] if len(rows) == 1 else mean_row(rows))
 
     def _save(self) -> None:
@@ -263,9 +273,14 @@ class Run:
         self.method.save(self.folder.path)
         facts = self.method.facts()
         self.parts.desk.tell(status, self.step, None)
-        self.log.close()
-        self.parts.close()
+        self.close()
         write_json(self.folder.summary, self._summary(status, facts))
+
+    def close(self) -> None:
+        """Lets go of the log, the environments and the label store."""
+        if self._log is not None:
+            self._log.close()
+        self.parts.close()
 
     def _summary(self, status: str, facts: dict[str, Any]) -> dict[str, Any]:
         last, window = self.last_evaluation, self.settings.evaluation.window

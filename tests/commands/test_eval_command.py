@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from pbrl.commands.eval_command import evaluate
 from pbrl.seeds import seed_streams
 from pbrl.training.log import read_table
 from pbrl.training.parts import STREAMS
 from pbrl.training.rollout import roll_out, steps_of
 from pbrl.training.saved import load_run
 from pbrl.training.saved_run import SavedRun
+from pbrl.use.measure import evaluate
 from pbrl_envs import gl
 
 Run = Callable[..., str]

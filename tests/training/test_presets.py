@@ -30,6 +30,10 @@ AGENT = {
 }
 # Nobody is there, so a script stands in.
 NOBODY = ["teacher.mode=mixed", "teacher.timeout_s=0.01", "viewer.start=false"]
+FUNCTIONS = {
+    "teacher=function": ["teacher.function=own_functions.better"],
+    "queries=function": ["queries.function=own_functions.last"],
+}
 GIVEN = {"dmc": ["env.task=cartpole-balance"], "gym": ["env.id=pbrl_envs/PointReach-v0"]}
 
 
@@ -69,7 +73,7 @@ def test_env(name, tmp_path):
     ],
 )
 def test_method_teacher_and_queries(choice, tmp_path):
-    more = NOBODY if choice == "teacher=human" else []
+    more = NOBODY if choice == "teacher=human" else FUNCTIONS.get(choice, [])
     if choice == "teacher=replay":
         takes_three_updates(tmp_path / "source", "env=point_reach")
         assert main(["labels", "export", str(tmp_path / "source"), f"out={tmp_path / 'labels'}"]) == 0

@@ -1,0 +1,55 @@
+"""Policies and rewards from the folder of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pbrl.errors import UserError
+from pbrl.training.run_dir import RunDir
+from pbrl.training.saved import load_run as load_saved
+from pbrl.training.saved import saved_weights
+from pbrl.training.saved_run import SavedRun, chosen_checkpoint
+from pbrl.use.policy import Policy
+from pbrl.use.reward import Reward
+
+Checkpoint = str | int | None
+"""None for the newest policy and reward, "last" for those of the last checkpoint, a number for those of that step."""
+
+
+def load_saved_run(run: str | Path, checkpoint: Checkpoint = None, user: str | None = None) -> SavedRun:
+    """The run as it lies in its folder, or as it is for one user (method=vpl)."""
+    saved = load_saved(Path(run), None if checkpoint is None else str(checkpoint))
+    return saved if user is None else saved.of_user(user)
+
+
+def load_policy(run: str | Path, checkpoint: Checkpoint = None, user: str | None = None) -> Policy:
+    """The newest policy of a run: that of its end, or of its last checkpoint if it went on after that or was killed.
+
+    run: its folder.
+    checkpoint: "last", or the step of a checkpoint, to take that one.
+    user: of method=vpl, whose taste: a name, or the folder of a label set.
+    Raises UserError where the folder has no policy, or its environment cannot be made here.
+    """
+    return Policy(load_saved_run(run, checkpoint, user))
+
+
+def load_reward(run: str | Path, checkpoint: Checkpoint = None, user: str | None = None) -> Reward:
+    """The learned reward of a run, which scores (obs, actions) in the environment's own units.
+
+    run, checkpoint, user: as in `load_policy`.
+    Raises UserError where the run has learned none, or one that needs more than a step.
+    """
+    saved = load_saved_run(run, checkpoint, user)
+    folder = RunDir(saved.path)
+    file = chosen_checkpoint(folder, None if checkpoint is None else str(checkpoint))
+    _, about = saved_weights(folder, saved.method, file)
+    return Reward(saved, float(about.get("scale", 1.0)))
+
+
+def reward_of(given: Reward | str | Path) -> Reward:
+    """A reward, or that of the run in a folder."""
+    if isinstance(given, Reward):
+        return given
+    if isinstance(given, (str, Path)):
+        return load_reward(given)
+    raise UserError(f"reward={given!r:.60}: expected a reward of pbrl.load_reward, or the folder of a run")
