@@ -102,7 +102,8 @@ class Runs:
 
         if not self.arms:
             raise UserError("no run here was evaluated, so there is no curve")
-        return curves_of_arms({_label(arm, self.arms): arm.runs for arm in self.arms})
+        curves = {_label(arm, self.arms): [run.evaluations for run in arm.runs] for arm in self.arms}
+        return curves_of_arms(curves, self.arms[0].runs[0].step_name)
 
     def __repr__(self) -> str:
         return self.table
@@ -111,7 +112,7 @@ class Runs:
         from pbrl.use.figures import as_html
         from pbrl.use.page import table_html
 
-        return table_html(self) + (as_html(self.figure()) if self.arms else "")
+        return table_html(self.rows, [*self.words, *self.notes]) + (as_html(self.figure()) if self.arms else "")
 
 
 def compare(runs: Sequence[Run | str | Path] | Run | str | Path) -> Runs:

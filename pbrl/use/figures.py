@@ -5,35 +5,32 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from pbrl.use.run import Run
-
+Rows = Sequence[Mapping[str, float | None]]  # of evaluations.csv
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444")  # Okabe and Ito 2008
 
 
-def curve_of_run(run: Run) -> Figure:
+def curve_of_run(rows: Rows, step_name: str, title: str) -> Figure:
     """Return over steps, with a band of one standard deviation over the episodes of an evaluation."""
-    figure, axes = _axes(run.step_name)
-    steps, mean, std = (_column(run, name) for name in (run.step_name, "return_mean", "return_std"))
+    figure, axes = _axes(step_name)
+    steps, mean, std = (_column(rows, name) for name in (step_name, "return_mean", "return_std"))
     axes.plot(steps, mean, color=COLORS[0], marker="o", ms=3)
     axes.fill_between(steps, mean - std, mean + std, color=COLORS[0], alpha=0.15, lw=0)
-    axes.set_title(str(run.path.name), fontsize=9)
+    axes.set_title(title, fontsize=9)
     return figure
 
 
-def curves_of_arms(arms: Mapping[str, Sequence[Run]]) -> Figure:
+def curves_of_arms(arms: Mapping[str, Sequence[Rows]], step_name: str) -> Figure:
     """Return over steps: a thin line for each run, a thick one for the mean of an arm where all its runs have one."""
-    first = next(iter(arms.values()))[0]
-    figure, axes = _axes(first.step_name)
+    figure, axes = _axes(step_name)
     for i, (name, runs) in enumerate(arms.items()):
         color, curves = COLORS[i % len(COLORS)], []
-        for run in runs:
-            steps, mean = _column(run, run.step_name), _column(run, "return_mean")
+        for rows in runs:
+            steps, mean = _column(rows, step_name), _column(rows, "return_mean")
             curves.append(dict(zip(steps, mean, strict=True)))
             axes.plot(steps, mean, color=color, alpha=0.3, lw=0.8)
         shared = sorted(set.intersection(*map(set, curves)))
@@ -60,5 +57,5 @@ def _axes(step_name: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _column(run: Run, name: str) -> np.ndarray:
-    return np.array([np.nan if (value := row.get(name)) is None else value for row in run.evaluations])
+def _column(rows: Rows, name: str) -> np.ndarray:
+    return np.array([np.nan if (value := row.get(name)) is None else value for row in rows])

@@ -40,10 +40,15 @@ def load_reward(run: str | Path, checkpoint: Checkpoint = None, user: str | None
     Raises UserError where the run has learned none, or one that needs more than a step.
     """
     saved = load_saved_run(run, checkpoint, user)
+    return Reward(saved, reward_scale(saved, checkpoint))
+
+
+def reward_scale(saved: SavedRun, checkpoint: Checkpoint = None) -> float:
+    """What the model's reward was multiplied by for the agent that it drove."""
     folder = RunDir(saved.path)
     file = chosen_checkpoint(folder, None if checkpoint is None else str(checkpoint))
     _, about = saved_weights(folder, saved.method, file)
-    return Reward(saved, float(about.get("scale", 1.0)))
+    return float(about.get("scale", 1.0))
 
 
 def reward_of(given: Reward | str | Path) -> Reward:

@@ -97,7 +97,7 @@ class Run:
         """The return of its evaluations over steps; the band is one standard deviation over episodes."""
         from pbrl.use.figures import curve_of_run
 
-        return curve_of_run(self)
+        return curve_of_run(self.evaluations, self.step_name, self.path.name)
 
     @property
     def step_name(self) -> str:
