@@ -66,7 +66,7 @@ make_venv() {
         say "the last set-up was interrupted: starting afresh"
         rm -rf "$venv"
     elif "$python" -m pip --version >/dev/null 2>&1; then
-        is_supported "$python" || fail "$venv has $("$python" --version); remove it, to have one of 3.10 to 3.12 made"
+        is_supported "$python" || fail "$venv has $("$python" --version); remove it, to have one of 3.10 to 3.13 made"
         touch "$unfinished"
         return
     fi
@@ -78,7 +78,7 @@ make_venv() {
 }
 
 find_python() {
-    local candidate candidates=(python3 python3.12 python3.11 python3.10)
+    local candidate candidates=(python3 python3.13 python3.12 python3.11 python3.10)
     if [[ -n ${PYTHON:-} ]]; then candidates=("$PYTHON"); fi
     for candidate in "${candidates[@]}"; do
         if is_supported "$candidate"; then
@@ -87,12 +87,11 @@ find_python() {
         fi
     done
     candidate=${candidates[0]}
-    # labmaze, a part of dm_control, has no wheel for newer ones.
-    fail "needs Python 3.10, 3.11 or 3.12, but $candidate is $(version "$candidate"); choose another: PYTHON=... $0"
+    fail "needs Python 3.10, 3.11, 3.12 or 3.13, but $candidate is $(version "$candidate"); choose another: PYTHON=... $0"
 }
 
 is_supported() {
-    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
 }
 
 version() {

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from email import message_from_bytes
@@ -34,6 +35,22 @@ def wheel(tmp_path_factory):
     assert built.returncode == 0, built.stdout + built.stderr
     [path] = out.glob("*.whl")
     return path
+
+
+def test_an_index_would_take_both_archives(wheel):
+    pytest.importorskip("twine", reason="in the extra release")
+    archives = [*map(str, wheel.parent.iterdir())]
+    assert len(archives) == 2
+    command = [sys.executable, "-m", "twine", "check", "--strict", *archives]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_source_archive_has_what_its_readme_and_tests_name(wheel):
+    [path] = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"mkdocs.yml", "CHANGELOG.md", "CITATION.cff", "docs/pebble.md", "constraints.txt"} <= names
 
 
 @pytest.fixture(scope="module")

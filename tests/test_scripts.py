@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = [ROOT / "scripts" / "run.sh", ROOT / "scripts" / "test.sh", ROOT / ".ci" / "run"]
+SCRIPTS = [*(ROOT / "scripts" / name for name in ("run.sh", "test.sh", "coverage.sh")), ROOT / ".ci" / "run"]
 
 # Answers as the interpreter of a version would; `-m venv` copies it into the new environment.
 PYTHON = """#!{bash}
@@ -187,14 +187,14 @@ def test_interrupted_set_up_is_started_afresh(checkout, how):
     assert not (checkout.root / ".venv" / "left_over").exists()
 
 
-@pytest.mark.parametrize("version", [(3, 8, 18), (3, 13, 0)])
+@pytest.mark.parametrize("version", [(3, 8, 18), (3, 14, 0)])
 def test_unsupported_python_is_named(checkout, version):
     dotted = ".".join(map(str, version))
     old = checkout.add_python("other", *version)
     code, output = checkout.run("run.sh", PYTHON=str(old))
     assert code == 1
     assert output.count("\n") == 1
-    assert f"needs Python 3.10, 3.11 or 3.12, but {old} is Python {dotted}" in output
+    assert f"needs Python 3.10, 3.11, 3.12 or 3.13, but {old} is Python {dotted}" in output
     assert not (checkout.root / ".venv").exists()
 
 

@@ -51,7 +51,7 @@ class ActionBox:
             return np.where(offset == 0, 0.0, offset / self._half)
 
 
-def is_unit(space: spaces.Space) -> bool:
+def is_unit(space: spaces.Space[Any]) -> bool:
     """Whether it is [-1, 1] in float32, to the last bit; Gymnasium's == passes over a difference of 1e-5."""
     if not isinstance(space, spaces.Box) or space.dtype != np.float32:
         return False

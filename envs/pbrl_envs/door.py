@@ -50,7 +50,9 @@ class Door(gym.Wrapper):
         self._look_at = NOTED if stated is None else self._longest  # the step after which to look how long it is
         _check_reset(env, name)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         self._steps = 0
         try:
             given: Any = self.env.reset(seed=seed, options=options)

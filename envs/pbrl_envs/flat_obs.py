@@ -62,7 +62,7 @@ def _parts(space: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from _parts(part, place)
 
 
-def _is_picture(space: spaces.Space) -> bool:
+def _is_picture(space: spaces.Space[Any]) -> bool:
     """Colours of bytes, or large in any case; a few rows of numbers may be positions of several things."""
     shape = space.shape or ()
     colours = len(shape) == 3 and space.dtype == np.uint8
@@ -137,7 +137,7 @@ def note_rounding(given: np.ndarray, kept: np.ndarray, where: object) -> None:
 
 
 def _write_parts(
-    space: spaces.Dict | spaces.Tuple,
+    space: spaces.Dict | spaces.Tuple[Any],
     parts: Sequence[tuple[Any, Write]],
     name: str,
     vector: np.ndarray,
@@ -155,7 +155,7 @@ def _write_parts(
 
 
 def _write_choice(
-    space: spaces.Space, first: np.ndarray, name: str, vector: np.ndarray, value: Any, refuse: Refuse
+    space: spaces.Space[Any], first: np.ndarray, name: str, vector: np.ndarray, value: Any, refuse: Refuse
 ) -> None:
     if not space.contains(value):
         raise refuse(f"{name} {value!r:.60}", f"one of {describe(space)}")

@@ -118,13 +118,13 @@ def steps_per_second(env: gym.Env, steps: int) -> float:
     return steps / (time.perf_counter() - start)
 
 
-def _policies(env: gym.Env, scripted: dict[str, Callable]) -> Iterator[tuple[str, Callable]]:
+def _policies(env: gym.Env, scripted: dict[str, Callable[..., Any]]) -> Iterator[tuple[str, Callable[..., Any]]]:
     rng, size = np.random.default_rng(0), env.action_space.shape
     yield "random", lambda obs: rng.uniform(-1, 1, size).astype(np.float32)
     yield from scripted.items()
 
 
-def _play(env: gym.Env, act: Callable, seed: int) -> tuple[float, dict]:
+def _play(env: gym.Env, act: Callable[..., Any], seed: int) -> tuple[float, dict[str, Any]]:
     obs, info = env.reset(seed=seed)
     total, done = 0.0, False
     while not done:
@@ -137,7 +137,7 @@ def _spread(returns: tuple[float, ...]) -> str:
     return f"{np.mean(returns):.1f} ± {np.std(returns):.1f}"
 
 
-def _success(infos: tuple[dict, ...]) -> str:
+def _success(infos: tuple[dict[str, Any], ...]) -> str:
     return f"{np.mean([info['success'] for info in infos]):.2f}"
 
 
@@ -167,7 +167,7 @@ def _first_picture(env: gym.Env) -> np.ndarray:
     return picture
 
 
-def _film(env: gym.Env, act: Callable, columns: int) -> list[np.ndarray]:
+def _film(env: gym.Env, act: Callable[..., Any], columns: int) -> list[np.ndarray]:
     """So many pictures, evenly spaced from the start until the blocks are in the goal zone."""
     obs, info = env.reset(seed=1)
     pictures: list[Any] = [env.render()]

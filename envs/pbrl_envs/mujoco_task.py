@@ -58,14 +58,16 @@ class MujocoTask(gym.Env):
         if render_mode is not None:
             self.mujoco_renderer = _renderer(self.model, self.data, width, height, camera_id, camera_name)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)
         self.place()
         mujoco.mj_forward(self.model, self.data)
         return self.observe(), _info(self.measure())
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.act(action)
         mujoco.mj_step(self.model, self.data, self.frame_skip)
         measured = self.measure()

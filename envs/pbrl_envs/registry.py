@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterable
 from contextlib import redirect_stderr
 from importlib import import_module, metadata
@@ -15,7 +16,7 @@ from pbrl.install import install_extra, pip_install
 
 class Suite(NamedTuple):
     version: str | None  # None: not installed
-    install: str  # the command that installs it
+    install: str  # what installs it: a command, or another Python
 
 
 _PACKAGES = {  # suite, which is also the name of its extra: (import name, distribution)
@@ -30,6 +31,7 @@ _CHOSEN_BY = {  # suite: the overrides that choose any of its tasks
     "metaworld": "env=metaworld env.task=",
     "robotics": "env=fetch env.task=",
 }
+_NEWEST_PYTHON = {"dmc": (3, 12)}  # labmaze, a part of dm_control, has no build for a newer one
 
 
 def suites() -> dict[str, Suite]:
@@ -76,4 +78,7 @@ def _version(package: str) -> str | None:
 
 
 def _install(suite: str) -> str:
+    here, newest = sys.version_info[:2], _NEWEST_PYTHON.get(suite)
+    if newest is not None and here > newest:
+        return f"Python {newest[0]}.{newest[1]} or older, as a part of it has no build for {here[0]}.{here[1]}"
     return pip_install("gymnasium") if suite == "gym" else install_extra(suite)

@@ -59,7 +59,7 @@ class SimState(gym.Wrapper):
         self._was_reset = False
         self._size = 0  # of a state, once there was one
         self._has_drawn = False
-        self._free_viewer: weakref.finalize | None = None
+        self._free_viewer: weakref.finalize[Any, Any] | None = None
 
     @property
     def has_state(self) -> bool:

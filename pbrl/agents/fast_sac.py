@@ -168,7 +168,7 @@ class FastSAC(SAC):
             self._target_mlp.values.copy_(self._critic_mlp.values)
             self._critic_adam.reset()
 
-    def get_parameters(self) -> dict[str, dict]:
+    def get_parameters(self) -> dict[str, dict[str, Any]]:
         """As SB3's, but copies: SB3 gives views, which would go on training inside a checkpoint kept in memory."""
         self._pull()
         return _copied(super().get_parameters())

@@ -20,7 +20,7 @@ class NormalisedObservations(BaseFeaturesExtractor):
     new policy must see the same inputs, or PPO's probability ratio is wrong.
     """
 
-    def __init__(self, observation_space: gym.Space) -> None:
+    def __init__(self, observation_space: gym.Space[Any]) -> None:
         size = gym.spaces.flatdim(observation_space)
         super().__init__(observation_space, size)
         # Of a saved policy, which plain SB3 gives observations as its task has them.

@@ -72,13 +72,13 @@ def load_portable(path: str, device: torch.device) -> tuple[State, State]:
     return params, variables or {}
 
 
-def task_spaces(env: gym.Env) -> tuple[gym.Space, gym.Space]:
+def task_spaces(env: gym.Env) -> tuple[gym.Space[Any], gym.Space[Any]]:
     """Of observations and actions as the task has them, before pbrl flattens and rescales them."""
     known = env.has_wrapper_attr("task_spaces")
     return env.get_wrapper_attr("task_spaces") if known else (env.observation_space, env.action_space)
 
 
-def _reads(space: gym.Space) -> bool:
+def _reads(space: gym.Space[Any]) -> bool:
     """Whether SB3 makes the same vector of it as pbrl does."""
     if isinstance(space, spaces.Dict):
         return all(not isinstance(part, (spaces.Dict, spaces.Tuple)) and _reads(part) for part in space.values())
@@ -88,7 +88,7 @@ def _reads(space: gym.Space) -> bool:
     return isinstance(space, numbers) or (isinstance(space, spaces.Box) and not is_image_space(space))
 
 
-def _acts(space: gym.Space, algorithm: type[BaseAlgorithm]) -> spaces.Box | None:
+def _acts(space: gym.Space[Any], algorithm: type[BaseAlgorithm]) -> spaces.Box | None:
     """The box to which SB3 scales, and in which it learns, as pbrl does; None where float32 has no numbers for it.
 
     SB3 stores actions in the box's own type, before it clips them or in [-1, 1]: whole numbers and float16 become
@@ -108,7 +108,7 @@ def _acts(space: gym.Space, algorithm: type[BaseAlgorithm]) -> spaces.Box | None
     return wide
 
 
-def _policy(algorithm: type[BaseAlgorithm], obs_space: gym.Space) -> Any:
+def _policy(algorithm: type[BaseAlgorithm], obs_space: gym.Space[Any]) -> Any:
     return algorithm.policy_aliases["MultiInputPolicy" if isinstance(obs_space, spaces.Dict) else "MlpPolicy"]
 
 
@@ -119,7 +119,7 @@ def _for_one_environment(model: SAC | PPO) -> dict[str, int]:
     return {"gradient_steps": model.gradient_steps // model.n_envs}
 
 
-def _to_own_units(params: State, space: gym.Space) -> dict[str, Tensor]:
+def _to_own_units(params: State, space: gym.Space[Any]) -> dict[str, Tensor]:
     """Rescales the Gaussian of PPO, which unlike SAC's has no bounds to scale to; returns what it replaced."""
     assert isinstance(space, spaces.Box)
     policy = params["policy"]

@@ -12,7 +12,8 @@ import torch
 from pbrl.append_only import AppendOnly, as_array
 from pbrl.data.draw import distinct_pairs
 from pbrl.question_kinds import SegmentPair
-from pbrl.types import Episode, Segments
+from pbrl.types import Episode as Episode
+from pbrl.types import Segments
 
 
 def whole_episodes(episodes: Sequence[Episode], ids: Sequence[int], steps: int | None = None) -> Segments:

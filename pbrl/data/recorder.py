@@ -62,7 +62,9 @@ class EpisodeRecorder(gym.Wrapper):
         self._success: float | None = None
         self._success_now: float | None = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         if seed is not None:
             self.seed, self.episode = seed, -1
         self.episode += 1
@@ -71,7 +73,7 @@ class EpisodeRecorder(gym.Wrapper):
         self._start(obs)
         return obs, {}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         action = np.array(action, np.float32)  # what is done must be what is stored, or a replay drifts
         require_finite(action, AGENT, "an action")
         obs, reward, terminated, truncated, info = self.env.step(action)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from pbrl.agents.fast_sac import Batch
+from pbrl.agents.sac_update import Batch
 from pbrl.agents.torch_sac import Parameters
 from pbrl.checks import positive, whole
 from pbrl.losses import bradley_terry_loss

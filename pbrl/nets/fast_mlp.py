@@ -18,6 +18,7 @@ float32, so that observations, actions and values keep their digits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class Stack:
         sizes: Sequence[tuple[int, int]],
         dtype: torch.dtype,
         device: torch.device | str = "cpu",
-        scratch: dict[tuple, Tensor] | None = None,
+        scratch: dict[tuple[Any, ...], Tensor] | None = None,
     ) -> None:
         """scratch: buffers to share with a stack of the same shape whose passes never interleave with this one's."""
         self.copies, self.sizes = copies, list(sizes)
@@ -159,7 +160,7 @@ class StackedMLP(Stack):
     """K equal ReLU networks; the `nn.Linear` modules given become views of this stack's flat vector."""
 
     def __init__(
-        self, networks: list[list[SideBySide]], dtype: torch.dtype, scratch: dict[tuple, Tensor] | None = None
+        self, networks: list[list[SideBySide]], dtype: torch.dtype, scratch: dict[tuple[Any, ...], Tensor] | None = None
     ) -> None:
         """scratch: buffers to share with a stack of the same shape whose passes never interleave with this one's."""
         self.networks = networks

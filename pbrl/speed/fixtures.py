@@ -160,7 +160,9 @@ class _Nowhere(gym.Env):
     def __init__(self, obs: int, actions: int) -> None:
         self.observation_space, self.action_space = _spaces(obs, actions)
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         return np.zeros(self.observation_space.shape or (), np.float32), {}
 
 

@@ -147,10 +147,10 @@ class ScriptedTeacher(Teacher):
         returns = [whole_windows(reward, steps).sum(1) for reward in self.rewards] or [np.zeros(1)]
         return float(np.concatenate(returns).std()) or 1.0  # equal returns have no scale
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return {"rewards": [r.tolist() for r in self.rewards], "sessions": self.sessions}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rewards = deque((np.array(r, np.float32) for r in state["rewards"]), maxlen=self.EPISODES)
         self.sessions = state["sessions"]
 

@@ -146,7 +146,7 @@ class Bucket:
         return True
 
 
-class SparingHandler(logging.StreamHandler):
+class SparingHandler(logging.StreamHandler):  # type: ignore[type-arg]  # takes one from Python 3.11 on
     """Writes few lines, whatever is sent to the server: 3,000 a day at most, a traceback only now and then."""
 
     def __init__(self, stream: Any = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pbrl.labels.rows import Query
 from pbrl.labels.store import LabelStore
@@ -35,7 +35,7 @@ def find_past(store: LabelStore, answers: Sequence[int]) -> list[Past]:
     return [_past(row, query) for row, query in zip(here, queries, strict=True)]
 
 
-def _past(row: tuple, query: Query) -> Past:
+def _past(row: tuple[Any, ...], query: Query) -> Past:
     answer, client_id, _, answered_at, choice, strength, swapped, places, value = row
     card = Card(query, bool(swapped), None, tuple(json.loads(places or "[]")))
     said = choice or ("skip" if value is None else "answer")

@@ -60,6 +60,15 @@ def test_a_missing_suite_says_how_to_get_it(make, extra, monkeypatch):
     assert extra.format(f"{PIP} install -e '{ROOT}") in str(caught.value)
 
 
+def test_a_python_that_a_suite_has_no_build_for_is_named(monkeypatch):
+    monkeypatch.setattr("pbrl_envs.registry.sys.version_info", (3, 13, 0))
+    monkeypatch.setattr("pbrl_envs.registry.find_spec", lambda module: None)
+    with pytest.raises(UserError, match=r"^env=walker-walk needs dm_control; .*: Python 3.12 or older, .* for 3.13$"):
+        make_dmc("walker-walk")
+    with pytest.raises(UserError, match=r"needs metaworld; install it with: .*\[metaworld\]"):
+        make_metaworld("reach-v3", True)
+
+
 def test_suites_lists_what_is_installed_and_how_to_get_the_rest():
     found = registry.suites()
     assert found["gym"].version

@@ -85,13 +85,15 @@ class DmcEnv(gym.Env):
         size = sum(int(np.prod(spec.shape)) for spec in self._env.observation_spec().values())
         self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
             self._env.task._random = np.random.RandomState(seed)
         return _flat(self._env.reset().observation), {}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         step = self._env.step(action)
         terminated = step.last() and step.discount == 0  # at the step limit the discount stays 1
         return _flat(step.observation), float(step.reward), terminated, step.last() and not terminated, {}
