@@ -1,4 +1,4 @@
-"""The moving picture of a bench in README.md: `python scripts/bench_picture.py results/bench/curves.csv docs/bench.gif`.
+"""The moving picture of a bench: `python scripts/bench_picture.py results/bench/curves.csv docs/bench.gif`.
 
 Scores of the fast suite as its runs go on: the mean over tasks and seeds at each share of a run's steps, and its 95 %
 interval (Student's t over runs); 0 is random actions, 1 the true reward at its end.

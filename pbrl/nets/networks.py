@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +14,7 @@ from pbrl.errors import choices
 from pbrl.nets.devices import number
 
 ACTIVATIONS = {"relu": torch.relu_, "leaky_relu": torch.nn.functional.leaky_relu_, "tanh": torch.tanh_}
-HEADS = {"tanh": torch.tanh, "linear": lambda x: x}
+HEADS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "linear": lambda x: x}
 
 
 class StackedMLP(nn.Module):

@@ -45,7 +45,7 @@ def report_kinds(store: LabelStore) -> list[dict[str, Any]]:
                 "skipped": len(rows) - len(told),
                 "annotators": dict(people),
                 "response_s": quantiles(a.response_s for a, *_ in rows),
-                "said": SUMMARIES.get(form.kind, lambda _: {})(told) if told else {},
+                "said": SUMMARIES[form.kind](told) if told and form.kind in SUMMARIES else {},
                 "agreement": _agreement(told, form.kind),
             }
         )
