@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from pbrl.bench.sources import _of_file, code_version
 from pbrl.config import options
 from pbrl.errors import UserError
 
+RESULTS = Path(__file__).resolve().parents[2] / "results"  # has grids too, each beside what it made
 PUBLISHED = {"env": "x", "method": "y", "value": 1.0, "measure": "return", "source": "a paper"}
 
 
@@ -155,7 +157,7 @@ def test_a_thousand_cells_list_in_two_seconds(tree, write, tmp_path):
     assert time.process_time() - begun < 2
 
 
-@pytest.mark.parametrize("name", options("bench"))
+@pytest.mark.parametrize("name", [*options("bench"), *(str(file) for file in sorted(RESULTS.rglob("*.yaml")))])
 def test_every_environment_method_and_teacher_of_a_suite_composes(name):
     grid = load_grid(name)
     composed, seen = Composed(None), set()
