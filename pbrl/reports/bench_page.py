@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -30,7 +31,7 @@ def bench_page(
     of_groups: list[list[Picture]],
     budgets: list[Picture],
     of_tasks: dict[str, tuple[Table, list[Picture]]],
-    inline: dict[str, str],
+    inline: Mapping[str, str],
 ) -> str:
     """`of_groups`: the figures of each group of the analysis; `of_tasks`: the table and the figures of each task;
     `inline`: what was drawn, by the names of the figures.

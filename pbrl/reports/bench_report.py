@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from markupsafe import Markup
+
 from pbrl.bench.records import Results, read_bench
 from pbrl.errors import UserError
 from pbrl.files import replacing
@@ -112,7 +114,7 @@ def _require_own(out: Path) -> None:
         raise UserError(f"{out} holds something else than a bench's report; valid is a new folder or that of a report")
 
 
-def _draw(folder: Path, pictures: Sequence[Picture]) -> dict[str, str]:
+def _draw(folder: Path, pictures: Sequence[Picture]) -> dict[str, Markup]:
     """Writes the figures and removes those of an earlier report; returns them by name, for the page."""
     folder.mkdir(parents=True, exist_ok=True)
     inline = {picture.name: picture.write(folder) for picture in pictures}

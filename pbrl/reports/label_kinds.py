@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -169,10 +168,10 @@ def _rankings(told: Answered) -> dict[str, Any] | None:
 
 
 def kendall_tau(one: Sequence[int], other: Sequence[int]) -> float:
-    """(concordant - discordant) / (k (k - 1) / 2) of two orders of k items (Kendall 1938)."""
-    place = {item: i for i, item in enumerate(other)}
-    signs = [math.copysign(1, place[b] - place[a]) for a, b in itertools.combinations(one, 2)]
-    return sum(signs) / len(signs)
+    """Return (concordant - discordant) / (k (k - 1) / 2) of two orders of k items (Kendall 1938)."""
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(range(len(one)), [other.index(item) for item in one]).statistic)
 
 
 def _value(answer: StandingAnswer) -> Value:
