@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pbrl.bench.bench_file import BENCH_FILE, Bench, Env, read_bench_file
-from pbrl.bench.results import COSTS_OF_LABELS
+from pbrl.bench.results import OF_SOME
 from pbrl.errors import UserError
 from pbrl.reading import require_file
 
@@ -34,7 +34,7 @@ class Cell:
     seed: int
     source: str  # empty: ours; else the file that it was imported from
     described: Mapping[str, str]  # of DESCRIBED; empty where unknown
-    numbers: Mapping[str, float]  # of MEASURED and COSTS_OF_LABELS, or CURVES; unknown ones are absent
+    numbers: Mapping[str, float]  # of MEASURED and OF_SOME, or CURVES; unknown ones are absent
 
     @property
     def counts(self) -> bool:
@@ -147,7 +147,7 @@ def _cell(row: _Row, bench: Bench, source: str, status: str) -> Cell:
         described["status"] = described["status"] or status
         if described["status"] not in STATUSES:
             raise UserError(f"{row.where}: status is {described['status']!r}; valid are {', '.join(STATUSES)}")
-    names = (*MEASURED, *COSTS_OF_LABELS) if status else CURVES
+    names = (*MEASURED, *OF_SOME) if status else CURVES
     numbers = {name: value for name in names if (value := row.number(name)) is not None}
     _score(numbers, bench.envs[env])
     # What is not finished may not know yet how many labels its YAML or its data set has.

@@ -16,12 +16,13 @@ from pbrl.training.log import read_evaluations
 from pbrl.training.run_dir import RunDir
 from pbrl.training.saved_run import read_summary
 
-COSTS_OF_LABELS = ("relabels", "last_label_step", "bonus_half_life")  # of methods that ask while an agent learns
+# Of methods that ask while an agent learns, and of those that learn from a data set of which an expert is known.
+OF_SOME = ("relabels", "last_label_step", "bonus_half_life", "model_ceiling")
 ARM = ("env", "method", "teacher")
 RESULTS = (
     *(*ARM, "agent", "budget", "seed", "status", "env_steps", "updates", "labels", "label_kind"),
     *("return", "success", "success_at_end", "score", "normalised", "reward_accuracy", "reward_updates"),
-    *("wall_s", "config", "code", "versions", "source", *COSTS_OF_LABELS),
+    *("wall_s", "config", "code", "versions", "source", *OF_SOME),
 )
 CURVES = (
     *(*ARM, "budget", "seed", "env_steps", "updates", "labels", "return", "success", "score", "normalised"),
@@ -128,7 +129,7 @@ def _row(planned: Planned, last: Row) -> Row:
         "code": record.get("code"),
         "versions": " ".join(f"{name}={v}" for name, v in summary.get("versions", {}).get("packages", {}).items()),
         "source": None,
-        **{name: summary.get(name) for name in COSTS_OF_LABELS},
+        **{name: summary.get(name) for name in OF_SOME},
     }
 
 

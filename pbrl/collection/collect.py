@@ -18,10 +18,18 @@ from pbrl.building import build
 from pbrl.collection.behaviour import default_policies, load_policy, make_behaviours
 from pbrl.collection.episodes import collect_episodes
 from pbrl.collection.keep_frames import draw, keeping_frames
-from pbrl.collection.scores import no_rollouts, partial_return, regret_critic, regret_mc
+from pbrl.collection.scores import (
+    ONE_ROLLOUT,
+    Rollouts,
+    likelihood,
+    no_rollouts,
+    partial_return,
+    regret_critic,
+    regret_mc,
+)
 from pbrl.data.columns import Arrays
 from pbrl.data.cut import Cut, cut_segments, draw_pairs, judge, split_episodes
-from pbrl.data.dataset_checks import SCORES, SPLITS
+from pbrl.data.dataset_checks import OF_CRITIC, SCORES, SPLITS
 from pbrl.data.datasets import ComparisonRows, write_rows
 from pbrl.data.rows import flatten, store_of
 from pbrl.errors import UserError, choices
@@ -29,10 +37,14 @@ from pbrl.files import require_new
 from pbrl.teachers.make import make_teacher, teacher_class
 from pbrl.teachers.teacher import Teacher
 from pbrl.training.run_dir import package_versions
+from pbrl_envs.experts import find_expert
 
 if TYPE_CHECKING:
     from stable_baselines3 import SAC
 
+    from pbrl.training.saved_run import SavedRun
+
+ROLLOUTS = 1  # beside the seed, for the noise of roll-outs
 Score = Callable[[Cut], np.ndarray]
 
 
@@ -62,6 +74,7 @@ class Plan:
     states: bool
     cut: CutPlan
     frames: bool = False  # keep pictures instead of the simulator's states
+    rollouts: Rollouts = ONE_ROLLOUT  # for regret_mc
 
 
 def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callable[[str], None]) -> dict[str, Any]:
@@ -91,7 +104,10 @@ def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callab
             wrap=kept.wrap,
         )
         if "regret_mc" in labels:
-            scores["regret_mc"] = partial(regret_mc, episodes=episodes, make_env=make_env)
+            rng = np.random.default_rng([plan.cut.seed, ROLLOUTS])
+            scores["regret_mc"] = partial(
+                regret_mc, episodes=episodes, make_env=make_env, rollouts=plan.rollouts, rng=rng
+            )
         sources = list(dict.fromkeys(b.name for choice in behaviours for b in choice if b and b.name in names))
         source = np.array([sources.index(name) for name in names])
         about = _about(config, plan, policies, command) | {"sources": sources, **kept.describe()}
@@ -99,7 +115,9 @@ def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callab
         if not plan.states:
             episodes = [dataclasses.replace(e, states=None) for e in episodes]
         rows = flatten(episodes)
-        return assemble(out, about, rows, source, plan.cut, labels, scores, config.teacher, say, files=kept.files)
+        return assemble(
+            out, about, rows, source, plan.cut, labels, scores, config.teacher, say, files=kept.files, drop_unknown=True
+        )
 
 
 def _about(config: DictConfig, plan: Plan, policies: Sequence[str], command: str) -> dict[str, Any]:
@@ -110,6 +128,7 @@ def _about(config: DictConfig, plan: Plan, policies: Sequence[str], command: str
         "command": command,
         "behaviour": behaviour | {"stop_after_success": plan.stop_after_success},
         "critic": plan.critic,
+        "rollouts": dataclasses.asdict(plan.rollouts),
         "versions": package_versions(),
     }
 
@@ -125,11 +144,13 @@ def assemble(
     teacher: DictConfig,
     say: Callable[[str], None],
     files: Sequence[Path] = (),
+    drop_unknown: bool = False,
 ) -> dict[str, Any]:
     """Cuts, scores, asks the teacher by each label's score, and writes; returns meta.json.
 
     about: what meta.json says of where the episodes come from. rows: of the episodes, as `flatten` makes them.
     scores: besides the return, which is one where rewards are known. files: as of `write_rows`.
+    drop_unknown: leave out segments of which a score is NaN, which no data set may have.
     """
     if labels:
         _check_teacher(teacher)
@@ -144,6 +165,8 @@ def assemble(
         raise UserError(
             f"labels={missing[0]}: the data do not say it, so no teacher can judge by it; leave labels= out"
         )
+    if drop_unknown:
+        cut, values = _known(cut, values, say)
     comparisons = _compare(cut, plan, {name: values[name] for name in labels}, teacher, seeds, say)
     asked = OmegaConf.to_container(teacher, resolve=True) if labels else None
     return write_rows(
@@ -157,6 +180,18 @@ def assemble(
         comparisons=comparisons,
         files=files,
     )
+
+
+def _known(cut: Cut, values: Mapping[str, np.ndarray], say: Callable[[str], None]) -> tuple[Cut, dict[str, np.ndarray]]:
+    """The segments of which all scores are known."""
+    known = ~np.any([np.isnan(score) for score in values.values()], axis=0)
+    if not known.any():
+        raise UserError(f"rollout_error leaves out all {len(known)} segments; valid are a larger one, or more rollouts")
+    if not known.all():
+        say(f"{(~known).sum()} of {len(known)} segments are left out: the expert's roll-outs disagree about their ends")
+    rows = torch.from_numpy(known)
+    kept = Cut(cut.segments[rows], cut.episode[known], cut.start[known], cut.split[known])
+    return kept, {name: score[known] for name, score in values.items()}
 
 
 def _compare(
@@ -212,18 +247,34 @@ def _scores(labels: Sequence[str], plan: Plan, env: gym.Env, config: DictConfig)
     for name in labels:
         if name not in SCORES:
             raise UserError(f"labels={name}: {choices(name, SCORES)}")
+    by_expert = [name for name in ("regret_mc", "expert_likelihood") if name in labels]
     if "regret_mc" in labels and plan.frames:
         raise UserError("labels=regret_mc goes on from states of the simulator, and frames=true keeps pictures instead")
     if "regret_mc" in labels and (reason := no_rollouts(env)):
         raise UserError(f"labels=regret_mc needs expert roll-outs: {reason}")
-    if ("regret_critic" in labels) != (plan.critic is not None):
-        raise UserError("labels=regret_critic and critic=run:DIR belong together: whose critics value the states")
-    if plan.critic is None:
-        return {}
-    return {"regret_critic": _critic(plan.critic, env, config, plan.cut.seed)}
+    if "regret_mc" not in labels and plan.rollouts != ONE_ROLLOUT:
+        raise UserError("rollouts, rollout_noise and rollout_error are of labels=regret_mc, which is not asked for")
+    expert = find_expert(env)
+    if by_expert and expert is None:
+        raise UserError(f"labels={by_expert[0]} needs an expert, and nobody wrote one of this environment")
+    if any(name in OF_CRITIC for name in labels) != (plan.critic is not None):
+        name = next((name for name in labels if name in OF_CRITIC), OF_CRITIC[0])
+        raise UserError(f"labels={name} and critic=run:DIR belong together: whose critics value the states")
+    scores: dict[str, Score] = {}
+    if by_expert and expert is not None:
+        scores["expert_likelihood"] = partial(likelihood, act=_each(expert.act))
+    if plan.critic is not None:
+        saved, critic = _critic(plan.critic, env, config, plan.cut.seed)
+        scores |= {"regret_critic": critic, "critic_likelihood": partial(likelihood, act=saved.act)}
+    return scores
 
 
-def _critic(name: str, env: gym.Env, config: DictConfig, seed: int) -> Score:
+def _each(act: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """(M, O) -> (M, A), one row after another."""
+    return lambda obs: np.stack([act(row) for row in obs])
+
+
+def _critic(name: str, env: gym.Env, config: DictConfig, seed: int) -> tuple[SavedRun, Score]:
     saved = load_policy(name, env)
     if saved.agent is None or saved.agent.kind != "sac":
         raise UserError(f"critic=run:{name}: only SAC has critics of actions; valid is a run with agent=sac")
@@ -231,4 +282,5 @@ def _critic(name: str, env: gym.Env, config: DictConfig, seed: int) -> Score:
         raise UserError(f"critic=run:{name} values the reward that it learned; valid is a run with method=true_reward")
     if saved.config.env.name != config.env.name:
         raise UserError(f"critic=run:{name} is of env={saved.config.env.name}; valid is one of env={config.env.name}")
-    return partial(regret_critic, model=cast("SAC", saved.agent.model), rng=torch.Generator().manual_seed(seed))
+    rng = torch.Generator().manual_seed(seed)
+    return saved, partial(regret_critic, model=cast("SAC", saved.agent.model), rng=rng)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import gymnasium as gym
 import numpy as np
 import torch
 
+from pbrl.collection.behaviour import noisy
 from pbrl.collection.episodes import watched
 from pbrl.data.cut import Cut
 from pbrl.data.episodes import Episode
@@ -38,39 +40,65 @@ def no_rollouts(env: gym.Env) -> str | None:
     return None if time_limit(env) is not None else "its episodes have no time limit"
 
 
-def regret_mc(cut: Cut, episodes: Sequence[Episode], make_env: Callable[[], gym.Env]) -> np.ndarray:
-    """(N,) sum r + V(s_T) - V(s_0), V = return of one expert roll-out over the steps left to the time limit.
+@dataclass(frozen=True)
+class Rollouts:
+    """How V of a state is measured: the mean return of roll-outs of the expert."""
+
+    number: int = 1
+    noise: float = 0.0  # standard deviation, on every action of the expert
+    max_error: float | None = None  # standard error of a score, over the spread of all scores; above it is unknown
+
+
+ONE_ROLLOUT = Rollouts()
+
+
+def regret_mc(
+    cut: Cut,
+    episodes: Sequence[Episode],
+    make_env: Callable[[], gym.Env],
+    rollouts: Rollouts = ONE_ROLLOUT,
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
+    """(N,) sum r + V(s_T) - V(s_0), V = mean return of the expert's roll-outs over the steps left to the time limit.
 
     This is minus the regret that an expert finds in the segment: about 0 where the expert acted, and positive only
     where the expert is not optimal. After termination V is 0. The roll-outs start in the stored simulator states.
+    rng: of the noise. NaN where the roll-outs from its ends disagree more than `rollouts.max_error`.
     """
     env = make_env()
     if reason := no_rollouts(env):
         raise UserError(f"labels=regret_mc needs expert roll-outs: {reason}")
-    values = ExpertValue(env)
-    steps = cut.segments.mask.sum(1).long().numpy()
-    nodes = {(int(k), int(t)) for k, t in zip(cut.episode, cut.start, strict=True)}
-    nodes |= {(int(k), int(t)) for k, t in zip(cut.episode, cut.start + steps, strict=True)}
+    values = ExpertValue(env, rollouts.noise, rng)
+    starts = [(int(k), int(t)) for k, t in zip(cut.episode, cut.start, strict=True)]
+    steps = cut.segments.mask.sum(1).long().tolist()
+    ends = [(k, t + n) for (k, t), n in zip(starts, steps, strict=True)]
     value = {}
-    for k, t in watched(sorted(nodes), "expert roll-outs"):
+    for k, t in watched(sorted({*starts, *ends}), "expert roll-outs"):
         episode = episodes[k]
         assert episode.states is not None  # as `has_state` says
         over = episode.terminated and t == len(episode)
-        value[k, t] = 0.0 if over else values(episode.states[t], episode.obs[t], t)
+        value[k, t] = [0.0 if over else values(episode.states[t], episode.obs[t], t) for _ in range(rollouts.number)]
     env.close()
-    start = np.array([value[int(k), int(t)] for k, t in zip(cut.episode, cut.start, strict=True)])
-    end = np.array([value[int(k), int(t)] for k, t in zip(cut.episode, cut.start + steps, strict=True)])
-    return partial_return(cut) + end - start
+    start, end = (np.array([value[node] for node in nodes]) for nodes in (starts, ends))  # (N, number)
+    score = partial_return(cut) + end.mean(1) - start.mean(1)
+    if rollouts.max_error is not None:
+        error = np.sqrt((start.var(1, ddof=1) + end.var(1, ddof=1)) / rollouts.number)
+        score[error > rollouts.max_error * score.std()] = np.nan
+    return score
 
 
 class ExpertValue:
-    """The return of the noise-free expert from a stored state to the end of the episode."""
+    """The return of the expert from a stored state to the end of the episode.
 
-    def __init__(self, env: gym.Env) -> None:
+    noise: standard deviation of Gaussian noise on its actions, drawn from `rng`.
+    """
+
+    def __init__(self, env: gym.Env, noise: float = 0.0, rng: np.random.Generator | None = None) -> None:
         expert, horizon = find_expert(env), time_limit(env)
         assert expert is not None
         assert horizon is not None
         self.env, self.expert, self.horizon = env, expert, horizon
+        self.noise, self.rng = noise, rng or np.random.default_rng(0)
         self.load_state = env.get_wrapper_attr("load_state")
         self.taken = horizon  # steps since the last reset, as the environment's own counter has them
 
@@ -84,12 +112,26 @@ class ExpertValue:
         self.taken += left
         total = 0.0
         for _ in range(left):
-            obs, reward, terminated, _, _ = self.env.step(self.expert.act(obs))
+            action = self.expert.act(obs)
+            obs, reward, terminated, _, _ = self.env.step(noisy(action, self.noise, self.rng) if self.noise else action)
             total += float(reward)
             if terminated:
                 self.taken = self.horizon
                 break
         return total
+
+
+def likelihood(cut: Cut, act: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(N,) minus the squared distance of a segment's actions to what an expert would do: its log-density in CPL.
+
+    act: observations (M, O) -> actions (M, A).
+    """
+    scores = []
+    for segments in (cut.segments[i : i + STATES_AT_ONCE] for i in range(0, len(cut.segments), STATES_AT_ONCE)):
+        wanted = torch.from_numpy(act(segments.obs[:, :-1].flatten(0, 1).numpy())).view_as(segments.actions)
+        error = (segments.actions - wanted).double().square().sum(-1)
+        scores.append(-(error * segments.mask).sum(1))
+    return torch.cat(scores).numpy()
 
 
 def regret_critic(cut: Cut, model: SAC, rng: torch.Generator) -> np.ndarray:

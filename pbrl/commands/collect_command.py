@@ -14,6 +14,7 @@ from pbrl.storage import storing
 
 if TYPE_CHECKING:
     from pbrl.collection.collect import CutPlan, Plan
+    from pbrl.collection.scores import Rollouts
 
 HELP = """usage: pbrl collect env=NAME out=FOLDER [key=value ...] [--config-dir DIR]
 
@@ -34,8 +35,13 @@ comparisons of segments, labelled by a teacher. The same command makes the same 
   segments=2000 segment_length=32
   splits=0.8,0.1,0.1       shares of the episodes for training, validation and test
   labels=                  what the teacher judges by: return, regret_mc (by roll-outs of the expert), regret_critic (by
-                           the critics of a run); default: return, and regret_mc where there is an expert
-  critic=run:DIR           a run of SAC on the true reward, for regret_critic
+                           the critics of a run), expert_likelihood and critic_likelihood (by how near the actions are
+                           to those of either); default: return, and regret_mc where there is an expert
+  critic=run:DIR           a run of SAC on the true reward, for regret_critic and critic_likelihood
+  rollouts=1 rollout_noise=0  of the expert from each state, for regret_mc: the mean over several with noise tells more
+                           of a state from which the expert may fail
+  rollout_error=           leaves out segments whose regret_mc has a larger standard error than this share of the spread
+                           of all; default: none are left out
   teacher=oracle teacher.*=
   comparisons=5000         of training segments; the first 50 are the set of 50, the first 200 that of 200, ...
   heldout=500              comparisons for validation, and as many for the test
@@ -43,6 +49,7 @@ comparisons of segments, labelled by a teacher. The same command makes the same 
 example: pbrl collect env=drawer-open +env.make.max_episode_steps=250 episodes=400 out=data/drawer"""
 
 CUT_KEYS = ("seed", "segments", "segment_length", "splits", "labels", "comparisons", "heldout")
+ROLLOUT_KEYS = ("rollouts", "rollout_noise", "rollout_error")
 KEYS = (
     "out",
     "episodes",
@@ -53,6 +60,7 @@ KEYS = (
     "states",
     "frames",
     "critic",
+    *ROLLOUT_KEYS,
     *CUT_KEYS,
 )
 
@@ -171,7 +179,23 @@ def _plan(parsed: Arguments) -> Plan:
         states=yes_or_no(parsed, "states", True),
         cut=cut_plan(parsed),
         frames=yes_or_no(parsed, "frames", False),
+        rollouts=_rollouts(parsed),
     )
+
+
+def _rollouts(parsed: Arguments) -> Rollouts:
+    from pbrl.collection.scores import Rollouts
+
+    found = Rollouts(
+        number=whole_number(parsed, "rollouts", 1, 1),
+        noise=number(parsed, "rollout_noise", 0, 0, 10),
+        max_error=number(parsed, "rollout_error", 0, 0, 100) if "rollout_error" in parsed.values else None,
+    )
+    if found.number > 1 and not found.noise:
+        raise UserError(f"rollouts={found.number} are all the same without noise; expected rollout_noise=0.1 or so")
+    if found.max_error is not None and found.number == 1:
+        raise UserError("rollout_error is of several roll-outs; expected rollouts=2 or more")
+    return found
 
 
 def _of_config(key: str) -> bool:

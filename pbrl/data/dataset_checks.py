@@ -22,7 +22,9 @@ EPISODES_FILE = "episodes.npz"
 SEGMENTS_FILE = "segments.npz"
 NAMES_FILE = "episodes.csv"  # of imported ones: what the file calls each, and its task in words
 SPLITS = ("train", "validation", "test")
-SCORES = ("return", "regret_mc", "regret_critic")
+SCORES = ("return", "regret_mc", "regret_critic", "expert_likelihood", "critic_likelihood")
+OF_CRITIC = ("regret_critic", "critic_likelihood")
+LIKELIHOOD = {"regret_mc": "expert_likelihood", "regret_critic": "critic_likelihood"}  # of the same expert's actions
 META: dict[str, tuple[type, ...]] = {
     "created_by": (str,),
     "env_name": (str, NoneType),

@@ -66,6 +66,7 @@ class OfflineData:
     scores: Tensor | None  # (S,) of the first S segments where all their pairs count as labelled (dense), else None
     last_obs: bool  # False: the last observation of each episode is unknown and stands there as a copy
     annotators: tuple[str, ...]  # names, by the numbers in `pairs` and `validation`
+    model_ceiling: float | None = None  # accuracy on `test` of the likelihood of an expert's actions, where known
     test_episodes: tuple[Episode, ...] = ()  # of the test split, from which nothing is learned
     lists: Lists | None = None  # rankings or judgements to train on, where there are these instead of pairs
     choices: int | None = None  # n where an action is one of n: (A,) is then 1 at what was chosen, and 0 elsewhere

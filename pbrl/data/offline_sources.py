@@ -7,13 +7,14 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pbrl.building import explaining
+from pbrl.data.dataset_checks import LIKELIHOOD
 from pbrl.data.datasets import SPLITS, Dataset, is_dataset, load_dataset
 from pbrl.data.episodes import Episode
 from pbrl.data.offline import OfflineData, Pairs
@@ -165,7 +166,7 @@ def _from_dataset(
         paid = Pairs(left, right, torch.from_numpy(c.prefers_right[rows]).float(), torch.zeros_like(left))
         kept, validation = _held_out(paid, segments, heldout, rng)
     in_training = dataset.episode_split == SPLITS.index("train")
-    test, ceiling = _test(dataset, label)
+    test = _test(dataset, label)
     return OfflineData(
         label=label,
         sha256=_sha256(dataset.meta),
@@ -173,8 +174,9 @@ def _from_dataset(
         episodes=[e for e, there in zip(dataset.episodes, in_training, strict=True) if there],
         pairs=kept,
         validation=validation,
-        test=test,
-        ceiling=ceiling,
+        test=test.comparisons(),
+        ceiling=test.agreement(label),
+        model_ceiling=test.agreement(test.of_expert()),
         scores=scores,
         last_obs=dataset.meta.get("last_obs", True),
         annotators=(label,),  # a script by this rule
@@ -297,8 +299,35 @@ def _scores(dataset: Dataset, label: str, train: np.ndarray, budget: int | None)
     return scores
 
 
-def _test(dataset: Dataset, label: str) -> tuple[Comparisons | None, float | None]:
-    """The comparisons of the test split, and how many of their answers the scores explain.
+class _Test(NamedTuple):
+    """What is asked of a method at the end: pairs of the test split, as rows of all segments."""
+
+    dataset: Dataset
+    label: str
+    pairs: Pairs
+
+    def comparisons(self) -> Comparisons | None:
+        return self.pairs.comparisons(self.dataset.segments) if len(self.pairs) else None
+
+    def agreement(self, score: str | None) -> float | None:
+        """The share of the answers that this score explains; None where there is none, or no such score."""
+        if score not in self.dataset.scores:
+            return None
+        left, right = (
+            torch.from_numpy(self.dataset.scores[score][side.numpy()]) for side in (self.pairs.left, self.pairs.right)
+        )
+        share = float(preference_accuracy(left, right, self.pairs.prefers_right))
+        return None if math.isnan(share) else share
+
+    def of_expert(self) -> str | None:
+        """The score by which an expert's own actions are likeliest: of the one whose values the label follows."""
+        known = [name for name in LIKELIHOOD.values() if name in self.dataset.scores]
+        own = LIKELIHOOD.get(self.label, self.label)
+        return own if own in known else next(iter(known), None) if self.label == "return" else None
+
+
+def _test(dataset: Dataset, label: str) -> _Test:
+    """The comparisons of the test split.
 
     Where there are scores alone, each two segments that stand one after another, as their order is random.
     """
@@ -308,15 +337,12 @@ def _test(dataset: Dataset, label: str) -> tuple[Comparisons | None, float | Non
         scores = torch.from_numpy(dataset.scores[label])
         gain = scores[right] - scores[left]
         value = torch.where(gain == 0, 0.5, (gain > 0).double()).float()
-        pairs = Pairs(left, right, value, torch.zeros_like(left))
-        return (pairs.comparisons(dataset.segments), 1.0) if len(pairs) else (None, None)
+        return _Test(dataset, label, Pairs(left, right, value, torch.zeros_like(left)))
     rows, c = dataset.rows(label, "test"), dataset.comparisons[label]
     rows = rows[c.answered[rows]]
-    if len(rows) == 0:
-        return None, None
-    left, right = (torch.from_numpy(dataset.scores[label][side[rows]]) for side in (c.left, c.right))
-    ceiling = preference_accuracy(left, right, torch.from_numpy(c.prefers_right[rows]))
-    return dataset.compare(label, "test"), None if math.isnan(ceiling) else float(ceiling)
+    left, right = (torch.from_numpy(side[rows]) for side in (c.left, c.right))
+    value = torch.from_numpy(c.prefers_right[rows]).float()
+    return _Test(dataset, label, Pairs(left, right, value, torch.zeros_like(left)))
 
 
 def _held_out(paid: Pairs, segments: Segments, share: float, rng: torch.Generator) -> tuple[Pairs, Comparisons | None]:
@@ -341,9 +367,11 @@ def _episode(segments: Segments, row: int) -> Episode:
 
 
 def _who(meta: dict[str, Any]) -> str:
-    """Scripted answers of a run follow the return; those of people follow what people follow."""
+    """Scripted answers of a run follow the return; those of people and models what people and models follow."""
+    beginnings = {"scripted:": "return", "model:": "model"}
     kinds = {
-        "return" if name.startswith("scripted:") else "unknown" if name == UNNAMED else "human"
+        next((kind for text, kind in beginnings.items() if name.startswith(text)), None)
+        or ("unknown" if name == UNNAMED else "human")
         for name in meta["annotators"]
     }
     return kinds.pop() if len(kinds) == 1 else "mixed"

@@ -173,6 +173,7 @@ class OfflineMethod(Method):
             "reward_accuracy": _known(heldout.get("test/accuracy")),
             "validation_accuracy": _known(heldout.get("validation/accuracy")),
             "accuracy_ceiling": self.data.ceiling,
+            "model_ceiling": self.data.model_ceiling,
             **self.action_error(),
             "reward_updates": self.reward_steps,
             "parameters": sum(p.numel() for p in parameters),
@@ -218,6 +219,15 @@ def _of_heldout(metrics: Metrics) -> dict[str, float | None]:
 def share_of(steps: int, share: float) -> int:
     """Updates that are this share of a run."""
     return round(share * steps)
+
+
+def cloning(steps: int, share: float, updates: int | None) -> int:
+    """Updates of the stage that clones all segments: `updates`, or else this share of the run."""
+    if updates is None:
+        return share_of(steps, share)
+    if updates >= steps:
+        raise ValueError(f"clone_updates={updates} leaves none of {steps} updates to learn from answers")
+    return updates
 
 
 def _known(value: float | None) -> float | None:

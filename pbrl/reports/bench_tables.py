@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pbrl.bench.bench_file import CIRCUMSTANCES, Bench
-from pbrl.bench.results import COSTS_OF_LABELS
+from pbrl.bench.results import OF_SOME
 from pbrl.reports.bench_analysis import AGGREGATES, Aggregate, Analysis, Comparison, Estimate
 from pbrl.reports.bench_arms import ENOUGH_SEEDS, Arm, Runs
 from pbrl.reports.tables import NOTHING, Table, number
@@ -21,7 +21,7 @@ FEW_NOTE = f"{FEW} fewer than {ENOUGH_SEEDS} seeds."
 MEANS = ("return", "success", "success_at_end", "normalised")
 SHARES = ("success", "success_at_end")
 COSTS = {"labels": 1, "env_steps": 1, "updates": 1, "reward_updates": 1, "wall_s": 60, "reward_accuracy": 1}
-COSTS |= dict.fromkeys(COSTS_OF_LABELS, 1)
+COSTS |= dict.fromkeys(OF_SOME, 1)
 
 
 def count(value: float | None) -> str:
@@ -73,7 +73,7 @@ def comparison_table(comparisons: Sequence[Comparison], title: str) -> Table:
 def task_table(task: str, arms: Sequence[Arm], runs: Runs, several: bool) -> Table:
     """`several`: arms differ in teacher or budget, so these have columns."""
     header = ["method", "teacher", "budget", "n", "return", "success", "normalised", "reward accuracy", "labels"]
-    header += ["reward updates", "minutes", "env steps", "updates", *(c.replace("_", " ") for c in COSTS_OF_LABELS)]
+    header += ["reward updates", "minutes", "env steps", "updates", *(c.replace("_", " ") for c in OF_SOME)]
     rows = []
     for arm in arms:
         mean = {name: mean_estimate(runs.known(arm, task, name), name) for name in MEANS}
@@ -90,7 +90,8 @@ def task_table(task: str, arms: Sequence[Arm], runs: Runs, several: bool) -> Tab
                 count(cost["labels"]),
                 count(cost["reward_updates"]),
                 number(cost["wall_s"]),
-                *(count(cost[name]) for name in ("env_steps", "updates", *COSTS_OF_LABELS)),
+                *(count(cost[name]) for name in ("env_steps", "updates", *OF_SOME[:-1])),
+                number(cost["model_ceiling"]),
             ]
         )
     note = f"Means over seeds with 95 % t intervals; what they cost, and reward accuracy, are medians. {FEW_NOTE}"

@@ -165,6 +165,8 @@ def _tiles(saved: SavedRun, found: Findings) -> list[Tile]:
         for key, split in (("reward_accuracy", "test"), ("validation_accuracy", "validation")):
             if summary.get(key) is not None:
                 tiles.append(Tile("Accuracy", f"{summary[key]:.0%}", f"on the labels held out for {split}"))
+        if (ceiling := summary.get("model_ceiling")) is not None:
+            tiles.append(Tile("Model ceiling", f"{ceiling:.0%}", "of those labels agree with an expert's likelihood"))
     elif (accuracy := summary.get("reward_accuracy")) is not None:
         tiles.append(Tile("Reward accuracy", f"{accuracy:.0%}", "of random pairs ordered right"))
     return tiles

@@ -102,7 +102,9 @@ def heldout_accuracy(summary: dict[str, Any]) -> str:
     """How many of the labels that it did not learn from it foresees."""
     for key, split in (("reward_accuracy", "test"), ("validation_accuracy", "validation")):
         if (share := summary.get(key)) is not None:
-            return f"accuracy on held-out labels {share:.0%} ({split})"
+            ceiling = summary.get("model_ceiling") if split == "test" else None
+            beside = "" if ceiling is None else f"; an expert's own likelihood {ceiling:.0%}"
+            return f"accuracy on held-out labels {share:.0%} ({split}){beside}"
     return "no held-out labels to measure by"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from pbrl.collection import collect as module
 from pbrl.collection.collect import CutPlan, Plan, collect
+from pbrl.collection.scores import Rollouts
 from pbrl.config import compose_config
 from pbrl.data.datasets import SPLITS, load_dataset
 from pbrl.errors import UserError
@@ -67,6 +68,28 @@ def test_scores_of_experts_are_higher_and_the_return_is_that_of_the_rewards(data
     for score in data.scores.values():
         assert score[of == "expert:1"].mean() > score[of == "random"].mean()
     np.testing.assert_allclose(data.scores["return"], data.segments.true_reward.sum(1), rtol=1e-5)
+
+
+def test_what_an_expert_does_is_likeliest_by_its_own_likelihood(data):
+    of = np.array(data.meta["sources"])[data.source[data.episode_of]]
+    likely = data.scores["expert_likelihood"]
+    assert likely[of == "expert:1"].mean() > likely[of == "random"].mean()
+    assert likely.max() <= 0
+
+
+def test_segments_whose_ends_disagree_are_left_out_of_everything(data, tmp_path):
+    said = []
+    make(tmp_path / "set", rollouts=Rollouts(number=3, noise=0.3, max_error=0.02), say=said.append)
+    found = load_dataset(tmp_path / "set")
+    out = len(data.segments) - len(found.segments)
+    assert 0 < out < len(data.segments)
+    assert said[0] == f"{out} of 200 segments are left out: the expert's roll-outs disagree about their ends"
+    assert set(found.segments.ids.tolist()) < set(data.segments.ids.tolist())
+    assert found.meta["rollouts"] == {"number": 3, "noise": 0.3, "max_error": 0.02}
+    kept = np.isin(data.segments.ids.numpy(), found.segments.ids.numpy())
+    np.testing.assert_array_equal(found.scores["return"], data.scores["return"][kept])
+    for name in ("left", "right"):
+        assert getattr(found.comparisons["regret_mc"], name).max() < len(found.segments)
 
 
 def test_meta_says_where_it_all_comes_from(data):
@@ -143,6 +166,8 @@ def test_an_environment_without_an_expert_is_left_to_chance_and_says_so(tmp_path
         ({"labels": ("luck",)}, "labels=luck: valid are return, regret_mc, regret_critic"),
         ({"labels": ("regret_critic",)}, "labels=regret_critic and critic=run:DIR belong together"),
         ({"critic": "somewhere"}, "labels=regret_critic and critic=run:DIR belong together"),
+        ({"labels": ("critic_likelihood",)}, "labels=critic_likelihood and critic=run:DIR belong together"),
+        ({"labels": ("return",), "rollouts": Rollouts(2, 0.1)}, "rollouts, .* are of labels=regret_mc"),
         ({"policies": ("nobody",)}, "policies=nobody: valid are"),
     ],
 )

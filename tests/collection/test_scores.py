@@ -1,5 +1,6 @@
 """Scores of segments against values known without the code."""
 
+from statistics import NormalDist
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -13,7 +14,15 @@ from pbrl.agents.sb3 import SACAgent
 from pbrl.collection import scores
 from pbrl.collection.behaviour import make_behaviours
 from pbrl.collection.episodes import collect_episodes
-from pbrl.collection.scores import ExpertValue, partial_return, regret_critic, regret_mc, soft_value
+from pbrl.collection.scores import (
+    ExpertValue,
+    Rollouts,
+    likelihood,
+    partial_return,
+    regret_critic,
+    regret_mc,
+    soft_value,
+)
 from pbrl.data.cut import Cut, cut_segments
 from pbrl.data.episodes import Episode
 from pbrl.data.rows import flatten, store_of
@@ -124,6 +133,43 @@ def test_each_state_is_rolled_out_once(monkeypatch):
     episodes = [climb(9)]
     regret_mc(cut(episodes, 3), episodes, make_stairs)
     assert sorted(calls) == list(range(10))
+
+
+def test_the_value_by_noisy_roll_outs_is_the_mean_return_of_an_expert_with_noise():
+    """An action of 1 with noise 2 is above 0 with chance Phi(1/2), and each of H rewards grows by it."""
+    episodes = [climb(H)]
+    found = cut(episodes, H)
+    rollouts = Rollouts(number=1000, noise=2.0)
+    score = regret_mc(found, episodes, make_stairs, rollouts, np.random.default_rng(0))
+    total = H * (H + 1) / 2
+    np.testing.assert_allclose(score, total - total * NormalDist().cdf(0.5), atol=0.02 * total)
+
+
+class NarrowStaircase(Staircase):
+    """At x = 2 the least step aside is a fall, to a place with no reward."""
+
+    def step(self, action):
+        falls = self.x < 0 or (self.x == 2 and action[0] < 1)
+        self.x = -1.0 if falls else self.x + float(action[0] > 0)
+        return np.array([self.x], np.float32), max(self.x, 0.0), False, False, {}
+
+
+def test_segments_are_unknown_where_roll_outs_from_their_ends_disagree():
+    """Noise of 0.1 makes every second expert fall at x = 2; below and above nothing is left to chance."""
+    episodes = [climb(9, kind=NarrowStaircase)]
+    found = cut(episodes, 3)
+    rollouts = Rollouts(number=16, noise=0.1, max_error=1e-3)
+    score = regret_mc(found, episodes, lambda: make_stairs(NarrowStaircase), rollouts, np.random.default_rng(0))
+    assert np.isnan(score).tolist() == [x <= 2 for x in found.segments.obs[:, 0, 0].tolist()]
+    np.testing.assert_allclose(score[found.start > 2], 0, atol=1e-6)
+
+
+def test_the_likelihood_of_an_expert_is_minus_the_squared_distance_to_its_actions():
+    found = two_segments()
+    found.segments.actions[0, 1] = torch.tensor([0.5, -1.0])
+    found.segments.actions[1, 2] = 1  # padding counts nothing
+    score = likelihood(found, lambda obs: np.full((len(obs), 2), 0.5, np.float32))
+    np.testing.assert_allclose(score, [-(0.5 + 1.5**2 + 0.5), -(0.5 + 0.5)], rtol=1e-6)
 
 
 def make_point(steps=60):

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from pbrl.cli import main
@@ -44,7 +45,10 @@ def test_regret_by_the_critics_of_a_run_on_the_true_reward(output, tmp_path, ref
     command = ("labels=regret_critic", f"critic=run:{run}", "segments=60", "segment_length=16", "heldout=2")
     output("collect", *SMALL[:3], *command, f"out={tmp_path / 'set'}")
     data = load_dataset(tmp_path / "set")
-    assert list(data.scores) == ["return", "regret_critic"]
+    assert list(data.scores) == ["return", "regret_critic", "critic_likelihood"]
+    wanted = load_run(run).act(data.segments.obs[0, :-1].numpy())
+    apart = np.square(data.segments.actions[0].numpy() - wanted).sum()
+    assert data.scores["critic_likelihood"][0] == pytest.approx(-apart, rel=1e-5)
     assert list(data.comparisons) == ["regret_critic"]
     assert data.meta["critic"] == str(run)
     message = refusal("collect", "env=pendulum", *command, f"out={tmp_path / 'other'}")
@@ -82,6 +86,8 @@ def test_the_temperature_of_a_saved_agent_is_the_learned_one(trained):
         (["env=point_reach", "out=x", "labels=return,return"], "expected different words with commas between"),
         (["env=point_reach", "out=x", "policies=expert:9"], "policies=expert:9: valid are expert:SKILL"),
         (["env=point_reach", "out=x", "states=maybe"], "states=maybe: expected true or false"),
+        (["env=point_reach", "out=x", "rollouts=4"], "rollouts=4 are all the same without noise"),
+        (["env=point_reach", "out=x", "rollout_error=0.1"], "rollout_error is of several roll-outs"),
         (["env=point_reach", "out=x", "critic=run:"], "critic=run:: expected run:DIR or run:DIR@STEP"),
         (["env=point_reach", "out=x", "segment_length=500"], "segment_length=500: the longest of 60 episodes has"),
     ],

@@ -63,6 +63,16 @@ def test_every_method_trains(method, trained):
     assert (folder / "policy.safetensors").exists()
 
 
+def test_the_model_ceiling_is_how_many_answers_an_experts_own_likelihood_explains(data, trained):
+    """CPL cannot be above it but by learning what no expert does."""
+    dataset, result = load_dataset(data), summary(trained("cpl"))
+    rows, c = dataset.rows("regret_mc", "test"), dataset.comparisons["regret_mc"]
+    likely = dataset.scores["expert_likelihood"]
+    right = (likely[c.right[rows]] > likely[c.left[rows]]) == (c.prefers_right[rows] == 1)
+    assert result["model_ceiling"] == pytest.approx(right.mean())
+    assert 0.5 < result["model_ceiling"] < 1
+
+
 @pytest.mark.parametrize("name", OFFLINE_EXPERIMENTS)
 def test_experiment(name, data, tmp_path):
     _, *small = offline(OFFLINE_EXPERIMENTS[name], data)
@@ -329,6 +339,7 @@ def test_without_an_environment_the_result_is_a_policy_and_its_accuracy(data, tr
     assert (result["env"], result["final_return"], result["status"]) == ("none", None, "finished")
     assert result["reward_accuracy"] == same["reward_accuracy"]
     words = f"accuracy on held-out labels {same['reward_accuracy']:.0%} (test)"
+    assert f"{words}; an expert's own likelihood {same['model_ceiling']:.0%}" in out
     assert words in out
     ours, theirs = (load_file(run / "policy.safetensors") for run in (tmp_path / "run", trained("cpl")))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
