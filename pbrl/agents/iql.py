@@ -9,12 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pbrl.checks import layers
+from pbrl.checks import layers, one_of
 from pbrl.losses import expectile_square
 from pbrl.nets.devices import number
 from pbrl.nets.networks import RunningNorm, StackedMLP
 from pbrl.nets.policies import Policy
 
+BETA_UNITS = ("one", "spread")
+LEAST_SPREAD = 1e-6
 GREATEST_WEIGHT = 100.0  # of a step in the policy's regression, as in IQL's released code
 
 
@@ -35,6 +37,9 @@ class IQL(nn.Module):
     Args:
         policy: trained here; its input statistics serve the critics too.
         expectile, beta, gamma, tau: see above; tau moves the slow copies.
+        beta_unit: what beta counts: "one", or "spread", the standard deviation of the advantages in the batch. Where
+            the scale of the reward is a matter of chance, as that of a learned one, beta of a fixed size may weigh
+            all actions alike, or none but the best.
         hidden: layers of Q and V.
         lr: of Adam; the policy's falls along a cosine to 0 over `policy_steps` updates.
     """
@@ -54,11 +59,13 @@ class IQL(nn.Module):
         lr: float,
         policy_steps: int,
         rng: torch.Generator,
+        beta_unit: str = "one",
     ) -> None:
         super().__init__()
         if len(policy.obs_shape) != 1:
             raise ValueError(f"observations have shape {policy.obs_shape}; only bc, sft and cpl read images")
         layers(hidden=hidden)
+        one_of(BETA_UNITS, beta_unit=beta_unit)
         if not 0.5 <= expectile < 1:
             raise ValueError(f"expectile={expectile}: expected a number in [0.5, 1)")
         for name, value, low in (("gamma", gamma, 0.0), ("tau", tau, 0.0)):
@@ -74,7 +81,7 @@ class IQL(nn.Module):
         self.q_target.requires_grad_(False)
         self.v = StackedMLP(1, [obs_size, *hidden, 1], "relu", rng)
         self.expectile, self.beta, self.gamma, self.tau = expectile, beta, gamma, tau
-        self.lr, self.policy_steps = lr, policy_steps
+        self.lr, self.policy_steps, self.beta_unit = lr, policy_steps, beta_unit
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
         critics = [*self.q.parameters(), *self.v.parameters()]
         groups = [{"params": critics}, {"params": list(policy.parameters())}]
@@ -90,23 +97,25 @@ class IQL(nn.Module):
         v = self.v(obs)[0, :, 0]
         v_loss = expectile_square(q_slow - v, self.expectile).mean()
         q_loss = (self.q(inputs)[..., 0] - backup).square().mean(1).sum()
-        policy_loss = self.policy_losses(policy, batch, q_slow - v.detach()).mean()
+        weight = self.weights(q_slow - v.detach())
+        policy_loss = -(weight * policy.log_prob(batch.obs, batch.actions)).mean()
         self.step(v_loss + q_loss + policy_loss)
         return {
             "train/v_loss": number(v_loss),
             "train/critic_loss": number(q_loss),
             "train/actor_loss": number(policy_loss),
             "train/q_mean": number(q_slow.mean()),
+            "train/effective_share": number(effective_share(weight)),
         }
 
     def slow_q(self, batch: Batch) -> Tensor:
         """(B,) min_k Q'_k(s, a)."""
         return self.q_target(torch.cat([self.norm(batch.obs), batch.actions], 1))[..., 0].amin(0)
 
-    def policy_losses(self, policy: Policy, batch: Batch, advantage: Tensor) -> Tensor:
-        """(B,) what the policy's regression averages."""
-        weight = (advantage / self.beta).exp().clamp(max=GREATEST_WEIGHT)
-        return -weight * policy.log_prob(batch.obs, batch.actions)
+    def weights(self, advantage: Tensor, counts: Tensor | None = None) -> Tensor:
+        """(B,) of the steps in the policy's regression. counts: (B,) how much each adds to the spread; None: alike."""
+        beta = self.beta if self.beta_unit == "one" else self.beta * spread(advantage, counts)
+        return (advantage / beta).exp().clamp(max=GREATEST_WEIGHT)
 
     def step(self, loss: Tensor) -> None:
         """Steps all networks down the sum of their losses, which share no parameter, and moves the slow copies."""
@@ -120,3 +129,16 @@ class IQL(nn.Module):
         with torch.no_grad():
             for slow, fast in zip(self.q_target.parameters(), self.q.parameters(), strict=True):
                 slow.lerp_(fast, self.tau)
+
+
+def spread(values: Tensor, counts: Tensor | None = None) -> Tensor:
+    """The standard deviation of values (B,), each counted so much."""
+    counts = torch.ones_like(values) if counts is None else counts
+    mean = (counts * values).sum() / counts.sum()
+    return ((counts * (values - mean).square()).sum() / counts.sum()).sqrt().clamp(min=LEAST_SPREAD)
+
+
+def effective_share(weight: Tensor, counts: Tensor | None = None) -> Tensor:
+    """(sum w)^2 / (n sum w^2), Kish's effective sample size over the size: 1 where all weigh alike."""
+    counts = torch.ones_like(weight) if counts is None else counts
+    return (counts * weight).sum().square() / (counts.sum() * (counts * weight.square()).sum())

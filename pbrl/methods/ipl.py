@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pbrl.agents.iql import IQL, Batch
+from pbrl.agents.iql import IQL, Batch, effective_share
 from pbrl.checks import required, whole
 from pbrl.data.offline import Transitions
 from pbrl.losses import bradley_terry_loss, expectile_square, preference_accuracy
@@ -65,7 +65,8 @@ class IPL(OfflineMethod):
             q_slow = self.iql.slow_q(batch)
         error = q_slow - self.iql.v(self.iql.norm(batch.obs))[0, :, 0]
         v_loss = (expectile_square(error, self.iql.expectile) * weight).sum()
-        policy_loss = (self.iql.policy_losses(self.actor, batch, error.detach()) * weight).sum()
+        leaning = self.iql.weights(error.detach(), weight)
+        policy_loss = -(leaning * self.actor.log_prob(batch.obs, batch.actions) * weight).sum()
         self.iql.step(preference + self.regulariser * square + v_loss + policy_loss)
         accuracy = preference_accuracy(left.detach().mean(0), right.detach().mean(0), comparisons.prefers_right)
         return {
@@ -75,6 +76,7 @@ class IPL(OfflineMethod):
             "train/v_loss": number(v_loss),
             "train/actor_loss": number(policy_loss),
             "train/q_mean": number(q_slow.mean()),
+            "train/effective_share": number(effective_share(leaning, weight)),
         }
 
     def implied_reward(self, batch: Batch) -> Tensor:

@@ -54,7 +54,7 @@ PROGRESS = (*TIME, *ROLLOUT, *TRAIN, *REWARD, *FEEDBACK)
 OFFLINE_PROGRESS = (
     *("time/total_updates", "time/updates_per_s", "time/time_elapsed"),
     *("train/bc_loss", "train/loss", "train/accuracy", "train/critic_loss", "train/v_loss", "train/actor_loss"),
-    *("train/q_mean", "train/reward_square"),
+    *("train/q_mean", "train/reward_square", "train/effective_share"),
     *("reward/loss", "reward/accuracy", "reward/validation_accuracy"),
     *("validation/loss", "validation/accuracy", "test/loss", "test/accuracy"),
 )

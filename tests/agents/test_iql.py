@@ -1,18 +1,20 @@
 """IQL on a task whose values are known: one state, reward r(a), no end or an end at every step."""
 
+import math
+
 import pytest
 import torch
 
-from pbrl.agents.iql import IQL, Batch
+from pbrl.agents.iql import IQL, Batch, effective_share
 from pbrl.nets.policies import Policy
 
 
-def make(expectile=0.7, gamma=0.5, beta=1 / 3, steps=2000):
+def make(expectile=0.7, gamma=0.5, beta=1 / 3, steps=2000, beta_unit="one"):
     rng = torch.Generator().manual_seed(0)
     policy = Policy(obs_shape=(1,), action_size=1, hidden=(16,), dropout=0.0, normalise=False, rng=rng)
     iql = IQL(
         policy=policy, expectile=expectile, beta=beta, gamma=gamma, tau=0.05, hidden=(32,), lr=3e-3,
-        policy_steps=steps, rng=rng,
+        policy_steps=steps, rng=rng, beta_unit=beta_unit,
     )  # fmt: skip
     return iql, policy
 
@@ -79,3 +81,36 @@ def test_the_policy_rate_falls_along_a_cosine():
 def test_wrong_expectile(expectile):
     with pytest.raises(ValueError, match="expectile"):
         make(expectile)
+
+
+def test_a_temperature_in_units_of_the_spread_forgets_the_scale_of_the_reward():
+    advantage = torch.randn(64, generator=torch.Generator().manual_seed(0)) - 0.3
+    of_spread, of_one = make(beta_unit="spread")[0], make()[0]
+    torch.testing.assert_close(of_spread.weights(1000 * advantage), of_spread.weights(advantage), rtol=1e-4, atol=0)
+    expected = (advantage / (advantage.std(correction=0) / 3)).exp().clamp(max=100)
+    torch.testing.assert_close(of_spread.weights(advantage), expected)
+    torch.testing.assert_close(of_one.weights(advantage), (3 * advantage).exp().clamp(max=100))
+    assert torch.isfinite(of_spread.weights(torch.zeros(8))).all()
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_normal_advantages_over_their_spread_leave_a_share_of_one_over_e(scale):
+    """Of log-normal weights E[w]^2 / E[w^2] = exp(-1 / beta^2); with beta of a fixed size it is 1 or nearly 0."""
+    advantage = scale * torch.randn(100_000, generator=torch.Generator().manual_seed(0))
+    weight = make(beta=1.0, beta_unit="spread")[0].weights(advantage)
+    assert float(effective_share(weight)) == pytest.approx(math.exp(-1), abs=0.02)
+    if scale == 0.01:
+        assert float(effective_share(make(beta=1.0)[0].weights(advantage))) > 0.999
+
+
+def test_the_effective_share_counts_what_weighs():
+    assert float(effective_share(torch.full((7,), 3.0))) == pytest.approx(1)
+    assert float(effective_share(torch.tensor([5.0, 0, 0, 0]))) == pytest.approx(1 / 4)
+    counts = torch.tensor([1.0, 1, 0, 0])  # padding
+    assert float(effective_share(torch.tensor([2.0, 2, 9, 0]), counts)) == pytest.approx(1)
+
+
+def test_padding_has_no_say_in_the_spread():
+    iql = make(beta_unit="spread")[0]
+    advantage = torch.tensor([1.0, -1.0, 50.0])
+    torch.testing.assert_close(iql.weights(advantage, torch.tensor([1.0, 1, 0]))[:2], iql.weights(advantage[:2]))
