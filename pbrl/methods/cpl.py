@@ -7,14 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pbrl.blocks import score_in_blocks
 from pbrl.checks import share, whole
 from pbrl.losses import cpl_loss, discounted_sum, preference_accuracy, ranked_cpl_loss
 from pbrl.methods.bc import bc_loss
+from pbrl.methods.early_stop import EarlyStop
 from pbrl.methods.method import Metrics, Run
-from pbrl.methods.offline import OfflineMethod, share_of
+from pbrl.methods.offline import OfflineMethod, cloning, share_of
 from pbrl.nets.devices import move, number
 from pbrl.nets.networks import adam, descend
 from pbrl.nets.policies import Policy
+from pbrl.rewards.objective import heldout_figures
 from pbrl.types import Segments
 
 
@@ -31,13 +34,18 @@ class CPL(OfflineMethod):
         gamma: discount inside a segment.
         bc_weight: weight of the cloning loss on the compared segments in the second stage (CPL-BC).
         kl: score relative to the cloned policy (CPL-KL).
-        bc_share: share of the run that clones all segments.
+        bc_share, clone_updates: share of the run that clones all segments; or how many updates do, where it is given:
+            cloning takes as long in a short run as in a long one.
+        stop_after, check_every: the second stage ends, with the best weights, after so many looks in a row at which
+            held-out answers (`feedback.heldout`) were predicted no better, one look each `check_every` updates; None:
+            it goes on to the end of the run. With few answers the policy knows them by heart before that.
         lr, lr_factor, warmup_share: Adam's rate; in the second stage times lr_factor, after a linear warm-up of this
             share of the run.
         batch_size: comparisons; where all pairs of scored segments count as labelled, twice as many segments.
     """
 
     accelerated = True
+    stop: EarlyStop | None = None
     stages = ("bc_updates", "warmup")
     chooses = True
 
@@ -54,28 +62,39 @@ class CPL(OfflineMethod):
         lr_factor: float,
         warmup_share: float,
         batch_size: int,
+        clone_updates: int | None = None,
+        stop_after: int | None = None,
+        check_every: int = 100,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         if not 0 < bias <= 1:
             raise ValueError(f"bias={bias}: expected lambda in (0, 1]")
         share(bc_share=bc_share, warmup_share=warmup_share)
-        if kl and not 0 < bc_share < 1:
+        if kl and clone_updates is None and not 0 < bc_share < 1:
             raise ValueError(f"bc_share={bc_share}: with kl, expected a share above 0 and below 1")
-        whole(1, batch_size=batch_size)
+        whole(1, batch_size=batch_size, check_every=check_every)
+        for name, count in (("clone_updates", clone_updates), ("stop_after", stop_after)):
+            if count is not None:
+                whole(1, **{name: count})
+        self.clone_updates, self.stop_after, self.check_every = clone_updates, stop_after, check_every
         self.alpha, self.bias, self.gamma, self.bc_weight, self.kl = alpha, bias, gamma, bc_weight, kl
         self.bc_share, self.warmup_share = bc_share, warmup_share
         self.lr, self.lr_factor, self.batch_size = lr, lr_factor, batch_size
 
     def begin(self, run: Run) -> None:
         super().begin(run)
-        self.bc_updates = share_of(self.steps, self.bc_share)
+        self.bc_updates = cloning(self.steps, self.bc_share, self.clone_updates)
         self.warmup = share_of(self.steps, self.warmup_share)
         self.reference: Policy | None = None
         if self.kl:
             self.reference = move(self.make_policy(torch.Generator()), run.device)
             self.reference.requires_grad_(False)
         self.optimizers["policy"] = adam(self.actor.rates(self.lr), self.lr)
+        if self.stop_after is not None:
+            if self.data.validation is None:
+                raise ValueError("stop_after looks at held-out answers, and there are none; set feedback.heldout=0.2")
+            self.stop = EarlyStop(self.stop_after)
 
     def train(self, mode: bool = True) -> None:
         super().train(mode)
@@ -90,8 +109,27 @@ class CPL(OfflineMethod):
             self.optimizers["policy"] = adam(self.actor.rates(self.lr), self.lr)
             if self.reference is not None:
                 self.reference.load_state_dict(self.actor.state_dict())
+            self._look(self.updates)
+        if self.stop is not None and self.stop.over:
+            return {}
         self._set_lr()
-        return self._update_ranked() if self.data.scores is not None else self._update_pairs()
+        metrics = self._update_ranked() if self.data.scores is not None else self._update_pairs()
+        self._look(self.updates + 1)
+        return metrics
+
+    def _look(self, updates: int) -> None:
+        """At the held-out answers, where the second stage stops by them and a look is due."""
+        ends = updates == self.steps
+        if self.stop is None or not (ends or (updates - self.bc_updates) % self.check_every == 0):
+            return
+        held = self.data.validation
+        assert held is not None  # as begin has found
+        self.train(False)
+        gain = score_in_blocks(self._score_of, held.right) - score_in_blocks(self._score_of, held.left)
+        self.stop.look(self.actor, heldout_figures(gain, held.prefers_right)["loss"], updates)
+        self.train()
+        if ends:
+            self.stop.restore(self.actor)
 
     def _update_pairs(self) -> dict[str, float]:
         comparisons = self.data.sample_pairs(self.batch_size, self.rng)
@@ -130,4 +168,11 @@ class CPL(OfflineMethod):
     def score(self, segments: Segments) -> Tensor | None:
         if self.reference is not None and self.updates <= self.bc_updates:
             return None  # nothing to compare with yet
+        return self._score_of(segments)
+
+    @torch.no_grad()
+    def _score_of(self, segments: Segments) -> Tensor:
         return self._score(self.actor.log_prob(segments.obs[:, :-1], segments.actions), segments)
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | ({} if self.stop is None else {"best_update": self.stop.best_update})

@@ -10,7 +10,7 @@ from torch import Tensor
 from pbrl.checks import share, whole
 from pbrl.methods.bc import bc_loss, log_likelihood
 from pbrl.methods.method import Metrics, Run
-from pbrl.methods.offline import OfflineMethod, share_of
+from pbrl.methods.offline import OfflineMethod, cloning
 from pbrl.nets.networks import adam, descend
 from pbrl.types import Segments
 
@@ -21,7 +21,7 @@ class SFT(OfflineMethod):
     Where all pairs of scored segments count as labelled, the preferred ones are drawn as the better of random pairs.
 
     Args:
-        bc_share: share of the run that clones all segments.
+        bc_share, clone_updates: share of the run that clones all segments; or how many updates do, where it is given.
         batch_size: comparisons; the first stage takes twice as many segments, so that both cost the same.
         lr: of Adam, anew for the second stage.
     """
@@ -30,15 +30,20 @@ class SFT(OfflineMethod):
     stages = ("bc_updates",)
     chooses = True
 
-    def __init__(self, *, bc_share: float, batch_size: int, lr: float, **common: Any) -> None:
+    def __init__(
+        self, *, bc_share: float, batch_size: int, lr: float, clone_updates: int | None = None, **common: Any
+    ) -> None:
         super().__init__(**common)
         share(bc_share=bc_share)
         whole(1, batch_size=batch_size)
+        if clone_updates is not None:
+            whole(1, clone_updates=clone_updates)
+        self.clone_updates = clone_updates
         self.bc_share, self.batch_size, self.lr = bc_share, batch_size, lr
 
     def begin(self, run: Run) -> None:
         super().begin(run)
-        self.bc_updates = share_of(self.steps, self.bc_share)
+        self.bc_updates = cloning(self.steps, self.bc_share, self.clone_updates)
         self.optimizers["policy"] = adam(self.actor.rates(self.lr), self.lr)
 
     def update(self) -> Metrics:

@@ -104,3 +104,47 @@ def test_scored_segments_are_never_compared_with_themselves():
     data = make_data(dense=True)
     drawn = dataclasses.replace(data, scores=data.scores[:3]).sample_pairs(500, torch.Generator().manual_seed(0))
     assert (drawn.left.obs != drawn.right.obs).flatten(1).any(1).all()
+
+
+def test_it_clones_for_a_number_of_updates_however_long_the_run(data):
+    for steps in (50, 500):
+        learner = cpl(data, steps=steps, clone_updates=20)
+        assert "train/bc_loss" in run(learner, 20)
+        assert "train/loss" in run(learner, 1)
+    with pytest.raises(ValueError, match="clone_updates=50 leaves none of 50 updates to learn from answers"):
+        cpl(data, steps=50, clone_updates=50)
+
+
+def with_heldout(data, wrong):
+    """Held-out answers are those of training, or the opposite of them."""
+    held = data.pairs.comparisons(data.segments)
+    value = 1 - held.prefers_right if wrong else held.prefers_right
+    return dataclasses.replace(data, validation=dataclasses.replace(held, prefers_right=value))
+
+
+def test_it_stops_with_the_clone_where_what_it_learns_makes_held_out_answers_worse(data):
+    learner = cpl(with_heldout(data, wrong=True), stop_after=3, check_every=10, bc_share=0.1, lr_factor=3.0)
+    run(learner, 60)
+    cloned = {name: value.clone() for name, value in learner.actor.state_dict().items()}
+    run(learner, 30)
+    assert learner.stop.over
+    assert update(learner) == {}  # nothing is learned any more
+    assert learner.facts()["best_update"] == 60
+    for name, value in learner.actor.state_dict().items():
+        torch.testing.assert_close(value, cloned[name], rtol=0, atol=0)
+
+
+def test_it_goes_on_while_held_out_answers_get_better_and_keeps_the_best_look(data):
+    learner = cpl(with_heldout(data, wrong=False), steps=300, stop_after=3, check_every=50)
+    run(learner, 300)
+    assert learner.facts()["best_update"] > 150
+    held = learner.data.validation
+    learner.train(False)
+    gain = learner.score(held.right) - learner.score(held.left)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(gain, held.prefers_right)
+    assert float(loss) == pytest.approx(learner.stop.best, rel=1e-5)
+
+
+def test_nothing_to_stop_by_is_refused(data):
+    with pytest.raises(ValueError, match="and there are none; set feedback"):
+        cpl(dataclasses.replace(data, validation=None), stop_after=3)
