@@ -16,28 +16,30 @@ GREY = 127.5
 class ImageEncoder(nn.Module):
     """DrQ-v2's encoder (Yarats et al. 2021): 3x3 convolutions, then 50 features through LayerNorm and tanh.
 
-    (M, H, W, C) of 0 to 255, whole numbers or not -> (M, 50). strides: of each convolution.
+    (M, H, W, C) of 0 to 255, whole numbers or not -> (M, 50). strides: of each convolution. width: its channels.
     """
 
     features = 50
 
-    def __init__(self, shape: Sequence[int], rng: torch.Generator, strides: Sequence[int] = STRIDES) -> None:
+    def __init__(
+        self, shape: Sequence[int], rng: torch.Generator, strides: Sequence[int] = STRIDES, width: int = CHANNELS
+    ) -> None:
         super().__init__()
         if not strides or not all(isinstance(stride, int) and stride >= 1 for stride in strides):
             raise ValueError(f"strides={list(strides)}: expected whole numbers of at least 1, one for each convolution")
-        height, width, channels = shape
-        sizes = [channels, *[CHANNELS] * len(strides)]
+        rows, columns, channels = shape
+        sizes = [channels, *[width] * len(strides)]
         self.convolutions = nn.ModuleList(
             nn.utils.skip_init(nn.Conv2d, sizes[i], sizes[i + 1], 3, stride) for i, stride in enumerate(strides)
         )
         for stride in strides:
-            height, width = ((side - 3) // stride + 1 for side in (height, width))
-        if height < 1 or width < 1:
+            rows, columns = ((side - 3) // stride + 1 for side in (rows, columns))
+        if rows < 1 or columns < 1:
             least = smallest(strides)
             raise ValueError(
                 f"images of {tuple(shape)} are too small for the encoder, expected at least {least} x {least}"
             )
-        self.trunk = nn.utils.skip_init(nn.Linear, CHANNELS * height * width, self.features)
+        self.trunk = nn.utils.skip_init(nn.Linear, width * rows * columns, self.features)
         self.layer_norm = nn.LayerNorm(self.features)
         for layer in (*self.convolutions, self.trunk):
             nn.init.orthogonal_(layer.weight, nn.init.calculate_gain("relu"), generator=rng)

@@ -99,6 +99,7 @@ class RAPL(nn.Module):
         frames = thin_out(videos.frames, self.frames_per_video).to(self.scale.device)
         self.encoder.observe(frames)
         metrics = {} if self.start is None else self.start(self.encoder, frames, rng=self.rng)
+        self.encoder.settle()
         prepared = prepare_videos(self.encoder, frames)
 
         def scores(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,6 +49,9 @@ class FrameEncoder(nn.Module):
     def observe(self, frames: Tensor) -> None:
         """Takes what it should know of the frames (..., H, W, C) before it learns from them; nothing by default."""
 
+    def settle(self) -> None:
+        """Takes itself as the start has left it: what does not learn from answers stays so from here on."""
+
     def prepare(self, frames: Tensor) -> Tensor:
         """(M, H, W, C) -> (M, ...): what `embed` reads. Has no gradient, and does not change in learning."""
         if tuple(frames.shape[1:]) != self.shape:
@@ -85,6 +88,9 @@ class SmallCNN(FrameEncoder):
         strides: of each convolution. With DrQ-v2's, (2, 1, 1, 1), it takes several times as long.
         shift: pixels by which clips are moved at most while it learns from answers, as in DrQ; without, it soon knows
             some hundred videos by heart. Less than a side of the frame.
+        width: channels of each convolution.
+        head_only: only the linear layer learns from answers, as with a pre-trained backbone; the convolutions stay as
+            the start has left them.
     """
 
     mean: Tensor
@@ -97,18 +103,28 @@ class SmallCNN(FrameEncoder):
         rng: torch.Generator,
         strides: Sequence[int] = (2, 2, 2, 1),
         shift: int = 4,
+        width: int = 32,
+        head_only: bool = False,
     ) -> None:
+        if not isinstance(width, int) or width < 1:
+            raise UserError(f"width={width}: expected a whole number of channels of at least 1")
+        if head_only and dim is None:
+            raise UserError("head_only=true with dim=null leaves nothing to learn from answers; give a number for dim")
         if not isinstance(shift, int) or not 0 <= shift < min(shape[:2]):
             raise UserError(
                 f"shift={shift}: expected a whole number of pixels below the {min(shape[:2])} of a frame, 0 for none"
             )
         super().__init__(shape, ImageEncoder.features, dim, rng)
-        self.shift, self.rng = shift, rng
-        self.backbone = ImageEncoder(shape, rng, strides)
+        self.shift, self.rng, self.head_only = shift, rng, head_only
+        self.backbone = ImageEncoder(shape, rng, strides, width)
         self.register_buffer("mean", torch.full(self.shape, GREY))
 
     def observe(self, frames: Tensor) -> None:
         self.mean.copy_(frames.flatten(0, -4).mean(0, dtype=torch.float32))
+        self.backbone.requires_grad_(True)  # all of it learns in a start
+
+    def settle(self) -> None:
+        self.backbone.requires_grad_(not self.head_only)
 
     def augment(self, clips: Tensor) -> Tensor:
         """Moves what differs from the mean frame, and not the background that does not."""

@@ -22,6 +22,7 @@ class VideoReturn(nn.Module):
     Args:
         frame_shape: (H, W, C).
         encoder: makes a `FrameEncoder` from shape, dim and rng; dim is 1 here.
+        start: trains the encoder on the unlabelled frames first, see `RAPL`; None leaves it as made.
         lr: of Adam.
         batch_size: pairs.
         epochs: passes over the training pairs, of which the one with the least held-out loss is kept.
@@ -44,12 +45,13 @@ class VideoReturn(nn.Module):
         epochs: int,
         validation: float,
         rng: torch.Generator,
+        start: Callable[..., dict[str, float]] | None = None,
     ) -> None:
         super().__init__()
         check_fit_settings(
             frames_per_video=frames_per_video, lr=lr, batch_size=batch_size, epochs=epochs, validation=validation
         )
-        self.frames_per_video = frames_per_video
+        self.frames_per_video, self.start, self.rng = frames_per_video, start, rng
         self.encoder = encoder(shape=frame_shape, dim=1, rng=rng).eval()
         self._optimise = partial(
             fit_best_epoch, lr=lr, batch_size=batch_size, epochs=epochs, validation=validation, rng=rng
@@ -58,9 +60,14 @@ class VideoReturn(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def fit(self, videos: Videos, answers: VideoPairs) -> dict[str, float]:
-        """Learns what is preferred; returns the metrics of `fit_best_epoch`. Only the frames are read."""
+        """Learns what is preferred; returns the metrics of the start, if there is one, and of `fit_best_epoch`.
+
+        Only the frames are read.
+        """
         frames = thin_out(videos.frames, self.frames_per_video).to(self.scale.device)
         self.encoder.observe(frames)
+        started = {} if self.start is None else self.start(self.encoder, frames, rng=self.rng)
+        self.encoder.settle()
         prepared = prepare_videos(self.encoder, frames)
 
         def scores(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +77,7 @@ class VideoReturn(nn.Module):
         prefers_right = answers.prefers_right.to(frames.device)
         metrics = self._optimise(self.encoder, scores, answers.rows, prefers_right)
         self._set_scale(videos.frames)
-        return metrics
+        return started | metrics
 
     @torch.no_grad()
     def reward(self, frames: Tensor) -> Tensor:

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from pbrl.data.videos import Triplets, VideoPairs, Videos
-from pbrl.errors import UserError
+from pbrl.errors import UserError, choices
 from pbrl.feedback.videos import VideoDesk
 from pbrl.teachers.teacher import Teacher
+
+PAIRS_BY = ("return", "likeness")
 
 
 class TripletTeacher(Teacher):
@@ -24,20 +26,27 @@ class TripletTeacher(Teacher):
         mistake: probability of a flipped answer.
         equal: largest difference of the two distances that is called "equally close", in standard deviations; at 0
             only exactly equal distances are.
+        pairs_by: which of a pair is preferred: "return", the larger true return; or "likeness", the one closer, by the
+            same distance, to the video of the largest true return, which is also the first demonstration. Only then
+            do methods of pairs and of triplets learn from one teacher.
         rng: where Boltzmann answers and mistakes are drawn.
     """
 
     desk = VideoDesk
     reads = "videos"
 
-    def __init__(self, *, beta: float | None, mistake: float, equal: float, rng: torch.Generator) -> None:
+    def __init__(
+        self, *, beta: float | None, mistake: float, equal: float, rng: torch.Generator, pairs_by: str = "return"
+    ) -> None:
         if not 0 <= mistake <= 1:
             raise UserError(f"mistake is {mistake}, expected a number in [0, 1]")
         if not equal >= 0:
             raise UserError(f"equal is {equal}, expected a number >= 0")
         if beta is not None and not (isinstance(beta, (int, float)) and beta >= 0):
             raise UserError(f"beta is {beta}, expected a number >= 0, or null for an exact teacher")
-        self.beta, self.mistake, self.equal, self.rng = beta, mistake, equal, rng
+        if pairs_by not in PAIRS_BY:
+            raise UserError(f"pairs_by is {pairs_by}; {choices(pairs_by, PAIRS_BY)}")
+        self.beta, self.mistake, self.equal, self.rng, self.pairs_by = beta, mistake, equal, rng, pairs_by
 
     def answer_triplets(self, videos: Videos, rows: Tensor) -> Triplets:
         """Triplets with answers. rows: (B, 3) of anchor, first and second."""
@@ -46,12 +55,16 @@ class TripletTeacher(Teacher):
         return Triplets(anchor, first, second, self._decide(gain))
 
     def answer_pairs(self, videos: Videos, rows: Tensor) -> VideoPairs:
-        """Pairs, of which the one with the larger true return is preferred, for methods that learn from pairs.
+        """Pairs, of which the better one by `pairs_by` is preferred, for methods that learn from pairs.
 
         The same noise and threshold act on returns in units of their standard deviation over the videos.
         rows: (B, 2) of left and right.
         """
         left, right = rows.unbind(1)
+        if self.pairs_by == "likeness":
+            best = self.rank(videos)[0].expand(len(rows))
+            gain = feature_distance(videos, best, left) - feature_distance(videos, best, right)
+            return VideoPairs(left, right, self._decide(gain))
         returns = videos.true_return / spread(videos.true_return)
         return VideoPairs(left, right, self._decide(returns[right] - returns[left]))
 

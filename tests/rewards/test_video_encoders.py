@@ -269,3 +269,20 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_line(resnet_folder, damage, 
     with pytest.raises(UserError, match=message) as raised:
         make_pretrained(resnet_folder)
     assert "\n" not in str(raised.value)
+
+
+def test_a_wider_encoder_has_as_many_channels_and_takes_larger_frames():
+    encoder = SmallCNN(shape=(112, 112, 3), dim=5, rng=rng(), width=48)
+    assert [c.out_channels for c in encoder.backbone.convolutions] == [48] * 4
+    assert encoder(pictures(2, 112, 112)).shape == (2, 5)
+
+
+def test_of_an_encoder_that_has_settled_only_the_head_learns():
+    encoder = SmallCNN(shape=(16, 16, 3), dim=5, rng=rng(), strides=(2, 1, 1, 1), head_only=True)
+    everything = encoder.trained.keys()
+    encoder.settle()
+    assert encoder.trained.keys() == {"head.weight", "head.bias"}
+    encoder.observe(pictures(2, 16, 16).view(1, 2, 16, 16, 3))  # a fit from the beginning
+    assert encoder.trained.keys() == everything
+    with pytest.raises(UserError, match="leaves nothing to learn"):
+        SmallCNN(shape=(16, 16, 3), dim=None, rng=rng(), head_only=True)

@@ -92,3 +92,23 @@ def test_a_tie_is_learned_as_equal_returns():
     model = make_model(validation=0.0, epochs=20)
     metrics = model.fit(videos, VideoPairs(rows[:, 0], rows[:, 1], torch.full((30,), 0.5)))
     assert metrics["loss"] == pytest.approx(math.log(2), abs=0.01)
+
+
+def test_a_start_trains_all_of_it_and_answers_the_head_alone():
+    videos, model = make_squares(12, rng(1)), make_model(epochs=2, validation=0.0)
+    model.encoder.head_only = True
+    seen = {}
+
+    def start(encoder, frames, rng):
+        for p in encoder.parameters():
+            assert p.requires_grad
+            p.data += 0.01
+        seen.update({name: p.detach().clone() for name, p in encoder.named_parameters()})
+        return {"cycle_back_loss": 0.5}
+
+    model.start = start
+    metrics = model.fit(videos, ask(videos, 20))
+    assert metrics["cycle_back_loss"] == 0.5
+    moved = {name for name, p in model.encoder.named_parameters() if not torch.equal(p, seen[name])}
+    assert moved <= {"head.weight", "head.bias"}
+    assert moved

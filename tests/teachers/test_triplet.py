@@ -12,8 +12,8 @@ from pbrl.teachers.triplet import TripletTeacher, feature_distance
 MANY = 40_000
 
 
-def make_teacher(beta=None, mistake=0.0, equal=0.0):
-    return TripletTeacher(beta=beta, mistake=mistake, equal=equal, rng=torch.Generator().manual_seed(0))
+def make_teacher(beta=None, mistake=0.0, equal=0.0, **more):
+    return TripletTeacher(beta=beta, mistake=mistake, equal=equal, rng=torch.Generator().manual_seed(0), **more)
 
 
 def videos_of(features, true_return=None):
@@ -106,3 +106,15 @@ def test_the_ranking_is_by_return():
 def test_numbers_that_make_no_teacher(settings):
     with pytest.raises(UserError, match=next(iter(settings))):
         make_teacher(**settings)
+
+
+def test_pairs_by_likeness_are_triplets_around_the_best_video():
+    """So that methods of pairs and of triplets learn from one teacher; by return these answers would be others."""
+    videos = videos_of(torch.tensor([0.0, 1.0, 5.0, -2.0])[:, None, None].expand(-1, 2, 1), [9.0, 1.0, 2.0, 3.0])
+    pairs = torch.tensor([[1, 2], [2, 1], [3, 1], [2, 3]])
+    around = torch.cat([torch.zeros(4, 1, dtype=torch.long), pairs], 1)  # video 0 has the largest return
+    told = make_teacher(pairs_by="likeness").answer_pairs(videos, pairs).prefers_right
+    assert told.tolist() == make_teacher().answer_triplets(videos, around).closer_second.tolist() == [0, 1, 1, 1]
+    assert make_teacher().answer_pairs(videos, pairs).prefers_right.tolist() == [1, 0, 0, 1]
+    with pytest.raises(UserError, match="pairs_by is luck; valid are return, likeness"):
+        make_teacher(pairs_by="luck")
