@@ -34,6 +34,7 @@ from pbrl.training.resume import config_record
 from pbrl.training.run import Run
 from pbrl.training.run_dir import RunDir
 from pbrl.viewer.settings import viewer_section
+from pbrl.viewer.sources import clip_source
 from pbrl_envs.experts import time_limit
 from pbrl_envs.factors import factor_names
 
@@ -202,6 +203,7 @@ def _desk(config: DictConfig, parts: Parts, agent: Any) -> Desk:
         shape=Shape(parts.feedback.segment_length, parts.obs_shape[0], parts.action_size),
         overlap=config.viewer.overlap,
         keep=None if parts.frames is None else parts.frames.keep,
+        source=partial(clip_source, parts.path, config.env),
     )
     return desk
 

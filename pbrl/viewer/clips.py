@@ -144,9 +144,13 @@ class ClipDrawer:
         write_mp4(path, self.frames(states, camera), self.fps, encoder=ENCODER)
 
     def frames(self, states: np.ndarray, camera: str) -> Iterator[np.ndarray]:
-        """Pictures (height, width, 3) of every so many states, the first included."""
+        """Pictures of every so many states, the first included."""
+        return self.pictures(states[:: self.every], camera)
+
+    def pictures(self, states: np.ndarray, camera: str) -> Iterator[np.ndarray]:
+        """(height, width, 3) of each state."""
         self._views.choose(camera)
-        for state in states[:: self.every]:
+        for state in states:
             yield self._picture(state)
 
     def close(self) -> None:

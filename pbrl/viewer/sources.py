@@ -28,6 +28,8 @@ class Drawer(Protocol):
 
     def draw(self, path: Path, states: np.ndarray, camera: str) -> None: ...
 
+    def pictures(self, states: np.ndarray, camera: str) -> Iterator[np.ndarray]: ...  # (height, width, 3), of each
+
     def close(self) -> None: ...
 
 

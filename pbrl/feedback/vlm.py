@@ -1,0 +1,76 @@
+"""A model that looks at pictures answers what it is sure of; what it is not waits for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from pbrl.errors import UserError
+from pbrl.feedback.people import PeopleDesk
+from pbrl.questions import Question
+from pbrl.types import Answers
+
+
+class VlmDesk(PeopleDesk):
+    """Questions go to the model as soon as they are asked, and to people where it gives no answer.
+
+    Args:
+        teacher: the model, a `pbrl.teachers.vlm.VlmTeacher`.
+        source: makes the `ClipSource` of the run's clips, once there are some.
+        others: see `PeopleDesk`.
+    """
+
+    def __init__(self, teacher: Any, *, source: Callable[[], Any], **others: Any) -> None:
+        super().__init__(teacher, **others)
+        self.shown: set[int] = set()  # queries that the model has seen
+        self._source, self._drawer = source, None
+
+    def ask(self, questions: Question, *, step: int, sampler: str) -> None:
+        super().ask(questions, step=step, sampler=sampler)
+        for query in sorted(set(self.open) - self.shown):
+            if self.stopped():
+                break  # what is left is asked when the run goes on
+            try:
+                value = self.teacher.look(*self._clips(self.store.questions([query])))
+            except UserError as error:
+                if not self.teacher.heard:
+                    raise  # a wrong address or key, rather than a hiccup
+                print(f"pbrl: question {query} goes to people: {error}", file=sys.stderr)
+                value = None
+            self.shown.add(query)
+            if value is not None:
+                told = Answers(torch.tensor([value]), torch.ones(1, dtype=torch.bool))
+                self.store.answer([query], told, self.teacher.annotator)
+        self._count_all()
+
+    def metrics(self) -> dict[str, float]:
+        return super().metrics() | self.teacher.metrics()
+
+    def close(self) -> None:
+        if self._drawer is not None:
+            self._drawer.close()
+        super().close()
+
+    def _clips(self, question: Question) -> list[list[np.ndarray]]:
+        """Pictures of the left and of the right segment of one question, at even distances."""
+        if (all_states := question.item_states) is None:
+            raise UserError("these segments have no simulator states and no videos, which pictures are drawn from")
+        if self._drawer is None:
+            self._drawer = self._source().drawer(self.teacher.style)
+        drawer, clips = self._drawer, []
+        for segments, states in zip(question.items, all_states, strict=True):
+            last = int(segments.mask[0].sum())
+            steps = np.linspace(0, last, min(self.teacher.frames, last + 1)).round().astype(int)
+            clips.append(list(drawer.pictures(states[0][steps], drawer.cameras[0])))
+        return clips
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"shown": sorted(self.shown)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.shown = set(state["shown"])
