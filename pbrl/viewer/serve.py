@@ -69,7 +69,8 @@ def serve(
     """Runs until Ctrl-C. Prints the addresses.
 
     beside: begins once clips are being drawn, and before anybody is let in. study: that people come through, of this
-    file. watch: makes a simulator for each person, who watches a policy there instead of comparing clips.
+    file. watch: makes a simulator for each person, from the number of its first episode; they watch a policy there
+    instead of comparing clips.
     """
     config = load_config(run_dir / "config.yaml")
     if study is not None:

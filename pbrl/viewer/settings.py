@@ -57,7 +57,7 @@ class ViewerConfig:
     show: frozenset[str] = frozenset()  # of SHOW: what people see of how the run does
     links: Mapping[str, str] = field(default_factory=dict)  # the token of each person; empty: all share an address
     study: Study | None = None  # that people come through
-    watch: Callable[[int], Live] | None = None  # makes a person's simulator, where policies are watched
+    watch: Callable[[int], Live] | None = None  # where policies are watched: makes a simulator from its first number
 
     @property
     def cookie(self) -> str:

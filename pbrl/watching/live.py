@@ -41,7 +41,8 @@ class Live:
         expert: who acts where the person hands over; None: they can only push, or say that it goes wrong.
         horizon: steps after which an episode is cut off.
         size: of a picture, in pixels.
-        seed: of the episodes.
+        seed: of all episodes; each has one of its own by its number.
+        number: of the first episode, which tells it from all others.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Live:
         horizon: int,
         size: tuple[int, int],
         seed: int,
+        number: int,
     ) -> None:
         made = make_env(render_mode="rgb_array", width=size[0], height=size[1])
         self.act, self.expert, self.horizon, self.seed = act, expert, horizon, seed
@@ -62,17 +64,16 @@ class Live:
         Views(shown, shadows=False)
         self.fps, self.every = frame_rate(shown, MAX_FPS)
         self.action_size = int(np.prod(made.action_space.shape or ()))
-        self.number = -1
-        self.begin()
+        self.begin(number)
 
     @property
     def step(self) -> int:
         """Environment steps of this episode so far."""
         return len(self._actions)
 
-    def begin(self) -> None:
-        """Another episode; what was not taken of this one is lost."""
-        self.number += 1
+    def begin(self, number: int) -> None:
+        """Another episode, of this number; what was not taken of this one is lost."""
+        self.number = number
         obs, _ = self.env.reset(seed=episode_seed(self.seed, self.number))
         self._obs, self._states = [np.asarray(obs, np.float32)], [self._state()]
         self._actions: list[np.ndarray] = []

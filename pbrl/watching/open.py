@@ -66,8 +66,8 @@ def keep_in(out: Path, saved: SavedRun) -> bool:
     return True
 
 
-def live_of(saved: SavedRun, helper: Act | None, size: tuple[int, int], seed: int, person: int) -> Live:
-    """The simulator of the person of this number; each sees episodes of their own."""
+def live_of(saved: SavedRun, helper: Act | None, size: tuple[int, int], seed: int, number: int) -> Live:
+    """A person's simulator. number: of its first episode."""
     env = saved.make_env()
     limit = env.spec.max_episode_steps if env.spec is not None else None
     try:
@@ -79,7 +79,8 @@ def live_of(saved: SavedRun, helper: Act | None, size: tuple[int, int], seed: in
     if own is None or helper is not None:
         env.close()
     make: Callable[..., object] = saved.make_env
-    return Live(make, saved.act, act, horizon=limit, size=size, seed=seed + 1000 * person)  # type: ignore[arg-type]
+    about: dict[str, Any] = {"horizon": limit, "size": size, "seed": seed, "number": number}
+    return Live(make, saved.act, act, **about)  # type: ignore[arg-type]
 
 
 def _of_single(act: Callable[[np.ndarray], np.ndarray]) -> Act:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pbrl.errors import UserError
-from pbrl.labels.questions import HUMAN, run_id
+from pbrl.labels.questions import HUMAN, run_id, signal
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import Intervention
 from pbrl.viewer.fields import flag, json_body, whole
@@ -21,10 +21,14 @@ from pbrl.watching.live import Live, Said
 MOST_PEOPLE = 4  # each has a simulator
 MOST_KEYS = 2  # numbers of an action that arrow keys can say
 SAMPLER = "watched"
+EPISODE = "watched episode"  # of the signals, whose numbers are those of episodes
 
 
 class Watching:
-    """One simulator for each person who watches. make_live: for the person of this number."""
+    """One simulator for each person who watches. make_live: from the number of its first episode.
+
+    No two episodes of a folder have one number, and so one seed: neither those of two people, nor after a restart.
+    """
 
     def __init__(self, site: Site, make_live: Callable[[int], Live]) -> None:
         self.site, self.make_live = site, make_live
@@ -49,9 +53,9 @@ class Watching:
             if name not in self.lives and len(self.lives) >= MOST_PEOPLE:
                 raise UserError(f"{MOST_PEOPLE} people watch already, each with a simulator; ask one to end")
             if (live := self.lives.get(name)) is None:
-                self.lives[name] = live = self.make_live(len(self.lives))
+                self.lives[name] = live = self.make_live(signal(store.db, EPISODE))
             elif live.step > 0:
-                live.begin()
+                live.begin(signal(store.db, EPISODE))
             return self._told(store, name, live)
 
         return await self.site.changed(body, begin)
@@ -95,9 +99,10 @@ class Watching:
 
     def _keep(self, store: LabelStore, name: str, live: Live) -> dict[str, Any]:
         """Stored before the next one begins: where that fails, the same call does it again."""
+        number = signal(store.db, EPISODE)  # first: once the episode is stored, nothing may fail
         store_episode(store, live, name)
         kept = {"kept": live.step}
-        live.begin()
+        live.begin(number)
         return self._told(store, name, live) | kept
 
     def _live(self, name: str) -> Live:

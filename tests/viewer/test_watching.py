@@ -39,9 +39,9 @@ def always(*action: float) -> Any:
 EXPERT = always(-1, 0)
 
 
-def make_live(person: int = 0, expert: Any = EXPERT) -> Live:
+def make_live(number: int = 1, expert: Any = EXPERT) -> Live:
     make_env = partial(build, compose_config(["env=point_reach"]).env.make)
-    return Live(make_env, always(1, 0), expert, horizon=HORIZON, size=(64, 64), seed=5 + person)
+    return Live(make_env, always(1, 0), expert, horizon=HORIZON, size=(64, 64), seed=5, number=number)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_an_episode_ends_at_the_horizon_and_the_next_one_is_another(live: Live) 
     assert live.step == HORIZON
     assert live.picture() != first
     before = live.taken()[0].episodes.obs[0, 0].clone()
-    live.begin()
+    live.begin(2)
     live.advance(GOES_ON)
     assert not np.array_equal(live.taken()[0].episodes.obs[0, 0], before)
 
@@ -133,11 +133,11 @@ def test_episodes_are_kept_as_answers_exported_and_taken_to_learn_from(page_of: 
     assert first["step"] > 0
     assert step(page_of, frame, over=True) == first  # a page that did not hear the answer asks again
     frame = first
-    while frame["episode"] == 0:
+    while frame["episode"] == 1:
         frame = step(page_of, frame, wrong=frame["step"] > 4)
     assert (frame["kept"], frame["episodes"], frame["step"]) == (HORIZON, 1, 0)
     frame = step(page_of, frame)
-    assert page_of("end", episode=1).json()["episodes"] == 2
+    assert page_of("end", episode=2).json()["episodes"] == 2
     step(page_of, page_of("begin").json())
     assert page_of("begin").json()["episodes"] == 2  # discarded
     with LabelStore(tmp_path) as store:
@@ -161,7 +161,7 @@ def test_episodes_are_kept_as_answers_exported_and_taken_to_learn_from(page_of: 
 )
 def test_what_no_page_says_is_refused(page_of: Any, wrong: dict[str, Any]) -> None:
     page_of("begin")
-    body = {"episode": 0, "at": 0, "over": False, "wrong": False, "push": None} | wrong
+    body = {"episode": 1, "at": 0, "over": False, "wrong": False, "push": None} | wrong
     try:
         assert page_of("step", **body).status_code == 400
     except ValueError:  # no JSON
@@ -175,6 +175,24 @@ def test_who_watches_nothing_is_told_and_an_unfinished_episode_is_kept_at_the_en
     page_of.client.__enter__()
     with LabelStore(tmp_path) as store:
         assert len(store.standing_answers(kind=Intervention)) == 1
+
+
+def test_no_two_episodes_of_a_folder_are_the_same_whoever_watches_and_however_often_it_is_opened(
+    page_of: Any, tmp_path: Path
+) -> None:
+    for again in range(2):
+        for name in ("ann", "bob"):
+            frame = page_of("begin", annotator=name).json()
+            frame = page_of("begin", annotator=name).json() if again else frame
+            about = {"over": False, "wrong": False, "push": None, "at": 0, "episode": frame["episode"]}
+            page_of("step", annotator=name, **about)
+            page_of("end", annotator=name, episode=frame["episode"])
+        page_of.client.__exit__(None, None, None)  # the server ends
+        page_of.client.__enter__()
+    with LabelStore(tmp_path) as store:
+        kept = store.answered(kind=Intervention).questions.episodes
+    assert len(set(kept.ids.tolist())) == len(kept) == 4
+    assert len({tuple(start.tolist()) for start in kept.obs[:, 0]}) == 4
 
 
 def test_a_person_watches_and_takes_over_by_keys(page: Any, real: Any, server: Any) -> None:
