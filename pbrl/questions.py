@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from pbrl.errors import UserError, choices, is_name
-from pbrl.types import Segments
+from pbrl.types import OVERALL, Segments
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -147,6 +147,12 @@ class Question:
     def about(self) -> dict[str, Any]:
         """What is asked, as `of` takes it."""
         return {name: getattr(self, name) for name in ("criterion", *self.details)}
+
+    def about_criterion(self, criterion: str) -> Self:
+        """The same questions by this criterion, where they have none of their own."""
+        if self.criterion != OVERALL or criterion == OVERALL:
+            return self
+        return self.of(self.items, self.item_states, **self.about | {"criterion": criterion})
 
     @property
     def form(self) -> Form:

@@ -90,8 +90,10 @@ class Desk:
 
     kinds: of questions that it can put to somebody.
     needs_people: somebody has to sit there, who is shown clips.
+    of_videos: it is asked about recorded videos, before an agent starts.
     stream: of the run's random numbers, which its teacher draws from.
     needed: segments of the pool before a session: the two sides of a question are never the same one.
+    criterion: by which it asks, where a method names none.
     poll: steps between looks for answers; None: those of the sessions.
     ready: there are answers to learn from, enough of them to learn again.
     waiting: a session is not over yet, and the run was told to stop.
@@ -104,8 +106,10 @@ class Desk:
 
     kinds: tuple[type[Question], ...] = ()
     needs_people = False
+    of_videos = False
     stream = "teacher"
     needed = 2
+    criterion: Any = OVERALL
     poll: int | None = None
     ready: Any = False
     waiting: Any = False
@@ -138,8 +142,9 @@ class Desk:
     def wait(self) -> None:
         """Until what was asked is answered, where somebody is waited for."""
 
-    def answers(self, kind: type[Question] = SegmentPair, criterion: str = OVERALL) -> Standing:
-        return as_standing([], {}, criterion)
+    def answers(self, kind: type[Question] = SegmentPair, criterion: str | None = None) -> Standing:
+        """criterion: None: that of the desk."""
+        return as_standing([], {}, criterion or self.criterion)
 
     def questions(self, ids: Sequence[int]) -> Question:
         """Those of answers, by their numbers in `Standing`."""
@@ -199,16 +204,21 @@ class ScriptedDesk(Desk):
         self._asked: tuple[list[int], Question] | None = None
         self._fresh: tuple[Segments, Segments, Tensor] | None = None  # pairs of the last session that were answered
 
+    @property
+    def criterion(self) -> str:
+        return self.feedback.criterion
+
     def observe(self, episodes: Sequence[Episode]) -> None:
         self.teacher.observe(episodes)
 
     def look(self, step: int) -> None:
         """Answers that `pbrl labels import` brought; they cost no budget."""
-        queries = [q.id for q in self.store.queries() if q.session < 0 and q.id > self.imported]
+        known = self.store.queries(criterion=self.criterion)
+        queries = [q.id for q in known if q.session < 0 and q.id > self.imported]
         self.imported = max(queries, default=self.imported)
         if rows := [a for a in self.store.standing_answers(queries) if a.value is not None] if queries else []:
             self.shape.require(self.store.segments([rows[0].query])[0], f"imported labels in {self.store.path}")
-            self._take(rows, SegmentPair.kind, OVERALL)
+            self._take(rows, SegmentPair.kind, self.criterion)
 
     @property
     def exhausted(self) -> bool:
@@ -218,6 +228,7 @@ class ScriptedDesk(Desk):
         return max(min(wanted, self.feedback.budget - self.counts.charged(self.feedback.counts)), 0)
 
     def ask(self, questions: Question, *, step: int, sampler: str) -> None:
+        questions = questions.about_criterion(self.criterion)
         queries = self.store.ask(self.sessions, step, questions, sampler=sampler)
         self.sessions += 1
         answers = questions.put_to(self.teacher)
@@ -237,8 +248,9 @@ class ScriptedDesk(Desk):
     def annotators(self) -> dict[int, str]:
         return self.store.annotators()
 
-    def answers(self, kind: type[Question] = SegmentPair, criterion: str = OVERALL) -> Standing:
-        return self._standing.get((kind.kind, criterion)) or super().answers(kind, criterion)
+    def answers(self, kind: type[Question] = SegmentPair, criterion: str | None = None) -> Standing:
+        about = criterion or self.criterion
+        return self._standing.get((kind.kind, about)) or super().answers(kind, about)
 
     def questions(self, ids: Sequence[int]) -> Question:
         queries, asked = self._asked or ([], None)

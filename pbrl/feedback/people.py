@@ -6,7 +6,8 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,12 +17,13 @@ from pbrl.feedback.settings import Feedback
 from pbrl.feedback.status import LEARNED_FILE, read_drawing_problem, write_status
 from pbrl.files import write_json
 from pbrl.labels.questions import HUMAN, answers_given, drop_leases, last_answer, last_signal, retire, unretire
-from pbrl.labels.rows import StandingAnswer
-from pbrl.question_kinds import SegmentPair
-from pbrl.questions import Question
+from pbrl.labels.rows import Query, StandingAnswer
+from pbrl.question_kinds import Choice, EpisodePair, Outcome, Rating, SegmentPair
+from pbrl.questions import Form, Question
 from pbrl.statistics.intervals import wilson_interval
-from pbrl.types import OVERALL, Episode
+from pbrl.types import Episode
 
+Row = TypeVar("Row")
 STAND_IN = "scripted:stand-in"
 LOOK_S = 0.2  # seconds between looks into the store while waiting
 TELL_S = 2.0
@@ -38,11 +40,12 @@ class PeopleDesk(Desk):
     Args:
         teacher: how the run goes on meanwhile, a `pbrl.teachers.human.HumanTeacher`.
         overlap: how many people answer each question.
+        asks: the kinds of question that this run asks; others in its store are not of its concern.
         keep: what keeps the pictures of questions where they cannot be drawn again; returns where they are.
         feedback, open_store, shape: see `ScriptedDesk`.
     """
 
-    kinds: tuple[type[Question], ...] = (SegmentPair,)
+    kinds: tuple[type[Question], ...] = (SegmentPair, EpisodePair, Choice, Rating, Outcome)
     needs_people = True
 
     def __init__(
@@ -50,6 +53,7 @@ class PeopleDesk(Desk):
         teacher: Any,
         *,
         overlap: int,
+        asks: Sequence[type[Question]] = (SegmentPair,),
         feedback: Feedback,
         open_store: OpenStore,
         shape: Shape,
@@ -58,10 +62,12 @@ class PeopleDesk(Desk):
     ) -> None:
         super().__init__()
         self.teacher, self.overlap, self._keep = teacher, overlap, keep
-        self.feedback, self.store, self.shape = feedback, open_store(), shape
+        self.feedback, self.store, self.shape, self.asks = feedback, open_store(), shape, asks
+        teacher.require(asks)
         self.poll: int | None = teacher.poll if teacher.mode == "async" else None
         self.waited_for: Sequence[int] = []  # the queries of a session that is not over
         self.standing: list[StandingAnswer] = []
+        self.forms: dict[int, Form] = {}  # of all queries of the kinds that are asked
         self.seen: set[int] = set()  # ids of the answers that were learned from
         self.judged: set[int] = set()  # queries whose first answer was compared with what the reward said
         self.foreseen, self.foretold = 0, 0  # decisive first answers that the reward said right, and that it said
@@ -90,9 +96,13 @@ class PeopleDesk(Desk):
         return len(self.seen ^ {a.id for a in self.standing})
 
     @property
+    def criterion(self) -> str:
+        return self.feedback.criterion
+
+    @property
     def open(self) -> list[int]:
         """Queries that wait for an answer, the newest first."""
-        return [query.id for query in self.store.open_queries(self.overlap)]
+        return [query.id for query in self._open()]
 
     @property
     def spent(self) -> int:
@@ -116,7 +126,7 @@ class PeopleDesk(Desk):
     @property
     def expects_answers(self) -> bool:
         """Once there were questions there may be answers; also after a crash forgot the session."""
-        return bool(self.store.queries())
+        return bool(self._each(self.store.queries))
 
     def observe(self, episodes: Sequence[Episode]) -> None:
         self.teacher.observe(episodes)
@@ -131,10 +141,10 @@ class PeopleDesk(Desk):
         if newest != self._newest:
             self._newest = newest
             known = {a.id for a in self.standing}
-            answers = [a for a in self.store.standing_answers(to_learn=True) if a.value is not None]
+            answers = [a for a in self._each(self.store.standing_answers, to_learn=True) if a.value is not None]
             self.standing = sorted(answers, key=lambda a: a.id)
-            if new := [a.query for a in self.standing if a.id not in known]:
-                self.shape.require(self.store.segments(new)[0], f"labels in {self.store.path}")
+            self.forms = {query.id: query.form for query in self._each(self.store.queries)}
+            self._require_shape([a.query for a in self.standing if a.id not in known])
         self._count_all()
 
     def room(self, wanted: int) -> int:
@@ -147,6 +157,7 @@ class PeopleDesk(Desk):
         return max(min(self.feedback.per_session - open_now, self.affordable), 0) if few else 0
 
     def ask(self, questions: Question, *, step: int, sampler: str) -> None:
+        questions = questions.about_criterion(self.criterion)
         shown = questions if self._keep is None else self._keep(questions)
         queries = self.store.ask(self.sessions, step, shown, sampler=sampler)
         self.sessions += 1
@@ -184,19 +195,18 @@ class PeopleDesk(Desk):
     def annotators(self) -> dict[int, str]:
         return self.store.annotators()
 
-    def answers(self, kind: type[Question] = SegmentPair, criterion: str = OVERALL) -> Standing:
+    def answers(self, kind: type[Question] = SegmentPair, criterion: str | None = None) -> Standing:
         numbers = {name: number for number, name in self.store.annotators().items()}
-        usual = (kind, criterion) == (SegmentPair, OVERALL)
-        rows = self.standing if usual else self.store.standing_answers(kind=kind, criterion=criterion, to_learn=True)
-        return as_standing([a for a in rows if a.value is not None], numbers, criterion)
+        about = criterion or self.criterion
+        return as_standing(self._about(self.standing, kind, about), numbers, about)
 
     def questions(self, ids: Sequence[int]) -> Question:
         return self.store.questions(ids)
 
     @torch.no_grad()
     def judge(self, score: Score, trained: bool) -> float:
-        """Of first answers of people to a question, ties aside."""
-        new = [a for a in self.standing if a.id not in self.seen]
+        """Of first answers of people to a pair, ties aside."""
+        new = self._about([a for a in self.standing if a.id not in self.seen], SegmentPair, self.criterion)
         first = {a.query: a for a in reversed(new) if a.kind == HUMAN and a.query not in self.judged}
         self.judged |= first.keys()
         decisive = [a for a in first.values() if a.prefers_right != 0.5]
@@ -236,7 +246,7 @@ class PeopleDesk(Desk):
     def _retire_old(self) -> None:
         if self.teacher.max_age_steps is None:
             return
-        waiting, oldest = self.store.open_queries(self.overlap), self._step - self.teacher.max_age_steps
+        waiting, oldest = self._open(), self._step - self.teacher.max_age_steps
         with self.store.transaction():
             retire(self.store.db, [q.id for q in waiting if q.env_steps < oldest], "too old")
         self._count_all()
@@ -248,9 +258,9 @@ class PeopleDesk(Desk):
             if self.teacher.script is None:
                 drop_leases(self.store.db, left_over)
                 retire(self.store.db, left_over, "went on without")
-            elif left_over:
-                left, right = self.store.segments(left_over)
-                self.store.answer(left_over, self.teacher.answer(left, right), STAND_IN)
+            else:
+                for same in self._by_form(left_over):
+                    self.store.answer(same, self.store.questions(same).put_to(self.teacher), STAND_IN)
 
     def _told_to_go_on(self) -> bool:
         newest, before = last_signal(self.store.db, "continue"), self._continue
@@ -258,22 +268,49 @@ class PeopleDesk(Desk):
         return newest > before
 
     def _count_all(self) -> None:
-        asked_here = {q.id for q in self.store.queries() if q.session >= 0}
-        answers = [a for a in self.store.standing_answers() if a.query in asked_here]
-        values = [a.prefers_right for a in answers]
-        equal, skipped = values.count(0.5), values.count(None)
+        asked_here = {q.id: q.form.type.tie for q in self._each(self.store.queries) if q.session >= 0}
+        answers = [a for a in self._each(self.store.standing_answers) if a.query in asked_here]
+        values = [a.value for a in answers]
+        equal = sum(a.value == (asked_here[a.query],) for a in answers)
+        skipped = values.count(None)
         asked = len({a.query for a in answers} | set(self.open))
         self.counts = Counts(asked=asked, decisive=len(values) - equal - skipped, equal=equal, skipped=skipped)
 
     @torch.no_grad()
     def _ranked(self, score: Score) -> list[dict[str, Any]]:
-        queries = sorted(q.id for q in self.store.queries() if q.session >= 0)[-RANKED_QUERIES:]
+        queries = sorted(q.id for q in self._each(self.store.queries) if q.session >= 0)[-RANKED_QUERIES:]
         ranked: list[dict[str, Any]] = []
-        if queries:
-            for side, segments in zip(("left", "right"), self.store.segments(queries), strict=True):
+        for same in self._by_form(queries):
+            questions = self.store.questions(same)
+            for side, segments in zip(questions.places(len(questions.items)), questions.items, strict=True):
                 scores = score_in_blocks(score, segments).tolist()
-                ranked += [{"query": q, "side": side, "score": s} for q, s in zip(queries, scores, strict=True)]
+                ranked += [{"query": q, "side": side, "score": s} for q, s in zip(same, scores, strict=True)]
         return sorted(ranked, key=lambda clip: -float(clip["score"]))
+
+    def _open(self) -> list[Query]:
+        return self._each(partial(self.store.open_queries, self.overlap))
+
+    def _each(self, find: Callable[..., list[Row]], **more: Any) -> list[Row]:
+        """What the store has about questions of the kinds that are asked, by whatever criterion."""
+        return [row for kind in self.asks for row in find(kind=kind, criterion=None, **more)]
+
+    def _about(self, rows: Sequence[StandingAnswer], kind: type[Question], criterion: str) -> list[StandingAnswer]:
+        return [a for a in rows if self.forms[a.query][::2] == (kind.kind, criterion)]
+
+    def _by_form(self, queries: Sequence[int]) -> list[list[int]]:
+        """The queries, those of one form together, as they can be read."""
+        found: dict[Form, list[int]] = {}
+        for query in self.store.queries(queries):
+            found.setdefault(query.form, []).append(query.id)
+        return list(found.values())
+
+    def _require_shape(self, queries: Sequence[int]) -> None:
+        """UserError where what was answered cannot be learned from here."""
+        for same in self._by_form(queries):
+            questions = self.store.questions(same)
+            segments = questions.items[0]
+            shape = self.shape._replace(steps=segments.steps) if questions.whole else self.shape
+            shape.require(segments, f"labels in {self.store.path}")
 
     def _write_status(self, state: str, **more: Any) -> None:
         feedback = {"budget": self.feedback.budget, "spent": self.spent, "mode": self.teacher.mode}

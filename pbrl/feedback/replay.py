@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from pbrl.errors import UserError
 from pbrl.feedback.desk import ScriptedDesk
+from pbrl.feedback.settings import Feedback
 from pbrl.question_kinds import SegmentPair
-from pbrl.types import Answers
+from pbrl.types import OVERALL, Answers
 
 
 class ReplayDesk(ScriptedDesk):
@@ -17,6 +19,17 @@ class ReplayDesk(ScriptedDesk):
 
     teacher: Any
     needed = 1  # its pairs come from the file
+
+    def __init__(self, teacher: Any, *, feedback: Feedback, **parts: Any) -> None:
+        super().__init__(teacher, feedback=feedback, **parts)
+        if feedback.criterion not in (OVERALL, self.criterion):
+            said = f"the answers of teacher.labels are about {self.criterion}"
+            raise UserError(f"feedback.criterion={feedback.criterion}: {said}; leave it out")
+
+    @property
+    def criterion(self) -> str:
+        own: str = self.teacher.labels.questions.criterion
+        return own
 
     @property
     def overlap(self) -> int:

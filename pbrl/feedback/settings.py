@@ -6,8 +6,9 @@ import sys
 from dataclasses import dataclass
 
 from pbrl.checks import between, one_of, whole
-from pbrl.errors import UserError
+from pbrl.errors import UserError, is_name
 from pbrl.feedback.schedule import SCHEDULES, session_size
+from pbrl.types import OVERALL
 
 COUNTS = ("asked", "answered", "decisive")
 
@@ -31,6 +32,7 @@ class Feedback:
     candidates: int
     heldout: float
     counts: str
+    criterion: str = OVERALL
 
     def __post_init__(self) -> None:
         whole(0, budget=self.budget)
@@ -39,6 +41,8 @@ class Feedback:
         between(0, 0.9, heldout=self.heldout)
         one_of(COUNTS, counts=self.counts)
         one_of(SCHEDULES, schedule=self.schedule)
+        if not is_name(self.criterion):
+            raise ValueError(f"criterion={self.criterion!r}: expected a word, as safety")
 
     def session_size(self, step: int) -> int:
         """Questions of a session at this step."""

@@ -15,6 +15,7 @@ from pbrl.questions import Question
 class VideoDesk(Desk):
     """teacher: a `pbrl.teachers.triplet.TripletTeacher`."""
 
+    of_videos = True
     stream = "reward"  # of random numbers: answers come before a model is trained with them
     kinds: tuple[type[Question], ...] = (Triplet, EpisodePair)
 

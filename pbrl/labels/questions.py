@@ -6,28 +6,28 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterable
 
-from pbrl.labels.rows import USUAL, Query, annotator_id, find_queries
+from pbrl.labels.rows import USUAL, Query, Scope, annotator_id, find_queries
 
 HUMAN = "human"  # the kind of a person's answer
 SCRIPTED = "scripted"  # that of a script's
 OPEN = """
 SELECT q.id FROM queries AS q JOIN batches AS b ON b.id = batch
-WHERE session >= 0 AND {pairs} AND q.id NOT IN (SELECT query FROM retired)
+WHERE session >= 0 AND {asked} AND q.id NOT IN (SELECT query FROM retired)
 AND (SELECT count(*) FROM standing AS s WHERE s.query = q.id AND s.kind != 'scripted') < ?
 {scripts} ORDER BY session DESC, b.id DESC, row
 """
 CLOSED_BY_SCRIPT = "AND NOT EXISTS (SELECT 1 FROM standing AS s WHERE s.query = q.id AND s.kind = 'scripted')"
 
 
-def open_queries(db: sqlite3.Connection, overlap: int = 1, *, scripts_count: bool = True) -> list[Query]:
-    """Pairs of segments with fewer than `overlap` answers or skips of people, those of the newest policy first.
-
-    Only those that ask which is better overall: that is what the viewer asks.
+def open_queries(
+    db: sqlite3.Connection, overlap: int = 1, *, scripts_count: bool = True, scope: Scope = USUAL
+) -> list[Query]:
+    """Questions with fewer than `overlap` answers or skips of people, those of the newest policy first.
 
     scripts_count: whether a script's answer closes a query, as where it stands in for people.
     """
-    pairs, values = USUAL.where()
-    sql = OPEN.format(pairs=pairs, scripts=CLOSED_BY_SCRIPT if scripts_count else "")
+    asked, values = scope.where()
+    sql = OPEN.format(asked=asked, scripts=CLOSED_BY_SCRIPT if scripts_count else "")
     ids = [row[0] for row in db.execute(sql, (*values, overlap))]
     found = {query.id: query for query in find_queries(db, ids)}
     return [found[i] for i in ids]

@@ -252,9 +252,17 @@ class LabelStore:
         asked = [int(q) for q in queries] if queries is not None else [q.id for q in self.queries(**about)]
         return [q for q in asked if q not in done]
 
-    def open_queries(self, overlap: int = 1, *, scripts_count: bool = True) -> list[Query]:
+    def open_queries(
+        self,
+        overlap: int = 1,
+        *,
+        scripts_count: bool = True,
+        kind: Kind = SegmentPair,
+        criterion: str | None = OVERALL,
+    ) -> list[Query]:
         """What waits for people, in the order they get it; see `pbrl.labels.questions.open_queries`."""
-        return open_queries(self._db, overlap, scripts_count=scripts_count)
+        scope = _scope(None, kind, criterion)
+        return open_queries(self._db, overlap, scripts_count=scripts_count, scope=scope)
 
     def views(self) -> list[View]:
         """How the answers of people came about, those of retracted answers too."""

@@ -83,6 +83,7 @@ class Method:
 
     agents: kinds of agent it can drive; () = it is the policy itself and learns from `run.data` alone.
     asks: kinds of question that it asks while it learns.
+    of_videos: it asks about recorded videos, before an agent starts.
     needs_data: it learns from a data set, alone or before an agent starts.
     chooses: it can learn actions that are one of n, where it learns from data alone.
     reads_labels: whether answers have any part in what it learns; False for yardsticks.
@@ -96,6 +97,7 @@ class Method:
 
     agents: ClassVar[tuple[str, ...]] = ()
     asks: tuple[type[Question], ...] = ()
+    of_videos: ClassVar[bool] = False
     needs_data: bool = False
     reads_labels: bool = True
     learns_lists: ClassVar[bool] = False

@@ -60,7 +60,7 @@ class VideoMethod(Method):
     """
 
     agents = ("sac",)
-    needs_data = True
+    of_videos, needs_data = True, True
     when = "episode"
     stands_for = ""  # what an answer is about, in a word
     _told: ToldVideos | None = None  # what people said of the videos learned from, where they did

@@ -11,6 +11,7 @@ import torch
 from pbrl.checks import one_of, whole
 from pbrl.data.episodes import Episode
 from pbrl.feedback.people import PeopleDesk
+from pbrl.questions import Question
 from pbrl.teachers.teacher import Teacher
 from pbrl.types import Answers, Segments
 
@@ -61,6 +62,13 @@ class HumanTeacher(Teacher):
             said = f"script={type(self.script).__name__}"
             raise ValueError(f"{said}: expected a script that judges true rewards at once, as oracle or human_like")
 
+    def require(self, asks: Sequence[type[Question]]) -> None:
+        """ValueError where the script that stands in could not answer such questions."""
+        answers = () if self.script is None else self.script.kinds or self.script.desk.kinds
+        if self.script is not None and (wrong := [kind.kind for kind in asks if kind not in answers]):
+            who = type(self.script).__name__
+            raise ValueError(f"script={who} answers no questions of kind {wrong[0]}; choose mode=block or mode=async")
+
     def observe(self, episodes: Sequence[Episode]) -> None:
         if self.script is not None:
             self.script.observe(episodes)
@@ -70,6 +78,12 @@ class HumanTeacher(Teacher):
         if self.script is None:
             raise ValueError(f"nobody stands in for people where teacher.mode={self.mode}")
         return self.script.answer(left, right)
+
+    def judge(self, questions: Question) -> Any:
+        """As `answer`, of other kinds."""
+        if self.script is None:
+            raise ValueError(f"nobody stands in for people where teacher.mode={self.mode}")
+        return self.script.judge(questions)
 
     def state_dict(self) -> dict[str, Any]:
         return {"script": self.script.state_dict() if self.script is not None else None}

@@ -202,6 +202,7 @@ def _desk(config: DictConfig, parts: Parts, agent: Any) -> Desk:
         open_store=partial(LabelStore, parts.path),
         shape=Shape(parts.feedback.segment_length, parts.obs_shape[0], parts.action_size),
         overlap=config.viewer.overlap,
+        asks=parts.method.asks,
         keep=None if parts.frames is None else parts.frames.keep,
         source=partial(clip_source, parts.path, config.env),
     )

@@ -157,10 +157,12 @@ def check_asked(config: DictConfig, method: Method) -> None:
         return
     kinds = _kinds_of(config.teacher)
     if missing := [asked.kind for asked in method.asks if asked not in kinds]:
-        answers, valid = ", ".join(kind.kind for kind in kinds), ", ".join(_teachers_of(method.asks))
-        asks = f"method={config.method.name} asks {missing[0]}"
+        answers, asks = ", ".join(kind.kind for kind in kinds), f"method={config.method.name} asks {missing[0]}"
+        raise UserError(f"teacher={name} answers questions of kind {answers}, and {asks}; {_valid_teachers(method)}")
+    if method.of_videos != teacher_class(config.teacher).desk.of_videos:
+        about = "recorded videos" if method.of_videos else "what its agent does"
         raise UserError(
-            f"teacher={name} answers questions of kind {answers}, and {asks}; valid are {valid or 'none here'}"
+            f"teacher={name} cannot be asked by method={config.method.name}, about {about}; {_valid_teachers(method)}"
         )
 
 
@@ -177,10 +179,12 @@ def _kinds_of(teacher: DictConfig) -> tuple[Any, ...]:
     return found.kinds or found.desk.kinds
 
 
-def _teachers_of(asked: tuple[Any, ...]) -> list[str]:
-    """Those among our YAMLs that answer such questions."""
+def _valid_teachers(method: Method) -> str:
+    """Those among our YAMLs that answer its questions, in words."""
     nodes = {name: compose_any([f"teacher={name}"]).teacher for name in options("teacher") if name != "none"}
-    return [name for name, node in nodes.items() if set(asked) <= set(_kinds_of(node))]
+    able = {name: node for name, node in nodes.items() if set(method.asks) <= set(_kinds_of(node))}
+    found = [name for name, node in able.items() if teacher_class(node).desk.of_videos == method.of_videos]
+    return f"valid are {', '.join(found) or 'none here'}"
 
 
 def _check_offline(config: DictConfig, method: Method) -> None:

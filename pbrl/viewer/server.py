@@ -136,7 +136,7 @@ class Viewer:
         def find(store: LabelStore) -> dict[str, Any] | None:
             found = read_learned(self.config.run_dir) if "learned" in self.config.show else None
             if found is not None:
-                known = {q.id: q for q in store.queries()}
+                known = {q.id: q for q in store.queries(kind=None, criterion=None)}
                 for end in ("best", "worst"):
                     found[end] = [self._ranked(known[c["query"]], c) for c in found[end] if c["query"] in known]
             return found
@@ -148,7 +148,8 @@ class Viewer:
         return refusal(503, self.site.fault(error))
 
     def _ranked(self, query: Query, ranked: dict[str, Any]) -> dict[str, Any]:
-        clip = self.gallery.clips(query)[ranked["side"] == "right"]
+        place = query.form.type.places(query.form.items).index(ranked["side"])
+        clip = self.gallery.clips(query)[place]
         if not is_plain_file(self.gallery.path(clip.clip)):
             self.gallery.request(query.id, self.gallery.style.camera)
         return {**clip._asdict(), "score": ranked["score"]}

@@ -1,4 +1,4 @@
-"""Runs that people teach: a thread stands in for the person and answers through the store, as the viewer does."""
+"""Runs that people teach; see `person.Person`."""
 
 from __future__ import annotations
 
@@ -13,85 +13,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from person import Person
 from tiny import TINY, train
 
 from pbrl.cli import main
-from pbrl.config import load_config
 from pbrl.feedback.status import read_learned, read_status
 from pbrl.labels.questions import retired
 from pbrl.labels.questions import signal as leave_signal
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import Triplet
 from pbrl.types import Answers
-from pbrl.viewer.desk import Desk, DeskSettings, Given
 
 HUMAN = ["teacher=human", "viewer.start=false", "feedback.budget=24", "teacher.poll=40", "teacher.learn_every=4"]
-
-
-class Person(threading.Thread):
-    """Prefers the segment of the higher true return; waits for the store, answers until it is told to stop."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        patience: int = 10**6,
-        changes_mind: bool = False,
-        name: str = "ann",
-        slow_s: float = 0.0,
-    ) -> None:
-        super().__init__(daemon=True)
-        self.annotator, self.slow_s = name, slow_s
-        self.folder, self.patience, self.changes_mind = folder, patience, changes_mind
-        self.done = threading.Event()
-        self.given: dict[int, float] = {}
-        self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-        self.join(20)
-
-    def __enter__(self) -> Person:
-        return self
-
-    def run(self) -> None:
-        while not (self.folder / "labels.sqlite").is_file() and not self.done.is_set():
-            time.sleep(0.01)
-        with LabelStore(self.folder) as store:
-            desk = Desk(
-                store, DeskSettings(repeats=0, overlap=self.overlap()), ready=lambda query: True, rng=random.Random(0)
-            )
-            while not self.done.is_set():
-                for card in desk.next(self.annotator, 2)[0]:
-                    if len(self.given) < self.patience:
-                        self._answer(store, desk, card.query.id, card.swapped)
-                time.sleep(0.005)
-
-    def overlap(self) -> int:
-        while not (self.folder / "config.yaml").is_file():
-            time.sleep(0.01)
-        return load_config(self.folder / "config.yaml").viewer.overlap
-
-    def _answer(self, store: LabelStore, desk: Desk, query: int, swapped: bool) -> None:
-        left, right = store.segments([query])
-        better = "right" if float((right.true_reward - left.true_reward).sum()) > 0 else "left"
-        on_screen = {"left": "right", "right": "left"}[better] if swapped else better
-        number = len(self.given)
-        common = {
-            "query": query,
-            "annotator": self.annotator,
-            "swapped": swapped,
-            "shown_at": time.time(),
-            "response_s": 0.5,
-        }
-        if self.changes_mind and number % 3 == 0:
-            wrong = {"left": "right", "right": "left"}[on_screen]
-            desk.answer(Given(id=f"{self.annotator}-wrong-{number}", choice=wrong, **common))
-            time.sleep(0.05)
-            desk.undo(f"{self.annotator}-wrong-{number}", self.annotator)
-        time.sleep(self.slow_s)
-        desk.answer(Given(id=f"{self.annotator}-answer-{number}", choice=on_screen, **common))
-        self.given[query] = 1.0 if better == "right" else 0.0
 
 
 def standing(folder: Path) -> dict[int, float | None]:
@@ -298,6 +231,7 @@ def test_a_set_by_another_criterion_teaches_under_its_name_beside_questions_of_o
     code, _, _ = train(folder, "teacher=replay", f"teacher.labels={tmp_path / 'set'}", "feedback.budget=18")
     assert code == 0
     assert summary(folder)["labels"] == 18
+    assert summary(folder)["reward_updates"] > 0
     with LabelStore(folder, create=False) as store:
         assert store.forms() == {("segment_pair", "speed"): 18}
         assert torch.equal(store.comparisons(criterion="speed").prefers_right, told.prefers_right)

@@ -59,7 +59,6 @@ def test_rankings_of_scored_segments(tmp_path):
 WRONG = {
     "fit.loss=plackett_luce": "segments for choice are drawn uniformly; choose queries=uniform",
     "fit.loss=plackett_luce queries=uniform teacher=hierarchy": "teacher=hierarchy answers questions of kind",
-    "fit.loss=thumbs queries=uniform teacher=human viewer.start=false": "teacher=human answers questions of kind",
     "fit.loss=thumbs queries=uniform fit.annotators=dawid_skene": "compares answers to pairs, and fit.loss=Thumbs",
     "fit.loss=thumbs queries=uniform method.model.crop=[3,5]": "method.model.crop is about pairs",
     "fit.loss=lambda_rank fit.loss.items=1": "fit.loss.items=1: expected a whole number of at least 2",
