@@ -6,6 +6,7 @@ import csv
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ Proposes reward programs of the task's factors, trains an agent on each (pbrl tr
 the best and the worst, and proposes the next round from that. All other key=value go to the trainings.
 
   proposer=   grammar: weighted sums of the factors; endpoint: a language model; recorded: replies from a file
-  choose=     script: by the task's own return; person: you, by clips of the trained policies;
+  choose=     script: by the task's own return; person: whoever opens the viewer, which shows an episode of each
+              policy; terminal: you, by films of them, as two numbers typed here;
               random: any two, and independent: nothing is learned from a round (both are controls)
   workers=    trainings side by side
   task=       of endpoint: what the agent should do, in words
@@ -39,7 +41,7 @@ FOLDER/rounds.csv has a row for each program; the runs lie in FOLDER/round_1/pro
 example: pbrl icpl env=point_reach steps=10000 rounds=2 programs=4 out=runs/icpl"""
 OWN = ("out", "rounds", "programs", "proposer", "choose", "workers", "task", "model", "base_url", "key_env", "replies")
 COLUMNS = ("round", "program", "score", "chosen", "text")
-CHOICES = ("script", "person", "random", "independent")
+CHOICES = ("script", "person", "terminal", "random", "independent")
 
 
 def main(args: list[str]) -> int:
@@ -55,13 +57,16 @@ def main(args: list[str]) -> int:
     if taken := [o for o in given if o.split("=", 1)[0] in ("method", "method.program", "run_dir")]:
         raise UserError(f"{taken[0]}: pbrl icpl chooses it; leave it out")
     out = Path(required(parsed, "out", "the folder that the runs go to"))
-    inputs = _factors(given)
-    choose = _chooser(parsed.values.get("choose", "script"), seed)
+    inputs, name = _factors(given), parsed.values.get("choose", "script")
+    if name == "person":
+        _require_shown(given, programs)
     proposer = _proposer(parsed, seed)
     if out.exists() or out.is_symlink():
         raise UserError(f"out={out} exists and is not overwritten; choose another")
-    out.mkdir(parents=True)
-    _run(proposer, inputs, choose, out, given, n, programs, workers)
+    with ExitStack() as opened:
+        choose = _chooser(name, seed, out / "choices", opened)
+        out.mkdir(parents=True)
+        _run(proposer, inputs, choose, out, given, n, programs, workers)
     return 0
 
 
@@ -78,6 +83,27 @@ def _factors(given: list[str]) -> tuple[str, ...]:
     if not names:
         raise UserError(f"env={config.env.name} names no factors for a program to read")
     return names
+
+
+def _require_shown(given: list[str], programs: int) -> None:
+    """UserError where the viewer could not show episodes of so many policies; before anything is trained."""
+    from pbrl.building import build
+    from pbrl.config import compose_config
+    from pbrl.labelling.policies import MOST_POLICIES
+    from pbrl.viewer.settings import viewer_section
+
+    if programs > MOST_POLICIES:
+        raise UserError(f"programs={programs}: the viewer shows 2 to {MOST_POLICIES} side by side; or choose=terminal")
+    config = compose_config([*given, "method=icpl", "method.program=0"])
+    viewer_section(config)
+    env = build(config.env.make)
+    drawn = env.has_wrapper_attr("has_state") and env.get_wrapper_attr("has_state")
+    env.close()
+    if not drawn:
+        raise UserError(
+            f"choose=person: env={config.env.name} has no simulator state to draw episodes from; "
+            "choose=terminal films policies instead"
+        )
 
 
 def _proposer(parsed: Arguments, seed: int) -> RewardProposer:
@@ -97,21 +123,26 @@ def _proposer(parsed: Arguments, seed: int) -> RewardProposer:
         )
 
 
-def _chooser(name: str, seed: int) -> Choose | None:
-    """None: nothing is learned from a round."""
+def _chooser(name: str, seed: int, folder: Path, opened: ExitStack) -> Choose | None:
+    """None: nothing is learned from a round. folder: of what people are asked; opened: until the last round."""
     import numpy as np
 
     from pbrl.rewards.rounds import by_score
 
     if name not in CHOICES:
         raise UserError(f"choose={name}: {choices(name, CHOICES)}")
+    if name == "person":
+        from pbrl.labelling.policies import PolicyJudges
+
+        judges = opened.enter_context(PolicyJudges(folder, seed))
+        return lambda trained: judges([Path(one.where) for one in trained])
     rng = np.random.default_rng([seed, 1])
 
     def any_two(trained: Sequence[Trained]) -> tuple[int, int]:
         best, worst = rng.permutation(len(trained))[:2]
         return int(best), int(worst)
 
-    return {"script": by_score, "person": _ask, "random": any_two, "independent": None}[name]
+    return {"script": by_score, "terminal": _ask, "random": any_two, "independent": None}[name]
 
 
 def _ask(trained: Sequence[Trained]) -> tuple[int, int]:
@@ -122,7 +153,7 @@ def _ask(trained: Sequence[Trained]) -> tuple[int, int]:
         try:
             words = input(f"best and worst, as two different numbers from 1 to {len(trained)}: ").split()
         except EOFError:
-            raise UserError("nobody chose: choose=person reads two numbers from the terminal") from None
+            raise UserError("nobody chose: choose=terminal reads two numbers from the terminal") from None
         if (
             len(words) == 2
             and all(w.isdecimal() and 1 <= int(w) <= len(trained) for w in words)

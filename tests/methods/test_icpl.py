@@ -7,11 +7,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
+from person import Person
 from tiny import COMMON, SAC
 
 from pbrl.cli import main
+from pbrl.commands.icpl_command import _ask
 from pbrl.endpoint import Endpoint
 from pbrl.errors import UserError
+from pbrl.labels.store import LabelStore
+from pbrl.question_kinds import Choice
 from pbrl.rewards.programs import RewardProgram
 from pbrl.rewards.proposers import (
     GRAMMAR,
@@ -225,6 +229,40 @@ def test_the_command_trains_every_program_and_writes_what_came_of_it(tmp_path, c
         assert main(["icpl", "env=point_reach", *more]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "icpl2").exists()
+
+
+def test_people_choose_the_best_and_the_worst_policy_in_the_viewer(tmp_path):
+    out = tmp_path / "icpl"
+    given = [o for o in [*COMMON, *SAC] if not o.startswith("steps")]
+    own = ["steps=120", "rounds=2", "programs=3", f"out={out}", "choose=person", "viewer.start=false"]
+    with Person(out / "choices") as person:
+        assert main(["icpl", *given, *own]) == 0
+    rows = list(csv.DictReader((out / "rounds.csv").open()))
+    assert len(person.given) == 2
+    for number, (query, (best, worst)) in enumerate(sorted(person.given.items())):
+        chosen = [row["chosen"] for row in rows[3 * number : 3 * number + 3]]
+        assert (chosen.index("best"), chosen.index("worst")) == (best, worst), query
+    with LabelStore(out / "choices", create=False) as store:
+        assert {q.form.detail("wanted") for q in store.queries(kind=Choice)} == {"best_and_worst"}
+
+
+def test_somebody_at_the_terminal_is_asked_again_until_they_name_two(monkeypatch, capsys):
+    said = iter(["1 1", "4 1", "best", "3 1"])
+    monkeypatch.setattr("builtins.input", lambda _: next(said))
+    monkeypatch.setattr("pbrl.commands.icpl_command._clip", lambda run: run / "policy.mp4")
+    trained = [Trained(None, 0.0, {}, f"runs/{i}") for i in range(3)]
+    assert _ask(trained) == (2, 0)
+    assert capsys.readouterr().out.count("policy.mp4") == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [(["programs=10"], "programs=10: the viewer shows 2 to 9"), (["viewer.width=33"], "viewer.width=33")],
+)
+def test_what_the_viewer_could_not_show_is_refused_before_a_training(tmp_path, capsys, more, said):
+    assert main(["icpl", "env=point_reach", "choose=person", f"out={tmp_path / 'icpl'}", *more]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "icpl").exists()
 
 
 def test_what_is_trained_is_the_program_that_was_checked_and_comments_reach_no_config(tmp_path, monkeypatch):

@@ -1,0 +1,88 @@
+"""Asks people in the viewer which of several policies is the best and which the worst, by an episode of each."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from pbrl.data.episodes import whole_episodes
+from pbrl.errors import UserError
+from pbrl.files import new_folder
+from pbrl.labels.store import LabelStore
+from pbrl.question_kinds import Choice
+from pbrl.teachers.human import NO_TRAINING
+from pbrl.training.rollout import roll_out
+from pbrl.training.saved import load_run
+from pbrl.training.saved_run import SavedRun
+
+MOST_POLICIES = 9  # that the page can show
+LOOK_S = 0.2  # between looks for the answer
+SAMPLER = "policies"
+
+
+class PolicyJudges:
+    """Whoever opens the viewer. Use it as a context manager: the viewer stays open from the first question on.
+
+    Args:
+        folder: a new one for questions and answers.
+        seed: of the episodes, which all begin alike.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.seed, self.asked = folder, seed, 0
+        self._viewer: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> PolicyJudges:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        from pbrl.viewer.serve import stop_viewer
+
+        if self._viewer is not None:
+            stop_viewer(self._viewer)
+
+    def __call__(self, runs: Sequence[Path]) -> tuple[int, int]:
+        """The places of the best and of the worst."""
+        saved = [load_run(run) for run in runs]
+        question = episodes_of(saved, self.seed)
+        if not self.asked:
+            self._open(saved[0])
+        with LabelStore(self.folder) as store:
+            (query,) = store.ask(self.asked, 0, question, sampler=SAMPLER)
+            self.asked += 1
+            print(f"waiting for somebody to choose the best and the worst of {len(runs)}", flush=True)
+            while not (told := [a.value for a in store.standing_answers([query]) if a.value is not None]):
+                time.sleep(LOOK_S)
+        best, worst = told[0]
+        return int(best), int(worst)
+
+    def _open(self, saved: SavedRun) -> None:
+        """The store, and a viewer of it that draws in the environment of these runs."""
+        config = saved.config.copy()
+        config.teacher = NO_TRAINING
+        config.viewer.repeats = 0.0
+        with new_folder(self.folder, private=True) as folder:
+            OmegaConf.save(config, folder / "config.yaml")
+            LabelStore(folder).close()
+        if config.viewer.start:
+            from pbrl.viewer.serve import start_viewer
+
+            self._viewer = start_viewer(self.folder)
+
+
+def episodes_of(runs: Sequence[SavedRun], seed: int) -> Choice:
+    """One question: an episode of each policy, from the same start."""
+    episodes = [roll_out(run.make_env, run.act, 1, seed, envs=1)[0] for run in runs]
+    longest = max(map(len, episodes))
+    items, states = [], []
+    for number, episode in enumerate(episodes):
+        if episode.states is None:
+            raise UserError(f"{runs[number].path}: its environment has no simulator state to draw an episode from")
+        items.append(whole_episodes([episode], [number], steps=longest))
+        states.append(np.pad(episode.states, ((0, longest + 1 - len(episode.states)), (0, 0)), mode="edge")[None])
+    return Choice(tuple(items), wanted="best_and_worst", states=tuple(states))
