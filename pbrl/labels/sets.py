@@ -35,6 +35,7 @@ from pbrl.labels.set_checks import (
     format_of,
     read_meta,
 )
+from pbrl.labels.store import FILE_NAME as STORE_FILE
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import Choice, SegmentPair
 from pbrl.questions import Form, Question
@@ -150,6 +151,15 @@ def load_label_set(path: Path) -> LabelSet:
     arrays = read_arrays(file)
     questions = check_label_set(arrays, meta, file)
     return LabelSet(questions, arrays[questions.value_name()], **{name: arrays[name] for name in COLUMNS}, meta=meta)
+
+
+def load_answers(path: Path) -> LabelSet:
+    """A label set; or the answers about pairs of segments in a folder of `pbrl label`, as one."""
+    if not (path / STORE_FILE).is_file():
+        return load_label_set(path)
+    with tempfile.TemporaryDirectory(prefix="pbrl_labels_") as folder:
+        export_labels(path, Path(folder) / "set")
+        return load_label_set(Path(folder) / "set")
 
 
 def import_labels(run_dir: Path, path: Path) -> dict[str, int]:

@@ -14,7 +14,7 @@ from pbrl.agents.iql import IQL, Batch
 from pbrl.checks import positive, required, share, whole
 from pbrl.data.offline import Pairs, Transitions
 from pbrl.errors import UserError, choices
-from pbrl.labels.sets import load_label_set
+from pbrl.labels.sets import load_answers
 from pbrl.losses import bradley_terry_loss, preference_accuracy
 from pbrl.methods.method import Act, Learned, Metrics, Run, of_part
 from pbrl.methods.offline import OfflineMethod, share_of
@@ -185,9 +185,9 @@ class Vpl(OfflineMethod):
         if user in self.users:
             return self._learned(self.users[user])
         if not Path(user).is_dir():
-            here = f"{choices(user, self.users)}, or the folder of a label set, as pbrl labels export makes it"
+            here = f"{choices(user, self.users)}, or the folder of pbrl label, or of a label set"
             raise UserError(f"user={user}: {here}")
-        labels = load_label_set(Path(user))
+        labels = load_answers(Path(user))
         if labels.questions.kind != SegmentPair.kind or not labels.answered.any():
             raise UserError(f"user={user} has no answers about pairs of segments")
         told = labels.comparisons

@@ -102,6 +102,7 @@ def test_each_user_has_a_policy_and_a_new_one_too(two_users, tmp_path, capsys):
     saved, obs = load_run(tmp_path / "run"), np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     actions = [saved.of_user(user).act(obs) for user in ("anna", "otto", str(two_users / "new"))]
     assert not np.allclose(actions[0], actions[1])
+    assert np.array_equal(saved.of_user(str(two_users / "run_new")).act(obs), actions[2])  # as the viewer left it
     for user in ("anna", two_users / "new"):
         assert main(["eval", str(tmp_path / "run"), "episodes=1", f"user={user}"]) == 0
     capsys.readouterr()
