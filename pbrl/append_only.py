@@ -25,7 +25,7 @@ class AppendOnly:
         return self.first + len(self.array)
 
     def rows(self, begin: int, end: int) -> np.ndarray:
-        """Those with numbers from begin to end, in order."""
+        """Return the rows with numbers from begin to end, in order."""
         if self.start == 0:
             return self.array[begin - self.first : end - self.first]
         return self.array[(self.start + np.arange(begin - self.first, end - self.first)) % len(self.array)]

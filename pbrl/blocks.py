@@ -65,14 +65,14 @@ def blocks(pool: SegmentPool) -> Iterator[Segments]:
 
 
 def padded(rows: Tensor) -> Tensor:
-    """With zeros up to a power of two: for each new number of rows, torch would compile products anew."""
+    """Pad with zeros up to a power of two: for each new number of rows, torch would compile products anew."""
     more = (1 << max(len(rows) - 1, 0).bit_length()) - len(rows)
     return torch.nn.functional.pad(rows, (0, 0, 0, more)) if more and len(rows) else rows
 
 
 @torch.no_grad()
 def score_in_blocks(score: Score, pool: SegmentPool) -> Tensor:
-    """What `score` makes of all segments, (..., N), without gradients."""
+    """Return what `score` makes of all segments, (..., N), without gradients."""
     whole = pool.pool if isinstance(pool, PartOf) else pool
     if isinstance(whole, ScoredOnce) and whole.known is not None and whole.known[0] == score:
         return whole.known[1][..., pool.rows] if isinstance(pool, PartOf) else whole.known[1]

@@ -1,4 +1,4 @@
-"""From a config to objects, once: every instantiation goes through here, and nothing below knows a config's keys."""
+"""Build objects from a config, once: every instantiation goes through here; nothing below knows a config's keys."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def build(node: DictConfig | None, **given: Any) -> Any:
 
 
 def maker_of(node: DictConfig, key: str | None = None) -> Maker:
-    """Of a node that names a target, partial or not. key: its own in the config, unless said."""
+    """Return the maker of a node that names a target, partial or not. key: its own in the config, unless said."""
     where = key or str(node._get_full_key(None) or "") or str(node.get("_target_", "?")).rsplit(".", 1)[-1]
     if "_target_" not in node:
         has = ", ".join(map(str, node))

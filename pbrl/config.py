@@ -47,7 +47,7 @@ def compose_config(overrides: Sequence[str], extra_dir: str | None = None, also:
 
 
 def compose_any(overrides: Sequence[str], extra_dir: str | None = None) -> DictConfig:
-    """As `compose_config`, of a config that need not be complete or make sense: what chooses what is seen in it."""
+    """Compose a config that need not be complete or make sense: what chooses what is seen in it."""
     return _compose(overrides, extra_dir, complete=False)
 
 
@@ -65,7 +65,7 @@ def options(group: str, extra_dir: str | None = None) -> list[str]:
 
 
 def env_overrides(name: str) -> str:
-    """What to give for the environment of a config whose env.name this is, as env=gym env.id=mybots:Walk-v0."""
+    """Return what to give for the environment of a config whose env.name this is, as env=gym env.id=mybots:Walk-v0."""
     from pbrl_envs.registry import how_to_choose
 
     return f"env={name}" if name in options("env") else how_to_choose(name) or f"env={name}"
@@ -131,7 +131,7 @@ def _name(config: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def _env_of_data(overrides: Sequence[str], extra_dir: str | None) -> list[str]:
-    """What chooses the environment of the data that is learned from, where no other is chosen."""
+    """Return what chooses the environment of the data that is learned from, where no other is chosen."""
     given = {parse(text).key_or_group: text for text in overrides}
     if "data" not in given or "env" in given:
         return []
@@ -182,7 +182,7 @@ def _check_new_keys(overrides: Sequence[str], extra_dir: str | None) -> None:
 
 
 def _is_read(key: str, node: Any) -> bool:
-    """Whether a key is one of nested dicts, or belongs to a constructor or an open mapping in them."""
+    """Return whether a key is one of nested dicts, or belongs to a constructor or an open mapping in them."""
     for part in key.split("."):
         if isinstance(node, dict) and (not node or "_target_" in node):
             return True

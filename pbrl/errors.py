@@ -29,13 +29,13 @@ class StorageError(UserError):
 
 
 def as_line(error: BaseException) -> str:
-    """What an error says, on one line of any terminal, however it came about."""
+    """Return what an error says, on one line of any terminal, however it came about."""
     text = CONTROL.sub(" ", str(error)).strip()
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def is_name(text: object) -> bool:
-    """Whether this can name something in a table: text that is not blank and has no control characters."""
+    """Return whether this can name something in a table: text that is not blank and has no control characters."""
     return isinstance(text, str) and bool(text.strip()) and not CONTROL.search(text)
 
 
@@ -46,7 +46,7 @@ def one_line(error: BaseException) -> str:
 
 
 def choices(name: object, valid: Iterable[object], also: str = "") -> str:
-    """What could be meant by a name that does not exist: `valid are mean, sum; did you mean sum?`
+    """Return what could be meant by a name that does not exist: `valid are mean, sum; did you mean sum?`
 
     also: what else is valid, in words.
     """
@@ -57,7 +57,7 @@ def choices(name: object, valid: Iterable[object], also: str = "") -> str:
 
 
 def closest(name: str, valid: Iterable[str], n: int = 2) -> list[str]:
-    """Those that look like a misspelt name, the likeliest first; capitals, - and _ do not count."""
+    """Return the names that look like a misspelt one, the likeliest first; capitals, - and _ do not count."""
     plain: dict[str, str] = {}
     for other in valid:
         plain.setdefault(_plain(other), other)

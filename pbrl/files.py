@@ -51,7 +51,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
 
 
 def no_folder(path: Path) -> str:
-    """What to say of a path that should be a folder, and is none."""
+    """Return what to say of a path that should be a folder, and is none."""
     if os.path.exists(path):
         return f"it is a {'file' if os.path.isfile(path) else 'device, a pipe or a socket'}, expected a folder"
     return "it is a link to nothing, expected a folder" if os.path.lexists(path) else "there is no such folder"

@@ -30,14 +30,14 @@ def require_finite(values: np.ndarray, who: str, what: str) -> np.ndarray:
 
 
 def require_finite_metrics(metrics: Mapping[str, float], who: str) -> None:
-    """Of an update; an accuracy may be NaN, as one over ties alone is none, and so may what a log merely explains."""
+    """Check metrics of an update; accuracies may be NaN, as over ties alone, and so may what a log merely explains."""
     for name, value in metrics.items():
         if not math.isfinite(value) and not name.endswith(("accuracy", "explained_variance")):
             raise NotFinite(who, f"a {name.rsplit('/', 1)[-1]} ({value})")
 
 
 def require_finite_weights(tree: Any, who: str) -> None:
-    """Of nested dicts and lists of tensors, as a checkpoint has them."""
+    """Check nested dicts and lists of tensors, as a checkpoint has them."""
     if not all(bool(torch.isfinite(t).all()) for t in _tensors(tree)):
         raise NotFinite(who, "a weight")
 

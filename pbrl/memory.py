@@ -45,7 +45,7 @@ def free_memory() -> float:
 
 
 def _free_in(group: str, files: Files) -> float:
-    """What is left in a group and in those it lies in. A container may see itself as the root of all groups."""
+    """Return what is left in a group and in those it lies in. A container may see itself as the root of all groups."""
     free = math.inf
     for part in (Path(group), *Path(group).parents):
         folder = files.root / part

@@ -83,22 +83,22 @@ class Question:
 
     @classmethod
     def places(cls, items: int) -> tuple[str, ...]:
-        """What each of the k items is called in files."""
+        """Return what each of the k items is called in files."""
         raise NotImplementedError
 
     @classmethod
     def answer_shape(cls, form: Form) -> tuple[int, ...]:
-        """Of the answer to one question: () for a number, (w,) for several."""
+        """Return the shape of the answer to one question: () for a number, (w,) for several."""
         return ()
 
     @classmethod
     def wrong(cls, values: np.ndarray, form: Form) -> np.ndarray:
-        """Which of the values (n, w), w = 1 for a number, are no answers: (n, w) or (n, 1) bool."""
+        """Return which of the values (n, w), w = 1 for a number, are no answers: (n, w) or (n, 1) bool."""
         raise NotImplementedError
 
     @classmethod
     def valid(cls, form: Form) -> str:
-        """What an answer may be, in words."""
+        """Return what an answer may be, in words."""
         raise NotImplementedError
 
     @classmethod
@@ -112,7 +112,7 @@ class Question:
 
     @classmethod
     def value_name(cls) -> str:
-        """What an answer is called in files."""
+        """Return what an answer is called in files."""
         return cls.answers._fields[0]
 
     def __post_init__(self) -> None:
@@ -165,7 +165,7 @@ class Question:
         return (self.items[0].steps, *self.items[0].obs.shape[2:], self.items[0].actions.shape[-1])
 
     def hashes(self) -> list[tuple[str, ...]]:
-        """What tells the content of each question: a hash of every item."""
+        """Return what tells the content of each question: a hash of every item."""
         return list(zip(*(_hashes(segments, self.whole) for segments in self.items), strict=True))
 
     @classmethod

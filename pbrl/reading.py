@@ -177,7 +177,7 @@ def _read_array(stream: IO[bytes], size: int, where: str) -> np.ndarray:
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
-    """What an archive holds, without folders, once its names and declared sizes are checked."""
+    """Return what an archive holds, without folders, once its names and declared sizes are checked."""
     members = [member for member in archive.infolist() if not member.is_dir()]
     counts = Counter(member.filename.removesuffix(".npy") for member in members)
     if twice := [name for name, count in counts.items() if count > 1]:

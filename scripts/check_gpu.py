@@ -210,7 +210,7 @@ def resume_distance(device: str, folder: Path) -> tuple[float, float]:
 
 
 def speeds(device: torch.device, small: bool) -> Iterator[Row]:
-    """Of updates of S seeds, and the same one by one."""
+    """Time updates of S seeds, and the same one by one."""
     for hidden, batch_size in ((16, 16),) if small else SIZES:
         alone = None
         for seeds in (1, 3) if small else SEEDS:

@@ -88,7 +88,7 @@ def on_page_content(html_text: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def site_uri(target: Path) -> str | None:
-    """Where a file or folder of the repository is in the site; None for what is not there."""
+    """Return where a file or folder of the repository is in the site; None for what is not there."""
     path = target.relative_to(ROOT)
     if not target.exists():
         return None

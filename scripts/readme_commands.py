@@ -82,7 +82,7 @@ def lines(page: str) -> Iterator[str]:
 
 
 def read_command(line: str) -> Command | str:
-    """What to run, or the line itself if it is not ours to run."""
+    """Return what to run, or the line itself if it is not ours to run."""
     words = shlex.split(line, comments=True)
     environment = {}
     while words and re.match(r"[A-Z_]+=", words[0]):

@@ -43,7 +43,7 @@ COLUMNS = ("env", "teacher", "seed", "max_updates", "labels", "updates", "cpu_s"
 
 
 def episodes(out: Path, env: str) -> list[Episode]:
-    """Those of a SAC agent that learns from the true reward, made once."""
+    """Return the episodes of a SAC agent that learns from the true reward, made once."""
     file = out / f"{env}.npz"
     if not file.exists():
         config = compose_config([f"env={env}", "method=true_reward", "agent.precision=auto"])
@@ -132,7 +132,7 @@ def describe(rows: list[dict[str, str]]) -> str:
 
 
 def difference(ours: list[dict[str, str]], theirs: list[dict[str, str]]) -> str:
-    """Of held-out accuracy, in points: the mean of paired differences over seeds, with its 95 % t interval."""
+    """Compare held-out accuracy in points: mean of paired differences over seeds, with its 95 % t interval."""
     from scipy.stats import t
 
     one, other = means(ours), means(theirs)

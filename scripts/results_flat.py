@@ -24,7 +24,7 @@ EVERY, REPEATS = 20_000, 5
 
 
 def checkpoints() -> int:
-    """Of halfcheetah with an agent on 2 x 256 units; the rows of its buffer are made up."""
+    """Measure halfcheetah with an agent on 2 x 256 units; the rows of its buffer are made up."""
     print("| steps | CPU s | MiB of the checkpoint | MiB written |\n| --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         run = begin(folder, "env=halfcheetah", "steps=2000000", "evaluation.every=null")
@@ -46,7 +46,7 @@ def checkpoints() -> int:
 
 
 def memory() -> int:
-    """Of point_reach, whose steps take a millisecond; what the buffer holds is counted apart."""
+    """Measure point_reach, whose steps take a millisecond; what the buffer holds is counted apart."""
     print("| steps | resident MiB | of which rows of the buffer so far |\n| --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         settings = [

@@ -70,7 +70,7 @@ def make_films(folder: Path) -> None:
 
 
 def distance(clip: bytes) -> float:
-    """How far the red point is from the goal in the mean over a clip, in pixels of the picture."""
+    """Return how far the red point is from the goal in the mean over a clip, in pixels of the picture."""
     frames = iio.imread(io.BytesIO(clip), plugin="pyav").astype(int)
     red = (frames[..., 0] > 130) & (frames[..., 1] < 110)
     middles = [np.argwhere(mask).mean(0) / frames.shape[1] for mask in red if mask.any()]
@@ -105,7 +105,7 @@ def run(*args: str) -> float:
 
 
 def last_distance(controller: Controller, n: int = 100) -> float:
-    """From the goal at the end of an episode, in the mean over n starts that no film has."""
+    """Return the distance from the goal at the end of an episode, averaged over n starts that no film has."""
     rng = np.random.default_rng(1)
     return float(np.mean([np.linalg.norm(roll_out(controller, rng)[0][-1] - GOAL) for _ in range(n)]))
 

@@ -98,7 +98,7 @@ class Server:
         raise SystemExit("the viewer does not answer")
 
     def cpu_s(self) -> float:
-        """Of the server alone, not of the renderer."""
+        """Return the CPU seconds of the server alone, not of the renderer."""
         user, system = (self.proc / "stat").read_text().rsplit(")", 1)[1].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,4 @@
-"""From actions in [-1, 1] to the box of a task and back: its ends are reached, and nothing leaves it."""
+"""Map actions in [-1, 1] to the box of a task and back: its ends are reached, and nothing leaves it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ActionBox:
 
 
 def is_unit(space: spaces.Space[Any]) -> bool:
-    """Whether it is [-1, 1] in float32, to the last bit; Gymnasium's == passes over a difference of 1e-5."""
+    """Return whether it is [-1, 1] in float32, to the last bit; Gymnasium's == passes over a difference of 1e-5."""
     if not isinstance(space, spaces.Box) or space.dtype != np.float32:
         return False
     return bool((space.low == -1).all() and (space.high == 1).all())

@@ -92,7 +92,7 @@ class FlatObs:
         return vector
 
     def _part(self, space: Any, start: int, name: str) -> Write:
-        """What writes the observation of this part into the vector, from this place on."""
+        """Return what writes the observation of this part into the vector, from this place on."""
         if isinstance(space, spaces.Box):
             return partial(self._write_numbers, space, slice(start, start + math.prod(space.shape)), name)
         if not isinstance(space, (spaces.Dict, spaces.Tuple)):
@@ -167,7 +167,7 @@ def _write_choice(
 
 
 def _first_places(space: Any) -> np.ndarray:
-    """Where the number 0 of each choice stands, in its one-hot; of bits, where each of them does."""
+    """Return where the number 0 of each choice stands, in its one-hot; of bits, where each of them does."""
     if isinstance(space, spaces.MultiBinary):
         return np.arange(spaces.flatdim(space))
     if isinstance(space, spaces.Discrete):

@@ -106,7 +106,7 @@ def contact_sheet(path: Path, size: int = 128) -> Iterator[str]:
 
 
 def steps_per_second(env: gym.Env, steps: int) -> float:
-    """Of one environment under random actions, resets included."""
+    """Measure one environment under random actions, resets included."""
     size = (steps, *env.action_space.shape)  # type: ignore[misc]
     actions = np.random.default_rng(0).uniform(-1, 1, size).astype(np.float32)
     env.reset(seed=0)

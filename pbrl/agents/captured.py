@@ -56,7 +56,7 @@ class Updates:
 
 
 class _Graph:
-    """Of K updates on tensors of these shapes."""
+    """A captured graph of K updates on tensors of these shapes."""
 
     def __init__(self, nets: SACNets, batch: Batch, noise: Tensor, target: tuple[bool, ...]) -> None:
         self.batch, self.noise = Batch(*(part.clone() for part in batch)), noise.clone()

@@ -15,7 +15,7 @@ from pbrl.agents.sac_update import Batch
 
 
 class DeviceRows:
-    """Of one buffer."""
+    """The rows of one buffer, kept on the device."""
 
     def __init__(self, buffer: LearnedRewardBuffer, device: torch.device) -> None:
         self.buffer, self.device = buffer, device
@@ -27,7 +27,7 @@ class DeviceRows:
         self.seen, self.loaded = 0, buffer.loaded  # rows that were ever copied, since the buffer was last loaded
 
     def batch(self, count: int) -> Batch | None:
-        """What `sample_arrays` would give, there; None where rewards are computed for each batch."""
+        """Return what `sample_arrays` would give, there; None where rewards are computed for each batch."""
         buffer = self.buffer
         if (drawn := buffer.draw_places(count)) is None:
             return None

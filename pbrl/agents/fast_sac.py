@@ -118,7 +118,7 @@ class FastSAC(SAC):
         return array(sums).tolist()
 
     def _moves_target(self, step: int) -> bool:
-        """Whether the update of this number in a call moves the slow critics."""
+        """Return whether the update of this number in a call moves the slow critics."""
         return (self._n_updates + step) % self.target_update_interval == 0
 
     def _learning_rates(self) -> list[float]:
@@ -169,12 +169,12 @@ class FastSAC(SAC):
             self._critic_adam.reset()
 
     def get_parameters(self) -> dict[str, dict[str, Any]]:
-        """As SB3's, but copies: SB3 gives views, which would go on training inside a checkpoint kept in memory."""
+        """Return copies of what SB3's returns: its views would go on training inside a checkpoint kept in memory."""
         self._pull()
         return _copied(super().get_parameters())
 
     def set_parameters(self, load_path_or_dict: Any, *args: Any, **kwargs: Any) -> None:
-        """As SB3's, but what is given is copied: torch's optimizers would adopt its tensors and train them."""
+        """Copy in what SB3's would adopt: torch's optimizers would train the caller's tensors."""
         self._pull()
         super().set_parameters(_copied(load_path_or_dict), *args, **kwargs)
         self._tie()
@@ -265,7 +265,7 @@ class FastSAC(SAC):
         return noise.to(self.device)
 
     def ent_coef_state(self) -> dict[str, Tensor]:
-        """What the optimizer of a learned temperature remembers: step (), exp_avg (1,), exp_avg_sq (1,)."""
+        """Return what the optimizer of a learned temperature remembers: step (), exp_avg (1,), exp_avg_sq (1,)."""
         assert self.ent_coef_optimizer is not None
         assert self.log_ent_coef is not None
         state = self.ent_coef_optimizer.state[self.log_ent_coef]

@@ -17,7 +17,7 @@ Steps = dict[str, Any]
 
 
 def native_updates(model: Any) -> NativeUpdates | None:
-    """What makes this model's updates natively, by its `backend`; None: torch does.
+    """Return what makes this model's updates natively, by its `backend`; None: torch does.
 
     Raises ValueError where backend="native" cannot be had.
     """
@@ -99,7 +99,7 @@ def given(batches: Sequence[Any]) -> Steps:
 
 
 def reason_against(model: Any, library: Library) -> str | None:
-    """What of this model the library does not cover."""
+    """Return what of this model the library does not cover."""
     stacks = (model._actor_mlp, model._critic_mlp)
     hidden = [out for stack in stacks for _, out in stack.sizes[:-1]]
     if model.device.type != "cpu":

@@ -73,13 +73,13 @@ def load_portable(path: str, device: torch.device) -> tuple[State, State]:
 
 
 def task_spaces(env: gym.Env) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    """Of observations and actions as the task has them, before pbrl flattens and rescales them."""
+    """Return the spaces of observations and actions as the task has them, before pbrl flattens and rescales them."""
     known = env.has_wrapper_attr("task_spaces")
     return env.get_wrapper_attr("task_spaces") if known else (env.observation_space, env.action_space)
 
 
 def _reads(space: gym.Space[Any]) -> bool:
-    """Whether SB3 makes the same vector of it as pbrl does."""
+    """Return whether SB3 makes the same vector of it as pbrl does."""
     if isinstance(space, spaces.Dict):
         return all(not isinstance(part, (spaces.Dict, spaces.Tuple)) and _reads(part) for part in space.values())
     if np.any(getattr(space, "start", 0)):
@@ -113,7 +113,7 @@ def _policy(algorithm: type[BaseAlgorithm], obs_space: gym.Space[Any]) -> Any:
 
 
 def _for_one_environment(model: SAC | PPO) -> dict[str, int]:
-    """As many updates for each step, or as many steps for each update, as with all of them."""
+    """Scale updates or steps so that their ratio is that of all environments together."""
     if isinstance(model, PPO):
         return {"n_steps": model.n_steps * model.n_envs}
     return {"gradient_steps": model.gradient_steps // model.n_envs}

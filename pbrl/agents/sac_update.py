@@ -30,7 +30,7 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class Batch(NamedTuple):
-    """Of one seed; for S of them each has S in front."""
+    """A batch of one seed; for S of them each has S in front."""
 
     obs: Tensor  # (B, O)
     actions: Tensor  # (B, A)

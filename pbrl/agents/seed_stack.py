@@ -36,7 +36,7 @@ class Problem:
 
     @staticmethod
     def of(text: str) -> Problem:
-        """From what `str` made."""
+        """Read what `str` made."""
         given = json.loads(text)
         sizes = {name: tuple(map(tuple, given[name])) for name in ("actor", "critic")}
         return Problem(**given | sizes | {"adam": tuple(given["adam"])})

@@ -102,7 +102,7 @@ def _take_the_line() -> None:
 
 
 def problem_of(model: Any) -> Problem:
-    """What other seeds must share with this model."""
+    """Return what other seeds must share with this model."""
     optimizers = [model.actor.optimizer, model.critic.optimizer, model.ent_coef_optimizer or model.actor.optimizer]
     groups = [optimizer.param_groups[0] for optimizer in optimizers]
     adam = [
@@ -128,7 +128,7 @@ def problem_of(model: Any) -> Problem:
 
 
 def reason_against_stack(model: Any) -> str | None:
-    """What of this model a stack of seeds does not cover."""
+    """Return what of this model a stack of seeds does not cover."""
     if model.backend == "native":
         return "agent.backend=native: expected torch or auto"
     if model.target_update_interval != 1:
@@ -168,7 +168,7 @@ def unpacked(numbers: Tensor, problem: Problem) -> dict[str, Tensor]:
 
 
 def _places(model: Any) -> dict[str, Tensor]:
-    """Where the large vectors of a seed's state lie in a model."""
+    """Return where the large vectors of a seed's state lie in a model."""
     actor, critic = model._actor_adam, model._critic_adam
     return {
         "actor": model._actor_mlp.values,

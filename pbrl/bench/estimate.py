@@ -34,7 +34,7 @@ class Estimate:
     def left_s(
         self, planned: Sequence[Planned], slots: int, share: Callable[[Planned], float] = lambda _: 1.0
     ) -> float | None:
-        """Of cells that are not done, of each the share that is left; None where nothing is known of any of them."""
+        """Estimate the seconds that cells still take, of each the share that is left; None where nothing is known."""
         known = [s for p in planned if (s := self.of(p)) is not None]
         if not known:
             return None

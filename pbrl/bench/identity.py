@@ -15,7 +15,7 @@ OUTSIDE = ("seed", "run_dir", "data", "report", "viewer")
 
 
 def config_version(config: DictConfig, data: str) -> str:
-    """Of a resolved config and the user's own code that it names; data: what stands for its data set."""
+    """Return the version of a config and the user's own code that it names; data: what stands for its data set."""
     tree = OmegaConf.to_container(config, resolve=True)
     assert isinstance(tree, dict)
     return digest([{k: v for k, v in tree.items() if k not in OUTSIDE}, data, own_code(config)])

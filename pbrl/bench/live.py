@@ -59,7 +59,7 @@ class Spoken:
         return [p for p in self.todo if p.cell.name not in self.outcomes]
 
     def left_s(self) -> float | None:
-        """What the estimate says of the rest, corrected by how far it was off in runs that were seen whole."""
+        """Return what the estimate says of the rest, corrected by how far it was off in runs that were seen whole."""
         waiting = self.waiting()
         if not waiting or (seconds := self.expected.left_s(waiting, self.slots, self._share_left)) is None:
             return None
@@ -128,7 +128,7 @@ class LiveTable(Spoken):
 
 
 def step_of(planned: Planned) -> float | None:
-    """Of the last whole row of a run's progress.csv; None before the first."""
+    """Return the step of the last whole row of a run's progress.csv; None before the first."""
     try:
         with (planned.job.folder / "progress.csv").open("rb") as file:
             header = file.readline()

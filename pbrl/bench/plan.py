@@ -42,7 +42,7 @@ class Planned:
         return self.job.folder.with_name(f"{self.job.folder.name}.json")
 
     def record(self) -> dict[str, Any]:
-        """What is written about the cell; empty before it was begun."""
+        """Return what is written about the cell; empty before it was begun."""
         return find_object(self.record_file) or {}
 
     def write_record(self, **fields: Any) -> None:
@@ -51,7 +51,7 @@ class Planned:
 
 
 def make_plan(grid: Grid, chosen: Sequence[Cell], out: Path, composed: Composed, any_code: bool) -> list[Planned]:
-    """Of all cells. any_code: what other code has finished counts too."""
+    """Plan all cells. any_code: what other code has finished counts too."""
     extra_dir, names = composed.extra_dir, {cell.name for cell in chosen}
     version = cache(lambda env: data_version(grid.envs[env], out, extra_dir))
     planned = []
@@ -67,7 +67,7 @@ def make_plan(grid: Grid, chosen: Sequence[Cell], out: Path, composed: Composed,
 
 
 def describe(grid: Grid, planned: Sequence[Planned]) -> list[str]:
-    """How many cells are in which state, and where the tables will lack a column."""
+    """Return how many cells are in which state, and where the tables will lack a column."""
     counts, ends = Counter(p.state for p in planned), {(c.env, c.method) for c in grid.cells}
     parts = [f"{counts[state]} {text}" for state, text in STATES.items() if counts[state]]
     return [
@@ -133,7 +133,7 @@ def _state(new: Planned, composed: Composed, any_code: bool) -> str:
 
 
 def _folder(grid: Grid, cell: Cell, out: Path) -> Path | None:
-    """Where the data set of a cell lies."""
+    """Return where the data set of a cell lies."""
     if not cell.reads_data:
         return None
     env = grid.envs[cell.env]

@@ -1,4 +1,4 @@
-"""From a short YAML to the grid of a bench; docs/bench.md says what is in it. Each part is checked where it is read."""
+"""Read the grid of a bench from a short YAML, which docs/bench.md explains. Each part is checked where it is read."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load_grid(name: str, extra_dir: Path | None = None) -> Grid:
 
 
 class _Reader:
-    """Of one file, so that errors say where in it."""
+    """The reader of one file, so that errors say where in it."""
 
     def __init__(self, path: Path, tree: Any, extra_dir: Path | None) -> None:
         self.path, self.extra_dir = path, extra_dir
@@ -123,7 +123,7 @@ class _Reader:
         )
 
     def _env_overrides(self, name: str, entry: dict[str, Any]) -> tuple[str, ...]:
-        """What is set; an entry with data that names no environment has that of the data."""
+        """Return what is set; an entry with data that names no environment has that of the data."""
         data, given = self._text(entry, "data", f"envs.{name}"), self._words(entry.get("set", []), f"envs.{name}")
         named = any(text.startswith(("env=", "experiment=")) for text in given)
         if data is None or named or find_yaml("env", name, self.extra_dir) is not None:
@@ -149,7 +149,7 @@ class _Reader:
         return MethodEntry(name, overrides, labels, not method.agents, method.needs_data, about)
 
     def _class_of(self, overrides: Sequence[str]) -> type[Method]:
-        """Of the method that these choose, directly or by an experiment."""
+        """Return the class of the method that these choose, directly or by an experiment."""
         chosen = [text for text in overrides if text.startswith(("method=", "experiment="))]
         node = compose_any(chosen, None if self.extra_dir is None else str(self.extra_dir)).method
         method: type[Method] = maker_of(node, "method").target
@@ -165,7 +165,7 @@ class _Reader:
         return self._overrides("teacher", name, entry)
 
     def _overrides(self, group: str, name: str, entry: dict[str, Any]) -> tuple[str, ...]:
-        """What is set; an entry that names no YAML of its group is the YAML of its own name."""
+        """Return what is set; an entry that names no YAML of its group is the YAML of its own name."""
         given = self._words(entry.get("set", []), f"{group}s.{name}")
         if any(text.startswith((f"{group}=", "experiment=")) for text in given):
             return given
@@ -251,5 +251,5 @@ class _Reader:
 
 
 def _last(*overrides: str) -> tuple[str, ...]:
-    """Of two values of a key the later counts."""
+    """Keep the later of two values of a key."""
     return tuple({text.split("=", 1)[0]: text for text in overrides}.values())

@@ -53,7 +53,7 @@ class Results:
 
 
 def read_bench(folder: Path, imports: Sequence[Path]) -> Results:
-    """Of a bench folder and CSVs with the columns of results.csv. UserError for what cannot be read."""
+    """Read a bench folder and CSVs with the columns of results.csv. UserError for what cannot be read."""
     bench = read_bench_file(folder / BENCH_FILE)
     cells = [_cell(row, bench, "", "finished") for row in _rows(folder / "results.csv", (*KEY, *NEEDED, *MEASURED))]
     results = Results(bench, cells, [])
@@ -104,7 +104,7 @@ class _Row:
 
 
 def _rows(file: Path, needed: Sequence[str], unique: bool = True) -> Iterator[_Row]:
-    """Of a CSV with a header; `unique`: no two rows are of the same cell."""
+    """Read a CSV with a header; `unique`: no two rows are of the same cell."""
     seen: dict[tuple[str, ...], int] = {}
     if not file.exists():
         raise UserError(f"{file} does not exist")

@@ -31,7 +31,7 @@ def task_of(config: DictConfig) -> list[Any]:
 def random_scores(
     out: Path, configs: dict[str, DictConfig], seeds: Sequence[int], say: Callable[[str], None]
 ) -> dict[str, Scores]:
-    """By env, on the start states of the runs' evaluations; configs: one of each env. Measured once, then read."""
+    """Measure random actions by env, on the start states of evaluations, once; configs: one of each env."""
     file = out / "random.json"
     known = read_object(file) if file.exists() else {}
     for name, config in configs.items():

@@ -67,7 +67,7 @@ class Results:
                 write_csv(partial, columns, content)
 
     def scales(self) -> dict[str, Env]:
-        """By env; high is None while its method has no run."""
+        """Return both ends of each env's scale; high is None while its method has no run."""
         scales = {}
         for env in self.grid.envs.values():
             high = [

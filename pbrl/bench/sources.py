@@ -36,19 +36,19 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 @cache
 def code_version() -> str:
-    """Of our sources, as they are when this process first asks."""
+    """Return the version of our sources as they are when this process first asks."""
     return digest(_sources(name) for name in OURS)
 
 
 @cache
 def module_version(name: str) -> str:
-    """Of a module or package of the user's own, as it is when this process first asks."""
+    """Return the version of a module or package of the user's own, as it is when this process first asks."""
     return digest(_sources(name))
 
 
 @cache
 def yamls_version(folder: Path) -> str:
-    """Of the configs that a run may read, as they are when this process first asks: of the folder's groups alone.
+    """Return the version of the configs in the folder's groups, as they are when this process first asks.
 
     A folder of the user's own may hold runs and benches as well.
     """
@@ -59,7 +59,7 @@ def yamls_version(folder: Path) -> str:
 
 
 def changed(modules: Iterable[str], folders: Iterable[Path]) -> bool:
-    """Whether our sources, these modules or YAMLs are others by now than when this process first asked."""
+    """Return whether our sources, these modules or YAMLs are others by now than when this process first asked."""
     try:
         return (
             code_version() != code_version.__wrapped__()
@@ -77,7 +77,7 @@ def own_code(config: DictConfig) -> dict[str, str]:
 
 
 def same_modules(versions: dict[str, str]) -> bool:
-    """Whether modules still have these versions."""
+    """Return whether modules still have these versions."""
     return all(module_version(name) == known for name, known in versions.items())
 
 

@@ -70,7 +70,7 @@ class Tuning:
         self.executor.stop()
 
     def run(self, trials: int) -> bool:
-        """Until there are so many trials, counting those of earlier times; False if it was stopped before."""
+        """Run until there are so many trials, earlier ones included; return False if it was stopped before."""
         for outcome in self.executor.run(self._jobs(trials)):
             self._hear(outcome)
         return not self.stopped and all(trial.state != "unfinished" for trial in self.study.trials())

@@ -143,7 +143,7 @@ def _settings(plan: Plan) -> dict[str, Any]:
 
 
 def _read_commands(file: Path, settings: dict[str, Any], folder: Path) -> list[str]:
-    """Of earlier times, if they asked for the same."""
+    """Return the commands of earlier times, if they asked for the same."""
     try:
         before = read_object(file)
         commands = list(before["commands"])

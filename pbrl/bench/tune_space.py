@@ -34,7 +34,7 @@ class Knob:
     why: str
 
     def override(self, value: Any) -> str:
-        """In Hydra's syntax, which reads JSON."""
+        """Write an override in Hydra's syntax, which reads JSON."""
         return f"{self.key}={json.dumps(value)}"
 
     def rounded(self, value: Any) -> Any:

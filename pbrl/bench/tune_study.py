@@ -64,7 +64,7 @@ class Study:
             raise UserError(f"{journal} cannot be read: {one_line(error)}") from error
 
     def trials(self) -> list[Trial]:
-        """In the order in which they were proposed."""
+        """Return all trials in the order in which they were proposed."""
         return [self._trial(frozen) for frozen in self._study.get_trials(deepcopy=False)]
 
     def ask(self) -> Trial:
@@ -89,7 +89,7 @@ class Study:
         self._study.tell(number, state=TrialState.FAIL)
 
     def _propose(self, past: list[FrozenTrial]) -> dict[str, Any]:
-        """In a copy in memory, since Optuna would write a trial down piece by piece."""
+        """Propose in a copy in memory, since Optuna would write a trial down piece by piece."""
         seed = int(np.random.SeedSequence([self.seed, len(past)]).generate_state(1)[0])
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, multivariate=True, constant_liar=True)
         copy = optuna.create_study(direction="maximize", sampler=sampler)

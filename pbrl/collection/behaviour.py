@@ -117,7 +117,7 @@ def default_policies(env: gym.Env) -> list[str]:
 
 
 def make_behaviours(names: Sequence[str], make_env: Callable[[], gym.Env], noise: float) -> list[Choice]:
-    """What `policies=` names, in that order."""
+    """Return what `policies=` names, in that order."""
     env = make_env()
     size = env.action_space.shape[0]  # type: ignore[index]
     scripted = {"expert": find_expert(env), "naive": find_naive(env)}

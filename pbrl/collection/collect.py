@@ -121,7 +121,7 @@ def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callab
 
 
 def _about(config: DictConfig, plan: Plan, policies: Sequence[str], command: str) -> dict[str, Any]:
-    """What meta.json says of how the episodes were made."""
+    """Return what meta.json says of how the episodes were made."""
     behaviour = {"policies": list(policies), "noise": plan.noise, "other_goal": plan.other_goal}
     return {
         **describe_env(config.env),
@@ -222,7 +222,7 @@ def _compare(
 
 
 def describe_env(env: DictConfig) -> dict[str, Any]:
-    """What meta.json says of the environment."""
+    """Return what meta.json says of the environment."""
     return {"env_name": env.name, "env": OmegaConf.to_container(env, resolve=True)}
 
 

@@ -61,13 +61,13 @@ class Kept:
         return self._frames
 
     def describe(self) -> dict[str, Any]:
-        """What meta.json says of them, once the last was drawn."""
+        """Return what meta.json says of them, once the last was drawn."""
         return {} if self._frames is None else {"videos": self._frames.finish().describe()}
 
 
 @contextmanager
 def keeping_frames(out: Path, wanted: bool) -> Iterator[Kept]:
-    """What keeps the pictures of a data set `out`, in a folder beside it until they move there."""
+    """Yield what keeps the pictures of a data set `out`, in a folder beside it until they move there."""
     if not wanted:
         yield Kept(None)
         return

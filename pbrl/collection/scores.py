@@ -32,7 +32,7 @@ def partial_return(cut: Cut) -> np.ndarray:
 
 
 def no_rollouts(env: gym.Env) -> str | None:
-    """Why `regret_mc` cannot be had in this environment, or None if it can."""
+    """Return why `regret_mc` cannot be had in this environment, or None if it can."""
     if find_expert(env) is None:
         return "there is no expert of this environment"
     if not (env.has_wrapper_attr("has_state") and env.get_wrapper_attr("has_state")):

@@ -66,7 +66,7 @@ def draw_videos(
 
 
 def stored_videos(data: Dataset, episodes: np.ndarray, frames: int, size: int) -> Videos:
-    """As `draw_videos`, of a data set with videos: the pictures of its first camera, and no features."""
+    """Do what `draw_videos` does, from stored videos: pictures of the first camera, and no features."""
     from PIL import Image
 
     stored = StoredFrames(StoredVideos.of(data.meta["videos"], data.path / META_FILE), data.path)

@@ -118,7 +118,7 @@ def compose(parsed: Arguments) -> Any:
 
 
 def cut_plan(parsed: Arguments) -> CutPlan:
-    """How to cut and compare; `pbrl data import` asks for the same."""
+    """Return how to cut and compare; `pbrl data import` asks for the same."""
     from pbrl.collection.collect import CutPlan
 
     shares = numbers(parsed, "splits", "0.8,0.1,0.1", 0, 1)

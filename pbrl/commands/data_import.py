@@ -165,12 +165,12 @@ def _import_episodes(
 
 
 def _origin(kind: Format, name: str, found: Imported) -> dict[str, Any]:
-    """What meta.json says of where the data came from."""
+    """Return what meta.json says of where the data came from."""
     return {"format": kind.name, "path": str(Path(name).resolve()), "left_out": found.left_out}
 
 
 def _own_env(name: str, overrides: tuple[str, ...], shapes: tuple[Shape, Shape]) -> dict[str, Any]:
-    """What a file says of its environment, as far as it fits; what does not is said."""
+    """Return what a file says of its environment, as far as it fits; what does not is said."""
     from pbrl.collection.collect import describe_env
     from pbrl.config import compose_config
     from pbrl.labels.import_pairs import check_sizes

@@ -56,7 +56,7 @@ def main(args: list[str]) -> int:
 
 
 def run(check: Check) -> list[Finding]:
-    """What a check finds; one that fails itself is a finding too."""
+    """Return what a check finds; one that fails itself is a finding too."""
     try:
         return list(check())
     except Exception as error:  # a half-installed package can raise anything
@@ -70,7 +70,7 @@ def python() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Those that runs need, and what torch finds here; in one process, since each start of torch takes a second."""
+    """Check the packages that runs need, in one process, since each start of torch takes a second."""
     from importlib.metadata import version
 
     output, together = attempt("\n".join([*map(_use, CORE), TORCH]))
@@ -172,7 +172,7 @@ def suites() -> Iterator[Finding]:
 
 
 def disk(folder: Path | None = None) -> Iterator[Finding]:
-    """Where runs go by default."""
+    """Check the disk where runs go by default."""
     folder = folder or Path.cwd()
     try:
         with tempfile.TemporaryDirectory(prefix=".pbrl_doctor_", dir=folder) as there:

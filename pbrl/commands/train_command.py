@@ -110,6 +110,6 @@ def _score(run: Run, config: DictConfig) -> str:
 
 
 def _kind(run: Run) -> str:
-    """What the labels of a data set follow: a method that learns from one kind may fail on another."""
+    """Return what the labels of a data set follow: a method that learns from one kind may fail on another."""
     data = run.parts.data
     return "" if data is None else f" ({data.label if run.method.reads_labels else 'none read'})"

@@ -72,7 +72,7 @@ def main(args: list[str]) -> int:
 
 
 def read_plan(parsed: Arguments, name: str) -> Plan:
-    """What the command line asks for; nothing has been written yet when it is refused."""
+    """Return what the command line asks for; nothing has been written yet when it is refused."""
     from pbrl.bench.tune import Plan
     from pbrl.bench.tune_space import OBJECTIVES, defaults_of, load_space
     from pbrl.teachers.make import asks_people

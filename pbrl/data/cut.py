@@ -1,4 +1,4 @@
-"""From episodes to a data set: splits by episode, segments, nested comparisons, and a teacher's answers to them."""
+"""Cut episodes into a data set: splits by episode, segments, nested comparisons, and a teacher's answers to them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def draw_pairs(split: np.ndarray, counts: Mapping[str, int], rng: np.random.Gene
 
 
 def judge(teacher: Teacher, cut: Cut, score: np.ndarray | None, left: np.ndarray, right: np.ndarray) -> ComparisonRows:
-    """What a teacher answers to pairs of segments.
+    """Return what a teacher answers to pairs of segments.
 
     It has seen the training segments before, joined to one long episode: what a threshold of its own depends on is
     thus the whole data set. It sees the steps' true rewards, or, with `score` (N,), the score spread evenly over the

@@ -127,7 +127,7 @@ class Dataset:
 
 
 def is_dataset(path: Path) -> bool:
-    """Whether the directory says of itself that it is one; it may still be damaged."""
+    """Return whether the directory says of itself that it is one; it may still be damaged."""
     return format_of(path) == FORMAT
 
 
@@ -188,7 +188,7 @@ def write_rows(
     comparisons: Mapping[str, ComparisonRows],
     files: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """As `write_dataset`, from rows that `flatten` made or that are mapped from a disk, and so need no memory.
+    """Write a data set from rows that `flatten` made or that are mapped from a disk, and so need no memory.
 
     files: and folders, on the same disk, that are moved into the new one.
     """

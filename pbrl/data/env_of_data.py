@@ -73,7 +73,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _resolved(raw: dict[str, Any], wanted: Leaves) -> Leaves:
-    """With each value that must be given left out, so that what is wanted differs from it."""
+    """Resolve a config without the values that must be given, so that what is wanted differs from it."""
     given = OmegaConf.create({"env": raw})
     missing = [key for key, value in _leaves(raw).items() if value == "???"]
     for key in missing:

@@ -89,7 +89,7 @@ class EpisodeStore:
             self._append(episode)
 
     def count_starts(self, length: int, last: int) -> np.ndarray:
-        """How many segments of `length` steps start in each of the last episodes.
+        """Return how many segments of `length` steps start in each of the last episodes.
 
         An episode that terminated may fill up to half a segment with its absorbing state: that is how a comparison
         can say that ending is bad (or good). An episode cut by a time limit fills nothing.
@@ -127,7 +127,7 @@ class EpisodeStore:
     def draw_pairs(
         self, n: int, length: int, rng: torch.Generator, last: int | None = None
     ) -> tuple[StoredSegments, StoredSegments]:
-        """As `sample_pairs`, without gathering them yet."""
+        """Draw the pairs of `sample_pairs`, without gathering them yet."""
         starts = torch.from_numpy(self._starts(length, last))
         left, right = distinct_pairs(len(starts), n, rng)
         return StoredSegments(self, starts[left], length), StoredSegments(self, starts[right], length)

@@ -46,7 +46,7 @@ class FrameKeeper:
         self._shards.clear()
 
     def describe(self, cameras: Sequence[str]) -> StoredVideos:
-        """What meta.json says of them, once they are closed."""
+        """Return what meta.json says of them, once they are closed."""
         names = [path.relative_to(self._folder).as_posix() for path in self.files]
         sizes = [path.stat().st_size for path in self.files]
         return StoredVideos(tuple(cameras), tuple(names), tuple(sizes), None, self._fps)

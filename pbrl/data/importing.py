@@ -1,4 +1,4 @@
-"""From what a reader yields to the rows of a data set, one episode in memory at a time."""
+"""Import what a reader yields as the rows of a data set, one episode in memory at a time."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def write_minari(data: Dataset, dataset_id: str, root: Path | None) -> Path:
 
 
 def keeps_images(minari: ModuleType) -> bool:
-    """Whether this version can store images as they are; older ones make JPEGs of them."""
+    """Return whether this version can store images as they are; older ones make JPEGs of them."""
     return "jpeg_encoding" in inspect.signature(minari.create_dataset_from_buffers).parameters
 
 

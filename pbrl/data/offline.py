@@ -103,7 +103,7 @@ class OfflineData:
         )
 
     def shuffled(self, rng: torch.Generator) -> OfflineData:
-        """What was paid for, answers or scores, given to other pairs or segments; the test stays as it is."""
+        """Return what was paid for, answers or scores, given to other pairs or segments; the test stays as it is."""
 
         def dealt(told: Tensor) -> Tensor:
             return told[torch.randperm(len(told), generator=rng)]
@@ -172,7 +172,7 @@ class OfflineData:
         return self._there(np.concatenate([v[:cut] for v in values]).astype(np.float32))
 
     def _there(self, rows: np.ndarray) -> Tensor:
-        """Where the segments are."""
+        """Return where the segments are."""
         return torch.from_numpy(rows).to(self.segments.obs.device)
 
 

@@ -1,4 +1,4 @@
-"""From a directory on the disk to what an offline learner learns from."""
+"""Read what an offline learner learns from in a directory on the disk."""
 
 from __future__ import annotations
 

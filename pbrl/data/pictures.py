@@ -22,7 +22,7 @@ def decode_picture(data: bytes, where: str, size: int | None = None) -> np.ndarr
 
 
 def looks_compressed(array: np.ndarray) -> bool:
-    """Whether bytes begin as PNG or JPEG do."""
+    """Return whether bytes begin as PNG or JPEG do."""
     start = np.asarray(array[:8], np.uint8).tobytes()
     return start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
 

@@ -44,7 +44,7 @@ class StoredVideos:
 
     @staticmethod
     def of(meta: Mapping[str, Any], where: Path) -> StoredVideos:
-        """What meta.json says; `where` is that file."""
+        """Return what meta.json says; `where` is that file."""
         try:
             files = [(str(f["path"]), int(f["bytes"])) for f in meta["files"]]
             cameras, root, fps = tuple(map(str, meta["cameras"])), meta["root"], float(meta["fps"])

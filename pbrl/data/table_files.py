@@ -149,7 +149,7 @@ def _open(path: Path) -> Any:
 
 
 def _delimiter(stream: Any) -> str:
-    """What stands between the names of the first line: a comma, or a tab or semicolon where there is none."""
+    """Return what stands between the names of the first line: a comma, or a tab or semicolon where there is none."""
     line = stream.readline(1 << 20)
     stream.seek(0)
     return next((c for c in (",", "\t", ";") if c in line), ",")

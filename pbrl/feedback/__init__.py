@@ -1,1 +1,1 @@
-"""From questions to a fitted reward: who is asked what and when, and what is learned from the answers."""
+"""Ask questions and fit a reward: who is asked what and when, and what is learned from the answers."""

@@ -73,7 +73,7 @@ class Counts:
         return self.decisive + self.equal
 
     def charged(self, counts: str) -> int:
-        """What the budget was charged, by `feedback.counts`."""
+        """Return what the budget was charged, by `feedback.counts`."""
         return {"asked": self.asked, "answered": self.labels, "decisive": self.decisive}[counts]
 
     def metrics(self) -> dict[str, float]:
@@ -86,7 +86,7 @@ class Counts:
 
 
 class Desk:
-    """Where questions go and answers come from: a script, people, or a file of earlier answers. Here, from nobody.
+    """A desk that takes questions and gives answers: of a script, people, or an earlier file. This one has nobody.
 
     kinds: of questions that it can put to somebody.
     needs_people: somebody has to sit there, who is shown clips.
@@ -129,25 +129,25 @@ class Desk:
         """Takes note of what was answered, at this step of the run."""
 
     def room(self, wanted: int) -> int:
-        """How many questions may be asked now, of so many that are due."""
+        """Return how many questions may be asked now, of so many that are due."""
         return 0
 
     def own_questions(self, n: int) -> Question | None:
-        """Those that a file brings along."""
+        """Return the questions that a file brings along."""
         return None
 
     def ask(self, questions: Question, *, step: int, sampler: str) -> None:
         raise ValueError("nobody is asked in this run: the method's `asks` names no kind of question")
 
     def wait(self) -> None:
-        """Until what was asked is answered, where somebody is waited for."""
+        """Wait until what was asked is answered, where somebody is waited for."""
 
     def answers(self, kind: type[Question] = SegmentPair, criterion: str | None = None) -> Standing:
         """criterion: None: that of the desk."""
         return as_standing([], {}, criterion or self.criterion)
 
     def questions(self, ids: Sequence[int]) -> Question:
-        """Those of answers, by their numbers in `Standing`."""
+        """Return the questions of answers, by their numbers in `Standing`."""
         raise ValueError(f"nobody was asked {list(ids)}")
 
     @property
@@ -264,7 +264,7 @@ class ScriptedDesk(Desk):
         self.store.answer(queries, answers, self.annotator)
 
     def judge(self, score: Score, trained: bool) -> float:
-        """Of the last session alone: the sampler chose hard ones, so it is a lower bound."""
+        """Judge the last session alone: the sampler chose hard ones, so it is a lower bound."""
         if self._fresh is None or len(self._fresh[2]) == 0:
             return math.nan
         left, right, prefers_right = self._fresh

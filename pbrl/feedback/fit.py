@@ -80,7 +80,7 @@ class Fit:
 
 
 def heldout_metrics(model: RewardModel, comparisons: Comparisons, objective: Objective) -> dict[str, float]:
-    """What the mean member makes of comparisons it was not trained on."""
+    """Return what the mean member makes of comparisons it was not trained on."""
     figures = heldout_figures(objective.gain(model, comparisons), comparisons.prefers_right)
     return {f"heldout_{name}": value for name, value in figures.items()}
 

@@ -18,14 +18,14 @@ FIRST_DOUBT, LAST_DOUBT = 3.0, 1.0  # beta before the first epoch, and after `do
 
 
 class Chosen(NamedTuple):
-    """Of n answers; one that is both trusted and flipped is learned from twice, flipped both times, as released."""
+    """A choice among n answers; one both trusted and flipped is learned from twice, flipped both times, as released."""
 
     trusted: Tensor  # (n,) bool
     flipped: Tensor  # (n,) bool
 
     @property
     def rows(self) -> Tensor:
-        """Those to learn from."""
+        """Return the rows to learn from."""
         return torch.cat([torch.nonzero(which).flatten() for which in (self.trusted, self.flipped)])
 
 

@@ -166,7 +166,7 @@ class PeopleDesk(Desk):
         self._count_all()
 
     def wait(self) -> None:
-        """Until the session is answered, its time is over or somebody says to go on; Ctrl-C leaves it waiting."""
+        """Wait until the session is answered, its time is over or somebody says to go on; Ctrl-C leaves it waiting."""
         if self.poll is not None:
             return
         self.waited_for = self.waited_for or self.open
@@ -205,7 +205,7 @@ class PeopleDesk(Desk):
 
     @torch.no_grad()
     def judge(self, score: Score, trained: bool) -> float:
-        """Of first answers of people to a pair, ties aside."""
+        """Judge the first answers of people to a question, ties aside."""
         new = self._about([a for a in self.standing if a.id not in self.seen], SegmentPair, self.criterion)
         first = {a.query: a for a in reversed(new) if a.kind == HUMAN and a.query not in self.judged}
         self.judged |= first.keys()
@@ -291,7 +291,7 @@ class PeopleDesk(Desk):
         return self._each(partial(self.store.open_queries, self.overlap))
 
     def _each(self, find: Callable[..., list[Row]], **more: Any) -> list[Row]:
-        """What the store has about questions of the kinds that are asked, by whatever criterion."""
+        """Return what the store has about questions of the kinds that are asked, by whatever criterion."""
         return [row for kind in self.asks for row in find(kind=kind, criterion=None, **more)]
 
     def _about(self, rows: Sequence[StandingAnswer], kind: type[Question], criterion: str) -> list[StandingAnswer]:

@@ -59,7 +59,7 @@ def randomised(
     rng: torch.Generator,
     threshold: float,
 ) -> Tensor:
-    """Of the first n pairs, those on which samples of the posterior disagree; fewer than n, and perhaps none.
+    """Choose, of the first n pairs, those on which samples of the posterior disagree: at most n, perhaps none.
 
     The members are the samples (Wu and Sun 2024): a pair is asked where their gains of right over left differ by more
     than `threshold` in the mean over two of them. What is not asked is left in the budget.
@@ -101,7 +101,7 @@ def k_center_entropy(
 
 
 def needs_model(sampler: object) -> bool:
-    """Whether this sampler asks a reward; one of somebody's own is taken to."""
+    """Return whether this sampler asks a reward; one of somebody's own is taken to."""
     return sampler not in (uniform, k_center)
 
 
@@ -139,7 +139,7 @@ def _farthest_first(
 
 
 class _Places:
-    """Where candidates lie: the observations of both segments, one after another.
+    """Places of candidates: the observations of both segments, one after another.
 
     Observations are divided by their spread over the candidates: without it the dimension with the largest unit
     decides alone.

@@ -49,7 +49,7 @@ class Feedback:
         return session_size(self.schedule, self.per_session, step, self.steps)
 
     def questions_in_time(self) -> int:
-        """How much of the budget a run of this length comes to ask."""
+        """Return how much of the budget a run of this length comes to ask."""
         sizes = (self.session_size(step) for step in range(self.first, self.steps, self.every))
         return min(sum(sizes), self.budget)
 

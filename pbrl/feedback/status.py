@@ -32,18 +32,18 @@ def read_status(run_dir: Path) -> dict[str, Any]:
 
 
 def read_learned(run_dir: Path) -> dict[str, Any] | None:
-    """What the reward learned from people so far; None before the first time."""
+    """Return what the reward learned from people so far; None before the first time."""
     found = _read(run_dir / LEARNED_FILE)
     return found if found is not None and {"answers", "foreseen", "best", "worst"} <= found.keys() else None
 
 
 def read_drawing_problem(run_dir: Path) -> str | None:
-    """Why the viewer of this run can draw no clips, if it cannot."""
+    """Return why the viewer of this run can draw no clips, if it cannot."""
     return (_report(run_dir) or {}).get("message") if read_drawing_state(run_dir) == "failed" else None
 
 
 def read_drawing_state(run_dir: Path) -> str:
-    """Of the process that draws clips: starting, ok or failed."""
+    """Read the state of the process that draws clips: starting, ok or failed."""
     return str((_report(run_dir) or {}).get("state", "starting"))
 
 

@@ -50,7 +50,7 @@ class ToldVideos:
         raise UserError(f"labels={path} has answers of kind {form.kind}; valid are pairs, triplets and rankings")
 
     def among(self, episodes: np.ndarray) -> ToldVideos:
-        """What is about these episodes alone, by their rows; a ranking less the others."""
+        """Return what is about these episodes alone, by their rows; a ranking less the others."""
         row = {int(k): i for i, k in enumerate(episodes)}
         pairs = tuple((row[a], row[b], p) for a, b, p in self.pairs if a in row and b in row)
         triplets = tuple((row[a], row[b], row[c], p) for a, b, c, p in self.triplets if {a, b, c} <= row.keys())
@@ -58,7 +58,7 @@ class ToldVideos:
         return ToldVideos(pairs, triplets, tuple(ranking for ranking in rankings if len(ranking) > 1))
 
     def as_pairs(self) -> VideoPairs:
-        """Those that were asked, and all pairs of each ranking; the better one is left and right in turn."""
+        """Return the pairs asked and all pairs of each ranking; the better one is left and right in turn."""
         found = list(self.pairs)
         for ranking in self.rankings:
             for better, worse in combinations(ranking, 2):
@@ -68,7 +68,7 @@ class ToldVideos:
         return VideoPairs(_rows(left), _rows(right), torch.tensor(value))
 
     def as_triplets(self) -> Triplets:
-        """Those that were asked, and those that rankings of at least three say, see `triplets_from_ranking`."""
+        """Return the triplets asked and those that rankings of at least three say, see `triplets_from_ranking`."""
         told = list(self.triplets)
         for ranking in self.rankings:
             if len(ranking) > 2:

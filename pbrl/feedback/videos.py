@@ -24,13 +24,13 @@ class VideoDesk(Desk):
         self.teacher = teacher
 
     def ask_triplets(self, videos: Videos, rows: Tensor) -> Triplets:
-        """Which of two videos is closer to a third. rows: (B, 3) of the third, first and second."""
+        """Return which of two videos is closer to a third. rows: (B, 3) of the third, first and second."""
         answers: Triplets = self.teacher.answer_triplets(videos, rows)
         self.counts.decisive += len(answers)
         return answers
 
     def ask_pairs(self, videos: Videos, rows: Tensor) -> VideoPairs:
-        """Which of two videos is preferred. rows: (B, 2) of left and right."""
+        """Return which of two videos is preferred. rows: (B, 2) of left and right."""
         answers: VideoPairs = self.teacher.answer_pairs(videos, rows)
         self.counts.decisive += len(answers)
         return answers

@@ -160,7 +160,7 @@ def _plan(given: Mapping[str, Any]) -> Plan:
 
 
 def _said(config: DictConfig, text: str) -> bool:
-    """Whether an override is another than that of a project."""
+    """Return whether an override is another than that of a project."""
     key, _, value = text.partition("=")
     if key == "queries":
         return bool(config.queries != compose_config([text]).queries)
@@ -179,7 +179,7 @@ def _load(data: Path) -> Dataset:
 def _compose(
     dataset: Dataset, overrides: Sequence[str], folders: Sequence[Path], config_folder: str | None
 ) -> DictConfig:
-    """What config.yaml says; the reward that samplers ask is PEBBLE's."""
+    """Return what config.yaml says; the reward that samplers ask is PEBBLE's."""
     keys = {text.partition("=")[0] for text in overrides}
     stored = "videos" in dataset.meta
     if "env" not in keys:

@@ -48,7 +48,7 @@ def write_answers(run_dir: Path, file: Path, source: Mapping[int, int]) -> int:
 
 
 def find_rows(store: LabelStore, source: Mapping[int, int]) -> Iterator[dict[str, Any]]:
-    """In no order; times are Unix seconds."""
+    """Find the rows of answers, in no order; times are Unix seconds."""
     queries = {query.id: query for query in store.queries(kind=None, criterion=None)}
     left_out, tags = store.left_out(), find_tags(store.db)
     for sql in (LABELS, CHECKS):

@@ -51,7 +51,7 @@ def pairs_of_choices(questions: Choice, columns: Arrays) -> tuple[SegmentPair, A
 
 
 def _pairs(questions: Choice, rows: list[int], left: list[int], right: list[int]) -> SegmentPair:
-    """Of these rows the items at these places."""
+    """Pair the items at these places of these rows."""
     places, parts, position = np.stack([left, right], 1), [], []
     for one, other in sorted(set(map(tuple, places.tolist()))):
         here = np.flatnonzero((places == (one, other)).all(1))

@@ -16,7 +16,7 @@ from pbrl.reading import read_arrays
 
 
 class QuestionFiles:
-    """Those of the database `path`, in the run directory around it."""
+    """The files of questions of the database `path`, in the run directory around it."""
 
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
         self.path, self.run_dir, self._db = path, path.parent, db
@@ -69,7 +69,7 @@ class QuestionFiles:
 
 
 def one_form(asked: Sequence[Query]) -> Form:
-    """What all of these ask; where there are none, what is asked usually."""
+    """Return what all of these ask; where there are none, what is asked usually."""
     forms = {query.form: query.id for query in asked}
     if len(forms) > 1:
         (one, first), (other, second), *_ = forms.items()

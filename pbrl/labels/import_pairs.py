@@ -152,7 +152,7 @@ def write_answers(
 
 
 def _count_same_sides(pairs: SegmentPair) -> int:
-    """How many pairs show the same clip twice."""
+    """Return how many pairs show the same clip twice."""
     same = 0
     for begin in range(0, len(pairs), ROWS):
         rows = slice(begin, begin + ROWS)

@@ -34,7 +34,7 @@ def open_queries(
 
 
 def leased_elsewhere(db: sqlite3.Connection, annotator: str) -> dict[int, int]:
-    """How many other people hold each query now."""
+    """Return how many other people hold each query now."""
     rows = db.execute(
         "SELECT query, count(*) FROM leases JOIN annotators AS n ON n.id = annotator"
         " WHERE name != ? AND expires_at > ? GROUP BY query",
@@ -77,7 +77,7 @@ def drop_leases(db: sqlite3.Connection, queries: Iterable[int]) -> None:
 
 
 def answers_given(db: sqlite3.Connection) -> dict[int, int]:
-    """How many answers or skips of people stand, by query."""
+    """Return how many answers or skips of people stand, by query."""
     sql = f"SELECT query, count(*) FROM standing WHERE kind != '{SCRIPTED}' GROUP BY query"
     return dict(db.execute(sql).fetchall())
 

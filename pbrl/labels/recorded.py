@@ -40,7 +40,7 @@ def keep_source(folder: Path, meta: Mapping[str, Any]) -> None:
 
 
 def read_source(folder: Path) -> dict[str, Any]:
-    """What was noted, as meta.json of a label set has it; empty where the labels are of a run."""
+    """Return what was noted, as meta.json of a label set has it; empty where the labels are of a run."""
     file = folder / FILE
     if not file.exists():
         return {}

@@ -84,7 +84,7 @@ class Told(NamedTuple):
 
 
 def find_queries(db: sqlite3.Connection, ids: Sequence[int] | None, scope: Scope = ALL) -> list[Query]:
-    """Those of the scope, or of these among them."""
+    """Find the queries of the scope, or of these among them."""
     condition, values = _among("q.id", ids, scope)
     rows = db.execute(
         "SELECT q.id, session, env_steps, sampler, file, row,"
@@ -98,7 +98,7 @@ def find_queries(db: sqlite3.Connection, ids: Sequence[int] | None, scope: Scope
 def find_standing(
     db: sqlite3.Connection, queries: Sequence[int] | None, scope: Scope = ALL, *, to_learn: bool = False
 ) -> list[StandingAnswer]:
-    """Those to the queries of the scope, or to these among them. to_learn: less those of people who are left out."""
+    """Find what stands for the scope or for these among it. to_learn: less that of people who are left out."""
     condition, values = _among("query", queries, scope)
     condition += " AND annotator NOT IN (SELECT annotator FROM left_out)" if to_learn else ""
     rows = db.execute(
@@ -111,7 +111,7 @@ def find_standing(
 
 
 def find_forms(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
-    """How many standing answers there are, by kind and criterion."""
+    """Return how many standing answers there are, by kind and criterion."""
     rows = db.execute(
         "SELECT b.kind, criterion, count(*) FROM standing JOIN queries AS q ON q.id = query"
         " JOIN batches AS b ON b.id = batch GROUP BY b.kind, criterion ORDER BY b.kind, criterion"
@@ -207,7 +207,7 @@ def add_answer(
 
 
 def stored_values(answers: Any, asked: Sequence[Query]) -> list[Told]:
-    """What to store as the answers to these queries, which must be of their kind and in range."""
+    """Return what to store as the answers to these queries, which must be of their kind and in range."""
     column = np.asarray(answers[0].tolist(), np.float64).reshape(len(asked), -1)  # (n, w)
     stored = []
     for query, value, answered in zip(asked, column, answers.answered.tolist(), strict=True):

@@ -301,7 +301,7 @@ def _switched_to_wal(db: sqlite3.Connection, last_try: bool) -> bool:
 
 
 def _upgrade(db: sqlite3.Connection, path: Path) -> None:
-    """From whatever version there is, or none, to this one; older rows stay as they are."""
+    """Bring a store of any version, or of none, to this one; older rows stay as they are."""
     with transaction(db, path):
         version = _check(db, path)  # another process may have been faster
         for statements in SCHEMA[version:]:

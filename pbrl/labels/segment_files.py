@@ -35,7 +35,7 @@ SegmentPairs = SegmentPair  # the name it has where pairs are the only kind
 
 
 def to_arrays(questions: Question) -> Arrays:
-    """As they are written to a file: the arrays of each item under its place."""
+    """Return the arrays of each item under its place, as they are written to a file."""
     arrays: Arrays = {}
     places = questions.places(len(questions.items))
     for place, segments in zip(places, questions.items, strict=True):

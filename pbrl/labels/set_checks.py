@@ -196,7 +196,7 @@ def count_rows(arrays: Arrays, kind: type[Question] = SegmentPair) -> dict[str, 
 
 
 def count_twins(hashes: Iterable[Sequence[str]]) -> int:
-    """How many questions show the same clip more than once, from what `hashes` tells of each."""
+    """Return how many questions show the same clip more than once, from what `hashes` tells of each."""
     return sum(len(set(items)) < len(items) for items in hashes)
 
 
@@ -217,7 +217,7 @@ def refuse(wrong: np.ndarray, values: np.ndarray, name: str, valid: str, where: 
 def refuse_rows(
     is_wrong: Callable[[np.ndarray], np.ndarray], values: np.ndarray, name: str, valid: str, where: Path
 ) -> None:
-    """As `refuse`, block by block: of rows that are mapped from a disk only a few are in memory at a time."""
+    """Do what `refuse` does block by block: of rows mapped from a disk only a few are in memory at a time."""
     for begin in range(0, len(values), ROWS):
         if (wrong := is_wrong(values[begin : begin + ROWS])).any():
             first, *rest = (int(i) for i in np.argwhere(wrong)[0])

@@ -137,7 +137,7 @@ def export_labels(
 
 
 def describe(form: Form) -> dict[str, Any]:
-    """What was asked, as meta.json says it."""
+    """Return what was asked, as meta.json says it."""
     return form._asdict() | {"details": json.loads(form.details)}
 
 

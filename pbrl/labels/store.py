@@ -202,14 +202,14 @@ class LabelStore:
         criterion: str | None = OVERALL,
         to_learn: bool = False,
     ) -> list[StandingAnswer]:
-        """What is not retracted, at most one per query and annotator, ordered by query and then by age.
+        """Return what is not retracted, at most one per query and annotator, ordered by query and then by age.
 
         to_learn: without the answers of people who are left out, see `leave_out`.
         """
         return find_standing(self._db, queries, _scope(queries, kind, criterion), to_learn=to_learn)
 
     def leave_out(self, annotator: str, reason: str) -> None:
-        """From here on nothing learns from this person's answers and no export has them; they stay in the store."""
+        """Keep this person's answers out of learning and exports from here on; they stay in the store."""
         with self.transaction():
             leave_out(self._db, self._known(annotator), reason)
 
@@ -219,7 +219,7 @@ class LabelStore:
             take_in(self._db, self._known(annotator))
 
     def left_out(self) -> dict[str, str]:
-        """Why each of the people who are left out is."""
+        """Return why each of the people who are left out is."""
         return find_left_out(self._db)
 
     def _known(self, annotator: str) -> str:
@@ -260,12 +260,12 @@ class LabelStore:
         kind: Kind = SegmentPair,
         criterion: str | None = OVERALL,
     ) -> list[Query]:
-        """What waits for people, in the order they get it; see `pbrl.labels.questions.open_queries`."""
+        """Return what waits for people, in the order they get it; see `pbrl.labels.questions.open_queries`."""
         scope = _scope(None, kind, criterion)
         return open_queries(self._db, overlap, scripts_count=scripts_count, scope=scope)
 
     def views(self) -> list[View]:
-        """How the answers of people came about, those of retracted answers too."""
+        """Return how the answers of people came about, those of retracted answers too."""
         return find_views(self._db)
 
     def checks(self) -> list[Check]:
@@ -282,7 +282,7 @@ class LabelStore:
         return count_labels(self._db, _scope(None, kind, criterion), kind.tie if kind is not None else None)
 
     def forms(self) -> dict[tuple[str, str], int]:
-        """How many answers stand, by kind and criterion of the question."""
+        """Return how many answers stand, by kind and criterion of the question."""
         return find_forms(self._db)
 
     def questions(self, queries: Sequence[int]) -> Question:
@@ -290,7 +290,7 @@ class LabelStore:
         return self._files.read(self.queries(queries))
 
     def pairs(self, queries: Sequence[int]) -> SegmentPair:
-        """As `questions`, of queries that are pairs of segments."""
+        """Return the questions of queries that are pairs of segments."""
         found = self.questions(queries)
         if not isinstance(found, SegmentPair):
             raise UserError(f"{self.path}: query {int(queries[0])} is of kind {found.kind}; valid here are pairs")
@@ -313,7 +313,7 @@ class LabelStore:
         kind: type[SegmentPair] = SegmentPair,
         criterion: str = OVERALL,
     ) -> Comparisons | None:
-        """As `answered`, of pairs; those among `queries` that are of another kind or criterion are left out."""
+        """Return answered pairs; those among `queries` that are of another kind or criterion are left out."""
         found = self.answered(queries, annotators, kind=kind, criterion=criterion)
         if found is None:
             return None
@@ -349,5 +349,5 @@ class LabelStore:
 
 
 def _scope(ids: Sequence[int] | None, kind: Kind, criterion: str | None) -> Scope:
-    """What "all" means; ids that are given say themselves what they are."""
+    """Return what "all" means; ids that are given say themselves what they are."""
     return ALL if ids is not None else Scope(None if kind is None else kind.kind, criterion)

@@ -9,7 +9,7 @@ from pbrl.labels.store import LabelStore
 
 
 def true_advantages(store: LabelStore, queries: Collection[int]) -> dict[int, float]:
-    """By query: the true return of the right segment minus that of the left one; NaN where it is not known."""
+    """Return, by query, the right segment's true return minus the left one's; NaN where it is not known."""
     by_file = defaultdict(set)
     for query in store.queries(list(queries)):
         by_file[query.file].add(query.id)

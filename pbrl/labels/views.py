@@ -36,7 +36,7 @@ class View(NamedTuple):
 
 
 class Arrangement(NamedTuple):
-    """As `View`, of an answer to a question of another kind than pairs."""
+    """A `View` of an answer to a question of another kind than pairs."""
 
     answer: int
     places: tuple[int, ...]  # which item stood at each place of the screen
@@ -98,7 +98,7 @@ def find_views(db: sqlite3.Connection) -> list[View]:
 
 
 def find_checks(db: sqlite3.Connection) -> list[Check]:
-    """Those that were not taken back, ordered by age."""
+    """Find the checks that were not taken back, ordered by age."""
     rows = db.execute(
         "SELECT c.id, query, name, choice, prefers_right, swapped, response_s, client_id, created_at, purpose, expected"
         " FROM checks AS c JOIN annotators AS n ON n.id = annotator"
@@ -123,7 +123,7 @@ def add_arrangement(db: sqlite3.Connection, shown: Arrangement) -> None:
 
 
 def find_places(db: sqlite3.Connection) -> dict[int, tuple[int, ...]]:
-    """Which item stood at each place of the screen, by answer; answers to pairs have views instead."""
+    """Return which item stood at each place of the screen, by answer; answers to pairs have views instead."""
     rows = db.execute("SELECT answer, places FROM arrangements")
     return {answer: tuple(json.loads(places)) for answer, places in rows}
 
@@ -134,7 +134,7 @@ def add_tags(db: sqlite3.Connection, answer: int, tags: Iterable[str]) -> None:
 
 
 def find_tags(db: sqlite3.Connection) -> dict[int, list[str]]:
-    """By answer, those of retracted answers too."""
+    """Find the tags by answer, those of retracted answers too."""
     found: dict[int, list[str]] = {}
     for answer, tag in db.execute("SELECT answer, tag FROM tags ORDER BY answer, tag"):
         found.setdefault(answer, []).append(tag)

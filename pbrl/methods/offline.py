@@ -62,7 +62,7 @@ class OfflineMethod(Method):
         self.actor.observe(self.policy_inputs())
 
     def policy_inputs(self) -> np.ndarray:
-        """What the policy's input statistics are of: all observations of the data."""
+        """Return what the policy's input statistics are of: all observations of the data."""
         return self.data.observations
 
     @property

@@ -239,7 +239,7 @@ class Pebble(Method):
             self.scale = self.reward_std / max(float(self.recent_rewards()[0].std()), 1e-6)
 
     def heldout_figures(self) -> Metrics:
-        """What the model makes of held-out answers, where there are any."""
+        """Return what the model makes of held-out answers, where there are any."""
         heldout = self.preferences.heldout if self.updates else None
         return {} if heldout is None else heldout_metrics(self.model, heldout, self.objective)
 
@@ -293,14 +293,14 @@ class Pebble(Method):
 
     @torch.no_grad()
     def quality(self) -> Metrics:
-        """How well the reward agrees with the true one on recent episodes; nothing learns from it."""
+        """Return how well the reward agrees with the true one on recent episodes; nothing learns from it."""
         f, learned = self.run.feedback, self.recent_rewards()
         settings = {"length": f.segment_length, "pool": f.pool_episodes, "seed": self.run.desk.sessions}
         accuracy = true_accuracy(self.score, self.run.episodes, **settings)
         return {"true_accuracy": accuracy, "corr_true": correlation(*learned)}
 
     def recent_rewards(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of the model and of the environment, on recent steps; NotFinite where the model's is not."""
+        """Return rewards of the model and of the environment on recent steps; NotFinite where the model's is not."""
         obs, actions, true = self.run.episodes.recent_steps(RECENT_STEPS)
         return require_finite(self.model.step_reward(obs, actions), REWARD_MODEL, "a reward"), true
 

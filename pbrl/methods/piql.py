@@ -131,7 +131,7 @@ class RewardThenIQL(OfflineMethod):
         return rewards
 
     def temperature(self) -> float:
-        """By which rewards are divided: that of the held-out answers, where `fit.calibrate` says so."""
+        """Return what rewards are divided by: that of the held-out answers, where `fit.calibrate` says so."""
         if not self.objective.calibrate or self.data.validation is None:
             return 1.0
         self.model.eval()

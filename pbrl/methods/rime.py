@@ -89,7 +89,7 @@ class Rime(Pebble):
         return super().step() if self.run.step >= self.next_session else {}
 
     def warm_up(self) -> None:
-        """As many gradient steps as are due by now."""
+        """Make as many gradient steps as are due by now."""
         self.next_warm = self.run.step + WARM_EVERY
         agent: Any = self.run.agent
         if agent.buffer.settled == 0:

@@ -15,7 +15,7 @@ from pbrl.types import Episode
 
 
 class RlifPeople(Rlif):
-    """As `Rlif`, with the steps of watched episodes in the replay buffer before the first one of the agent.
+    """`Rlif` with the steps of watched episodes in the replay buffer before the first one of the agent.
 
     Args:
         interventions: what `pbrl watch` kept: its folder, or a label set of kind=intervention.

@@ -163,7 +163,7 @@ class VideoMethod(Method):
         raise NotImplementedError
 
     def said(self, told: ToldVideos) -> Triplets | VideoPairs:
-        """Of what people said, the answers that this method learns from."""
+        """Return the answers of people that this method learns from."""
         raise NotImplementedError
 
     def _told_about(self, data: Dataset) -> ToldVideos | None:
@@ -185,12 +185,12 @@ class VideoMethod(Method):
         return data, heldout
 
     def settings(self) -> dict[str, Any]:
-        """What a learned reward is bound to, by key."""
+        """Return what a learned reward is bound to, by key."""
         own = {f"method.model.{key}": value for key, value in self._make_model.plain.items()}
         return {"env": self.run.env_name, "method": type(self).__name__, "method.size": self.size, **own}
 
     def draw(self, data: Dataset, episodes: np.ndarray) -> Videos:
-        """In the run's environment, with the body, the goal, ... that the data were made with; or from their videos."""
+        """Draw in the run's environment, with body, goal, ... of the data; or take the frames of their videos."""
         if self._people and "videos" in data.meta:
             return stored_videos(data, episodes, self.frames, self.size)
         made = ((data.meta["env"] or {}).get("make") or {}).get("kwargs")
@@ -238,7 +238,7 @@ class VideoMethod(Method):
         return model, facts
 
     def _load(self, folder: Path) -> tuple[Any, dict[str, Any]]:
-        """What a run has learned, and its reward.json."""
+        """Return what a run has learned, and its reward.json."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -293,7 +293,7 @@ def agreement(model: Any, videos: Videos) -> dict[str, Any]:
 def foreseen(
     model: Any, told: ToldVideos, data: Dataset, train: np.ndarray, draw: Callable[[Dataset, np.ndarray], Videos]
 ) -> dict[str, Any]:
-    """How many of people's pairs with a video that nothing was learned from the reward orders as they did."""
+    """Return how many of people's pairs with a video that nothing was learned from the reward orders as they did."""
     pairs, learned = told.as_pairs(), set(train.tolist())
     new = [row for row, pair in enumerate(pairs.rows.tolist()) if not set(pair) <= learned]
     new = [row for row in new if pairs.prefers_right[row] != 0.5]

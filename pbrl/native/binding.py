@@ -104,7 +104,7 @@ class Library:
 
 
 def act_scratch(actor: Net) -> int:
-    """How many floats `Library.act` needs."""
+    """Return how many floats `Library.act` needs."""
     sizes = actor.sizes[: actor.layers + 1]
     return 2 * max(sizes) + 2 * sizes[-1] + 64
 

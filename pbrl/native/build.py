@@ -77,7 +77,7 @@ def runnable() -> list[str]:
 
 
 def kinds_of_machine() -> list[str]:
-    """Those of this machine's family of processors, the best first."""
+    """Return the kinds of this machine's family of processors, the best first."""
     return [name for name, kind in KINDS.items() if platform.machine() in kind.machines]
 
 
@@ -87,7 +87,7 @@ def processor_features() -> frozenset[str]:
 
 
 def processor_vendor() -> str:
-    """As x86 processors name it, such as AuthenticAMD; "" where it is not known."""
+    """Return the vendor as x86 processors name it, such as AuthenticAMD; "" where it is not known."""
     return _cpuinfo("vendor_id")
 
 
@@ -101,7 +101,7 @@ def _cpuinfo(*names: str) -> str:
 
 
 def compiler() -> str | None:
-    """That of CC, or the first there is of cc, gcc and clang."""
+    """Return the compiler that CC names, or the first there is of cc, gcc and clang."""
     names = (os.environ.get("CC", ""), "cc", "gcc", "clang")
     return next((path for name in names if name and (path := shutil.which(name))), None)
 

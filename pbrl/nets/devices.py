@@ -22,7 +22,7 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 def chosen_device(name: str) -> torch.device:
-    """That of `device=NAME`; auto: cuda where torch sees one, else the CPU. UserError where it cannot be had."""
+    """Return the device of `device=NAME`; auto: cuda where torch sees one, else the CPU. UserError without it."""
     if name not in DEVICES:
         raise UserError(f"device={name}: {choices(str(name), DEVICES)}")
     available = torch.cuda.is_available()

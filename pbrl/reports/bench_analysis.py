@@ -136,7 +136,7 @@ def estimate(scores: Scores, statistic: statistics.Statistic, *about: object) ->
 
 
 class Differences:
-    """Of IQMs of two arms; every arm is redrawn once, by a generator of its own and so independently of the others."""
+    """Differences of two arms' IQMs; each arm is redrawn once, by its own generator and so independently of others."""
 
     def __init__(self, runs: Runs) -> None:
         self.runs = runs

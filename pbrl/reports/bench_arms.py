@@ -40,7 +40,7 @@ class Arm(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """Who answers how often."""
+    """A teacher and how often it answers."""
 
     teacher: str
     budget: int
@@ -85,11 +85,11 @@ class Runs:
         return [np.array([cell.numbers[name] for cell in self.cells[arm][task]]) for task in tasks]
 
     def known(self, arm: Arm, task: str, name: str) -> np.ndarray:
-        """What is known of a number that not every run has."""
+        """Return what is known of a number that not every run has."""
         return np.array([c.numbers[name] for c in self.cells[arm].get(task, []) if name in c.numbers])
 
     def unit(self, arm: Arm, task: str) -> str:
-        """In which its steps are counted: an offline method makes none in the environment."""
+        """Return the unit its steps are counted in: an offline method makes none in the environment."""
         return "updates" if len(self.known(arm, task, "updates")) else "env_steps"
 
     def few(self, arm: Arm, tasks: Sequence[str]) -> bool:
@@ -103,12 +103,12 @@ class Runs:
         return arm.is_control or any(self.is_true_reward(arm, task) for task in self.cells[arm])
 
     def settings(self) -> list[Setting]:
-        """In the order of the table; without labels only if nothing learns from any."""
+        """Return the settings in the order of the table; without labels only if nothing learns from any."""
         found = list(dict.fromkeys(Setting(a.teacher, a.budget) for a in self.cells if a.budget))
         return found or ([Setting("none", 0)] if self.cells else [])
 
     def arms(self, setting: Setting) -> list[Arm]:
-        """Those of a setting, and those without labels, which stand beside each."""
+        """Return the arms of a setting, and those without labels, which stand beside each."""
         return [arm for arm in self.cells if not arm.budget or (arm.teacher, arm.budget) == setting]
 
     def scaled_tasks(self, arm: Arm) -> frozenset[str]:
@@ -137,7 +137,7 @@ class Runs:
 
 
 def _size(sets: Sequence[frozenset[str]], tasks: frozenset[str]) -> tuple[int, int]:
-    """Of a comparison on these tasks: arms times tasks, then tasks."""
+    """Return the size of a comparison on these tasks: arms times tasks, then tasks."""
     return len(tasks) * sum(tasks <= one for one in sets), len(tasks)
 
 

@@ -72,7 +72,7 @@ class Courses:
         return totals
 
     def step_axis(self, tasks: Sequence[str], arms: Sequence[Arm]) -> tuple[dict[Arm, dict[str, float]], str]:
-        """By how much steps of each arm are divided on each task, and what the axis is called.
+        """Return what steps of each arm are divided by on each task, and the name of the axis.
 
         Tasks that go on for equally long share an axis of steps; others one of the share of their training.
         """

@@ -56,7 +56,7 @@ class Places(dict[str, tuple[int, int]]):
         )
 
     def lines(self, arms: Sequence[Arm]) -> list[Line]:
-        """In the order of legends, references last."""
+        """Return the lines in the order of legends, references last."""
         found = [Line(arm, *self.get(arm.name, (None, 0))) for arm in arms]
         return sorted(found, key=lambda line: (line.panel is None, line.panel or 0, line.position))
 

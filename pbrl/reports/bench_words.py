@@ -46,7 +46,7 @@ def _below(comparisons: list[Comparison]) -> str:
 
 
 def multiplicity(analysis: Analysis) -> str:
-    """How many comparisons were made, and how many of them are to be expected to be wrong."""
+    """Return how many comparisons were made, and how many of them are to be expected to be wrong."""
     total = len(analysis.comparisons)
     if not total:
         return "No two methods share a task on which scores are normalised, so nothing is compared."
@@ -65,7 +65,7 @@ def multiplicity(analysis: Analysis) -> str:
 
 
 def warnings(results: Results, runs: Runs, analysis: Analysis) -> list[str]:
-    """What a reader must know before the numbers."""
+    """Return what a reader must know before the numbers."""
     bench, notes = results.bench, list(results.notes)
     if bench.finished < bench.cells:
         notes.insert(0, f"{bench.finished} of {bench.cells} cells are finished; the rest is in no number on this page.")

@@ -60,7 +60,7 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def _range(actions: dict[str, Any]) -> str:
-    """What became -1 and 1, or of how many an action is one."""
+    """Return what became -1 and 1, or of how many an action is one."""
     if "discrete" in actions:
         return f"one of {actions['discrete']}"
     ranges = [f"{low:g} to {high:g}" for low, high in zip(actions["low"], actions["high"], strict=True)]

@@ -57,7 +57,7 @@ def reward_scatter(policy: Steps, random: Steps) -> Markup:
 
 
 def accuracy_curve(sessions: Rows) -> Markup:
-    """How often the learned reward orders a pair right, after each feedback session."""
+    """Draw how often the learned reward orders a pair right, after each feedback session."""
     figure, axes = new_axes("labels", "share of pairs ordered right")
     axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (1, 3)))
     kinds = {

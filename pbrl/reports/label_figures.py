@@ -30,7 +30,7 @@ def styles(people: Sequence[str]) -> dict[str, tuple[str, Any]]:
 
 
 def choices(people: Mapping[str, dict[str, Any]]) -> Markup:
-    """What each person answered, as shares of a bar."""
+    """Draw what each person answered, as shares of a bar."""
     figure, axes = _rows(list(people), "share of answers")
     kinds = {
         "decisive": ("one segment", AGENT, 0.9),

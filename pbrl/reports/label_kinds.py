@@ -22,7 +22,7 @@ Summary = Callable[[Answered], dict[str, Any]]
 
 
 def report_kinds(store: LabelStore) -> list[dict[str, Any]]:
-    """Of each kind, criterion and form that was asked, pairs of segments aside: how much, and what was said."""
+    """Describe each kind, criterion and form that was asked, pairs of segments aside: how much, and what was said."""
     queries = {q.id: q for q in store.queries(kind=None, criterion=None) if q.form.kind != SegmentPair.kind}
     standing = [a for a in store.standing_answers(kind=None, criterion=None) if a.query in queries]
     places = find_places(store.db)
@@ -52,7 +52,7 @@ def report_kinds(store: LabelStore) -> list[dict[str, Any]]:
 
 
 def report_tags(store: LabelStore) -> list[dict[str, Any]]:
-    """How often people gave each reason for an answer that stands, by person and by what they answered."""
+    """Return how often people gave each reason for an answer that stands, by person and by what they answered."""
     standing = {a.id: a for a in store.standing_answers(kind=None, criterion=None)}
     found: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: {"annotators": Counter(), "answers": Counter()})
     for answer, tags in find_tags(store.db).items():
@@ -69,7 +69,7 @@ def report_tags(store: LabelStore) -> list[dict[str, Any]]:
 
 
 def _in_short(value: Value | None) -> str:
-    """Of an answer with one number from 0 to 1 which side it leans to; of all others the numbers."""
+    """Name the side that a number from 0 to 1 leans to; of all other answers write the numbers."""
     if value is None:
         return "skip"
     if len(value) == 1 and 0 <= value[0] <= 1:
@@ -78,7 +78,7 @@ def _in_short(value: Value | None) -> str:
 
 
 def _two_sided(told: Answered) -> dict[str, Any]:
-    """Of triplets and pairs of episodes: which one, and on which side of the screen it stood."""
+    """Describe answers to triplets and pairs of episodes: which one, and on which side of the screen it stood."""
     values = [_value(a)[0] for a, *_ in told]
     right = [  # the last place of the screen; the last item is the second one
         (value > 0.5) == (places[-1] == len(places) - 1)
@@ -93,7 +93,7 @@ def _two_sided(told: Answered) -> dict[str, Any]:
 
 
 def _choice(told: Answered) -> dict[str, Any]:
-    """How often the first one that was named stood at each place of the screen, where 1 / k is expected."""
+    """Return how often the first one that was named stood at each place of the screen, where 1 / k is expected."""
     first = Counter(places.index(int(_value(a)[0])) for a, _, places in told if places)
     items = told[0][1].form.items
     return {"first_at_place": [first[place] for place in range(items)]}

@@ -31,7 +31,7 @@ def proportion(hits: Iterable[bool]) -> dict[str, Any] | None:
 
 
 def quantiles(values: Iterable[float | None]) -> dict[str, float] | None:
-    """Of the values that are known; None if there are none."""
+    """Summarise the values that are known; None if there are none."""
     known = np.array([value for value in values if value is not None])
     if len(known) == 0:
         return None
@@ -48,7 +48,7 @@ def choice_of(answer: GivenAnswer, views: Mapping[int, View]) -> str:
 
 
 def screen_left(standing: Iterable[GivenAnswer], views: Mapping[int, View]) -> dict[str, Any] | None:
-    """How often the segment on the left of the screen was preferred, of the decisive answers that came from one.
+    """Return how often the segment on the left of the screen was preferred, of the decisive answers that came from one.
 
     Sides are drawn at random, so that 0.5 is expected of whoever looks at the clips.
     """
@@ -59,7 +59,7 @@ def screen_left(standing: Iterable[GivenAnswer], views: Mapping[int, View]) -> d
 def self_consistency(
     given: Sequence[GivenAnswer], views: Mapping[int, View], checks: Iterable[Check]
 ) -> dict[str, Any] | None:
-    """How often a pair shown again was answered alike, by the answer that the same person had given before.
+    """Return how often a pair shown again was answered alike, by the answer that the same person had given before.
 
     Later changes of mind do not count: they were made with the second showing in mind. Neither do skips.
     """
@@ -132,7 +132,7 @@ def pace(standing: Iterable[GivenAnswer]) -> list[dict[str, float]]:
 
 
 def agreement_with_others(standing: Sequence[GivenAnswer], name: str) -> dict[str, Any] | None:
-    """How often this person and another one said the same (left, equal or right) of a pair that both answered.
+    """Return how often this person and another one said the same (left, equal or right) of a pair that both answered.
 
     Each pair counts as often as there are others who answered it.
     """

@@ -83,7 +83,7 @@ def label_report(run_dir: Path, criterion: str = OVERALL) -> dict[str, Any]:
 
 
 def warnings_of(report: dict[str, Any]) -> list[str]:
-    """What a reader should not miss, one line each."""
+    """Return what a reader should not miss, one line each."""
     found = []
     for name, row in report["annotators"].items():
         side, same, true = row["screen_left"], row["self_consistency"], row["agrees_with_true_return"]
@@ -145,7 +145,7 @@ def _describe(
 
 
 def _agrees_with_true_return(store: LabelStore, standing: Sequence[GivenAnswer]) -> dict[int, bool | None]:
-    """By answer: does it prefer the segment of the higher true return? None where nobody can say."""
+    """Tell, by answer, whether it prefers the higher true return; None where nobody can say."""
     values = {a.id: (a.query, a.prefers_right) for a in standing if a.prefers_right is not None}
     decisive = {answer: (query, value > 0.5) for answer, (query, value) in values.items() if value != 0.5}
     advantage = true_advantages(store, {query for query, _ in decisive.values()})

@@ -58,7 +58,7 @@ def headline(report: dict[str, Any]) -> str:
 
 
 def people_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Of each annotator and, if there are several, of all together."""
+    """Return the numbers of each annotator and, if there are several, of all together."""
     return report["annotators"] | ({"all": report} if len(report["annotators"]) > 1 else {})
 
 
@@ -67,7 +67,7 @@ def pair_rows(together: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def kind_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """By what was asked, as "ranking of 4 by safety"."""
+    """Return the rows of other questions by what was asked, as "ranking of 4 by safety"."""
     return {kind_name(row): row for row in report["kinds"]}
 
 
@@ -84,7 +84,7 @@ def kind_name(row: dict[str, Any]) -> str:
 
 
 def told_words(row: dict[str, Any]) -> str:
-    """What was said, in words."""
+    """Return what was said, in words."""
     parts = []
     for name, found in row["said"].items():
         words = name.replace("_", " ")

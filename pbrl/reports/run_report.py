@@ -52,7 +52,7 @@ class Findings:
 
     @property
     def correlation(self) -> float:
-        """Of learned and true reward, over the steps of both policies; NaN if there is none."""
+        """Return the correlation of learned and true reward over the steps of both policies; NaN if there is none."""
         if self.policy is None or self.random is None:
             return math.nan
         return correlation(*(np.concatenate(pair) for pair in zip(self.policy, self.random, strict=True)))
@@ -75,7 +75,7 @@ def random_episodes(saved: SavedRun) -> list[Episode]:
 
 
 def _seed(saved: SavedRun) -> int:
-    """Of the run's own evaluations."""
+    """Return the seed of the run's own evaluations."""
     return stream_seed(saved.config.seed, "evaluation")
 
 

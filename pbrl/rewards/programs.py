@@ -76,7 +76,7 @@ class RewardProgram:
         return "; ".join(f"{name} = {ast.unparse(value)}" for name, value in self.lines)
 
     def __call__(self, values: Mapping[str, Any]) -> np.ndarray:
-        """Of numbers or arrays of one shape, by input; what is not finite becomes 0."""
+        """Compute from numbers or arrays of one shape, by input; what is not finite becomes 0."""
         known: dict[str, Any] = {name: np.asarray(values[name], float) for name in self.inputs}
         with np.errstate(all="ignore"):
             for name, expression in self.lines:
@@ -142,7 +142,7 @@ def _check_call(node: ast.Call, names: list[str]) -> None:
 
 
 def _compute(node: ast.AST, known: Mapping[str, Any]) -> Any:
-    """Of an expression that was checked."""
+    """Compute an expression that was checked."""
     if isinstance(node, ast.Constant):
         return float(node.value)  # type: ignore[arg-type]
     if isinstance(node, ast.Name):

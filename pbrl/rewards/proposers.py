@@ -175,7 +175,7 @@ def _trace(trace: Mapping[str, Sequence[float]]) -> str:
 def make_proposer(
     kind: str, *, seed: int, task: str, endpoint: Mapping[str, Any], replies: str | None
 ) -> RewardProposer:
-    """By its name in a command: grammar, endpoint or recorded."""
+    """Make the proposer of this name in a command: grammar, endpoint or recorded."""
     if kind == "grammar":
         return GrammarProposer(**GRAMMAR, rng=np.random.default_rng(seed))
     if kind == "endpoint":

@@ -31,7 +31,7 @@ def rounds(
     programs: int,
     n: int,
 ) -> Iterator[tuple[list[Trained], int, int]]:
-    """What each of `n` rounds of `programs` each came to, with the places of the best and the worst.
+    """Yield what each of `n` rounds of `programs` each came to, with the places of the best and the worst.
 
     choose: None: all rounds are proposed alike, and scores tell the places.
     """

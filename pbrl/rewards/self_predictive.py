@@ -84,12 +84,12 @@ class SelfPredictiveReward(PartialReturn):
         self.obs_embedding, self.features_size = obs_embedding, [sum(embedding), *layers][-1]
 
     def normalised(self, obs: Tensor) -> Tensor:
-        """As the network reads them."""
+        """Normalise observations as the network reads them."""
         return obs if self.norm is None else self.norm(obs)
 
 
 class NextPredictor(nn.Module):
-    """From features of a step to the embedding of the next observation, compared in a projected space.
+    """A network from features of a step to the embedding of the next observation, compared in a projected space.
 
         distillation (SimSiam)    - cos(head(project(predict(z))), stop-gradient(project(embed(s'))))
         contrastive (SimCLR)      cross-entropy of finding project(embed(s')) among all others of the batch

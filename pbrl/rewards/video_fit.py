@@ -75,7 +75,7 @@ def fit_best_epoch(
 
 
 def split_by_video(rows: Tensor, share: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Which questions (B, k) to train on, and which to hold out: indices, together all of them.
+    """Return which questions (B, k) to train on, and which to hold out: indices, together all of them.
 
     Videos are held out one by one, in random order, until at least this share of the questions is about one of them;
     those are the held-out questions. So each of them has a video that training never saw, and none is wasted; its

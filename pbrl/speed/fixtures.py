@@ -41,7 +41,7 @@ def full_buffer(transitions: int) -> LearnedRewardBuffer:
 
 
 def reward_model() -> Any:
-    """That of method=pebble for walker-walk, untrained, its input statistics in use."""
+    """Make the model of method=pebble for walker-walk, untrained, its input statistics in use."""
     from pbrl.building import maker_of
 
     rng = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def reward_model() -> Any:
 
 
 def reward_sizes(model: Any) -> list[int]:
-    """Of one member, input and output included."""
+    """Return the layer sizes of one member, input and output included."""
     return [model.net.weights[0].shape[1], *(weight.shape[2] for weight in model.net.weights)]
 
 

@@ -68,7 +68,7 @@ class Effort:
 
 
 def limit(effort: Effort) -> Iterator[Row]:
-    """What one thread can do at most, and how near torch's square products come to it."""
+    """Yield what one thread can do at most, and how near torch's square products come to it."""
     with torch_threads(1):
         for size in (256, 1024):
             jobs = {_name(dtype): per_giga(_product(size, size, dtype), size) for dtype in _dtypes()}
@@ -186,7 +186,7 @@ LIMIT = "limit, "
 
 
 def limit_jobs() -> dict[str, Job]:
-    """What one thread can do at most in each precision, to be measured in turn with what is held against it."""
+    """Return what one thread can do at most in each precision, to be measured in turn with what is held against it."""
     jobs = {LIMIT + _name(dtype): spinning(dtype) for dtype in _dtypes()}
     return {name: job for name, job in jobs.items() if job is not None}
 
@@ -223,7 +223,7 @@ def cores() -> int:
 
 
 def _backends() -> dict[str, list[torch.dtype]]:
-    """What can make updates here, and in which precisions."""
+    """Return what can make updates here, and in which precisions."""
     library, _ = load()
     if library is None:
         return {"torch": _dtypes()}

@@ -63,7 +63,7 @@ def alternate(jobs: Mapping[str, Job], repeats: int, seconds: float, units: int 
 
 
 def units_in(job: Job, seconds: float) -> int:
-    """How many units take about this long; finding out also warms the job up."""
+    """Return how many units take about this long; finding out also warms the job up."""
     units = 1
     while (took := job(units)) < seconds / 4:
         units *= 2
@@ -71,6 +71,6 @@ def units_in(job: Job, seconds: float) -> int:
 
 
 def speed_up(ours: Timing, theirs: Timing) -> tuple[float, float, float]:
-    """How many times faster ours is: the median of the repeats' own ratios, the least and the greatest."""
+    """Return how many times faster ours is: the median of the repeats' own ratios, the least and the greatest."""
     ratios = [b / a for a, b in zip(ours.seconds, theirs.seconds, strict=True)]
     return median(ratios), min(ratios), max(ratios)

@@ -20,7 +20,7 @@ LEVEL = 0.95  # of all intervals
 
 
 class Interval(NamedTuple):
-    """Of one number or, elementwise, of K."""
+    """The ends of an interval of one number or, elementwise, of K."""
 
     low: np.ndarray
     high: np.ndarray
@@ -56,7 +56,7 @@ def iqm(scores: Scores) -> np.ndarray:
 
 
 def optimality_gap(scores: Scores, gamma: float = 1.0) -> np.ndarray:
-    """How far runs fall short of a score of gamma on average; what is above gamma does not make up for it."""
+    """Return how far runs fall short of a score of gamma on average; what is above gamma does not make up for it."""
     return gamma - mean([np.minimum(task, gamma) for task in _checked(scores)])
 
 
@@ -96,7 +96,7 @@ def interval_of_two(
     draws: int,
     rng: np.random.Generator,
 ) -> Interval | None:
-    """As `interval`, of a statistic of two methods, whose runs are redrawn independently of each other's."""
+    """Return the interval of a statistic of two methods, whose runs are redrawn independently of each other's."""
     if min(fewest(ours), fewest(theirs)) < 2:
         return None
     first, second = ([_resample(task, draws, rng) for task in _checked(scores)] for scores in (ours, theirs))

@@ -143,7 +143,7 @@ class StudyDesk(Desk):
         return QUESTIONS
 
     def _left(self, answered: int, wanted: int) -> int:
-        """How many of the questions that are wanted the quota allows."""
+        """Return how many of the questions that are wanted the quota allows."""
         return wanted if self.study.quota is None else max(min(wanted, self.study.quota - answered), 0)
 
     def _all_answered(self, annotator: str) -> bool:
@@ -207,7 +207,7 @@ class StudyDesk(Desk):
         return Card(query, swapped, ATTENTION, words=ATTEND % self._attention_side(annotator, query.id))
 
     def _attention_side(self, annotator: str, query: int) -> str:
-        """Of the screen, whichever segment is there."""
+        """Return the side of the screen, whichever segment is there."""
         return SIDES[draw(self.study.seed, annotator, ATTENTION, query) % 2]
 
     def _practice_card(self, card: Card) -> Card:

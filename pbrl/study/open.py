@@ -150,7 +150,7 @@ def _check_pairs(study: Study, store: LabelStore, notes: dict[str, Any], file: P
 
 
 def source_queries(folder: Path) -> dict[int, int]:
-    """Of a study of a label set: the set's number of each question, by that of the store."""
+    """Return, for a study of a label set, the set's number of each question, by that of the store."""
     if not (folder / NOTES_FILE).is_file():
         return {}
     return {here: int(there) for there, here in read_object(folder / NOTES_FILE).get("queries", {}).items()}

@@ -147,7 +147,7 @@ def _value(key: str, value: Any, where: str) -> Any:
 
 
 def _wanted(key: str, value: Any) -> str | None:
-    """What the value of this key must be, if it is not."""
+    """Return what the value of this key must be, if it is not."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if key in NUMBERS:
         low, high = NUMBERS[key]

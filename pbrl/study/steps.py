@@ -25,7 +25,7 @@ def add_step(db: sqlite3.Connection, annotator: str, step: str, detail: str) -> 
 
 
 def find_steps(db: sqlite3.Connection, annotator: str) -> Counter[str]:
-    """How often this person came through each step."""
+    """Return how often this person came through each step."""
     return Counter(row[0] for row in db.execute(f"SELECT step FROM study_steps WHERE {WHO}", (annotator,)))
 
 

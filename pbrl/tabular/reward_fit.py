@@ -86,7 +86,7 @@ def fit_rewards(
     seed: int,
     settings: FitSettings,
 ) -> list[FittedReward]:
-    """As many rewards as there are rows in prefers_right (E, n): the same pairs under different labels, in one go.
+    """Fit a reward for each row of prefers_right (E, n): the same pairs under different labels, in one go.
 
     Adam on the cross-entropy of all pairs, in double precision. Pairs are not added with swapped sides and labels as in
     the released code: the loss of a swapped pair is the same, so that nothing would change. The loss under regret is

@@ -35,7 +35,7 @@ class StudyFiles:
         self.write([])
 
     def read_settings(self) -> tuple[StudySettings, str]:
-        """What was asked for, and the command that asked. UserError: not a study."""
+        """Return what was asked for, and the command that asked. UserError: not a study."""
         file = self.path.with_suffix(".json")
         if not file.exists():
             raise UserError(f"{file} is missing; valid is the NAME.csv of a study that was stopped")

@@ -74,7 +74,7 @@ class HumanTeacher(Teacher):
             self.script.observe(episodes)
 
     def answer(self, left: Segments, right: Segments) -> Answers:
-        """Of the script that stands in; people answer through the label store."""
+        """Answer by the script that stands in; people answer through the label store."""
         if self.script is None:
             raise ValueError(f"nobody stands in for people where teacher.mode={self.mode}")
         return self.script.answer(left, right)

@@ -103,7 +103,7 @@ class HumanLikeTeacher(Teacher):
         return order
 
     def _tell(self, gain: Tensor, felt: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether differences (n,) are called equal, and whether the second is said to be better where not.
+        """Return whether differences (n,) are called equal, and whether the second is said to be better where not.
 
         gain: true ones. felt: in units of the range, as they seem.
         """
@@ -117,17 +117,17 @@ class HumanLikeTeacher(Teacher):
         return equal, says_better
 
     def equal_probability(self, difference: Tensor) -> Tensor:
-        """Of "equal" at differences (n,) from 0 in units of the range."""
+        """Return the probability of "equal" at differences (n,) from 0 in units of the range."""
         if self.edge == 0:
             return (difference < self.band).double()
         return torch.sigmoid((self.band - difference) / self.edge)
 
     def mistake_probability(self, difference: Tensor) -> Tensor:
-        """Of preferring the one that seems worse, at differences (n,)."""
+        """Return the probability of preferring the one that seems worse, at differences (n,)."""
         return self.mistake * ((self.sure - difference) / (self.sure - self.band)).clamp(0, 1)
 
     def slip_probability(self, before: Tensor) -> Tensor:
-        """Of turning an answer round after so many (n,) in the session."""
+        """Return the probability of turning an answer round after so many (n,) in the session."""
         return (self.slip + self.fatigue * before / 100).clamp(max=0.5)
 
     def metrics(self) -> dict[str, float]:

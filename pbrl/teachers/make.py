@@ -33,5 +33,5 @@ def teacher_class(node: DictConfig) -> type[Teacher]:
 
 
 def asks_people(node: DictConfig) -> bool:
-    """Whether the teacher of a config is people; false where it names no teacher."""
+    """Return whether the teacher of a config is people; false where it names no teacher."""
     return "_target_" in node and teacher_class(node).desk.needs_people

@@ -99,7 +99,7 @@ class ScriptedTeacher(Teacher):
         return told
 
     def _rank(self, questions: Any) -> ChoiceAnswers:
-        """From best to worst, the Boltzmann way by Plackett-Luce; a mistake swaps two neighbours."""
+        """Rank from best to worst, the Boltzmann way by Plackett-Luce; a mistake swaps two neighbours."""
         steps = questions.items[0].steps
         value = torch.stack([discounted_from_end(s.true_reward.double(), self.gamma) for s in questions.items], 1)
         if self.beta is not None:
@@ -156,13 +156,13 @@ class ScriptedTeacher(Teacher):
 
 
 def named(order: Tensor, wanted: str) -> Tensor:
-    """What is told of (n, k) places from best to worst, see `Choice.wanted`."""
+    """Return what is told of (n, k) places from best to worst, see `Choice.wanted`."""
     ends = {"best": [0], "worst": [-1], "best_and_worst": [0, -1]}
     return order[:, ends[wanted]] if wanted in ends else order
 
 
 def median_return(rewards: Sequence[np.ndarray], steps: int) -> float:
-    """Of all segments of these episodes; 0 where there are none."""
+    """Return the median over all segments of these episodes; 0 where there are none."""
     returns = [whole_windows(reward.astype(np.float64), steps).sum(1) for reward in rewards] or [np.zeros(1)]
     return float(np.median(np.concatenate(returns)))
 

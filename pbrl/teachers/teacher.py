@@ -31,7 +31,7 @@ class Teacher:
         """What the agent did since the last question."""
 
     def answer(self, left: Segments, right: Segments) -> Answers:
-        """Which of two segments is better."""
+        """Return which of two segments is better."""
         raise ValueError(f"{type(self).__name__} answers no questions about pairs of segments")
 
     def judge(self, questions: Question) -> Any:
@@ -43,7 +43,7 @@ class Teacher:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs; generators that were given are saved already."""
+        """Return what a resumed run needs; generators that were given are saved already."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ class VideoPeople(Teacher):
         self._preferred = None if preferred is None else _read(Path(preferred), "preferred", (EpisodePair, Choice))
 
     def answer_triplets(self, videos: Videos, rows: Tensor) -> Triplets:
-        """As many of people's triplets as are asked for, the oldest first. rows: (B, 3), which are not asked."""
+        """Return as many of people's triplets as are asked for, oldest first. rows: (B, 3), which are not asked."""
         if self._triplets is None:
             raise UserError(f"teacher.triplets is null, and triplets are asked; {LABEL.format('triplet')}")
         told, sha256 = self._triplets
@@ -55,7 +55,7 @@ class VideoPeople(Teacher):
         return Triplets(anchor, first, second, told.answers.closer_second[able][: len(rows)])
 
     def answer_pairs(self, videos: Videos, rows: Tensor) -> VideoPairs:
-        """As `answer_triplets`, of comparisons. rows: (B, 2)."""
+        """Return as many of people's comparisons as are asked for, oldest first. rows: (B, 2), which are not asked."""
         left, right, prefers_right = self._compared(videos)
         _require(len(left), len(rows), "comparisons", len(videos))
         n = len(rows)
@@ -99,7 +99,7 @@ def ranked_pairs(items: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _read(source: Path, key: str, kinds: tuple[type[Question], ...]) -> tuple[Answered, Any]:
-    """What was said, and the hash of the data set that it is about."""
+    """Return what was said, and the hash of the data set that it is about."""
     if not source.is_dir():
         raise UserError(f"{key}={source}: there is no such folder; {LABEL.format(kinds[0].kind)}")
     with as_store(source) as folder:

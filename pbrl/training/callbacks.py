@@ -56,7 +56,7 @@ class Callbacks:
             one.on_start(run)
 
     def on_round(self, run: RunNow) -> bool:
-        """Whether all of them want to go on."""
+        """Return whether all of them want to go on."""
         wanted = [one.on_round(run) is not False for one in self.several]  # each is told
         return all(wanted)
 

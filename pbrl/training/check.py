@@ -101,7 +101,7 @@ def told() -> Iterator[None]:
 
 
 def device_of(config: DictConfig, method: Method) -> torch.device:
-    """Where networks learn; auto is the CPU for methods that learn there alone."""
+    """Return where networks learn; auto is the CPU for methods that learn there alone."""
     device = chosen_device(config.device)
     if device.type == "cpu" or vars(type(method)).get("accelerated", False):
         return device
@@ -117,7 +117,7 @@ def other_env(config: DictConfig) -> str | None:
 
 
 def has_env(config: DictConfig) -> bool:
-    """Whether the run evaluates anywhere; env=none has nothing to make."""
+    """Return whether the run evaluates anywhere; env=none has nothing to make."""
     return config.env.make is not None
 
 
@@ -174,7 +174,7 @@ def _check_sampler(config: DictConfig) -> None:
 
 
 def _kinds_of(teacher: DictConfig) -> tuple[Any, ...]:
-    """Of questions that it answers, itself or at its desk."""
+    """Return the kinds of questions that it answers, itself or at its desk."""
     found = teacher_class(teacher)
     return found.kinds or found.desk.kinds
 

@@ -92,7 +92,7 @@ class Checkpoints:
         return path
 
     def describe_loss(self) -> str:
-        """What a run that ends now, with nothing saved, loses."""
+        """Return what a run that ends now, with nothing saved, loses."""
         names = self._names() if self.folder.is_dir() else []
         return f"what came after step {names[-1]} is lost" if names else "all is lost, since there is no checkpoint yet"
 
@@ -110,7 +110,7 @@ class Checkpoints:
             return _put_back(tree, tensors, columns)
 
     def config(self, path: Path) -> dict[str, Any] | None:
-        """What ran, as it was saved; None in a checkpoint of an older layout."""
+        """Return what ran, as it was saved; None in a checkpoint of an older layout."""
         self._require_intact(path, only=CONFIG)
         return read_object(path / CONFIG) if (path / CONFIG).is_file() else None
 
@@ -207,7 +207,7 @@ def _damaged(path: Path, only: str | None = None) -> list[str]:
 
 
 def _replaced(path: Path) -> Path:
-    """Where a checkpoint lies while another of its step takes its place."""
+    """Return where a checkpoint lies while another of its step takes its place."""
     return path.with_name(f"{path.name}.replaced.partial")
 
 

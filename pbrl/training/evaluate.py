@@ -114,12 +114,12 @@ def mean_factors(names: Sequence[str], sums: np.ndarray, steps: int) -> dict[str
 
 
 def factor_column(name: str) -> str:
-    """Of evaluations.csv."""
+    """Name a factor's column of evaluations.csv."""
     return f"factor_{name}"
 
 
 def mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of several rows of evaluations.csv, the mean where all have a number, else what the last one says."""
+    """Average rows of evaluations.csv where all have a number; else keep what the last one says."""
     last = rows[-1]
     numbers = {k for k, v in last.items() if all(isinstance(row[k], float) for row in rows)}
     return {k: sum(row[k] for row in rows) / len(rows) if k in numbers else v for k, v in last.items()}

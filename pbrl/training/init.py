@@ -137,7 +137,7 @@ def _require_fit(given: Mapping[str, Tensor], own: Mapping[str, Tensor], what: s
 
 
 def _read(run: RunDir) -> Given:
-    """From the files of its end, or from its last checkpoint if it is newer."""
+    """Read weights from the files of its end, or from its last checkpoint if it is newer."""
     config = load_config(run.config)
     method, folder = build_method(config), chosen_checkpoint(run, None)
     weights, about = saved_weights(run, method, folder)

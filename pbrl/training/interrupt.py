@@ -118,7 +118,7 @@ def _note(number: int) -> None:
 
 
 def _say(message: str) -> None:
-    """In a handler, which may have interrupted somebody who was writing."""
+    """Write in a handler, which may have interrupted somebody who was writing."""
     line = f"pbrl: {message}"
     try:
         print(line, file=sys.stderr, flush=True)

@@ -104,7 +104,7 @@ class Lines:
             self.show(self.look(), True)
 
     def _left(self, step: int) -> str:
-        """What the last lines let expect of the rest."""
+        """Return what the last lines let expect of the rest."""
         (first_time, first_step), (last_time, last_step) = self.marks[0], self.marks[-1]
         if step >= self.steps:
             return "done"

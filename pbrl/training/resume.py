@@ -21,7 +21,7 @@ FREE_PARTS = ("viewer.", "checkpoint.")
 
 
 def config_record(config: DictConfig) -> dict[str, Any]:
-    """What a checkpoint keeps of the config that ran: each value by its dotted key."""
+    """Return what a checkpoint keeps of the config that ran: each value by its dotted key."""
     return dict(leaves(OmegaConf.to_container(config, resolve=True)))
 
 

@@ -32,7 +32,7 @@ NEVER = 2**62  # steps
 
 
 class Run:
-    """From its parts to its summary; `load_state_dict` puts it where a checkpoint left it.
+    """A run from its parts to its summary; `load_state_dict` puts it where a checkpoint left it.
 
     Args:
         folder: where everything is written.
@@ -334,6 +334,6 @@ class Run:
 
 
 def _mean(values: list[float], name: str) -> float:
-    """Of an accuracy, over the batches that have one: over ties alone it is none."""
+    """Average an accuracy over the batches that have one: over ties alone it is none."""
     known = [v for v in values if not math.isnan(v)] if name.endswith("accuracy") else values
     return sum(known) / len(known) if known else math.nan

@@ -128,7 +128,7 @@ def _make_absolute(config: DictConfig) -> None:
 
 
 def versions(threads: int, device: str = "cpu") -> dict[str, Any]:
-    """What a number depends on besides the config; device: as the config has it."""
+    """Return what a number depends on besides the config; device: as the config has it."""
     import torch
 
     from pbrl.nets.devices import chosen_device
@@ -149,7 +149,7 @@ def versions(threads: int, device: str = "cpu") -> dict[str, Any]:
 
 
 def _kernel() -> str:
-    """What makes SAC's updates here where agent.backend leaves it open."""
+    """Return what makes SAC's updates here where agent.backend leaves it open."""
     from pbrl.native.binding import load
 
     library, reason = load()
@@ -157,7 +157,7 @@ def _kernel() -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Of those packages that numbers depend on and that are installed."""
+    """Return the versions of the packages that numbers depend on and that are installed."""
     return {name: v for name in PACKAGES if (v := _version(name)) is not None}
 
 

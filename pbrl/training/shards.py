@@ -35,7 +35,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Stored:
-    """Where the rows of one place of the tree lie."""
+    """The place where the rows of one node of the tree lie."""
 
     dtype: str
     shape: list[int]  # of a row
@@ -99,12 +99,12 @@ class Shards:
 
 
 def described(stored: Mapping[str, Stored]) -> dict[str, dict[str, int]]:
-    """What a manifest says of the pieces, which need not be read for it."""
+    """Return what a manifest says of the pieces, which need not be read for it."""
     return {p.file: {"bytes": p.bytes, "crc32": p.crc32} for s in stored.values() for p in s.pieces}
 
 
 def _cuts(rows: AppendOnly) -> list[tuple[int, int]]:
-    """From and to which numbers pieces go; the first may have lost its oldest rows, and the last grows."""
+    """Return where pieces begin and end; the first may have lost its oldest rows, and the last grows."""
     size = max(1, PIECE_BYTES // max(1, rows.array[:1].nbytes))
     inner = range(rows.first - rows.first % size + size, rows.end, size)
     ends = [*inner, rows.end]

@@ -65,7 +65,7 @@ def _resumed(folder: RunDir, config: DictConfig, fresh_episode: bool) -> Run:
 
 
 def _notes(run: Run, config: DictConfig) -> list[str]:
-    """What the user may not have meant."""
+    """Return what the user may not have meant."""
     notes, method = [], run.method
     if method.agents:
         people = method.asks and asks_people(config.teacher)  # they are asked as they answer

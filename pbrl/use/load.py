@@ -44,7 +44,7 @@ def load_reward(run: str | Path, checkpoint: Checkpoint = None, user: str | None
 
 
 def reward_scale(saved: SavedRun, checkpoint: Checkpoint = None) -> float:
-    """What the model's reward was multiplied by for the agent that it drove."""
+    """Return what the model's reward was multiplied by for the agent that it drove."""
     folder = RunDir(saved.path)
     file = chosen_checkpoint(folder, None if checkpoint is None else str(checkpoint))
     _, about = saved_weights(folder, saved.method, file)

@@ -104,12 +104,12 @@ def make_report(path: Path) -> Report | None:
 
 
 def _room(path: Path) -> str:
-    """How to go on with a run whose disk was full."""
+    """Return how to go on with a run whose disk was full."""
     return f"nothing is damaged; once there is room, go on with: {typed('train', f'resume={path}')}"
 
 
 def _way_on(run: Run) -> str:
-    """How to resume a run whose environment failed."""
+    """Return how to resume a run whose environment failed."""
     if not run.step:
         return ""
     last = run.checkpoints.last()

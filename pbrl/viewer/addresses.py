@@ -26,7 +26,7 @@ class Certificate(NamedTuple):
 
 
 def read_certificate(text: str | None) -> Certificate | None:
-    """What viewer.tls=cert.pem,key.pem names, tried once so that a mistake is said before any address."""
+    """Return what viewer.tls=cert.pem,key.pem names, tried once so that a mistake is said before any address."""
     if text is None:
         return None
     parts = [Path(part.strip()).expanduser() for part in text.split(",")]
@@ -46,7 +46,7 @@ def read_certificate(text: str | None) -> Certificate | None:
 
 
 def reachable_names(host: str, port: int) -> list[str]:
-    """What to write into a URL for a server that listens on this host, best first; all of them were tried."""
+    """Return what to write into a URL for a server that listens on this host, best first; all of them were tried."""
     if host not in EVERYWHERE:
         return [in_url(host)]
     addresses = [found for family in _families(host) if (found := _own_address(family)) is not None]
@@ -64,7 +64,7 @@ def _families(host: str) -> list[socket.AddressFamily]:
 
 
 def _own_address(family: socket.AddressFamily) -> str | None:
-    """By which other machines reach this one: from where it would send to them."""
+    """Return the address by which other machines reach this one: from where it would send to them."""
     with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((OUTSIDE[family], 9))
         return str(probe.getsockname()[0])

@@ -72,7 +72,7 @@ class Board:
         self._seen = self.store.db.execute("PRAGMA data_version").fetchone()[0], self.store.db.total_changes
 
     def __len__(self) -> int:
-        """How many questions are open."""
+        """Return how many questions are open."""
         return len(self._open)
 
     def first(self, n: int, start: int = 0) -> list[Query]:
@@ -98,7 +98,7 @@ class Board:
         )
 
     def given(self, query: int) -> int:
-        """How many people have answered it."""
+        """Return how many people have answered it."""
         return self._people[query]
 
     def answered_by(self, annotator: str) -> dict[int, Standing]:

@@ -153,11 +153,11 @@ class Desk:
         return self.board.totals(self.spelling(annotator))
 
     def tell(self, annotator: str, given: Given | None = None) -> dict[str, Any]:
-        """What else the page of this person is to know, after the answer that they gave."""
+        """Return what else the page of this person is to know, after the answer that they gave."""
         return {}
 
     def take_step(self, annotator: str, step: str, client: str) -> dict[str, Any]:
-        """Of studies: this person has agreed, read or rested; returns what `tell` says then."""
+        """Note in a study that this person has agreed, read or rested; return what `tell` says then."""
         raise UserError("this is no study, so there are no steps to take")
 
     def _check_again(self, query: int, swapped: bool, purpose: str, annotator: str) -> Card:
@@ -206,7 +206,7 @@ class Desk:
         return self.board.given(query) + leases.others[query] < self.settings.overlap
 
     def _mine_to_answer(self, query: int, leases: Leases) -> bool:
-        """Whether this person has it, or may."""
+        """Return whether this person has it, or may."""
         return leases.mine.get(query, False) or self._has_room(query, leases)
 
     def _was_asked(self, given: Given) -> bool:

@@ -42,7 +42,7 @@ class Gallery:
         self.renderer.stop()
 
     def open(self, store: LabelStore) -> None:
-        """From here on in the thread of this store."""
+        """Use this store from here on, in the thread that calls this."""
         self._store = store
 
     @property
@@ -59,7 +59,7 @@ class Gallery:
         return {"state": state["state"], "message": state["message"]}
 
     def clips(self, query: Query, camera: str | None = None) -> tuple[ShownClip, ...]:
-        """Those of the items, as of the left and of the right segment, drawn or not; None: by the usual camera."""
+        """Return the clips of the items, or of left and right segment, drawn or not; None: by the usual camera."""
         return tuple(ShownClip(c.name, frame_count(c.steps, self.every)) for c in self._clips(query, camera))
 
     @property

@@ -18,7 +18,7 @@ class Lease(NamedTuple):
 
 
 class Leases:
-    """As they are when this is made, in the order in which they were given."""
+    """The leases as they are when this is made, in the order in which they were given."""
 
     def __init__(self, db: sqlite3.Connection, annotator: str) -> None:
         sql = "SELECT query, name, expires_at > ? FROM leases AS l JOIN annotators AS n ON n.id = annotator"

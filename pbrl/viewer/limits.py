@@ -120,7 +120,7 @@ def limited_protocol(limits: Limits) -> type[H11Protocol]:
 
 
 def ask_for_descriptors() -> None:
-    """As many as the system lets this process have, up to enough for all connections."""
+    """Ask for as many as the system lets this process have, up to enough for all connections."""
     with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
         import resource
 
@@ -174,7 +174,7 @@ class SparingHandler(logging.StreamHandler):  # type: ignore[type-arg]  # takes 
 
 
 def log_sparingly() -> None:
-    """From here on what uvicorn and asyncio have to say comes as few lines on standard error."""
+    """Cut what uvicorn and asyncio have to say down to few lines on standard error from here on."""
     root = logging.getLogger()
     root.handlers = [SparingHandler()]
     root.setLevel(logging.WARNING)

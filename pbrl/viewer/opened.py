@@ -51,7 +51,7 @@ class Opened:
             print(OPEN_WARNING, flush=True)
 
     def answers(self) -> bool:
-        """Whether it is open now: nobody else knows the token."""
+        """Return whether it is open now: nobody else knows the token."""
         request = urllib.request.Request(
             self.url.split("#")[0] + "api/session",
             data=json.dumps({"token": self.token}).encode(),
@@ -88,7 +88,7 @@ def gone_if_refused(folder: Path, made: bool) -> Iterator[None]:
 
 
 def find_opened(run_dir: Path) -> Opened | None:
-    """What the last viewer of this run left."""
+    """Return what the last viewer of this run left."""
     found = find_object(run_dir / ADDRESS_FILE) or {}
     if not {"url", "port", "token"} <= found.keys():
         return None

@@ -54,7 +54,7 @@ def count_labels(desk: Desk) -> int:
 
 
 def asks_more(config: ViewerConfig) -> bool:
-    """Whether a training goes on that may ask more than there is now."""
+    """Return whether a training goes on that may ask more than there is now."""
     return config.mode != "labels only" and read_status(config.run_dir)["state"] in GOING_ON
 
 

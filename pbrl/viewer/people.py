@@ -29,7 +29,7 @@ def check_name(value: Any) -> str:
 
 
 def name_key(name: str) -> str:
-    """What two spellings of one name have in common: `Ann`, `ANN ` and `Ann` in wide letters are one person."""
+    """Return what two spellings of one name have in common: `Ann`, `ANN ` and `Ann` in wide letters are one person."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
@@ -77,7 +77,7 @@ class People:
         return None
 
     def seats(self, cookies: Mapping[str, str]) -> list[Seat]:
-        """Those whose cookies a browser has, of people first: several may share it."""
+        """Return the seats whose cookies a browser has, of people first: several may share it."""
         found = (self._seat(person, cookies) for person in (*self.links, None))
         return [seat for seat in found if seat is not None]
 
@@ -120,7 +120,7 @@ def make_links(names: Iterable[str], known: Mapping[str, str], renew: Iterable[s
 
 
 def same(given: Any, token: str) -> bool:
-    """In a time that does not tell how much of it was right."""
+    """Compare in a time that does not tell how much of it was right."""
     return isinstance(given, str) and hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
 
 

@@ -87,7 +87,7 @@ def study_viewer(config: DictConfig, study: Any) -> DictConfig:
 
 
 def desk_settings(config: DictConfig, section: DictConfig) -> DeskSettings:
-    """How pairs are handed out in the run of this config."""
+    """Return how pairs are handed out in the run of this config."""
     # Where a script is the teacher, people's answers are a second opinion: they are asked in spite of its answers.
     people = asks_people(config.teacher)
     s = section
@@ -110,7 +110,7 @@ def instructions(section: DictConfig) -> str:
 
 
 def _value(key: str, text: str) -> Any:
-    """What a word of the command line means; text is taken as it is."""
+    """Return what a word of the command line means; text is taken as it is."""
     if key in TEXTS:
         return None if text == "null" and key in MAY_BE_NULL else text
     if key in NAMES:
@@ -142,7 +142,7 @@ def _check(section: DictConfig) -> None:
 
 
 def _wanted(key: str, value: Any) -> str | None:
-    """What a value of this key must be, if it is not."""
+    """Return what a value of this key must be, if it is not."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if key in WHOLE:
         low, high = WHOLE[key]

@@ -72,7 +72,7 @@ class Site:
         return seat.person
 
     def seat(self, request: Request, given: str) -> Seat | None:
-        """Of the person of this name; where none was given, the first one that the browser has."""
+        """Return the seat of the person of this name; where none was given, the first one that the browser has."""
         seats: list[Seat] = request.state.seats
         if not self.config.links or given == NOBODY:
             return seats[0]
@@ -81,7 +81,7 @@ class Site:
         return next(iter(mine + owner), None)
 
     def pair(self, card: Card) -> dict[str, Any]:
-        """In the order of the screen: `left` and `right` of a pair, `items` of other kinds of questions."""
+        """Show in the order of the screen: `left` and `right` of a pair, `items` of other kinds of questions."""
         clips, form = [clip._asdict() for clip in self.gallery.clips(card.query)], card.query.form
         common = {"query": card.query.id, "repeat": card.repeat, "swapped": card.swapped, "fps": self.gallery.fps}
         common |= {"kind": form.kind, "question": card.words or asked(form, self.config)}
@@ -93,5 +93,5 @@ class Site:
         return common | about | {"items": [clips[item] for item in card.places]}
 
     def fault(self, error: Exception) -> str:
-        """What is wrong with the disk or the store, without where they are: that is nobody's business."""
+        """Return what is wrong with the disk or the store, without where they are: that is nobody's business."""
         return self.keeper.problem(error).replace(f"{self.config.run_dir}{os.sep}", "")

@@ -115,7 +115,7 @@ class StoredDrawer:
 
 
 def clip_source(folder: Path, env_config: DictConfig) -> ClipSource:
-    """Of the questions in this folder. env_config: the section `env` of its config."""
+    """Return the source of clips for the questions in this folder. env_config: the section `env` of its config."""
     return Stored(folder) if "videos" in read_source(folder) else Simulated(env_config)
 
 

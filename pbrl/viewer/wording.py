@@ -21,7 +21,7 @@ CHOICES = {
 
 
 def asked(form: Form, config: ViewerConfig) -> str:
-    """By `viewer.criteria` where it has words for the criterion of the question."""
+    """Word a question by `viewer.criteria` where that has words for its criterion."""
     if form.criterion in config.criteria:
         return config.criteria[form.criterion]
     by = "" if form.criterion == OVERALL else f"By {form.criterion}: "

@@ -82,7 +82,7 @@ class Live:
         self.terminated = self.ended = False
 
     def advance(self, said: Said) -> None:
-        """As many steps as there are to the next picture, or to the end of the episode."""
+        """Take as many steps as there are to the next picture, or to the end of the episode."""
         if said.wrong and self._signals:  # an answer to what was seen, which is what was done last
             self._signals[-1] |= Intervention.WRONG
         for _ in range(self.every):
@@ -93,7 +93,7 @@ class Live:
             self._do(np.clip(np.asarray(action, np.float32), -1, 1), Intervention.TOOK_OVER if over else 0)
 
     def picture(self) -> str:
-        """What it looks like now, as a JPEG for the page."""
+        """Return what it looks like now, as a JPEG for the page."""
         from PIL import Image
 
         frame: Any = self._shown.get_wrapper_attr("render")() if self._shown is not self.env else self.env.render()

@@ -95,7 +95,7 @@ def _make(id: str, **options: Any) -> gym.Env:
 
 
 def _accepts(spec: Any, option: str) -> bool:
-    """Whether the environment's constructor takes this keyword; those of MuJoCo take the frame size."""
+    """Return whether the environment's constructor takes this keyword; those of MuJoCo take the frame size."""
     entry = spec.entry_point
     creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
     parameters = inspect.signature(creator).parameters

@@ -80,7 +80,7 @@ class SweepAvoiding(SweepTask):
 
 
 def intrusion(block: np.ndarray, zone: float) -> float:
-    """How far the edge of a block at (2,) reaches into the forbidden zone at x = zone, in m; 0 outside.
+    """Return how far the edge of a block at (2,) reaches into the forbidden zone at x = zone, in m; 0 outside.
 
     The block's radius less the signed distance of its middle to the zone (negative inside).
     """

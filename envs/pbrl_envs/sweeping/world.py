@@ -94,7 +94,7 @@ class SweepTask(MujocoTask):
         return float(np.hypot(*(counted - self.data.qpos[:2]).T).min())
 
     def draw_agent(self) -> tuple[float, float, float]:
-        """Where the agent starts: x, y, yaw, near the lower wall."""
+        """Return where the agent starts: x, y, yaw, near the lower wall."""
         low, high = (-0.5, -0.78, -0.5), (0.5, -0.68, 0.5)
         x, y, yaw = self.np_random.uniform(low, high)
         return float(x), float(y), float(yaw)

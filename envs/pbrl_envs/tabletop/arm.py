@@ -29,7 +29,7 @@ NO_CONTACT = 'contype="0" conaffinity="0"'
 
 
 class Pose(NamedTuple):
-    """Of the grip, in the world."""
+    """The pose of the grip in the world."""
 
     x: float
     y: float
@@ -46,7 +46,7 @@ def grip_pose(angles: list[float]) -> Pose:
 
 
 def grip_velocity(angles: list[float], rates: list[float]) -> Pose:
-    """In m/s: the derivative of `grip_pose`. angles, rates: (4,) of the joints."""
+    """Return the derivative of `grip_pose` in m/s. angles, rates: (4,) of the joints."""
     turn, shoulder, elbow, wrist = angles
     forearm, tilt = shoulder + elbow, shoulder + elbow + wrist
     forearm_rate = rates[1] + rates[2]

@@ -143,7 +143,7 @@ def grasp(grip: np.ndarray, block: np.ndarray) -> np.ndarray:
 
 
 def holds(grip: np.ndarray, opening: float, block: np.ndarray) -> bool:
-    """Whether closed fingers are around the block (3,)."""
+    """Return whether closed fingers are around the block (3,)."""
     return bool(0.035 < opening < 0.065 and np.linalg.norm(block - grip) < 0.045)  # a jerk squeezes it for a moment
 
 

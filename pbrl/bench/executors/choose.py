@@ -1,4 +1,4 @@
-"""Where the cells of a bench run: here, as one stack of seeds, on Ray or on SLURM."""
+"""Choose where the cells of a bench run: here, as one stack of seeds, on Ray or on SLURM."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class StackExecutor(LocalExecutor):
 
 
 def _reason_against(config: DictConfig) -> str | None:
-    """What of a run no stack covers."""
+    """Return what of a run no stack covers."""
     from pbrl.agents.fast_sac import FastSAC
 
     method: Any = build(config.method)

@@ -33,12 +33,12 @@ class RayCluster:
         self._nodes: list[dict[str, Any]] = []
 
     def slots(self, cpus: float, gpus: float) -> int:
-        """How many runs with these resources the nodes have room for when they do nothing else."""
+        """Return how many runs with these resources the nodes have room for when they do nothing else."""
         nodes = self._nodes if self._left else self.nodes()  # nobody who asks what it was wants to start it again
         return sum(_room(node["Resources"], cpus, gpus) for node in nodes)
 
     def nodes(self) -> list[dict[str, Any]]:
-        """Those that are alive, as Ray describes them."""
+        """Return the nodes that are alive, as Ray describes them."""
         import ray
 
         self._join()

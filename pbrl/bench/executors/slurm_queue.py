@@ -16,7 +16,7 @@ def in_queue() -> set[str]:
 
 
 def cancel(jobs: Iterable[str], *, only_waiting: bool) -> None:
-    """Those that have ended by now are passed over."""
+    """Cancel these jobs; those that have ended by now are passed over."""
     state = ["--state=PENDING"] if only_waiting else []
     if ids := sorted(set(jobs)):
         subprocess.run(["scancel", "--quiet", *state, *ids], capture_output=True, timeout=COMMAND_S)

@@ -65,7 +65,7 @@ def read(path: Path, options: Options) -> Recording:
 
 
 def find_layout(demo: Any, options: Options, where: Path) -> Layout:
-    """What the user named, or what most files of the field call it."""
+    """Return what the user named, or what most files of the field call it."""
     there = list_arrays(demo)
     actions = options.get("action") or next((name for name in ACTIONS if name in there), None)
     if actions is None or actions not in there:

@@ -99,7 +99,7 @@ def read(path: Path, options: Options) -> Recording:
 
 
 def choose_features(features: Mapping[str, Any], options: Options, path: Path) -> Features:
-    """What the user named, or what stands for it in most data sets."""
+    """Return what the user named, or what stands for it in most data sets."""
     numbers = [k for k, v in features.items() if v.get("dtype") not in ("video", "image", "string", "language")]
     films, pictures = ([k for k, v in features.items() if v.get("dtype") == kind] for kind in ("video", "image"))
     obs = split_words(options, "obs") or [name for name in OBS if name in features]

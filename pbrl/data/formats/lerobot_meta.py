@@ -44,7 +44,7 @@ def frame_counts(path: Path) -> dict[int, int]:
 
 
 def find_places(path: Path, cameras: tuple[str, ...]) -> dict[int, Place]:
-    """Where each episode is, by its index."""
+    """Return where each episode is, by its index."""
     info = read_info(path)
     try:
         return dict((_places_v3 if info["codebase_version"] == "v3.0" else _places_v2)(path, info, cameras))

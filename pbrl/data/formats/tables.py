@@ -66,7 +66,7 @@ def is_tables(path: Path) -> bool:
 
 
 def is_comparisons(columns: Sequence[str]) -> bool:
-    """Whether a table with these columns tells of pairs: an answer in each row, or two episodes."""
+    """Return whether a table with these columns tells of pairs: an answer in each row, or two episodes."""
     return bool({"choice", "prefers_right", "label_info"} & set(columns)) or {"left_episode", "right_episode"} <= set(
         columns
     )
@@ -86,7 +86,7 @@ def read(path: Path, options: Options) -> Recording:
 
 
 def choose(there: list[str], options: Options, where: Path, *, one_each: bool, pictures: bool = False) -> Columns:
-    """What the user named, or the usual names.
+    """Return what the user named, or the usual names.
 
     one_each: a file may be an episode without a column that says so. pictures: they are observed, and no column.
     """

@@ -131,7 +131,7 @@ def _answers(queries: Sequence[Any], meta: Mapping[str, Any], options: Options, 
 
 
 def _label(query: Mapping[str, Any], where: Path, n: int) -> dict[str, Any]:
-    """What each person chose: by the number of the question, or the only answer."""
+    """Return what each person chose: by the number of the question, or the only answer."""
     info = _value(query.get("label_info"))
     kind = (info if isinstance(info, dict) else query).get("feedback_type")
     if kind not in (None, "", "comparative"):
@@ -192,7 +192,7 @@ def _options(meta: Mapping[str, Any], wanted: int) -> list[str] | None:
 
 
 def _value(text: Any) -> Any:
-    """What a cell holds: JSON, or as Python prints a dictionary; else its text."""
+    """Return what a cell holds: JSON, or as Python prints a dictionary; else its text."""
     if not isinstance(text, str):
         return text
     if text.strip()[:1] not in ("{", "["):

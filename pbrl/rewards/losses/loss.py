@@ -44,7 +44,7 @@ class AnswerLoss(nn.Module):
         raise NotImplementedError
 
     def facts(self) -> dict[str, float]:
-        """What it has found out about the answers, for progress.csv."""
+        """Return what it has found out about the answers, for progress.csv."""
         return {}
 
 
@@ -54,11 +54,11 @@ class ListLoss(AnswerLoss):
     lists = True
 
     def question(self, items: tuple[Segments, ...], states: States) -> Question:
-        """What is asked about `items` times n segments."""
+        """Return what is asked about `items` times n segments."""
         raise NotImplementedError
 
     def read(self, questions: Any, values: Tensor) -> Lists:
-        """What was answered. values: (n, w) as they are stored, see `Question`."""
+        """Return what was answered. values: (n, w) as they are stored, see `Question`."""
         raise NotImplementedError
 
     def accuracy(self, scores: Tensor, told: Tensor) -> float:

@@ -39,7 +39,7 @@ class RankingLoss(ListLoss):
         return Lists(Segments.cat(questions.items)[place.flatten()], torch.ones(n), self.items)
 
     def accuracy(self, scores: Tensor, told: Tensor) -> float:
-        """Of all pairs in the lists."""
+        """Return the accuracy over all pairs in the lists."""
         better, worse = torch.triu_indices(scores.shape[-1], scores.shape[-1], 1)
         return number((scores[..., better] > scores[..., worse]).float().mean())
 
