@@ -179,7 +179,7 @@ def _skip(page: Any) -> None:
 def _state(page: Any, folder: Path, change: dict[str, Any], out: Path) -> None:
     """What somebody sees who comes now and gets no pair."""
     other = page.context.browser.new_page(viewport=SIZE)
-    other.route("**/api/status*", lambda route, _: _changed(route, change))
+    other.route("**/api/status*", lambda route, _: _answer_changed(route, change))
     if "can_continue" not in change:
         other.route("**/api/next", lambda route, _: route.fulfill(json={"pairs": [], "gone": []}, headers=OURS))
     other.goto(json.loads((folder / "viewer.json").read_text())["url"])
@@ -190,7 +190,7 @@ def _state(page: Any, folder: Path, change: dict[str, Any], out: Path) -> None:
     other.close()
 
 
-def _changed(route: Any, change: dict[str, Any]) -> None:
+def _answer_changed(route: Any, change: dict[str, Any]) -> None:
     response = route.fetch()
     route.fulfill(response=response, json={**response.json(), **change})
 

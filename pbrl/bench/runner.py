@@ -146,13 +146,13 @@ class _Jobs:
                 settle(planned.job, self._stopped)  # what a dead bench left may still be saving into the folder
             if self._stopped.is_set():
                 return
-            _begun(planned, self.composed, self.out)
+            _record_start(planned, self.composed, self.out)
             self.listener.started(planned)
             yield planned.job
 
 
-def _begun(planned: Planned, composed: Composed, out: Path) -> None:
-    """Writes down what the cell is before its first step; what another config or code left there goes aside."""
+def _record_start(planned: Planned, composed: Composed, out: Path) -> None:
+    """Write down what the cell is before its first step, and set aside what another config or code left there."""
     if planned.state == "stale":
         old = out / "old" / f"{planned.cell.name}_{planned.record().get('code', 'unknown')}"
         set_aside([planned.job.folder, planned.job.log, planned.record_file], old)

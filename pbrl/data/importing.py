@@ -56,7 +56,7 @@ def import_recording(
         make_state: of the environment that was named, for files with qpos and qvel.
     """
     columns, index = Columns(folder), _Index()
-    keeper = FrameKeeper(_made(folder / FOLDER), recording.fps or FPS)
+    keeper = FrameKeeper(_make_folder(folder / FOLDER), recording.fps or FPS)
     for found in recording.episodes:
         name = f"{where}: episode {found.name}"
         recorded = _with_pictures(found, recording, keeper, frames, make_state, name)
@@ -202,6 +202,6 @@ def _describe_videos(recording: Recording, keeper: FrameKeeper) -> StoredVideos 
     return StoredVideos(recording.cameras, names, sizes, str(root), recording.fps or FPS)
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> Path:
     folder.mkdir()
     return folder

@@ -157,22 +157,22 @@ class OfflineData:
         cut = None if self.last_obs else -1
         terminated = [_ends(e)[:cut] for e in self.episodes]
         obs, actions, next_obs = (
-            self._there(np.concatenate(parts))
+            self._on_device(np.concatenate(parts))
             for parts in (
                 [e.obs[:-1][:cut] for e in self.episodes],
                 [e.actions[:cut] for e in self.episodes],
                 [e.obs[1:][:cut] for e in self.episodes],
             )
         )
-        return Transitions(obs, actions, next_obs, self._there(np.concatenate(terminated)))
+        return Transitions(obs, actions, next_obs, self._on_device(np.concatenate(terminated)))
 
     def per_transition(self, values: list[np.ndarray]) -> Tensor:
         """Values (L,) of each episode's steps as one (M,) in the order of `transitions`."""
         cut = None if self.last_obs else -1
-        return self._there(np.concatenate([v[:cut] for v in values]).astype(np.float32))
+        return self._on_device(np.concatenate([v[:cut] for v in values]).astype(np.float32))
 
-    def _there(self, rows: np.ndarray) -> Tensor:
-        """Return where the segments are."""
+    def _on_device(self, rows: np.ndarray) -> Tensor:
+        """Return rows as a tensor where the segments are."""
         return torch.from_numpy(rows).to(self.segments.obs.device)
 
 

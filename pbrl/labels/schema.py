@@ -286,11 +286,11 @@ def _parsed(text: str) -> Any:
 def _use_wal(db: sqlite3.Connection, busy_s: float) -> None:
     """Readers never wait for a writer then. Switching fails at once, timeout or not, while another process does it."""
     deadline = time.monotonic() + busy_s
-    while not _switched_to_wal(db, last_try=time.monotonic() > deadline):
+    while not _switch_to_wal(db, last_try=time.monotonic() > deadline):
         time.sleep(0.01)
 
 
-def _switched_to_wal(db: sqlite3.Connection, last_try: bool) -> bool:
+def _switch_to_wal(db: sqlite3.Connection, last_try: bool) -> bool:
     try:
         db.execute("PRAGMA journal_mode = WAL")
     except sqlite3.OperationalError as error:

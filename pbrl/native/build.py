@@ -68,7 +68,7 @@ def find() -> Found:
         return Found(None, None, f"this processor ({platform.machine()}) has neither AVX2 nor NEON")
     kind = asked or possible[0]
     packaged = SOURCE.parent / library_name(kind)
-    return Found(kind, packaged) if packaged.is_file() else _cached(kind)
+    return Found(kind, packaged) if packaged.is_file() else _find_or_compile(kind)
 
 
 def runnable() -> list[str]:
@@ -125,7 +125,7 @@ def cache_folder() -> Path:
     return Path(base) / "pbrl"
 
 
-def _cached(kind: str) -> Found:
+def _find_or_compile(kind: str) -> Found:
     text = " ".join((*COMMON, *KINDS[kind].flags)).encode() + SOURCE.read_bytes()
     path = cache_folder() / hashlib.sha256(text).hexdigest()[:16] / library_name(kind)
     if path.is_file():

@@ -32,10 +32,10 @@ class Site:
     def __init__(self, config: ViewerConfig, gallery: Gallery) -> None:
         self.config, self.gallery = config, gallery
         self.people = People(config.token, config.cookie, config.links)
-        self.keeper = Keeper(config.run_dir, self._opened)
+        self.keeper = Keeper(config.run_dir, self._take_over)
         self.desk: Desk  # of the store that is open
 
-    def _opened(self, store: LabelStore) -> None:
+    def _take_over(self, store: LabelStore) -> None:
         self.gallery.open(store)
         about: Any = {"present": lambda: self.people.present}
         if self.config.study is None:
