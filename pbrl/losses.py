@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,25 +35,53 @@ def preference_accuracy(left: Tensor, right: Tensor, prefers_right: Tensor) -> T
     return (((right > left) == (prefers_right > 0.5)) & decided).sum() / decided.sum()
 
 
-def cpl_loss(left: Tensor, right: Tensor, prefers_right: Tensor, bias: float) -> Tensor:
-    """-log e^win / (e^win + e^(bias * lose)) in soft-label form; CPL (Hejna et al. 2024), eqs. 5 and 9. Mean over B.
+def cpl_loss(left: Tensor, right: Tensor, prefers_right: Tensor, bias: float, margin: float = 0.0) -> Tensor:
+    """-log e^win / (e^win + e^(bias * lose + margin)), soft labels; CPL (Hejna et al. 2024), eqs. 5 and 9. Mean over B.
 
     left, right: (B,) sums of alpha * log pi. bias: lambda in (0, 1]; at 1 this is `bradley_terry_loss`, below 1 a
-    losing segment is pushed away less than the winning one is pulled near.
+    losing segment is pushed away less than the winning one is pulled near. margin: by how much the winning one is to
+    be ahead (SimPO, Meng et al. 2024).
     """
-    right_wins = F.softplus(bias * left - right)
-    left_wins = F.softplus(bias * right - left)
+    right_wins = F.softplus(bias * left - right + margin)
+    left_wins = F.softplus(bias * right - left + margin)
     return (prefers_right * right_wins + (1 - prefers_right) * left_wins).mean()
 
 
-def ranked_cpl_loss(scores: Tensor, order: Tensor, bias: float) -> Tensor:
+def ipo_loss(left: Tensor, right: Tensor, prefers_right: Tensor, gap: float) -> Tensor:
+    """(right - left - gap * (2 y - 1))^2: a gap of scores that is no larger than asked for; IPO (Azar et al. 2024).
+
+    Where answers are sure, the logistic loss drives scores apart for ever; here they end `gap` apart. Mean over B.
+    """
+    return (right - left - gap * (2 * prefers_right - 1)).square().mean()
+
+
+def ranked_cpl_loss(scores: Tensor, order: Tensor, bias: float, margin: float = 0.0) -> Tensor:
     """`cpl_loss` over all pairs of a batch whose teacher's scores differ; 0 where all are equal.
 
     scores: (N,) sums of alpha * log pi. order: (N,) what the teacher ranks by, higher = better.
     """
     wins = order[None, :] > order[:, None]  # (loser, winner): explicit, so that ties are no preference
-    pairs = F.softplus(bias * scores[:, None] - scores[None, :])
+    pairs = F.softplus(bias * scores[:, None] - scores[None, :] + margin)
     return (pairs * wins).sum() / wins.sum().clamp(min=1)
+
+
+LEAST_LOG_RATIO = -10.0
+DIVERGENCES = ("reverse_kl", "forward_kl", "jensen_shannon")
+
+
+def divergence_score(log_ratio: Tensor, divergence: str) -> Tensor:
+    """f'(u) of u = pi / reference, the score of a step in f-DPO (Wang et al. 2024), less what is the same for all.
+
+        reverse_kl: log u      forward_kl: 1 - 1 / u      jensen_shannon: log(2 u / (1 + u))
+
+    Each is 0 at u = 1 and grows with u; forward_kl and jensen_shannon are bounded above, so that a preferred action
+    gains little by being made ever more likely. Of forward_kl, ratios below e^-10 count as that.
+    """
+    if divergence == "forward_kl":
+        return -torch.expm1(-log_ratio.clamp(min=LEAST_LOG_RATIO))
+    if divergence == "jensen_shannon":
+        return math.log(2) - F.softplus(-log_ratio)
+    return log_ratio
 
 
 def expectile_square(error: Tensor, expectile: float) -> Tensor:

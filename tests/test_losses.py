@@ -7,7 +7,9 @@ from pbrl.losses import (
     bradley_terry_loss,
     cpl_loss,
     discounted_sum,
+    divergence_score,
     expectile_square,
+    ipo_loss,
     preference_accuracy,
     ranked_cpl_loss,
     smooth_labels,
@@ -151,3 +153,43 @@ def test_discounted_sum_of_ones():
     expected = torch.tensor([(1 - 0.9**3) / 0.1, 1.9])
     torch.testing.assert_close(discounted_sum(torch.ones(2, 3), mask, 0.9), expected)
     torch.testing.assert_close(discounted_sum(torch.full((2, 3), 5.0), mask, 1.0), torch.tensor([15.0, 10.0]))
+
+
+def test_a_margin_is_what_the_winner_needs_more():
+    left, right = torch.tensor([0.0]), torch.tensor([1.0])
+    ahead = cpl_loss(left, right, torch.tensor([1.0]), 1.0, 1.0)  # just as far ahead as wanted
+    assert ahead.item() == pytest.approx(math.log(2))
+    assert cpl_loss(right, left, torch.tensor([0.0]), 1.0, 1.0).item() == pytest.approx(math.log(2))
+    pairs = ranked_cpl_loss(torch.tensor([0.0, 1.0]), torch.tensor([3.0, 4.0]), 1.0, 1.0)
+    assert pairs.item() == pytest.approx(math.log(2))
+
+
+def test_the_squared_loss_ends_at_its_gap_where_the_logistic_one_goes_on():
+    target = torch.tensor([1.0, 0.0, 0.5])
+    left, right = torch.zeros(3), torch.tensor([0.7, -0.7, 0.0], requires_grad=True)
+    loss = ipo_loss(left, right, target, gap=0.7)
+    loss.backward()
+    assert (loss.item(), right.grad.abs().max().item()) == (0, 0)
+    assert ipo_loss(left, right.detach() + 1, target, gap=0.7).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("divergence", "f"),
+    [
+        ("reverse_kl", lambda u: u * u.log()),
+        ("forward_kl", lambda u: -u.log()),
+        ("jensen_shannon", lambda u: u * u.log() - (1 + u) * ((1 + u) / 2).log()),
+    ],
+)
+def test_a_step_scores_the_slope_of_its_divergence(divergence, f):
+    u = torch.tensor([0.2, 0.5, 1.0, 3.0], dtype=torch.double, requires_grad=True)
+    (slope,) = torch.autograd.grad(f(u).sum(), u)
+    at_one = torch.ones(1, dtype=torch.double, requires_grad=True)
+    (least,) = torch.autograd.grad(f(at_one).sum(), at_one)
+    torch.testing.assert_close(divergence_score(u.detach().log(), divergence), slope - least)
+
+
+def test_bounded_divergences_stay_finite():
+    far = torch.tensor([-300.0, 300.0])
+    assert torch.isfinite(divergence_score(far, "forward_kl")).all()
+    assert divergence_score(far, "jensen_shannon")[1].item() == pytest.approx(math.log(2))

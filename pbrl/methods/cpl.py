@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 
 from pbrl.blocks import score_in_blocks
-from pbrl.checks import share, whole
-from pbrl.losses import cpl_loss, discounted_sum, preference_accuracy, ranked_cpl_loss
+from pbrl.checks import between, one_of, share, whole
+from pbrl.losses import (
+    DIVERGENCES,
+    cpl_loss,
+    discounted_sum,
+    divergence_score,
+    ipo_loss,
+    preference_accuracy,
+    ranked_cpl_loss,
+)
 from pbrl.methods.bc import bc_loss
 from pbrl.methods.early_stop import EarlyStop
 from pbrl.methods.method import Metrics, Run
@@ -34,6 +42,11 @@ class CPL(OfflineMethod):
         gamma: discount inside a segment.
         bc_weight: weight of the cloning loss on the compared segments in the second stage (CPL-BC).
         kl: score relative to the cloned policy (CPL-KL).
+        divergence: from that policy, with `kl`: what a step scores by the ratio of both, see `divergence_score`.
+        per_step: score the mean over a segment's real steps, so that a longer one is no better for being longer.
+        margin: by how much the winning segment is to be ahead.
+        ipo: None, or the gap of scores that `ipo_loss` asks for instead, with `kl`; it has no bias and no margin.
+        chosen_weight: of the cloning loss on the preferred segments alone, in the second stage.
         bc_share, clone_updates: share of the run that clones all segments; or how many updates do, where it is given:
             cloning takes as long in a short run as in a long one.
         stop_after, check_every: the second stage ends, with the best weights, after so many looks in a row at which
@@ -65,6 +78,11 @@ class CPL(OfflineMethod):
         clone_updates: int | None = None,
         stop_after: int | None = None,
         check_every: int = 100,
+        divergence: str = "reverse_kl",  # as in runs that were made before there was a choice, like the next ones
+        per_step: bool = False,
+        margin: float = 0.0,
+        ipo: float | None = None,
+        chosen_weight: float = 0.0,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -81,9 +99,27 @@ class CPL(OfflineMethod):
         self.alpha, self.bias, self.gamma, self.bc_weight, self.kl = alpha, bias, gamma, bc_weight, kl
         self.bc_share, self.warmup_share = bc_share, warmup_share
         self.lr, self.lr_factor, self.batch_size = lr, lr_factor, batch_size
+        self.divergence, self.per_step, self.margin, self.ipo = divergence, per_step, margin, ipo
+        self.chosen_weight = chosen_weight
+        self._check_variant()
+
+    def _check_variant(self) -> None:
+        one_of(DIVERGENCES, divergence=self.divergence)
+        if self.divergence != "reverse_kl" and not self.kl:
+            raise ValueError(f"divergence={self.divergence}: with kl=false there is no policy that it is from")
+        between(0, 1e6, margin=self.margin, chosen_weight=self.chosen_weight)
+        if self.ipo is None:
+            return
+        between(1e-6, 1e6, ipo=self.ipo)
+        if self.margin or self.bias != 1 or not self.kl:
+            what = "a gap relative to the cloned policy, with no margin and no bias"
+            raise ValueError(f"ipo={self.ipo}: {what}; expected kl=true, margin=0 and bias=1")
 
     def begin(self, run: Run) -> None:
         super().begin(run)
+        if self.data.scores is not None and (self.ipo is not None or self.chosen_weight):
+            both = f"ipo={self.ipo} and chosen_weight={self.chosen_weight}"
+            raise ValueError(f"{both} are of pairs; with feedback.pairs=dense expected null and 0")
         self.bc_updates = cloning(self.steps, self.bc_share, self.clone_updates)
         self.warmup = share_of(self.steps, self.warmup_share)
         self.reference: Policy | None = None
@@ -136,15 +172,23 @@ class CPL(OfflineMethod):
         both = Segments.cat([comparisons.left, comparisons.right])
         log_prob = self.actor.log_prob(both.obs[:, :-1], both.actions)
         left, right = self._score(log_prob, both).chunk(2)
-        loss = cpl_loss(left, right, comparisons.prefers_right, self.bias)
-        value = descend(self.optimizers["policy"], loss + self._bc(log_prob, both))
+        if self.ipo is None:
+            loss = cpl_loss(left, right, comparisons.prefers_right, self.bias, self.margin)
+        else:
+            loss = ipo_loss(left, right, comparisons.prefers_right, self.ipo)
+        loss = loss + self._bc(log_prob, both)
+        if self.chosen_weight:
+            chosen = torch.cat([1 - comparisons.prefers_right, comparisons.prefers_right])[:, None] * both.mask
+            loss = loss - self.chosen_weight * (log_prob * chosen).sum() / chosen.sum()
+        value = descend(self.optimizers["policy"], loss)
         accuracy = preference_accuracy(left.detach(), right.detach(), comparisons.prefers_right)
         return {"train/loss": value, "train/accuracy": number(accuracy)}
 
     def _update_ranked(self) -> dict[str, float]:
+        """Over all pairs of a batch."""
         segments, order = self.data.sample_scored(2 * self.batch_size, self.rng)
         log_prob = self.actor.log_prob(segments.obs[:, :-1], segments.actions)
-        loss = ranked_cpl_loss(self._score(log_prob, segments), order, self.bias)
+        loss = ranked_cpl_loss(self._score(log_prob, segments), order, self.bias, self.margin)
         return {"train/loss": descend(self.optimizers["policy"], loss + self._bc(log_prob, segments))}
 
     def _score(self, log_prob: Tensor, segments: Segments) -> Tensor:
@@ -152,8 +196,9 @@ class CPL(OfflineMethod):
         if self.reference is not None:
             with torch.no_grad():
                 reference = self.reference.log_prob(segments.obs[:, :-1], segments.actions)
-            log_prob = log_prob - reference
-        return self.alpha * discounted_sum(log_prob, segments.mask, self.gamma)
+            log_prob = divergence_score(log_prob - reference, self.divergence)
+        score = self.alpha * discounted_sum(log_prob, segments.mask, self.gamma)
+        return score / segments.mask.sum(1).clamp(min=1) if self.per_step else score
 
     def _bc(self, log_prob: Tensor, segments: Segments) -> Tensor:
         return -self.bc_weight * (log_prob * segments.mask).sum() / segments.mask.sum()

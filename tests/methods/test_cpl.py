@@ -49,6 +49,36 @@ def test_padding_does_not_count(data):
     torch.testing.assert_close(learner.score(padded), learner.score(cut))
 
 
+def test_per_step_a_longer_segment_is_not_better_for_being_longer(data):
+    learner = cpl(data, alpha=0.3, per_step=True)
+    log_prob = learner.actor.log_prob(data.segments.obs[:, :-1], data.segments.actions)
+    torch.testing.assert_close(learner.score(data.segments), 0.3 * log_prob.mean(1))
+    padded = dataclasses.replace(data.segments, mask=data.segments.mask * torch.tensor([1.0, 1, 0, 0]))
+    torch.testing.assert_close(learner.score(padded), 0.3 * log_prob[:, :2].mean(1))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"per_step": True, "alpha": 2.0, "margin": 0.2},
+        {"kl": True, "ipo": 0.1, "bias": 1.0},
+        {"chosen_weight": 0.5},
+        {"kl": True, "divergence": "jensen_shannon", "alpha": 1.0},
+    ],
+)
+def test_variants_end_closer_to_the_best_than_cloning(changes, data):
+    learner = cpl(data, **changes)
+    run(learner, 300)
+    cloned = action_error(learner)
+    run(learner, 300)
+    assert action_error(learner) < 0.5 * cloned
+
+
+def test_what_is_of_pairs_is_refused_of_scored_segments():
+    with pytest.raises(ValueError, match="are of pairs"):
+        cpl(make_data(dense=True), ipo=1.0, bias=1.0, kl=True)
+
+
 def test_relative_to_itself_every_segment_scores_zero_until_the_second_stage_moves(data):
     learner = cpl(data, kl=True, lr_factor=0.0)
     assert learner.score(data.segments) is None  # nothing to compare with yet
@@ -93,6 +123,10 @@ def _same_draws(learner, data) -> torch.Generator:
         ({"bc_share": 1.2}, "share"),
         ({"kl": True, "bc_share": 0.0}, "above 0"),
         ({"batch_size": 0}, "whole number"),
+        ({"divergence": "forward_kl"}, "no policy that it is from"),
+        ({"kl": True, "divergence": "chi"}, "divergence=chi"),
+        ({"ipo": 0.5}, "expected kl=true, margin=0 and bias=1"),
+        ({"margin": -1.0}, "margin=-1.0"),
     ],
 )
 def test_wrong_numbers(data, changes, message):
