@@ -58,7 +58,8 @@ class Agent(Protocol):
     @property
     def actor(self) -> Any: ...  # the torch module of its policy
 
-    def require_whole_episodes(self, steps: int | None) -> None: ...  # UserError where it cannot wait for so many steps
+    # UserError where it cannot wait for so many steps. at_end: only the last step of an episode is rewarded.
+    def require_whole_episodes(self, steps: int | None, at_end: bool = False) -> None: ...
 
     def gaussian(self, obs: np.ndarray) -> tuple[Tensor, Tensor]: ...  # mean and deviation (M, A) before a tanh; of SAC
 

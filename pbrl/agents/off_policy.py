@@ -183,7 +183,7 @@ class SACAgent(SB3Agent):
             step = episode.obs[t][None], episode.obs[t + 1][None], episode.actions[t][None]
             buffer.put(*step, np.zeros(1, np.float32), done & episode.terminated, done)
 
-    def require_whole_episodes(self, steps: int | None) -> None:
+    def require_whole_episodes(self, steps: int | None, at_end: bool = False) -> None:
         """UserError where learning starts, or what is kept is forgotten, before an episode of so many steps is over."""
         starts, kept = self.model.learning_starts, self.buffer.buffer_size * self.n_envs
         needed = None if steps is None else steps * self.n_envs

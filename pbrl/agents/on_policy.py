@@ -98,6 +98,7 @@ class PPOAgent(SB3Agent):
             device=device,
         )
         super().__init__(model, recorders, callback)
+        self.buffer.finished = lambda: [recorder.finished for recorder in recorders]
         self.round_steps = n_steps * n_envs
         self.clip_range = clip_range
         if anneal_clip:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from pbrl.nets.devices import array
-from pbrl.types import RewardSource, Steps
+from pbrl.types import Episode, RewardSource, Steps
 
 
 class LearnedRewardRollout(RolloutBuffer):
@@ -15,9 +17,13 @@ class LearnedRewardRollout(RolloutBuffer):
 
     SB3 adds the bootstrapped value of a time limit to the stored reward, so the learned one is added to it: the
     environment's own must be hidden (0) by the recorder.
+
+    A source of whole episodes is asked at the end of the rollout, about those that ended in it: what it gives to steps
+    of earlier rollouts is lost, so it should give all at the end.
     """
 
     source: RewardSource | None = None
+    finished: Callable[[], list[list[Episode]]]  # by environment, the episodes that ended in this rollout
 
     @property
     def stored_obs(self) -> np.ndarray:
@@ -25,10 +31,20 @@ class LearnedRewardRollout(RolloutBuffer):
         return self.observations.reshape(self.buffer_size * self.n_envs, -1)
 
     def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: np.ndarray) -> None:
-        if self.source is not None:
+        if self.source is not None and self.source.when == "episode":
+            self._add_of_episodes(self.source, dones)
+        elif self.source is not None:
             obs = self.stored_obs
             # The environment sees clipped actions, and so must the reward.
             actions = np.clip(self.actions, -1, 1).reshape(len(obs), -1)
             rewards = self.source.of_steps(Steps(torch.from_numpy(obs), torch.from_numpy(actions)))
             self.rewards += array(rewards).reshape(self.rewards.shape)
         super().compute_returns_and_advantage(last_values, dones)
+
+    def _add_of_episodes(self, source: RewardSource, dones: np.ndarray) -> None:
+        last = np.concatenate([self.episode_starts[1:], np.asarray(dones)[None]]).astype(bool)  # (T, n_envs)
+        episodes = [iter(ended) for ended in self.finished()]
+        for row, env in np.argwhere(last):
+            rewards = source.of_episode(next(episodes[env]))
+            here = min(len(rewards), row + 1)
+            self.rewards[row + 1 - here : row + 1, env] += rewards[len(rewards) - here :]

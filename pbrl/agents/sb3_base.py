@@ -116,8 +116,11 @@ class SB3Agent:
         """The network of the policy: observations (M, O) and `deterministic` to actions (M, A)."""
         return getattr(self.model, "actor", self.model.policy)
 
-    def require_whole_episodes(self, steps: int | None) -> None:
-        raise UserError(f"agent={self.kind} learns before an episode is over; methods that reward whole ones drive sac")
+    def require_whole_episodes(self, steps: int | None, at_end: bool = False) -> None:
+        if not at_end:
+            raise UserError(
+                f"agent={self.kind} learns before an episode is over; methods that reward all its steps drive sac"
+            )
 
     def gaussian(self, obs: np.ndarray) -> tuple[Tensor, Tensor]:
         raise NotImplementedError

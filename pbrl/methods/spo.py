@@ -43,7 +43,7 @@ class Spo(Method):
         judge_updates, judge_batch: gradient steps of a session, and comparisons of each.
     """
 
-    agents = ("sac",)
+    agents = ("sac", "ppo")
     when = "episode"
 
     def __init__(
@@ -72,7 +72,9 @@ class Spo(Method):
 
     def begin(self, run: Run) -> None:
         super().begin(run)
-        run.agent.require_whole_episodes(run.time_limit)
+        if run.agent.kind == "ppo" and self.give != "end":
+            raise ValueError(f"give={self.give}: PPO learns before an episode is over; expected end")
+        run.agent.require_whole_episodes(run.time_limit, at_end=self.give == "end")
         if run.sampler_name not in ("uniform", "none"):
             asks = "asks about whole episodes, or any segments for its judge"
             raise ValueError(f"queries={run.sampler_name}: SPO {asks}; leave queries= out")
@@ -92,7 +94,11 @@ class Spo(Method):
             self.optimizer = self.judge.optimizer
             self.preferences = PreferenceDataset(run.feedback.heldout, run.rng("preferences"))
         if self.average_from is not None:
-            self.averaged = AveragedModel(run.agent.actor)  # the plain mean
+            actor = run.agent.actor
+            if getattr(actor, "use_sde", False):  # whose noise has a history, which cannot be copied
+                with torch.no_grad():
+                    actor.reset_noise()
+            self.averaged = AveragedModel(actor)  # the plain mean
         self._given: dict[int, float] = {}
 
     def reward(self) -> RewardSource:
@@ -185,7 +191,8 @@ class Spo(Method):
 
         @torch.no_grad()
         def act(obs: np.ndarray) -> np.ndarray:
-            actions: np.ndarray = self.averaged(torch.from_numpy(np.float32(obs)), deterministic=True).numpy()
+            found = self.averaged.module._predict(torch.from_numpy(np.float32(obs)), deterministic=True)
+            actions: np.ndarray = found.clamp(-1, 1).numpy()  # PPO's Gaussian has no bounds
             return actions
 
         return act

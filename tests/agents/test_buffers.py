@@ -196,6 +196,29 @@ def test_the_bootstrapped_value_of_a_time_limit_is_kept(make_ppo, reward):
     np.testing.assert_allclose(seen["rewards"], expected, rtol=1e-5)
 
 
+class AtEnd:
+    """An episode gets its length, at its last step."""
+
+    when = "episode"
+
+    def of_episode(self, episode):
+        rewards = np.zeros(len(episode), np.float32)
+        rewards[-1] = len(episode)
+        return rewards
+
+
+def test_whole_episodes_are_rewarded_at_their_ends_in_whichever_rollout_these_are(make_ppo):
+    agent, seen = rollout(make_ppo, limit=7)  # in rollouts of 16 steps, of two environments
+    agent.set_reward(AtEnd())
+    ends = ([6, 13], [4, 11], [2, 9])  # the third episode began in the rollout before, and so on
+    for rows in ends:
+        agent.learn(1)
+        given = seen["rewards"] - seen["before"]
+        expected = np.zeros((16, 2))
+        expected[rows] = 7
+        np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
 def test_a_rollout_explores_by_its_own_observations(make_ppo):
     agent, seen = rollout(make_ppo, limit=100)
     explore = StateEntropy(k=2, reference=100, normalise=False)

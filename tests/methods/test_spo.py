@@ -5,7 +5,7 @@ import pytest
 import torch
 from killed import Kill
 from outcome import assert_same, table, weights
-from tiny import COMMON, SAC, TINY, train
+from tiny import COMMON, PPO, SAC, TINY, train
 
 from pbrl.config import load_config
 from pbrl.labels.store import LabelStore
@@ -14,6 +14,7 @@ from pbrl.rewards.pairwise import PairwiseJudge
 from pbrl.rewards.win_rate import Spread, normalised, win_rates
 from pbrl.tabular.cycle_game import BATCH, gap, run
 from pbrl.tabular.noisy_comparisons import learn, self_play
+from pbrl.training.saved import load_run
 from pbrl.training.start import resume
 from pbrl.types import Comparisons, Segments
 
@@ -110,6 +111,21 @@ def test_a_judge_is_asked_about_segments_and_rewards_episodes(finished):
         assert store.forms() == {("segment_pair", "overall"): 24}
         assert len(store.answered(kind=SegmentPair).answers.prefers_right) == 24
     assert table(finished(method="spo_judge") / "progress.csv")[-1]["reward/spread"]
+
+
+def test_it_drives_ppo_which_is_rewarded_at_the_end_of_an_episode(tmp_path):
+    given = ["method=spo", "agent=ppo", "method.queue=3", *COMMON, *PPO]
+    code, _, err = train(tmp_path / "spread", *given, method=None)
+    assert code == 2
+    assert "method.give=spread: PPO learns before an episode is over; expected end" in err
+    code, _, err = train(tmp_path / "end", *given, "method.give=end", method=None)
+    assert code == 0, err
+    last = table(tmp_path / "end" / "progress.csv")[-1]
+    assert 0 < float(last["reward/win_rate"]) < 1
+    with LabelStore(tmp_path / "end", create=False) as store:
+        assert store.forms()["episode_pair", "overall"] == 0 + 1 + 2 + 3 * 7  # 10 episodes of 30 steps
+    saved = load_run(tmp_path / "end")  # the averaged policy
+    assert np.abs(saved.act(np.ones((3, 6), np.float32))).max() <= 1
 
 
 def test_people_are_not_asked_to_compare_each_episode(tmp_path):
