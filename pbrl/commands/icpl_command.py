@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pbrl.rewards.rounds import Choose, Trained
 
 HELP = """usage: pbrl icpl out=FOLDER [rounds=5] [programs=6] [proposer=grammar] [choose=script] key=value ...
+       pbrl icpl resume=FOLDER [workers=1]
 
 Proposes reward programs of the task's factors, trains an agent on each (pbrl train method=icpl), lets somebody choose
 the best and the worst, and proposes the next round from that. All other key=value go to the trainings.
@@ -36,12 +37,15 @@ the best and the worst, and proposes the next round from that. All other key=val
   key_env=    of endpoint: the environment variable that has the key, where one is needed
   replies=    of recorded: a file with one JSON string on each line
 
-FOLDER/rounds.csv has a row for each program; the runs lie in FOLDER/round_1/program_1, ...
+FOLDER/rounds.csv has a row for each program; the runs lie in FOLDER/round_1/program_1, ... resume= goes on where it was
+stopped: programs and choices stand, finished trainings too, and the one that was under way goes on.
 
 example: pbrl icpl env=point_reach steps=10000 rounds=2 programs=4 out=runs/icpl"""
 OWN = ("out", "rounds", "programs", "proposer", "choose", "workers", "task", "model", "base_url", "key_env", "replies")
 COLUMNS = ("round", "program", "score", "chosen", "text")
+SETTINGS_FILE = "icpl.json"
 CHOICES = ("script", "person", "terminal", "random", "independent")
+BY_PEOPLE = ("person", "terminal")  # whose choice is remembered: scripts choose alike again
 
 
 def main(args: list[str]) -> int:
@@ -51,23 +55,56 @@ def main(args: list[str]) -> int:
         return 0
     if parsed.words:
         raise UserError(f"unknown word {parsed.words[0]!r}; {HELP.splitlines()[0]}")
+    from pbrl.rewards.kept_rounds import KeptProposer, kept_choice
+
+    resumed = parsed.values.get("resume")
+    if resumed is not None:
+        parsed = _arguments_of(parsed, Path(resumed))
     n, programs = whole_number(parsed, "rounds", 5, 1), whole_number(parsed, "programs", 6, 2)
     workers, seed = whole_number(parsed, "workers", 1, 1), whole_number(parsed, "seed", 0, 0)
     given = [o for o in parsed.overrides if o.split("=", 1)[0] not in OWN]
     if taken := [o for o in given if o.split("=", 1)[0] in ("method", "method.program", "run_dir")]:
         raise UserError(f"{taken[0]}: pbrl icpl chooses it; leave it out")
-    out = Path(required(parsed, "out", "the folder that the runs go to"))
+    out = Path(resumed or required(parsed, "out", "the folder that the runs go to"))
     inputs, name = _factors(given), parsed.values.get("choose", "script")
     if name == "person":
         _require_shown(given, programs)
     proposer = _proposer(parsed, seed)
-    if out.exists() or out.is_symlink():
-        raise UserError(f"out={out} exists and is not overwritten; choose another")
+    if resumed is None:
+        _require_free(out)
     with ExitStack() as opened:
         choose = _chooser(name, seed, out / "choices", opened)
-        out.mkdir(parents=True)
-        _run(proposer, inputs, choose, out, given, n, programs, workers)
+        if resumed is None:
+            _begin(out, args)
+        if choose is not None and name in BY_PEOPLE:
+            choose = kept_choice(choose, out)
+        _run(KeptProposer(proposer, out), inputs, choose, out, given, n, programs, workers)
     return 0
+
+
+def _require_free(out: Path) -> None:
+    if out.exists() or out.is_symlink():
+        raise UserError(f"out={out} exists and is not overwritten; choose another, or go on with it by resume={out}")
+
+
+def _begin(out: Path, args: list[str]) -> None:
+    from pbrl.files import write_json
+
+    out.mkdir(parents=True)
+    write_json(out / SETTINGS_FILE, {"arguments": [a for a in args if a.split("=", 1)[0] not in ("out", "workers")]})
+
+
+def _arguments_of(parsed: Arguments, out: Path) -> Arguments:
+    """Those that the folder was begun with."""
+    from pbrl.reading import find_object
+
+    if other := [key for key in parsed.values if key not in ("resume", "workers")]:
+        raise UserError(f"{other[0]}= is settled by resume=; valid beside it is workers")
+    known = find_object(out / SETTINGS_FILE)
+    if known is None or not isinstance(known.get("arguments"), list):
+        raise UserError(f"resume={out}: it has no {SETTINGS_FILE}; valid is a folder that pbrl icpl made")
+    workers = [f"workers={parsed.values['workers']}"] if "workers" in parsed.values else []
+    return Arguments([*map(str, known["arguments"]), *workers], HELP)
 
 
 def _factors(given: list[str]) -> tuple[str, ...]:
@@ -187,17 +224,18 @@ def _run(
 
     def train(proposed: list[RewardProgram]) -> list[Trained]:
         folders = [out / f"round_{done + 1}" / f"program_{i}" for i in range(1, len(proposed) + 1)]
-        jobs = [
-            ["train", *given, "method=icpl", f"method.program='{p.one_line}'", f"run_dir={folder}"]
+        jobs = {
+            folder: _job(folder, [*given, "method=icpl", f"method.program='{p.one_line}'"])
             for p, folder in zip(proposed, folders, strict=True)
-        ]
+            if not _is_finished(folder)
+        }
         if workers == 1:
-            codes = [_train(job) for job in jobs]
+            codes = [_train(job) for job in jobs.values()]
         else:
             with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                codes = list(pool.map(_train, jobs))
+                codes = list(pool.map(_train, jobs.values()))
         if any(codes):
-            raise UserError(f"the training in {folders[[bool(c) for c in codes].index(True)]} failed")
+            raise UserError(f"the training in {list(jobs)[[bool(c) for c in codes].index(True)]} failed")
         return [_outcome(p, folder) for p, folder in zip(proposed, folders, strict=True)]
 
     with (out / "rounds.csv").open("w", newline="") as file:
@@ -211,6 +249,18 @@ def _run(
             file.flush()
             top = max(trained, key=lambda one: one.score)
             print(f"round {done} of {n}: return {top.score:.1f} of {top.program.text!r} in {top.where}")
+
+
+def _is_finished(folder: Path) -> bool:
+    from pbrl.reading import find_object
+
+    return (find_object(folder / "summary.json") or {}).get("status") == "finished"
+
+
+def _job(folder: Path, given: list[str]) -> list[str]:
+    """Of `pbrl train`: a run that was stopped goes on."""
+    begun = (folder / "config.yaml").is_file()
+    return ["train", f"resume={folder}"] if begun else ["train", *given, f"run_dir={folder}"]
 
 
 def _train(job: list[str]) -> int:

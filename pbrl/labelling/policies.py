@@ -29,7 +29,7 @@ class PolicyJudges:
     """Whoever opens the viewer. Use it as a context manager: the viewer stays open from the first question on.
 
     Args:
-        folder: a new one for questions and answers.
+        folder: for questions and answers; a new one, or one of the same policies, whose answers stand.
         seed: of the episodes, which all begin alike.
     """
 
@@ -66,9 +66,10 @@ class PolicyJudges:
         config = saved.config.copy()
         config.teacher = NO_TRAINING
         config.viewer.repeats = 0.0
-        with new_folder(self.folder, private=True) as folder:
-            OmegaConf.save(config, folder / "config.yaml")
-            LabelStore(folder).close()
+        if not self.folder.exists():
+            with new_folder(self.folder, private=True) as folder:
+                OmegaConf.save(config, folder / "config.yaml")
+                LabelStore(folder).close()
         if config.viewer.start:
             from pbrl.viewer.serve import start_viewer
 

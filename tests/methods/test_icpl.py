@@ -11,11 +11,13 @@ from person import Person
 from tiny import COMMON, SAC
 
 from pbrl.cli import main
+from pbrl.commands import icpl_command
 from pbrl.commands.icpl_command import _ask
 from pbrl.endpoint import Endpoint
 from pbrl.errors import UserError
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import Choice
+from pbrl.rewards.kept_rounds import KeptProposer
 from pbrl.rewards.programs import RewardProgram
 from pbrl.rewards.proposers import (
     GRAMMAR,
@@ -263,6 +265,60 @@ def test_what_the_viewer_could_not_show_is_refused_before_a_training(tmp_path, c
     assert main(["icpl", "env=point_reach", "choose=person", f"out={tmp_path / 'icpl'}", *more]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "icpl").exists()
+
+
+def test_it_goes_on_where_it_was_stopped_with_what_was_proposed_and_chosen(tmp_path, monkeypatch, capsys):
+    given = [o for o in [*COMMON, *SAC] if not o.startswith("steps")] + ["steps=120", "rounds=2", "programs=2"]
+    given += ["choose=terminal"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    monkeypatch.setattr(icpl_command, "_clip", lambda run: run)
+    monkeypatch.setattr("builtins.input", lambda _: "2 1")
+    assert main(["icpl", *given, f"out={whole}"]) == 0
+
+    trained, train = [], icpl_command._train
+
+    def two_and_no_more(job):
+        trained.append(job)
+        return train(job) if len(trained) <= 3 else 1
+
+    monkeypatch.setattr(icpl_command, "_train", two_and_no_more)
+    assert main(["icpl", *given, f"out={stopped}"]) == 2
+    assert "the training in" in capsys.readouterr().err
+    assert len((stopped / "rounds.csv").read_text().splitlines()) == 3  # the first round
+
+    def nobody(_):
+        raise AssertionError("what was chosen stands")
+
+    monkeypatch.setattr(icpl_command, "_train", lambda job: trained.append(job) or train(job))
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda _: asked.append(1) or "2 1")
+    assert main(["icpl", f"resume={stopped}"]) == 0
+    assert (len(trained), len(asked)) == (5, 1)  # the fourth training again, and the second round's choice
+    assert (stopped / "rounds.csv").read_text() == (whole / "rounds.csv").read_text()
+    monkeypatch.setattr("builtins.input", nobody)
+    assert main(["icpl", f"resume={stopped}"]) == 0  # there is nothing left to do
+    assert len(trained) == 5
+    for more, said in (
+        ([f"resume={stopped}", "rounds=3"], "settled by resume="),
+        ([f"resume={tmp_path}"], "icpl.json"),
+    ):
+        assert main(["icpl", *more]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_language_model_is_not_asked_again_for_what_it_has_proposed(server, tmp_path):
+    server.replies = ["reward = effort", "reward = distance"]
+    endpoint = Endpoint("tiny", f"http://127.0.0.1:{server.server_port}/v1")
+    for _ in range(2):  # before and after a stop
+        proposer = KeptProposer(EndpointProposer(endpoint=endpoint, task="reach"), tmp_path)
+        assert [p.text for p in proposer.propose(2, NAMES, None)] == ["reward = effort", "reward = distance"]
+    assert len(server.asked) == 2
+    kept = [KeptProposer(GrammarProposer(**GRAMMAR, rng=np.random.default_rng(0)), tmp_path / "g") for _ in range(2)]
+    (tmp_path / "g").mkdir()
+    first, again = ([[p.text for p in one.propose(2, NAMES, None)] for _ in range(2)] for one in kept)
+    assert first == again
+    third = [one.propose(2, NAMES, None)[0].text for one in kept[:1]]
+    assert third != first[0][:1]
 
 
 def test_what_is_trained_is_the_program_that_was_checked_and_comments_reach_no_config(tmp_path, monkeypatch):
