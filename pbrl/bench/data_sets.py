@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache, partial
@@ -56,15 +57,27 @@ def make_data_sets(
 
 def _recipe(env: EnvEntry, out: Path, extra_dir: Path | None) -> dict[str, Any]:
     """What decides a data set. Equal stamps mean equal versions, which spares composing."""
-    made = _made(env, out)
-    stamp = digest([env.collecting, module_version(COMMAND), *map(yamls_version, yaml_folders(extra_dir))])
+    made, runs = _made(env, out), _runs_in(env.collecting)
+    stamp = digest([env.collecting, module_version(COMMAND), *map(yamls_version, yaml_folders(extra_dir)), *runs])
     if made.get("stamp") == stamp and same_modules(made["own"]):
         return made | {"code": code_version()}
     try:
         version, own = _resolved(tuple(_arguments(env, out, extra_dir)))
     except UserError as error:
         raise UserError(f"envs.{env.name}.collect: {error}") from error
-    return {"stamp": stamp, "version": version, "own": own, "code": code_version()}
+    return {
+        "stamp": stamp,
+        "version": digest([version, *runs]) if runs else version,
+        "own": own,
+        "code": code_version(),
+    }
+
+
+def _runs_in(collecting: Sequence[str]) -> list[str]:
+    """Stand for the runs that act or judge in a data set, as policies=run:DIR and critic=run:DIR@STEP name them."""
+    folders = [Path(name.partition("@")[0]) for name in re.findall(r"run:([^,]+)", " ".join(collecting))]
+    summaries = (folder / "summary.json" for folder in folders)
+    return [sha256_of(file) if file.is_file() else "" for file in summaries]
 
 
 @cache

@@ -43,6 +43,18 @@ def test_what_would_be_made_otherwise_goes_aside(made, other):
     assert list((made / "data").iterdir()) == []
 
 
+def test_what_another_run_acted_or_judged_in_is_made_again(tmp_path):
+    judged = ("labels=regret_critic", f"critic=run:{tmp_path / 'run'}@300")
+    (tmp_path / "run").mkdir()
+    for collect in (judged, ("episodes=5", f"policies=random,run:{tmp_path / 'run'}")):
+        env = EnvEntry("point", ("env=point_reach",), collect=collect)
+        versions = []
+        for text in ("one", "one", "two"):
+            (tmp_path / "run" / "summary.json").write_text(text)
+            versions.append(_recipe(env, tmp_path, None)["version"])
+        assert versions[0] == versions[1] != versions[2]
+
+
 def test_what_other_code_made_is_made_again_unless_any_code_will_do(env, made, monkeypatch):
     monkeypatch.setattr(data_sets, "code_version", lambda: "00000000")
     assert there(env, made, any_code=True)
