@@ -27,7 +27,8 @@ class VlmDesk(PeopleDesk):
     def __init__(self, teacher: Any, *, source: Callable[[], Any], **others: Any) -> None:
         super().__init__(teacher, **others)
         self.shown: set[int] = set()  # queries that the model has seen
-        self._source, self._drawer = source, None
+        self._source = source
+        self._drawer: Any = None
 
     def ask(self, questions: Question, *, step: int, sampler: str) -> None:
         super().ask(questions, step=step, sampler=sampler)

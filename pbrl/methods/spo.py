@@ -189,9 +189,11 @@ class Spo(Method):
         if not self.averages:
             return partial(self.run.agent.act, deterministic=True)
 
+        policy: Any = self.averaged.module
+
         @torch.no_grad()
         def act(obs: np.ndarray) -> np.ndarray:
-            found = self.averaged.module._predict(torch.from_numpy(np.float32(obs)), deterministic=True)
+            found = policy._predict(torch.from_numpy(np.float32(obs)), deterministic=True)
             actions: np.ndarray = found.clamp(-1, 1).numpy()  # PPO's Gaussian has no bounds
             return actions
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from pbrl.checks import one_of, whole
 from pbrl.data.episodes import Episode
+from pbrl.feedback.desk import Desk
 from pbrl.feedback.people import PeopleDesk
 from pbrl.questions import Question
 from pbrl.teachers.teacher import Teacher
@@ -33,7 +34,7 @@ class HumanTeacher(Teacher):
         script: makes the teacher that stands in (mixed), who judges true rewards at once; called with `rng`.
     """
 
-    desk = PeopleDesk
+    desk: ClassVar[type[Desk]] = PeopleDesk
     at_once = False
 
     def __init__(

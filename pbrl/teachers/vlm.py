@@ -109,7 +109,10 @@ class VlmTeacher(HumanTeacher):
         for name, pictures in (("First", first), ("Second", second)):
             content.append({"type": "text", "text": f"{name} clip:"})
             content += [{"type": "image_url", "image_url": {"url": as_url(picture)}} for picture in pictures]
-        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
+        messages: list[dict[str, Any]] = [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": content},
+        ]
         for _ in range(self.tries):
             reply = self.endpoint.chat(messages)
             self.heard = True
