@@ -16,6 +16,7 @@ from pbrl.data.offline import Pairs, Transitions
 from pbrl.errors import UserError, choices
 from pbrl.labels.sets import load_answers
 from pbrl.losses import bradley_terry_loss, preference_accuracy
+from pbrl.methods.maxmin import GroupWeights
 from pbrl.methods.method import Act, Learned, Metrics, Run, of_part
 from pbrl.methods.offline import OfflineMethod, share_of
 from pbrl.nets.policies import Policy
@@ -49,8 +50,12 @@ class Vpl(OfflineMethod):
         reward_share: of the run in which the reward is learned.
         batch_size: steps in a batch of IQL.
         iql: makes the critics, see `IQL`.
+        maxmin: None: a policy for each user. Else one for all, that serves the worst served user best, and how sharply
+            the weights of users lean to that one, see `GroupWeights`. A user's utility is the mean reward of the
+            policy's actions over that of recorded ones, in units of the spread of the latter.
     """
 
+    groups: GroupWeights | None = None  # of users, where there is one policy for all
     stages = ("reward_updates",)
     exports: ClassVar[Mapping[str, str]] = {"policy": "actor", "model": "model", "users": "users"}
 
@@ -65,16 +70,19 @@ class Vpl(OfflineMethod):
         reward_share: float,
         batch_size: int,
         iql: Callable[..., IQL],
+        maxmin: float | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         required(model=model, iql=iql)
+        if maxmin is not None:
+            positive(maxmin=maxmin)
         whole(1, latent=latent, answers=answers, users=users, pairs=pairs, batch_size=batch_size)
         positive(reward_share=reward_share)
         share(reward_share=reward_share)
         self.latent, self.answers, self.users_drawn, self.pairs = latent, answers, users, pairs
         self.reward_share, self.batch_size = reward_share, batch_size
-        self._make_model, self._make_iql = model, iql
+        self._make_model, self._make_iql, self.maxmin = model, iql, maxmin
 
     def begin(self, run: Run) -> None:
         super().begin(run)
@@ -91,7 +99,10 @@ class Vpl(OfflineMethod):
         pairs = self.data.pairs
         self._own = {name: torch.nonzero(pairs.annotator == i)[:, 0] for i, name in enumerate(self.data.annotators)}
         self._own = {name: rows for name, rows in self._own.items() if len(rows)}
-        self.contexts = tuple(self._own)
+        if self.maxmin is None:
+            self.contexts = tuple(self._own)
+        else:
+            self.groups = GroupWeights(len(self._own), self.maxmin)
         self._transitions: Transitions = self.data.transitions()
 
     def policy_inputs(self) -> np.ndarray:
@@ -115,14 +126,34 @@ class Vpl(OfflineMethod):
             return {f"reward/{name}": value for name, value in measured.items()}
         if not self.users:
             self.users = {name: self._taste_of(self.data.pairs[rows]) for name, rows in self._own.items()}
+        rows = torch.randint(len(self._transitions.obs), (self.batch_size,), generator=self.rng)
+        if self.groups is not None:
+            return self._update_for_all(self.groups, *(column[rows] for column in self._transitions))
         with torch.no_grad():
             tastes = self.model.encode(self._draw(self.answers)).mean  # (users, Z)
-        rows = torch.randint(len(self._transitions.obs), (self.batch_size,), generator=self.rng)
         obs, actions, next_obs, terminated = (column[rows] for column in self._transitions)
         whose = torch.arange(self.batch_size) % len(tastes)
         z = tastes[whose]
         batch = Batch(torch.cat([obs, z], 1), actions, torch.cat([next_obs, z], 1), terminated)
         return self.iql.update(self.actor, batch, self._rewards(obs, actions, tastes, whose))
+
+    def _update_for_all(
+        self, groups: GroupWeights, obs: Tensor, actions: Tensor, next_obs: Tensor, terminated: Tensor
+    ) -> Metrics:
+        """IQL on the rewards of all users, weighed so that the worst served one counts most; nobody's taste is seen."""
+        nobody = torch.zeros(len(obs), self.latent)
+        batch = Batch(torch.cat([obs, nobody], 1), actions, torch.cat([next_obs, nobody], 1), terminated)
+        acted = torch.from_numpy(self.actor.act(batch.obs.numpy()))
+        with torch.no_grad():
+            recorded, own = (
+                torch.stack([self.model.step_reward(obs, a, z.expand(len(obs), -1)) for z in self.users.values()])
+                for a in (actions, acted)
+            )  # (U, B)
+        mean, spread = recorded.mean(1, keepdim=True), recorded.std(1, keepdim=True).clamp(min=1e-6)
+        utilities = ((own - mean) / spread).mean(1)
+        groups.lean(utilities)
+        reward = groups.weights @ ((recorded - mean) / spread)
+        return self.iql.update(self.actor, batch, reward) | {"train/least_utility": float(utilities.min())}
 
     @torch.no_grad()
     def _rewards(self, obs: Tensor, actions: Tensor, tastes: Tensor, whose: Tensor) -> Tensor:
@@ -144,8 +175,11 @@ class Vpl(OfflineMethod):
         return self.model.encode(answered(pairs[: self.answers].comparisons(self.data.segments), 1)).mean[0]
 
     def policy(self, context: Any = None) -> Act:
-        z = self.users.get(context, torch.zeros(self.latent))
-        return OfUser(self.actor, z).act
+        return OfUser(self.actor, self._seen(self.users.get(context, torch.zeros(self.latent)))).act
+
+    def _seen(self, z: Tensor) -> Tensor:
+        """The taste that the policy sees of a user's; nobody's where there is one policy for all."""
+        return z if self.maxmin is None else torch.zeros(self.latent)
 
     def metrics(self) -> Metrics:
         """Loss and accuracy on answers that were not learned from, with the taste of who gave them."""
@@ -170,7 +204,10 @@ class Vpl(OfflineMethod):
         return None if left is None or right is None or target is None else (left, right, target)
 
     def facts(self) -> dict[str, Any]:
-        return super().facts() | {"users": list(self.contexts)}
+        found = super().facts() | {"users": list(self._own)}
+        if self.groups is not None:
+            found["user_weights"] = dict(zip(self._own, self.groups.weights.tolist(), strict=True))
+        return found
 
     def of_weights(self, weights: Mapping[str, Tensor], obs_shape: tuple[int, ...], action_size: int) -> Learned:
         """The policy of the only user, or of nobody in particular; `personal` gives those of users."""
@@ -205,7 +242,7 @@ class Vpl(OfflineMethod):
             steps = (torch.from_numpy(np.float32(x)) for x in (obs, actions))
             return self.model.step_reward(*steps, z.expand(len(obs), -1)).numpy()
 
-        return Learned(policy=OfUser(self.actor, z), reward=reward)  # type: ignore[arg-type]
+        return Learned(policy=OfUser(self.actor, self._seen(z)), reward=reward)  # type: ignore[arg-type]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)

@@ -1,6 +1,7 @@
 """VPL: what a taste is inferred from, the divergence by hand, users in one data set, new users, and the contrast."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,9 +10,13 @@ from killed import Kill
 from outcome import table
 from tiny import offline, train
 
+from pbrl.agents.iql import IQL
 from pbrl.cli import main
 from pbrl.labels.sets import export_labels
 from pbrl.labels.store import LabelStore
+from pbrl.methods.maxmin import GroupWeights
+from pbrl.methods.vpl import Vpl
+from pbrl.nets.policies import Policy
 from pbrl.rewards.latent_user import LatentUser, Taste
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.tabular.hidden_goals import CONTEXT, ONE_REWARD, accuracy, batches, make_users
@@ -126,3 +131,49 @@ def test_it_goes_on_as_if_never_killed(two_users, run, tmp_path):
     assert run(["train", f"resume={tmp_path / 'killed'}"]) == 0
     for name in ("progress", "evaluations"):
         assert table(tmp_path / "whole" / f"{name}.csv") == table(tmp_path / "killed" / f"{name}.csv")
+
+
+class TwoCamps:
+    """In place of a learned reward: taste z likes the action z, whatever the state."""
+
+    def step_reward(self, obs, actions, z):
+        return -(actions - z[:, :1]).square().sum(1)
+
+
+def begun_for_all(maxmin, tastes):
+    """A learner that knows its users, on uniform actions in one state."""
+    rng = torch.Generator().manual_seed(0)
+    numbers = {"hidden": [16], "lr": 3e-3, "gamma": 0.0, "tau": 0.5, "expectile": 0.7, "beta": 0.3}
+    learner = Vpl(
+        policy=partial(Policy, hidden=[16], dropout=0.0, normalise=False), model=small, iql=partial(IQL, **numbers),
+        latent=1, answers=4, users=2, pairs=4, reward_share=0.1, batch_size=128, maxmin=maxmin,
+    )  # fmt: skip
+    learner.rng, learner.obs_shape, learner.action_size = rng, (1,), 1
+    learner.actor = learner.make_policy(rng)
+    learner.iql = learner._make_iql(policy=learner.actor, policy_steps=10**6, rng=rng)
+    learner.model, learner.groups = TwoCamps(), GroupWeights(len(tastes), maxmin)
+    learner.users = {str(i): torch.tensor([z]) for i, z in enumerate(tastes)}
+    return learner
+
+
+def served(learner, updates=700):
+    for _ in range(updates):
+        actions = torch.rand(128, 1, generator=learner.rng) * 2 - 1
+        learner._update_for_all(learner.groups, torch.zeros(128, 1), actions, torch.zeros(128, 1), torch.ones(128))
+    return float(learner.policy()(np.zeros((1, 1), np.float32))[0, 0])
+
+
+def test_one_policy_for_all_serves_the_worst_served_where_the_mean_serves_the_majority():
+    """Two like 0.8 and one -0.8: the mean of their squares is least at 0.27, the worst of them at 0."""
+    tastes = [0.8, 0.8, -0.8]
+    assert served(begun_for_all(1e-9, tastes)) == pytest.approx(0.27, abs=0.12)
+    learner = begun_for_all(5.0, tastes)
+    assert abs(served(learner)) < 0.12
+    assert float(learner.groups.weights[2]) == pytest.approx(0.5, abs=0.1)
+
+
+def test_weights_of_groups_lean_to_the_worst_by_the_formula():
+    groups = GroupWeights(3, 5.0)
+    for _ in range(30):
+        groups.lean(torch.tensor([1.0, 0.0, -1.0]))
+    torch.testing.assert_close(groups.weights, (5 * (1 - 0.99**30) * torch.tensor([-1.0, 0.0, 1.0])).softmax(0))
