@@ -41,11 +41,14 @@ def find_bed(name: str) -> Bed:
 
 def run_bed(parsed: Arguments, args: list[str], new_csv: Path) -> None:
     """Writes NAME.csv, NAME.md and NAME.png when all seeds are over."""
+    import torch
+
     from pbrl.files import replacing
     from pbrl.tabular.bed_report import SeedRow, draw, page, to_csv
 
     bed = find_bed(parsed.words[0])
     first, seeds = whole_number(parsed, "seed", 0, 0), whole_number(parsed, "seeds", bed.seeds, 1)
+    torch.set_num_threads(1)  # networks are small: more threads would wait for each other
     rows = []
     for seed in range(first, first + seeds):
         rows += [SeedRow(seed, measured) for measured in bed.run(seed)]

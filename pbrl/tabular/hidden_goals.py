@@ -15,10 +15,10 @@ from pbrl.tabular.beds import Bed, Measured
 from pbrl.types import Comparisons, Segments
 
 USERS, HELD_OUT, PAIRS, CONTEXT = 800, 200, 16, 8  # of each user: answers, and those that a taste is inferred from
-SLOPE, BATCH, EPOCHS = 10.0, 128, 150
-MODEL: dict[str, Any] = {"latent": 8, "hidden": 64, "kl_weight": 1.0, "sample": True, "prototypes": None, "lr": 1e-3}
+SLOPE, BATCH, EPOCHS = 10.0, 128, 50
+MODEL: dict[str, Any] = {"latent": 8, "hidden": 64, "kl_weight": 1.0, "sample": True, "prototypes": None, "lr": 3e-3}
 ONE_REWARD: dict[str, Any] = {
-    **{"members": 1, "hidden": (64, 64), "activation": "relu", "head": "linear", "normalise": False, "lr": 1e-3},
+    **{"members": 1, "hidden": (64, 64), "activation": "relu", "head": "linear", "normalise": False, "lr": 3e-3},
     **{"smoothing": 0.0, "crop": None, "precision": "float32"},
 }
 
