@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from pbrl.bench.tune_confirm import mean_interval
+from pbrl.statistics.runs import t_interval
 
 NAMES = {
     "true_reward": "true reward",
@@ -131,9 +131,11 @@ def _gain(returns: Returns, task: str, method: str) -> str:
 
 def _mean(values: Sequence[float], digits: int) -> str:
     """Empty without values, and without an interval for one."""
-    interval = mean_interval(values)
-    around = f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""
-    return f"{np.mean(values):.{digits}f}{around}" if values else ""
+    if not values:
+        return ""
+    interval = t_interval(np.array(values))
+    around = "" if interval is None else f" ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
+    return f"{np.mean(values):.{digits}f}{around}"
 
 
 def _with_interval(value: float, drawn: np.ndarray) -> str:

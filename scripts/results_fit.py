@@ -31,6 +31,7 @@ from pbrl.data.episodes import Episode, EpisodeStore
 from pbrl.feedback.fit import Fit, heldout_metrics
 from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.nets.precision import prepare_torch
+from pbrl.statistics.runs import t_interval
 from pbrl.types import Answers, Comparisons
 
 TASKS, SEEDS = ("halfcheetah", "walker-walk"), range(3)
@@ -133,12 +134,11 @@ def describe(rows: list[dict[str, str]]) -> str:
 
 def difference(ours: list[dict[str, str]], theirs: list[dict[str, str]]) -> str:
     """Compare held-out accuracy in points: mean of paired differences over seeds, with its 95 % t interval."""
-    from scipy.stats import t
-
     one, other = means(ours), means(theirs)
     gaps = 100 * np.array([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
-    half = t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan
-    return f"{gaps.mean():+.2f} points ({gaps.mean() - half:+.2f} to {gaps.mean() + half:+.2f}), n = {len(gaps)}"
+    found = t_interval(gaps)
+    interval = "no interval" if found is None else f"{found.low:+.2f} to {found.high:+.2f}"
+    return f"{gaps.mean():+.2f} points ({interval}), n = {len(gaps)}"
 
 
 def means(rows: list[dict[str, str]]) -> dict[str, float]:

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 from run_many import evaluations, finished
-from scipy import stats
 
 from pbrl.labels.store import LabelStore
+from pbrl.statistics.runs import t_interval
 from pbrl.viewer.client import ViewerClient
 
 SEEDS = (0, 1, 2)
@@ -97,11 +97,9 @@ def table(out: Path) -> int:
 
 
 def _row(name: str, values: list[float]) -> None:
-    if len(values) > 1:
-        half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-        print(
-            f"| {name} | {len(values)} | {', '.join(f'{v:.0f}' for v in values)} | {np.mean(values):.0f} ± {half:.0f} |"
-        )
+    if values and (found := t_interval(np.array(values))) is not None:
+        mean, each = np.mean(values), ", ".join(f"{v:.0f}" for v in values)
+        print(f"| {name} | {len(values)} | {each} | {mean:.0f} ± {found.high - mean:.0f} |")
 
 
 def _train(folder: Path, words: list[str]) -> subprocess.Popen:

@@ -8,8 +8,7 @@ import numpy as np
 from scipy import stats
 
 from pbrl.bench.tune import Confirming, Plan
-
-CONFIDENCE = 0.95
+from pbrl.statistics.runs import LEVEL, t_interval
 
 
 def describe_confirmation(plan: Plan, found: Confirming) -> list[str]:
@@ -30,18 +29,6 @@ def describe_confirmation(plan: Plan, found: Confirming) -> list[str]:
     return lines + [f"failed: {text}" for text in found.failed]
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's interval of the mean; None for fewer than two values.
-
-    With five runs it is wide and honest; a bootstrap of five would be too narrow.
-    """
-    if len(values) < 2:
-        return None
-    error = float(np.std(values, ddof=1)) / len(values) ** 0.5
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
-    return float(np.mean(values)) - half, float(np.mean(values)) + half
-
-
 def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
     """Welch's interval of mean(a) - mean(b), the spreads of which may differ.
 
@@ -49,13 +36,13 @@ def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, 
     """
     if len(a) < 2 or len(b) < 2 or np.ptp(a) == np.ptp(b) == 0:
         return None
-    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(CONFIDENCE)
+    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(LEVEL)
     return float(interval.low), float(interval.high)
 
 
 def _with_interval(values: Sequence[float]) -> str:
     if not values:
         return "unknown, no run finished"
-    interval = mean_interval(values)
-    shown = "" if interval is None else f" [{interval[0]:.4g}, {interval[1]:.4g}]"
+    interval = t_interval(np.array(values))  # of five runs it is wide and honest; a bootstrap would be too narrow
+    shown = "" if interval is None else f" [{interval.low:.4g}, {interval.high:.4g}]"
     return f"{np.mean(values):.4g}{shown}, n = {len(values)}"

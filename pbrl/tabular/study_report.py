@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy import stats
 
+from pbrl.statistics.intervals import wilson_interval
 from pbrl.tabular.evaluation import NEAR_OPTIMAL
 from pbrl.tabular.labels import MODELS
 from pbrl.tabular.study import Row, StudySettings
@@ -134,8 +135,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def _share(hits: np.ndarray) -> Share:
-    low, high = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
-    return Share(float(hits.mean()), float(low), float(high))
+    return Share(float(hits.mean()), *wilson_interval(int(hits.sum()), len(hits)))
 
 
 def _line(cells: Sequence[str]) -> str:

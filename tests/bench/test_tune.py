@@ -4,15 +4,17 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
 from optuna.storages.journal import JournalFileBackend
 from tuning import DEFAULTS, EPOCHS, RATE, Formula, hill, plan, study, tuned, value
 
 from pbrl.bench import tune_study
 from pbrl.bench.tune import Confirming, Tuning, read_score
-from pbrl.bench.tune_confirm import describe_confirmation, difference_interval, mean_interval
+from pbrl.bench.tune_confirm import describe_confirmation, difference_interval
 from pbrl.bench.tune_study import Trial, best_of
 from pbrl.errors import UserError
+from pbrl.statistics.runs import t_interval
 
 TRIALS = 6
 
@@ -159,11 +161,11 @@ def test_objectives(tmp_path):
 
 
 def test_intervals_are_those_of_the_textbook():
-    low, high = mean_interval([1.0, 2.0, 3.0])  # t(0.975, 2) = 4.302653, standard error 1 / sqrt(3)
+    low, high = t_interval(np.array([1.0, 2.0, 3.0]))  # t(0.975, 2) = 4.302653, standard error 1 / sqrt(3)
     assert (low, high) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-5)
     low, high = difference_interval([1.0, 2.0, 3.0], [0.0, 1.0, 2.0])  # t(0.975, 4) = 2.776445, error sqrt(2 / 3)
     assert (low, high) == pytest.approx((1 - 2.266957, 1 + 2.266957), abs=1e-5)
-    assert mean_interval([1.0]) is None
+    assert t_interval(np.array([1.0])) is None
     assert difference_interval([1.0, 1.0], [0.0, 0.0]) is None
 
 
