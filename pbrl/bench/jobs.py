@@ -162,7 +162,7 @@ def attempt(job: Job, stopped: Stop, line: MakeLine = lambda: None) -> int:
 
 def _follow_data(job: Job) -> None:
     """Makes a run go on with its data set where that lies now; a bench may have been moved, and its data with it."""
-    from pbrl.bench.executors.mirror import relocate
+    from pbrl.bench.executors.relocate import relocate
     from pbrl.config import load_config
 
     own = None if job.config_dir is None else str(job.config_dir)

@@ -1,4 +1,4 @@
-"""Runs on a cluster of two nodes that know nothing of the folder where results belong."""
+"""Runs on a cluster of two nodes that work in another folder and share the disk."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from tiny import collect, offline
 
 from pbrl.bench.executors.choose import make_executor
 from pbrl.bench.executors.code_facts import code_facts, differences
-from pbrl.bench.executors.on_ray import RayExecutor
+from pbrl.bench.executors.on_ray import RayExecutor, RayRun
 from pbrl.bench.executors.ray_cluster import RayCluster, _room
-from pbrl.bench.executors.ray_worker import Bundle, unpack
 from pbrl.bench.jobs import Job
 from pbrl.cli import main
 from pbrl.errors import UserError
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'pbrl[ray]'")
-PATIENCE_S = 120
+PATIENCE_S = 300
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +51,8 @@ def cluster(tmp_path_factory) -> Iterator[Any]:
         cluster.shutdown()
 
 
-def executor(cluster: Any, scratch: Path, retries: int = 1) -> RayExecutor:
-    made = make_executor("ray", {"address": cluster.address, "sync_s": "0.3", "scratch": str(scratch)}, retries=retries)
+def executor(cluster: Any, retries: int = 1) -> RayExecutor:
+    made = make_executor("ray", {"address": cluster.address}, retries=retries)
     assert isinstance(made, RayExecutor)
     return made
 
@@ -71,8 +70,8 @@ def has_checkpoint(job: Job) -> bool:
 
 def has_checkpoint_on(node: Any, executor: RayExecutor) -> bool:
     """Whether the run on that node has one. By the time that all runs have, one of them may have ended."""
-    begun = [cell for cell in list(executor._cells.values()) if cell.running]
-    return any(node_of(cell.worker) == node.node_id and has_checkpoint(cell.job) for cell in begun)
+    begun = [cell for cell in list(executor._cells.values()) if has_checkpoint(cell.job)]
+    return any(node_of(cell.actor) == node.node_id for cell in begun)
 
 
 def node_of(worker: Any) -> str | None:
@@ -83,11 +82,9 @@ def node_of(worker: Any) -> str | None:
 
 
 def test_a_node_that_dies_costs_no_number(cluster, alone, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # the paths below name nothing on the nodes, which work elsewhere
+    monkeypatch.chdir(tmp_path)  # the paths below are not those of the nodes, which work elsewhere
     jobs = [job(Path("out"), n, LONG, "seed=0") for n in (0, 1)]  # either of them may be on that node
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    ours = executor(cluster, scratch)
+    ours = executor(cluster)
     assert ours.slots == 2
 
     def kill() -> None:
@@ -107,7 +104,7 @@ def test_a_node_that_dies_costs_no_number(cluster, alone, tmp_path, monkeypatch)
     assert "from step" in moved.log.read_text()
     assert [numbers(each.folder) for each in jobs] == [numbers(alone)] * 2
     assert (moved.folder / "policy.zip").exists()
-    assert OmegaConf.load(moved.folder / "config.yaml").run_dir == str(moved.folder)
+    assert OmegaConf.load(moved.folder / "config.yaml").run_dir == str(moved.folder.resolve())
     assert list(cluster.elsewhere.iterdir()) == []
     assert sorted(path.name for path in moved.folder.parent.iterdir()) == ["s0", "s0.log", "s1", "s1.log"]
 
@@ -120,9 +117,9 @@ def test_data_travel_and_failures_stay_alone(cluster, tmp_path):
     good = Job("a/s0", out / "a" / "s0", (*arguments, "experiment=mine"), data, own)
     wrong = Job("a/s1", out / "a" / "s1", ("method=nonsense",), data, own)
     lost = Job("a/s2", out / "a" / "s2", (*arguments,), tmp_path / "nothing")
-    found = {outcome.job: outcome for outcome in executor(cluster, tmp_path).run([lost, wrong, good])}
+    found = {outcome.job: outcome for outcome in executor(cluster).run([lost, wrong, good])}
     assert found[lost].code == 2
-    assert "nothing is not a folder" in found[lost].message
+    assert "nothing" in found[lost].message
     assert found[wrong].code == 2
     assert found[wrong].attempts == 1
     assert "method=nonsense: valid are" in found[wrong].message
@@ -134,11 +131,11 @@ def test_data_travel_and_failures_stay_alone(cluster, tmp_path):
     assert f"data={data}" in command
     assert command[-2:] == ["--config-dir", str(own)]
     assert str(good.folder) in good.log.read_text()
-    assert [next(executor(cluster, tmp_path).run([good])).attempts] == [0]  # what has finished is not run again
+    assert [next(executor(cluster).run([good])).attempts] == [0]  # what has finished is not run again
 
 
 def test_a_stopped_run_goes_on_anywhere(cluster, alone, tmp_path):
-    first = executor(cluster, tmp_path)
+    first = executor(cluster)
     begun = [job(tmp_path / "out", seed, LONG) for seed in range(first.slots)]
     waiting = job(tmp_path, 9)  # never started
 
@@ -171,12 +168,19 @@ def test_other_code_is_refused_before_anything_runs(cluster, tmp_path, monkeypat
     monkeypatch.setattr(RayCluster, "ask_nodes", lambda self, question: [("far", code_facts())])
     says = r"Ray node {} has python .* instead of 3.0, code of pbrl .* instead of 0000"
     with pytest.raises(UserError, match=says.format("far")):
-        next(executor(cluster, tmp_path).run([job(tmp_path, 0)]))
+        next(executor(cluster).run([job(tmp_path, 0)]))
     assert not (tmp_path / "runs").exists()
     monkeypatch.setattr(RayCluster, "ask_nodes", lambda self, question: [])  # of a node that came later
-    (outcome,) = executor(cluster, tmp_path).run([job(tmp_path, 0)])
+    (outcome,) = executor(cluster).run([job(tmp_path, 0)])
     assert (outcome.code, outcome.attempts) == (2, 1)
     assert re.match(says.format(platform.node()), outcome.message)
+
+
+def test_a_node_that_does_not_see_the_folder_is_refused(tmp_path):
+    elsewhere = job(tmp_path / "on another disk", 0)
+    with pytest.raises(UserError, match="must lie on a disk that all nodes see under the same path"):
+        RayRun().run(elsewhere, 0, False, code_facts())
+    assert not (tmp_path / "on another disk").exists()
 
 
 def test_differences_are_those_of_what_both_have():
@@ -189,7 +193,7 @@ def test_differences_are_those_of_what_both_have():
 def test_a_running_ray_is_left_running(cluster, tmp_path):
     ray.init(cluster.address, log_to_driver=False)
     try:
-        ours = executor(cluster, tmp_path)
+        ours = executor(cluster)
         assert list(ours.run([])) == []
         assert ray.is_initialized()
     finally:
@@ -199,12 +203,12 @@ def test_a_running_ray_is_left_running(cluster, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"cpu": "1"}, "unknown key 'cpu' for executor=ray: valid are address, cpus, gpus, sync_s, scratch"),
+        ({"cpu": "1"}, "unknown key 'cpu' for executor=ray: valid are address, cpus, gpus"),
         ({"cpus": "0"}, "cpus=0: expected a number above 0"),
         ({"gpus": "1.5"}, "gpus=1.5: expected a share of one, such as 0.25, or a whole number"),
         ({"gpus": "-1"}, "gpus=-1: expected a number of at least 0"),
-        ({"sync_s": "soon"}, "sync_s=soon: expected a number above 0"),
-        ({"sync_s": "nan"}, "sync_s=nan: expected a number above 0"),
+        ({"cpus": "soon"}, "cpus=soon: expected a number above 0"),
+        ({"cpus": "nan"}, "cpus=nan: expected a number above 0"),
     ],
 )
 def test_wrong_options_are_said(options, says):
@@ -225,17 +229,3 @@ def test_room_for_runs():
 def test_no_cluster_at_the_address_is_said():
     with pytest.raises(UserError, match=r"address=nowhere: no Ray cluster can be joined there"):
         make_executor("ray", {"address": "nowhere"}, retries=0).slots  # noqa: B018
-
-
-def test_data_are_unpacked_once(tmp_path, monkeypatch):
-    fetched = []
-    monkeypatch.setattr(
-        "pbrl.bench.executors.ray_worker._fetch", lambda reference: fetched.append(reference) or [("file", b"content")]
-    )
-    bundle = Bundle("data", "0123", ["reference"])
-    assert (unpack(bundle, tmp_path) / "file").read_bytes() == b"content"
-    old = unpack(Bundle("data", "4567", ["other"]), tmp_path)
-    os.utime(old.parent, (0, 0))
-    assert unpack(bundle, tmp_path) == tmp_path / "0123" / "data"
-    assert fetched == ["reference", "other"]
-    assert not old.parent.exists()  # nobody has used it for longer than a week
