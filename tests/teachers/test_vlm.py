@@ -42,7 +42,7 @@ class Server(HTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         text = self.server.say(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
+        self.send_response(200 if text is not None else 503)
         self.end_headers()
         self.wfile.write(json.dumps({"choices": [{"message": {"content": text}}]}).encode())
 
@@ -136,6 +136,17 @@ def test_a_run_learns_from_the_model_and_leaves_to_people_what_it_is_not_sure_of
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["teacher"], summary["labels"]) == ("vlm", 3)
     assert summary["reward_updates"] > 0
+
+
+def test_a_server_that_fails_later_leaves_its_questions_to_people(server, tmp_path):
+    server.replies = [reply("first"), reply("second"), *[None] * 200]
+    url = f"teacher.endpoint.base_url=http://127.0.0.1:{server.server_port}/v1"
+    code, _, err = train(tmp_path / "run", *RUN, url, "feedback.budget=8")
+    assert code == 0, err
+    assert "goes to people" in err
+    assert "answers 503" in err
+    with LabelStore(tmp_path / "run", create=False) as store:
+        assert (len(store.standing_answers()), len(store.open_queries(1)) > 0) == (1, True)
 
 
 def test_nobody_to_ask_ends_the_run_in_a_line(tmp_path):

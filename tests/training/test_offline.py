@@ -110,6 +110,19 @@ def test_killed_and_resumed_is_uninterrupted(method, trained, data, run, tmp_pat
                 torch.testing.assert_close(load_file(folder / file)[name], value, rtol=0, atol=0)
 
 
+def test_killed_while_it_stops_by_held_out_answers_is_uninterrupted(data, run, tmp_path):
+    stops = ["method.clone_updates=4", "method.stop_after=3", "method.check_every=3", "feedback.heldout=0.2"]
+    whole, folder = ([*offline("cpl", data), *stops, f"run_dir={tmp_path / name}"] for name in ("whole", "killed"))
+    assert main(["train", *whole]) == 0
+    assert run(["train", *folder], Kill("pbrl.methods.offline:OfflineMethod.step", 18)) == -signal.SIGKILL
+    assert run(["train", f"resume={tmp_path / 'killed'}"]) == 0
+    one, other = (summary(tmp_path / name) for name in ("whole", "killed"))
+    assert one["best_update"] == other["best_update"] >= 4
+    assert table(tmp_path / "whole" / "progress.csv") == table(tmp_path / "killed" / "progress.csv")
+    weights = [load_file(tmp_path / name / "policy.safetensors") for name in ("whole", "killed")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 def test_killed_before_the_first_checkpoint_starts_anew(trained, data, run, tmp_path):
     folder = tmp_path / "run"
     at = Kill("pbrl.methods.offline:OfflineMethod.step", 3)
