@@ -1,11 +1,14 @@
 """The suites that ask what CPL's results come from: they can be run, and keep what they promise."""
 
+from pathlib import Path
+
 import pytest
 
 from pbrl.bench.read_grid import load_grid
 from pbrl.commands.collect_command import parse, read
 from pbrl.config import compose_config
 
+PICTURES = Path(__file__).parents[2] / "results" / "offline" / "pixels_more.yaml"
 SUITES = ("cpl_equal", "cpl_published", "cpl_labels", "cpl_paper")
 
 
@@ -26,6 +29,21 @@ def test_every_method_and_data_set_of_a_suite_has_a_config(name):
         assert plan.labels is None or set(wanted) <= set(plan.labels)
     assert any("feedback.shuffled=true" in m.overrides for m in grid.methods.values())  # the control that must fail
     assert all(env.high == "iql_true" for env in grid.envs.values())
+
+
+def test_each_arm_of_rapl_changes_what_it_says():
+    grid, configs = configs_of("rapl_encoders")
+    assert configs.keys() == grid.methods.keys()
+    usual = configs["rapl"].method
+    assert (usual.size, usual.model.epochs, usual.model.align, usual.model.start) == (64, 30, True, None)
+    assert configs["rapl_large"].method.size == 112
+    assert configs["rapl_start"].method.model.start.updates == 1000
+    assert configs["rapl_start_head"].method.model.encoder.head_only
+    assert configs["pairs_by_likeness"].teacher.pairs_by == "likeness"
+
+
+def test_the_grid_of_more_pictures_can_be_read():
+    assert {cell.method for cell in load_grid(str(PICTURES)).cells} == {"bc", "cpl", "cpl_shuffled"}
 
 
 def steps_per_update(node, segment):
