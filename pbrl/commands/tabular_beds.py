@@ -27,6 +27,7 @@ BEDS = {  # name: the module of pbrl.tabular that has its BED, and what it shows
     "cvar": ("stock_augmented", "with the cost so far in the state, the least CVaR is planned exactly"),
     "nash": ("nash_game", "with a pull to a reference the last policy of a game of preferences is the Nash policy"),
     "icpl": ("three_axes", "reward programs that follow a choice of the best and the worst get better round by round"),
+    "pearl": ("two_reaches", "answers about one task, carried to another by transport, are true there"),
 }
 BED_LINES = "\n".join(f"  {name:<15} {what}" for name, (_, what) in BEDS.items())
 

@@ -116,8 +116,10 @@ LEARNERS = {  # what makes each offline method small
     "paws": [*REWARD_MODEL, "method.check_every=2"],
     "vpl": [*CRITICS, "method.model.hidden=8", "method.users=2", "method.pairs=4", "method.answers=3"],
     "regret": [*REWARD_MODEL, *CRITICS],
+    "pearl": [*REWARD_MODEL, *CRITICS, "method.draws=2", "method.trajectories=12"],
     "preference_transformer": ["method.model.width=8", *CRITICS],
 }
+OF_OTHER_DATA = {"pearl": "method.source"}  # methods that learn from other data too, and the key that names them
 VIDEOS = {  # what makes each method that learns from videos small
     name: [
         *("method.size=16", "method.frames=4", "method.stride=7", "feedback.budget=8"),
@@ -136,4 +138,5 @@ def from_videos(method: str, data: Path) -> list[str]:
 
 
 def offline(method: str, data: Path) -> list[str]:
-    return [f"method={method}", f"data={data}", *OFFLINE, *LEARNERS[method]]
+    other = [f"{OF_OTHER_DATA[method]}={data}"] if method in OF_OTHER_DATA else []
+    return [f"method={method}", f"data={data}", *OFFLINE, *LEARNERS[method], *other]

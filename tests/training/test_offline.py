@@ -52,7 +52,7 @@ def test_every_method_trains(method, trained):
     folder = trained(method)
     result = summary(folder)
     assert (result["status"], result["updates"], result["env_steps"]) == ("finished", 24, 0)
-    paid = method not in ("bc", "percent_bc", "iql")
+    paid = method not in ("bc", "percent_bc", "iql", "pearl")
     assert (result["labels"], result["label"]) == ((60, "regret_mc") if paid else (0, "none read"))
     assert result["accuracy_ceiling"] == 1  # an oracle answers by the very scores
     assert [row["updates"] for row in table(folder / "evaluations.csv")] == ["0", "10", "20", "24"]
