@@ -100,7 +100,7 @@ def _value(node: DictConfig, name: str, where: str) -> Any:
 
 @contextmanager
 def explaining(where: str, names: Mapping[str, Any], of: type[Exception] = Exception) -> Iterator[None]:
-    """Around what reads the settings of a key: whatever goes wrong becomes one line that begins with the key.
+    """Wrap what reads the settings of a key: whatever goes wrong becomes one line that begins with the key.
 
     names: settings that live below the key; `name=value: ...` is then said of `where.name`.
     of: what is explained; whatever else is raised is a fault of the code.

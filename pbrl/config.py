@@ -93,7 +93,7 @@ RUN_KEYS: dict[str, type] = {"steps": int, "env": DictConfig, "agent": DictConfi
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Around what uses a config that was read: a key that is missing, or no mapping, is one line about its file."""
+    """Wrap what uses a config that was read: a key that is missing, or no mapping, is one line about its file."""
     try:
         yield
     except OmegaConfBaseException as error:

@@ -49,7 +49,7 @@ def require_file(path: Path) -> None:
 
 @contextmanager
 def reading(path: Path, expected: str) -> Iterator[None]:
-    """Around whatever opens and decodes a file: what fails inside is one line that names it.
+    """Wrap whatever opens and decodes a file: what fails inside is one line that names it.
 
     expected: what the file should be, as "an npz file". Decoders fail in ways that they do not document, such as with
     RecursionError, MemoryError, struct.error or zlib.error, so everything is taken for damage.

@@ -52,7 +52,7 @@ class Output:
             self.stream.flush()
 
     def close_dead(self) -> None:
-        """At the end: what is still in the buffer goes nowhere if it cannot be written, or Python would complain."""
+        """Flush at the end: what cannot be written any more goes nowhere, or Python would complain."""
         try:
             self.stream.flush()
         except OSError as error:

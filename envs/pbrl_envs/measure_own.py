@@ -168,7 +168,7 @@ def _first_picture(env: gym.Env) -> np.ndarray:
 
 
 def _film(env: gym.Env, act: Callable[..., Any], columns: int) -> list[np.ndarray]:
-    """So many pictures, evenly spaced from the start until the blocks are in the goal zone."""
+    """Film so many pictures, evenly spaced from the start until the blocks are in the goal zone."""
     obs, info = env.reset(seed=1)
     pictures: list[Any] = [env.render()]
     done = False

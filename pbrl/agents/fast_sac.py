@@ -104,7 +104,7 @@ class FastSAC(SAC):
 
     @torch.no_grad()
     def _train_captured(self, gradient_steps: int, batch_size: int) -> list[float]:
-        """On an accelerator: the numbers that `_train_in_torch` would draw, and some updates in one graph."""
+        """Update on an accelerator: with the numbers that `_train_in_torch` would draw, some updates in one graph."""
         sums = torch.zeros(4, device=self.device)
         if self._captured is None:
             self._captured = Updates(self._nets, self._learning_rates)

@@ -156,7 +156,7 @@ def _address(array: np.ndarray | Tensor) -> int:
 
 
 def _stored(model: Any, batch_size: int, batches: int) -> Steps | None:
-    """Drawn rows of a buffer that holds what the library gathers by itself; None for any other."""
+    """Draw rows of a buffer that holds what the library gathers by itself; None for any other."""
     buffer = plain_buffer(model)
     return None if buffer is None else buffer.draw_places(batch_size, batches)
 

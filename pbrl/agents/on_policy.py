@@ -109,7 +109,7 @@ class PPOAgent(SB3Agent):
     def check(
         *, n_steps: int, lr: float, gamma: float, gae_lambda: float, hidden: Sequence[int], **counts: Any
     ) -> None:
-        """As for SAC."""
+        """Refuse numbers that are out of range; same contract as SAC's."""
         whole(1, **{name: counts[name] for name in ("n_envs", "n_epochs", "batch_size")})
         whole(2, n_steps=n_steps)
         between(0, 1, lr=lr, gamma=gamma, gae_lambda=gae_lambda)

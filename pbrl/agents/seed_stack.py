@@ -183,7 +183,7 @@ def adam_step(
 
 
 def seed_parts(stack: Stack, flat: Tensor, seeds: int) -> list[list[Tensor]]:
-    """For each seed the parts of a flat vector that are its own, in the order in which a stack of it alone has them."""
+    """Return, for each seed, its own parts of a flat vector, in the order of a stack of it alone."""
     blocks = flat.split([stack.copies * n for n_in, n_out in stack.sizes for n in (n_in * n_out, n_out)])
     rows = [block.view(seeds, -1) for block in blocks]
     return [[row[seed] for row in rows] for seed in range(seeds)]

@@ -45,7 +45,7 @@ def make_data_sets(
     slots: int,
     say: Callable[[str], None],
 ) -> None:
-    """Those that these cells still need and that are missing or outdated, `slots` at once. any_code: as for cells."""
+    """Make what these cells still need and what is missing or outdated, `slots` at once. any_code: as for cells."""
     names = dict.fromkeys(cell.env for cell in todo if cell.reads_data)
     collected = [env for env in map(grid.envs.__getitem__, names) if env.collect is not None]
     recipes = [(env, _recipe(env, out, extra_dir)) for env in collected]
@@ -56,7 +56,7 @@ def make_data_sets(
 
 
 def _recipe(env: EnvEntry, out: Path, extra_dir: Path | None) -> dict[str, Any]:
-    """What decides a data set. Equal stamps mean equal versions, which spares composing."""
+    """Return what decides a data set. Equal stamps mean equal versions, which spares composing."""
     made, runs = _made(env, out), _runs_in(env.collecting)
     stamp = digest([env.collecting, module_version(COMMAND), *map(yamls_version, yaml_folders(extra_dir)), *runs])
     if made.get("stamp") == stamp and same_modules(made["own"]):
@@ -97,7 +97,7 @@ def _made(env: EnvEntry, out: Path) -> dict[str, Any]:
 
 
 def _there(env: EnvEntry, out: Path, recipe: dict[str, Any], any_code: bool) -> bool:
-    """Whether it is there, made by this recipe; one that this bench has made by another goes aside."""
+    """Return whether it is there, made by this recipe; one that this bench has made by another goes aside."""
     folder = out / "data" / env.name
     if not folder.exists():
         return False
@@ -128,6 +128,6 @@ def _collect(out: Path, extra_dir: Path | None, wanted: tuple[EnvEntry, dict[str
 
 
 def _arguments(env: EnvEntry, out: Path, extra_dir: Path | None) -> list[str]:
-    """Of `pbrl collect`."""
+    """Return the arguments of `pbrl collect`."""
     own = [] if extra_dir is None else ["--config-dir", str(extra_dir)]
     return [*env.collecting, f"out={out / 'data' / env.name}", *own]

@@ -74,7 +74,7 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Where jobs run."""
+    """A place where jobs run."""
 
     @property
     def slots(self) -> int:
@@ -99,7 +99,7 @@ class Stop(Protocol):
     def is_set(self) -> bool: ...
 
     def wait(self, timeout: float) -> bool:
-        """Until it is set, at most so many seconds; whether it is."""
+        """Wait until it is set, at most so many seconds; return whether it is."""
         ...
 
 
@@ -185,7 +185,7 @@ def settle(job: Job, stopped: Stop) -> None:
 
 
 def last_words(code: int, log: Path) -> str:
-    """Why a process failed; one that a signal killed had no time to say it."""
+    """Return why a process failed; one that a signal killed had no time to say it."""
     return f"killed by signal {-code}" if code < 0 else last_line(log)
 
 
@@ -196,7 +196,7 @@ def last_line(log: Path) -> str:
 
 
 def set_aside(paths: Iterable[Path], folder: Path) -> Path:
-    """Into a new folder of this name, or with a number after it, so that nothing is lost."""
+    """Move paths into a new folder of this name, or with a number after it, so that nothing is lost."""
     names = (folder.name if n == 1 else f"{folder.name}_{n}" for n in itertools.count(1))
     folder = next(free for name in names if not (free := folder.with_name(name)).exists())
     folder.mkdir(parents=True)
@@ -232,5 +232,5 @@ def _has_failed(future: Future[Result]) -> bool:
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """Return how many CPU cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

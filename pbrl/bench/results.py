@@ -134,7 +134,7 @@ def _row(planned: Planned, last: Row) -> Row:
 
 
 def _budget(asked: int | None, config: int | None, labels: int | None) -> int | None:
-    """Of a cell that leaves it to its YAML; where that asks for all labels of a data set, as many as were read."""
+    """Return the budget of a cell that leaves it to its YAML; where that asks for all labels, how many were read."""
     return next((known for known in (asked, config, labels) if known is not None), None)
 
 

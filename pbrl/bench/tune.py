@@ -76,7 +76,7 @@ class Tuning:
         return not self.stopped and all(trial.state != "unfinished" for trial in self.study.trials())
 
     def _jobs(self, trials: int) -> Iterator[Job]:
-        """Drawn one by one as processes become free, so that a proposal knows all that has ended by then."""
+        """Draw jobs one by one as processes become free, so that a proposal knows all that has ended by then."""
         for trial in self.study.trials():
             if trial.state == "unfinished":
                 yield from self._jobs_of(trial)
@@ -155,7 +155,7 @@ class Confirming:
         self.executor.stop()
 
     def run(self, seeds: int) -> bool:
-        """So many runs of each, but those that an earlier time has finished; False if it was stopped before."""
+        """Make so many runs of each, less those that an earlier time has finished; return False if stopped before."""
         runs: dict[Path, tuple[int, int]] = {}
 
         def jobs() -> Iterator[Job]:

@@ -227,7 +227,7 @@ def describe_env(env: DictConfig) -> dict[str, Any]:
 
 
 def _check_teacher(config: DictConfig) -> None:
-    """Before an hour of episodes."""
+    """Check the teacher before an hour of episodes."""
     if "_target_" not in config or not teacher_class(config).at_once:
         raise UserError(
             f"teacher={config.name}: the segments of a data set are compared at once, by a script; valid are scripted "

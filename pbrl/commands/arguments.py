@@ -46,7 +46,7 @@ class Arguments:
                     self.words.append(arg)
 
     def check_keys(self, valid: Sequence[str]) -> None:
-        """For commands with a fixed set of keys."""
+        """Check keys of commands that have a fixed set of them."""
         for key in self.values:
             if key not in valid:
                 raise UserError(f"unknown key {key!r}: {choices(key, valid)}")

@@ -95,7 +95,7 @@ def _begin(out: Path, args: list[str]) -> None:
 
 
 def _arguments_of(parsed: Arguments, out: Path) -> Arguments:
-    """Those that the folder was begun with."""
+    """Return the arguments that the folder was begun with."""
     from pbrl.reading import find_object
 
     if other := [key for key in parsed.values if key not in ("resume", "workers")]:
@@ -108,7 +108,7 @@ def _arguments_of(parsed: Arguments, out: Path) -> Arguments:
 
 
 def _factors(given: list[str]) -> tuple[str, ...]:
-    """What programs may read; UserError before anything is trained."""
+    """Return what programs may read; UserError before anything is trained."""
     from pbrl.building import build
     from pbrl.config import compose_config
     from pbrl_envs.factors import factor_names
@@ -183,7 +183,7 @@ def _chooser(name: str, seed: int, folder: Path, opened: ExitStack) -> Choose | 
 
 
 def _ask(trained: Sequence[Trained]) -> tuple[int, int]:
-    """Which clips a person finds best and worst, at the terminal."""
+    """Return which clips a person finds best and worst, at the terminal."""
     for number, one in enumerate(trained, 1):
         print(f"  {number}: {_clip(Path(one.where))}")
     while True:
@@ -258,7 +258,7 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _job(folder: Path, given: list[str]) -> list[str]:
-    """Of `pbrl train`: a run that was stopped goes on."""
+    """Return the job of `pbrl train`: a run that was stopped goes on."""
     begun = (folder / "config.yaml").is_file()
     return ["train", f"resume={folder}"] if begun else ["train", *given, f"run_dir={folder}"]
 

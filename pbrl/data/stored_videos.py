@@ -34,7 +34,7 @@ class StoredVideos:
     fps: float  # steps per second of the recording
 
     def describe(self) -> dict[str, Any]:
-        """For meta.json."""
+        """Describe them for meta.json."""
         return {
             "cameras": list(self.cameras),
             "fps": self.fps,

@@ -37,7 +37,7 @@ class ActionRange:
             )
 
     def describe(self, size: int) -> dict[str, list[float]]:
-        """For meta.json."""
+        """Describe it for meta.json."""
         return {name: np.broadcast_to(getattr(self, name), size).tolist() for name in ("low", "high")}
 
 

@@ -125,7 +125,7 @@ class PeopleDesk(Desk):
 
     @property
     def expects_answers(self) -> bool:
-        """Once there were questions there may be answers; also after a crash forgot the session."""
+        """Return whether there may be answers: once there were questions, also after a crash forgot the session."""
         return bool(self._each(self.store.queries))
 
     def observe(self, episodes: Sequence[Episode]) -> None:

@@ -17,7 +17,7 @@ ACCURACY_PAIRS = 256
 
 @torch.no_grad()
 def true_accuracy(score: Score, episodes: EpisodeStore, *, length: int, pool: int, seed: int) -> float:
-    """On random pairs of segments (`length` steps, last `pool` episodes) by their true returns.
+    """Measure accuracy on random pairs of segments (`length` steps, last `pool` episodes) by their true returns.
 
     NaN where recent episodes have no two segments.
     """

@@ -33,7 +33,7 @@ class ReplayDesk(ScriptedDesk):
 
     @property
     def overlap(self) -> int:
-        """Of several annotators, each may have answered a pair."""
+        """Return how many annotators there are: each may have answered a pair."""
         return len(set(self.teacher.labels.annotator.tolist()))
 
     def room(self, wanted: int) -> int:

@@ -139,7 +139,7 @@ class EpisodeChooser:
         return question
 
     def _item(self, episodes: Sequence[int]) -> tuple[Any, np.ndarray]:
-        """These as segments that are all as long as the longest of the data, so that all questions fit together."""
+        """Return these as segments as long as the longest of the data, so that all questions fit together."""
         chosen = [self._data.episodes[k] for k in episodes]
         ids = self._first[list(episodes)]
         states = [e.states for e in chosen if e.states is not None]  # all have some, or there was nothing to show
@@ -163,7 +163,7 @@ def asked_items(store: LabelStore) -> list[list[int]]:
 
 
 def new_sets(things: int, size: int, n: int, taken: set[frozenset[int]], rng: torch.Generator) -> Tensor:
-    """At most n random sets of `size` different things, none twice and none that is taken: (m, size), in any order."""
+    """Draw at most n random sets of `size` things, none twice and none that is taken: (m, size), in any order."""
     # Where most are wanted or taken, random ones would hardly ever, or never, be free.
     if math.comb(things, size) <= max(LISTED, 2 * (n + len(taken))):
         free = [rows for rows in itertools.combinations(range(things), size) if frozenset(rows) not in taken]

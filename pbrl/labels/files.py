@@ -35,7 +35,7 @@ class QuestionFiles:
         return file
 
     def read(self, asked: Sequence[Query]) -> Question:
-        """These queries, in order, all of one form and at least one; each file is read once."""
+        """Read these queries, in order, all of one form and at least one; each file is read once."""
         rows: dict[str, list[int]] = {}
         places: list[int] = []
         for place, query in sorted(enumerate(asked), key=lambda item: item[1].file):
@@ -48,7 +48,7 @@ class QuestionFiles:
         return type(parts[0]).cat(parts)[np.argsort(places).tolist()]
 
     def _inside(self, file: str, rows: list[int]) -> list[int]:
-        """These rows, all of which the file has."""
+        """Return these rows once it is sure that the file has them all."""
         if wrong := [row for row in rows if not 0 <= row < len(self._load(file))]:
             raise UserError(f"{self.path} names row {wrong[0]} of {file}, which has {len(self._load(file))}")
         return rows

@@ -286,7 +286,7 @@ class LabelStore:
         return find_forms(self._db)
 
     def questions(self, queries: Sequence[int]) -> Question:
-        """These queries, all of one form, with the simulator states of their segments; each file is read once."""
+        """Read these queries, all of one form, with simulator states of their segments; each file is read once."""
         return self._files.read(self.queries(queries))
 
     def pairs(self, queries: Sequence[int]) -> SegmentPair:

@@ -154,7 +154,7 @@ class CPL(OfflineMethod):
         return metrics
 
     def _look(self, updates: int) -> None:
-        """At the held-out answers, where the second stage stops by them and a look is due."""
+        """Look at the held-out answers, where the second stage stops by them and a look is due."""
         ends = updates == self.steps
         if self.stop is None or not (ends or (updates - self.bc_updates) % self.check_every == 0):
             return
@@ -185,7 +185,7 @@ class CPL(OfflineMethod):
         return {"train/loss": value, "train/accuracy": number(accuracy)}
 
     def _update_ranked(self) -> dict[str, float]:
-        """Over all pairs of a batch."""
+        """Update over all pairs of a batch."""
         segments, order = self.data.sample_scored(2 * self.batch_size, self.rng)
         log_prob = self.actor.log_prob(segments.obs[:, :-1], segments.actions)
         loss = ranked_cpl_loss(self._score(log_prob, segments), order, self.bias, self.margin)

@@ -231,7 +231,7 @@ class Pebble(Method):
         return {f"reward/{name}": value for name, value in metrics.items()}
 
     def settle(self, temperature: float) -> None:
-        """After a fit: the members are brought to one level where that matters, and the reward to its scale."""
+        """Bring the members to one level after a fit, where that matters, and the reward to its scale."""
         self.objective.settle(self.model, self.preferences.segments)
         if self.objective.calibrate:
             self.scale = 1 / temperature

@@ -93,5 +93,5 @@ class Regret(OfflineMethod):
         return self.model.score(segments).mean(0) + self.value_gain(segments)
 
     def _known(self, segments: Segments) -> Segments:
-        """Without the last step where its next observation is a copy: what stands there then is s_T."""
+        """Leave out the last step where its next observation is a copy: what stands there then is s_T."""
         return dataclasses.replace(segments, mask=self.data.known_next(segments))

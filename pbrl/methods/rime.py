@@ -147,7 +147,7 @@ class Rime(Pebble):
         return {"loss": loss, "accuracy": accuracy}
 
     def batches(self, told: Comparisons, rows: Tensor) -> Iterator[Comparisons]:
-        """These rows in an order of its own for each member, b consecutive ones for each in turn."""
+        """Batch these rows in an order of its own for each member, b consecutive ones for each in turn."""
         rng, members = self.run.rng("fit"), self.model.members
         drawn = torch.stack([rows[torch.randperm(len(rows), generator=rng)] for _ in range(members)])
         for part in drawn.split(self.batch_size, dim=1):

@@ -176,7 +176,7 @@ class Spo(Method):
         return self._given.pop(id(episode), None)
 
     def metrics(self) -> Metrics:
-        """Beside the desk's, the win rates of the last episodes: their mean, and how much they differ."""
+        """Return the desk's metrics and the win rates of the last episodes: their mean, and how much they differ."""
         recent = list(self.rates)
         own = {"reward/win_rate": float(np.mean(recent)), "reward/spread": float(np.std(recent))} if recent else {}
         return self.run.desk.metrics() | own

@@ -28,7 +28,7 @@ def import_compiler_late() -> None:
 
 
 def _leave_alone(method: Function) -> None:
-    """For `torch._disable_dynamo`, which keeps what it got of the compiler in an attribute of the method."""
+    """Stand in for `torch._disable_dynamo`, which keeps what it got of the compiler in the method."""
     function: Any = getattr(method, "__wrapped__", None)
     if function is None or hasattr(function, "__dynamo_disable"):
         return
@@ -43,7 +43,7 @@ def _leave_alone(method: Function) -> None:
 
 
 def _step(step: Function) -> Function:
-    """For `_use_grad_for_differentiable` of torch.optim, which breaks the compiler's graph around each step."""
+    """Stand in for `_use_grad_for_differentiable` of torch.optim, which breaks the compiler's graph at each step."""
     plain = getattr(step, "__wrapped__", None)
     if plain is None or hasattr(step, "is_late"):
         return step

@@ -99,7 +99,7 @@ class Runs:
         return arm.method == self.envs[task].high_method and not arm.budget and not arm.source
 
     def is_reference(self, arm: Arm) -> bool:
-        """Drawn in every panel: the upper end of the scale, and the methods that cannot have learned anything."""
+        """Return whether it is in every panel: the upper end of the scale, and what cannot have learned anything."""
         return arm.is_control or any(self.is_true_reward(arm, task) for task in self.cells[arm])
 
     def settings(self) -> list[Setting]:

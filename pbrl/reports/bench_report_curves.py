@@ -23,7 +23,7 @@ BAND_SEEDS = 3  # Student's interval of two reaches 12 standard errors
 
 
 def efficiency_pictures(found: GroupAnalysis, places: Places, courses: Courses) -> list[Picture]:
-    """Over labels and over steps, where there are evaluations."""
+    """Draw scores over labels and over steps, where there are evaluations."""
     group, pictures = found.group, []
     drawn = places.lines([a.arm for a in found.aggregates])
     scale, label = courses.step_axis(group.tasks, group.arms)

@@ -123,7 +123,7 @@ def shortened(text: str, length: int) -> str:
 
 
 def _legend(axes: Axes) -> None:
-    """Above the axes, where it hides no data."""
+    """Put the legend above the axes, where it hides no data."""
     solid(axes.figure.legend(loc="outside upper left", ncols=1, frameon=False, labelcolor=INK, handlelength=1.6))
 
 

@@ -145,7 +145,7 @@ def _rows(names: Sequence[str], x_label: str) -> tuple[Figure, Axes]:
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Above the axes, in two columns and at the cost of the page's height, not of the axes'."""
+    """Put the legend above the axes, in two columns and at the cost of the page's height, not of the axes'."""
     rows = math.ceil(len(axes.get_legend_handles_labels()[1]) / 2)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, labelcolor=INK, handlelength=1.6)
     width, height = figure.get_size_inches()

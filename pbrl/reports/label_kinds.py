@@ -138,7 +138,7 @@ SUMMARIES: Mapping[str, Summary] = {
 
 
 def _agreement(told: Answered, kind: str) -> dict[str, Any] | None:
-    """Between people on the questions that several answered: Krippendorff's alpha, or Kendall's tau of rankings."""
+    """Measure agreement on questions that several answered: Krippendorff's alpha, or Kendall's tau of rankings."""
     if kind == Intervention.kind or len({a.annotator for a, *_ in told}) < 2:
         return None
     if kind == Choice.kind and told[0][1].form.detail("wanted") == "ranking":

@@ -145,7 +145,7 @@ def agreement_with_others(standing: Sequence[GivenAnswer], name: str) -> dict[st
 
 
 def agreement(standing: Sequence[GivenAnswer], rng: np.random.Generator) -> dict[str, Any] | None:
-    """Between annotators, on the queries that several answered left, equal or right; None with fewer than two people.
+    """Measure agreement on queries that several answered left, equal or right; None with fewer than two people.
 
     alpha: of everyone. pairs: Cohen's kappa of every two who share a query, plain and with linear weights.
     """

@@ -74,7 +74,7 @@ def panels(count: int, height: float = 2.5, legend_rows: int = 0) -> tuple[Figur
 
 
 def legend(axes: Axes) -> None:
-    """Above the axes, where it hides no data, in the order of the lines."""
+    """Put a legend above the axes, where it hides no data, in the order of the lines."""
     found = axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, labelcolor=INK, fontsize=8.5)
     figures.solid(found)
 

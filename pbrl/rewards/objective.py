@@ -181,7 +181,7 @@ class Objective(nn.Module):
         return float(bradley_terry_loss(torch.zeros_like(gain), gain, comparisons.prefers_right))
 
     def settle(self, model: Any, segments: Sequence[Segments]) -> None:
-        """After a fit to these: brings the members to one mean reward, where it matters."""
+        """Bring the members to one mean reward after a fit to these, where it matters."""
         if self.pessimism.least_members == 1:
             return
         total, steps = torch.zeros(model.members, dtype=torch.double), 0.0
@@ -192,12 +192,12 @@ class Objective(nn.Module):
         model.level((total / max(steps, 1.0)).float())
 
     def told(self, names: Mapping[int, str]) -> dict[str, Any]:
-        """For summary.json: whom it believed how far. names: of annotators, by number."""
+        """Return, for summary.json, whom it believed how far. names: of annotators, by number."""
         each = {names.get(number, str(number)): round(value, 4) for number, value in self.reliability.items()}
         return {"reliability": each} if each else {}
 
     def facts(self) -> dict[str, float]:
-        """For progress.csv."""
+        """Return what it knows for progress.csv."""
         found = self.loss.facts()
         if self.reliability:
             each = list(self.reliability.values())

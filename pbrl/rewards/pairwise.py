@@ -76,7 +76,7 @@ class PairwiseJudge(nn.Module):
 def update_judge(
     judge: PairwiseJudge, data: Comparisons, updates: int, batch_size: int, rng: torch.Generator
 ) -> dict[str, float]:
-    """So many gradient steps on random batches; the means of what the last quarter of them measured."""
+    """Make so many gradient steps on random batches; return means of what their last quarter measured."""
     drawn = (torch.randint(len(data), (batch_size,), generator=rng) for _ in range(updates))
     rows = [judge.update(data[batch]) for batch in drawn]
     return _means(rows[-max(1, updates // 4) :])

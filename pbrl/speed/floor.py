@@ -17,7 +17,7 @@ class Operations(NamedTuple):
         return Operations(count * self.hidden, count * self.thin)
 
     def seconds(self, hidden_rate: float, thin_rate: float) -> float:
-        """At these rates, in operations per second."""
+        """Return the seconds it takes at these rates, in operations per second."""
         return self.hidden / hidden_rate + self.thin / thin_rate
 
 

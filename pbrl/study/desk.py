@@ -192,7 +192,7 @@ class StudyDesk(Desk):
         return cards
 
     def _attention(self, annotator: str, holding: Collection[int], used: Collection[int]) -> list[Card]:
-        """Over a pair that this person has answered, so that no question is used up; one at a time."""
+        """Ask over a pair that this person has answered, so that no question is used up; one at a time."""
         if self._attending.get(annotator) in holding:
             return []
         mine = self.board.answered_by(annotator)

@@ -19,7 +19,7 @@ def own_order(queries: Iterable[int], seed: int, person: str) -> list[int]:
 
 
 def positions(every: int, seed: int, person: str, what: str, *, first: int = 0) -> Iterator[int]:
-    """After how many questions a check comes: once among the first `every`, once among the next, ... at random."""
+    """Draw after how many questions checks come: once among the first `every`, once among the next, ..."""
     block = 0
     while True:
         yield max(block * every + draw(seed, person, what, block) % every, first)

@@ -42,12 +42,12 @@ def mirror(logits: np.ndarray, reference: np.ndarray, beats: np.ndarray, against
 
 
 def self_play(logits: np.ndarray, reference: np.ndarray, beats: np.ndarray) -> np.ndarray:
-    """Against itself with no pull: the squared regression of INPO and SPPO, solved exactly."""
+    """Play against itself with no pull: the squared regression of INPO and SPPO, solved exactly."""
     return logits + STEP_SIZE * beats @ softmax(logits)
 
 
 def nash_md(logits: np.ndarray, reference: np.ndarray, beats: np.ndarray) -> np.ndarray:
-    """Against the geometric mixture with the reference (Munos et al. 2024)."""
+    """Play against the geometric mixture with the reference (Munos et al. 2024)."""
     mixed = (1 - STEP_SIZE * PULL) * logits + STEP_SIZE * PULL * reference
     return mixed + STEP_SIZE * beats @ softmax(mixed)
 

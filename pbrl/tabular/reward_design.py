@@ -114,7 +114,7 @@ class Designer:
         return Design(rewards, self.loss(rewards))
 
     def grow(self, budget: int) -> list[Design]:
-        """Of 0 to `budget` states besides the goal, each time the one added that leaves the smallest loss."""
+        """Add 0 to `budget` states besides the goal, each time the one that leaves the smallest loss."""
         active: list[int] = []
         designs = [self._checked(self.design(active))]
         while len(active) < budget:
@@ -130,7 +130,7 @@ class Designer:
 
 
 def episodes_to_learn(chain: Chain, rewards: np.ndarray, policy: np.ndarray, shape: np.ndarray, seed: int) -> int:
-    """Of Q-learning from the far end, until ENOUGH of the greedy moves are those of the policy; at most EPISODES.
+    """Count episodes of Q-learning from the far end until ENOUGH greedy moves are the policy's; at most EPISODES.
 
     shape: (S,) potentials, which add gamma * shape[s'] - shape[s] to the reward of a step.
     """

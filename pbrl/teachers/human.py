@@ -81,7 +81,7 @@ class HumanTeacher(Teacher):
         return self.script.answer(left, right)
 
     def judge(self, questions: Question) -> Any:
-        """As `answer`, of other kinds."""
+        """Answer other kinds of questions as `answer` does pairs."""
         if self.script is None:
             raise ValueError(f"nobody stands in for people where teacher.mode={self.mode}")
         return self.script.judge(questions)

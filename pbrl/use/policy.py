@@ -37,5 +37,5 @@ class Policy:
     def predict(
         self, obs: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[np.ndarray, None]:
-        """As SB3's `predict`, so that its tools take it; always without noise."""
+        """Act as SB3's `predict` does, so that its tools take it; always without noise."""
         return self(obs), None

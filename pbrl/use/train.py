@@ -42,7 +42,7 @@ def begin_again(
 
 
 def train_new(run: Run, config: DictConfig) -> bool:
-    """As `train_to_end`, of a run that has just begun.
+    """Train a run that has just begun, as `train_to_end` does.
 
     If its environment or viewer fails before the first step, no folder is left: a corrected call can use the name.
     """

@@ -42,7 +42,7 @@ class RewardWrapper(gym.Wrapper):
 
 
 def copied(obs: Any) -> Any:
-    """Of its own: an environment may write into the observation it gave."""
+    """Copy an observation: an environment may write into the one it gave."""
     if isinstance(obs, dict):
         return {key: copied(part) for key, part in obs.items()}
     if isinstance(obs, tuple):

@@ -56,7 +56,7 @@ class ViewerClient:
         return self.get(f"/api/status?annotator={urllib.parse.quote(self.name)}")
 
     def next(self, n: int = 1) -> list[dict[str, Any]]:
-        """At most n pairs, in the order of the screen."""
+        """Fetch at most n pairs, in the order of the screen."""
         return self.post("/api/next", {"annotator": self.name, "n": n, "holding": []})["pairs"]
 
     def answer(self, pair: dict[str, Any], choice: str, patience_s: float = 0.0) -> str:

@@ -67,7 +67,7 @@ class Desk:
         return self.board.first(len(self.board))
 
     def next(self, annotator: str, n: int, holding: Collection[int] = ()) -> tuple[list[Card], list[int]]:
-        """At most n more pairs for this person, none that they hold or have answered; renews what they hold.
+        """Hand out at most n more pairs, none that this person holds or has answered; renew what they hold.
 
         Also which of those they hold need no answer of theirs any more: others gave it or have it now, or the question
         was taken back.
@@ -166,7 +166,7 @@ class Desk:
         return Card(self.store.queries([query])[0], swapped, str(first.id) if first else None)
 
     def _free(self, n: int, leases: Leases, not_these: Collection[int]) -> list[Query]:
-        """At most n questions that this person may have, so shared out that nobody else who is here goes without."""
+        """Choose at most n questions for this person, shared out so that nobody else who is here goes without."""
         if n == 0:
             return []
         people = max(self.present(), 1)

@@ -266,7 +266,7 @@ def main(run_dir: Path, settings: dict[str, Any]) -> None:
 
 
 def _end_soon() -> None:
-    """For a process that hangs in a driver."""
+    """End a process that hangs in a driver."""
     time.sleep(STOP_S)
     os._exit(1)
 

@@ -54,7 +54,7 @@ class Gallery:
         return self._state()["cameras"] or [self.style.camera]
 
     def state(self) -> dict[str, Any]:
-        """For the page: whether pictures can be drawn here, and if not, why."""
+        """Tell the page whether pictures can be drawn here, and if not, why."""
         state = self._state()
         return {"state": state["state"], "message": state["message"]}
 
@@ -77,7 +77,7 @@ class Gallery:
             return False
 
     def request(self, query: int, camera: str) -> None:
-        """To be drawn before anything else."""
+        """Ask for this to be drawn before anything else."""
         self.renderer.request(query, camera)
 
     def path(self, name: str) -> Path:

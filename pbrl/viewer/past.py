@@ -22,7 +22,7 @@ class Past(NamedTuple):
 
 
 def find_past(store: LabelStore, answers: Sequence[int]) -> list[Past]:
-    """These answers, in this order, less those that came from elsewhere than the viewer."""
+    """Find these answers, in this order, less those that came from elsewhere than the viewer."""
     ids = ", ".join(str(int(answer)) for answer in answers)
     rows = store.db.execute(
         "SELECT a.id, client_id, query, created_at, choice, strength, swapped, places, value FROM answers AS a"

@@ -94,5 +94,5 @@ class TabletopClutter(TabletopTask):
         return Measured(reward, distance <= GOAL_RADIUS and not touched, factors)
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
-        """Over the posts."""
+        """Carry it over the posts."""
         return over(obs[:3], obs[19:22], height=CLEAR_Z, tolerance=0.02).astype(np.float32)

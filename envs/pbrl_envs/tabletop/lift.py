@@ -50,7 +50,7 @@ class TabletopLift(TabletopTask):
         return touching >= self._fingers
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
-        """Over the block, around it, closed, up."""
+        """Go over the block, around it, close, and lift."""
         grip, block = obs[:3], obs[7:10]
         if holds(grip, obs[6], block):
             return np.append(toward(grip, np.array([grip[0], grip[1], LIFTED + 0.06])), 1).astype(np.float32)

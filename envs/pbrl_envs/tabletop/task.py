@@ -91,7 +91,7 @@ class TabletopTask(MujocoTask):
             self.data.ctrl[FINGERS] = FINGER_RANGE * (1 - values[3]) / 2
 
     def place_block(self, number: int, x: float, y: float) -> None:
-        """On the table, one side facing the arm's base, so that the fingers find two parallel sides."""
+        """Place a block on the table, one side facing the arm's base, so that fingers find two parallel sides."""
         half_turn = atan2(y, x - BASE_X) / 2
         start = FINGERS.stop + 7 * number
         self.data.qpos[start : start + 7] = x, y, BLOCK_HALF, cos(half_turn), 0, 0, sin(half_turn)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @cache
 def all_formats() -> dict[str, Format]:
-    """By name, in the order of their modules. Nothing heavy is imported: a format imports its library when it reads."""
+    """Return formats by name, in the order of their modules; a format imports its library when it reads."""
     modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
     formats = [module.FORMAT for module in modules if hasattr(module, "FORMAT")]
     return {found.name: found for found in formats}
