@@ -46,7 +46,7 @@ class Renderer:
         self._begun = 0.0
         self._given_up: str | None = None
         self._heard: dict[str, Any] | None = None  # what it said last
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Renderer:
         self.start()
@@ -105,7 +105,7 @@ class Renderer:
             pass
         return {"state": "starting", "message": None, **UNKNOWN}
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> subprocess.Popen[str]:
         environment = DRAW_IN_PLACE | dict(os.environ) | ONE_THREAD
         with open_log(self.run_dir / FOLDER / LOG) as log:
             process = subprocess.Popen(
@@ -120,7 +120,7 @@ class Renderer:
         threading.Thread(target=self._listen, args=(process,), name="renderer reports", daemon=True).start()
         return process
 
-    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+    def _listen(self, process: subprocess.Popen[str]) -> None:
         """Takes in what it says until it ends; libraries may write to standard output too."""
         assert process.stdout is not None
         for line in process.stdout:
@@ -165,7 +165,7 @@ def open_log(path: Path) -> BinaryIO:
     return open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
-def _close(process: subprocess.Popen[bytes]) -> None:
+def _close(process: subprocess.Popen[str]) -> None:
     try:
         if process.stdin is not None:
             process.stdin.close()
