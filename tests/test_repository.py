@@ -69,6 +69,15 @@ def test_links_of_the_repository_become_those_of_the_site(hooks):
     )
 
 
+def test_arguments_in_docstrings_are_a_list():
+    pytest.importorskip("griffe")
+    script = {}
+    exec(compile((ROOT / "scripts" / "docs_docstrings.py").read_text(), "docs_docstrings", "exec"), script)
+    shown = "Does it.\n\nsteps: how many\n    in all\na, b: two\nEnd."
+    assert script["as_list"](shown) == "Does it.\n\n- `steps`: how many\n    in all\n- `a, b`: two\nEnd."
+    assert script["as_list"]("It is so.\nn: a number") == "It is so.\n\n- `n`: a number"
+
+
 def test_formulas_are_drawn_by_the_browser_alone(hooks):
     page = hooks.on_page_content(r'<p>of <span class="arithmatex">\(x &lt; 1\)</span></p>', None, None, None)
     assert page.startswith("<p>of <math")
