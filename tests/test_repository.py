@@ -1,6 +1,7 @@
 """What surrounds the package: the site's links, the files for who cites or contributes, and the workflow."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,6 +30,16 @@ def test_the_workflow_calls_what_is_there():
     assert ".ci/run" in paths
     for path in paths:
         assert (ROOT / path).is_file(), path
+
+
+def test_the_table_of_methods_has_them_all_and_the_decision_table_no_other():
+    methods = {path.stem for path in (ROOT / "configs" / "method").glob("*.yaml")}
+    rows = [line.split("|") for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row[1])} == methods
+    table = (ROOT / "docs" / "which-method.md").read_text().partition("\n\nTwo things")[0]
+    taken = {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[-2:][0])}
+    assert len(taken) > 10
+    assert taken <= methods
 
 
 @pytest.fixture(scope="module")

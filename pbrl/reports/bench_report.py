@@ -117,7 +117,7 @@ def _require_own(out: Path) -> None:
 def _draw(folder: Path, pictures: Sequence[Picture]) -> dict[str, Markup]:
     """Writes the figures and removes those of an earlier report; returns them by name, for the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    inline: dict[str, str] = {picture.name: picture.write(folder) for picture in pictures}
+    inline = {picture.name: picture.write(folder) for picture in pictures}
     for old in folder.iterdir():
         if old.suffix in (".png", ".svg") and old.stem not in inline:
             old.unlink()
