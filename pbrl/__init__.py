@@ -16,6 +16,7 @@ _WHERE = {  # name: the module that has it
     "Reward": "pbrl.use.reward",
     "RewardVecEnvWrapper": "pbrl.use.sb3_wrapper",
     "RewardWrapper": "pbrl.use.wrapper",
+    "RslRlRewardWrapper": "pbrl.use.rsl_rl",
     "Run": "pbrl.use.run",
     "Runs": "pbrl.use.compare",
     "UserError": "pbrl.errors",

@@ -15,6 +15,7 @@ from pbrl.use.compare import Runs as Runs
 from pbrl.use.compare import compare as compare
 from pbrl.use.policy import Policy as Policy
 from pbrl.use.reward import Reward as Reward
+from pbrl.use.rsl_rl import RslRlRewardWrapper as RslRlRewardWrapper
 from pbrl.use.run import Run as Run
 from pbrl.use.sb3_wrapper import RewardVecEnvWrapper as RewardVecEnvWrapper
 from pbrl.use.wrapper import RewardWrapper as RewardWrapper

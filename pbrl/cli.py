@@ -15,6 +15,7 @@ VERBS = {
     "demo": "a short real run with a scripted teacher, then a report",
     "train": "one run: pbrl train env=walker-walk method=pebble; or go on: pbrl train resume=RUN_DIR",
     "eval": "returns and success of a saved policy: pbrl eval RUN_DIR [episodes=20] [video=true]",
+    "export": "policy and reward for other programs: pbrl export RUN_DIR policy=onnx reward=torchscript",
     "collect": "an offline data set: pbrl collect env=point_reach episodes=60 out=FOLDER",
     "data": "offline data sets: pbrl data info|import|export",
     "label": "the viewer, where people compare clips: pbrl label run=RUN_DIR, or data=DATASET out=LABELS",
@@ -24,11 +25,13 @@ VERBS = {
     "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|experiments|benches|spaces",
     "bench": "methods x environments x seeds, resumable: pbrl bench grid=smoke out=FOLDER",
     "tune": "the few knobs of a method, on seeds of their own: pbrl tune space=pebble env=pendulum out=FOLDER",
-    "report": "tables, figures and one page of a bench: pbrl report DIR [with=other.csv]",
+    "runs": "one's own runs, listed and compared: pbrl runs [FOLDER ...]",
+    "report": "tables, figures and one page of a bench, a run or several: pbrl report DIR ... [with=other.csv]",
     "icpl": "reward programs in rounds: proposed, trained, the best and the worst chosen: pbrl icpl env=... out=FOLDER",
     "tabular": "which preference model recovers the reward, in worlds where everything is known",
     "speed": "throughput here, beside plain Stable-Baselines3 and the limit of the machine",
     "doctor": "what works on this machine",
+    "completion": "a script that completes commands, keys and names: pbrl completion bash|zsh|fish",
 }
 
 

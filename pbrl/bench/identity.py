@@ -11,7 +11,7 @@ from pbrl.bench.sources import digest, own_code, yamls_version
 from pbrl.config import config_dir
 
 # Keys that say where to write or what to show; and the seed, which the name of a cell has.
-OUTSIDE = ("seed", "run_dir", "data", "report", "viewer")
+OUTSIDE = ("seed", "run_dir", "data", "report", "viewer", "logger", "tensorboard")
 
 
 def config_version(config: DictConfig, data: str) -> str:

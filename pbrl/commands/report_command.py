@@ -5,19 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from pbrl.commands.arguments import Arguments
+from pbrl.commands.values import new_file
 from pbrl.errors import UserError, one_line
 from pbrl.files import no_folder
 
 HELP = """usage: pbrl report DIR [with=FILE.csv,...] [out=FOLDER]
+       pbrl report DIR DIR ... [out=FILE.html]
 
 Of a bench: DIR/report/report.html, one page that needs no other file, beside the figures (PNG, SVG) and tables
 (Markdown, CSV). It works while the bench runs, on what is finished by then. An earlier report is replaced.
 Of a single run: DIR/report.html, made anew, as by pbrl eval DIR report=true.
+Of several runs, or of folders with runs in them: comparison.html here, a page with their list, their curves and what is
+known of their differences, as pbrl runs says it.
 
   with=a.csv,b.csv  results of others, drawn beside ours and marked by the name of their file. Columns: env, method,
                     teacher, budget, seed and the task's score (score, or return or success by which the task goes);
                     the others of results.csv may be missing
-  out=FOLDER        another folder for the report: a new one, or that of an earlier report
+  out=              of a bench: another folder, a new one or that of an earlier report; of several runs: a new file
 
 example: pbrl report results/bench/fast with=published/theirs.csv"""
 
@@ -28,25 +32,43 @@ def main(args: list[str]) -> int:
         print(HELP)
         return 0
     parsed.check_keys(("with", "out"))
-    folder = _folder(parsed.words)
+    folders = _folders(parsed.words)
     try:
-        if (folder / "bench.json").is_file():
-            return _bench(folder, parsed.values)
-        return _run(folder, parsed.values)
+        if len(folders) == 1 and (folders[0] / "bench.json").is_file():
+            return _bench(folders[0], parsed.values)
+        if len(folders) == 1 and (folders[0] / "config.yaml").is_file():
+            return _run(folders[0], parsed.values)
+        return _several(folders, parsed)
     except OSError as error:
-        raise UserError(f"{error.filename or folder}: {error.strerror or one_line(error)}") from error
+        raise UserError(f"{error.filename or folders[0]}: {error.strerror or one_line(error)}") from error
 
 
-def _folder(words: list[str]) -> Path:
-    if len(words) != 1:
-        given = f"{len(words)} given: {' '.join(words)}" if words else "none given"
-        raise UserError(f"expected one folder, {given}; {HELP.splitlines()[0]}")
-    folder = Path(words[0])
-    if not folder.is_dir():
-        raise UserError(f"{folder}: {no_folder(folder)}; valid is that of a bench or of a run")
-    if not any((folder / name).is_file() for name in ("bench.json", "config.yaml")):
-        raise UserError(f"{folder} is neither a bench (it has no bench.json) nor a run (it has no config.yaml)")
-    return folder
+def _folders(words: list[str]) -> list[Path]:
+    if not words:
+        raise UserError(f"expected a folder, none given; {HELP.splitlines()[0]}")
+    for folder in map(Path, words):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: {no_folder(folder)}; valid is that of a bench, of a run or of several runs")
+        if len(words) > 1 and (folder / "bench.json").is_file():
+            raise UserError(f"{folder} is a bench, which has a report of its own; valid beside others are runs")
+    return list(map(Path, words))
+
+
+def _several(folders: list[Path], parsed: Arguments) -> int:
+    """A page that compares runs."""
+    if "with" in parsed.values:
+        raise UserError("with= is for benches; leave it out")
+    from pbrl.reports.compared_page import write_comparison
+    from pbrl.use.compare import Runs
+    from pbrl.use.listing import readable
+    from pbrl.use.run import run_folders
+
+    file = new_file(parsed, "out", Path("comparison.html"))
+    runs, problems = readable(run_folders(folders))
+    compared = Runs(runs)
+    write_comparison(compared, file, problems)
+    print("\n".join([*compared.words, *compared.notes, *problems, f"report: {file}"]))
+    return 0
 
 
 def _bench(folder: Path, values: dict[str, str]) -> int:

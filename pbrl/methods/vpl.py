@@ -35,6 +35,48 @@ class OfUser:
         """Actions (M, A) of observations (M, O)."""
         return self.policy.act(np.concatenate([obs, self.z.expand(len(obs), -1).numpy()], 1))
 
+    def as_module(self) -> torch.nn.Module:
+        """The same on tensors."""
+        return _PolicyOfUser(self.policy.eval(), self.z)
+
+
+class RewardOfUser:
+    """The reward of a taste z."""
+
+    def __init__(self, model: LatentUser, z: Tensor) -> None:
+        self.model, self.z = model, z
+
+    @torch.no_grad()
+    def __call__(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Rewards (M,) of observations (M, O) and actions (M, A)."""
+        steps = (torch.from_numpy(np.float32(x)) for x in (obs, actions))
+        return self.model.step_reward(*steps, self.z.expand(len(obs), -1)).numpy()
+
+    def as_module(self) -> torch.nn.Module:
+        """The same on tensors."""
+        return _RewardOfUser(self.model.eval(), self.z)
+
+
+class _PolicyOfUser(torch.nn.Module):
+    def __init__(self, policy: Policy, z: Tensor) -> None:
+        super().__init__()
+        self.policy = policy
+        self.register_buffer("z", z)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        action: Tensor = self.policy(torch.cat([obs, self.z.expand(obs.shape[0], -1)], 1))
+        return action
+
+
+class _RewardOfUser(torch.nn.Module):
+    def __init__(self, model: LatentUser, z: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("z", z)
+
+    def forward(self, obs: Tensor, actions: Tensor) -> Tensor:
+        return self.model.step_reward(obs, actions, self.z.expand(obs.shape[0], -1))
+
 
 class Vpl(OfflineMethod):
     """First the latent-variable reward, from the answers of each annotator; then IQL on rewards of many tastes at once.
@@ -237,12 +279,8 @@ class Vpl(OfflineMethod):
             return self._learned(self.model.encode(answered(told[: self.answers], 1)).mean[0])
 
     def _learned(self, z: Tensor) -> Learned:
-        @torch.no_grad()
-        def reward(obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
-            steps = (torch.from_numpy(np.float32(x)) for x in (obs, actions))
-            return self.model.step_reward(*steps, z.expand(len(obs), -1)).numpy()
-
-        return Learned(policy=OfUser(self.actor, self._seen(z)), reward=reward)  # type: ignore[arg-type]
+        seen = self._seen(z)
+        return Learned(policy=OfUser(self.actor, seen), reward=RewardOfUser(self.model, z))  # type: ignore[arg-type]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)

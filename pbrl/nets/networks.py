@@ -27,7 +27,7 @@ class StackedMLP(nn.Module):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation={activation!r}: {choices(activation, ACTIVATIONS)}")
-        self.members = members
+        self.members, self.activation_name = members, activation
         self.activation = ACTIVATIONS[activation]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()

@@ -71,7 +71,7 @@ class PartialReturn(torch.nn.Module):
             lengths(crop=crop)
         if not 0 <= smoothing < 0.5:
             raise ValueError(f"smoothing={smoothing}: expected a probability in [0, 0.5)")
-        self.head = HEADS[head]
+        self.head, self.head_name = HEADS[head], head
         self.norm = RunningNorm(obs_size) if normalise else None
         self.net = StackedMLP(members, [obs_size + action_size, *hidden, 1], activation, rng)
         self.obs_size, self.action_size = obs_size, action_size

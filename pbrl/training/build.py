@@ -53,7 +53,10 @@ def build_run(config: DictConfig, folder: RunDir) -> Run:
     set_global_random_state(random)
     if parts.agent is not None:
         _connect(parts)
-    return Run(read_settings(config), parts, folder, _names(config, method), config_record(config))
+    run = Run(read_settings(config), parts, folder, _names(config, method), config_record(config))
+    if "_target_" in (logger := config.get("logger") or {}):
+        run.callbacks.several.append(build(logger))
+    return run
 
 
 def _check_annotators(method: Method, parts: Parts) -> None:

@@ -77,7 +77,12 @@ def read_settings(config: DictConfig) -> Settings:
     with explaining("checkpoint", c.checkpoint):
         checkpoint = Checkpoint(**_plain(c.checkpoint))
     with told():
-        return Settings(c.steps, c.seed, c.threads, c.log_every, evaluation, checkpoint)
+        clips = bool((c.get("tensorboard") or {}).get("clips", False))
+        if clips and (evaluation.every is None or evaluation.envs == 1):
+            raise UserError("tensorboard.clips=true films evaluations in an environment of its own; leave it out here")
+        return Settings(
+            c.steps, c.seed, c.threads, c.log_every, evaluation, checkpoint, clips, bool(c.get("report", True))
+        )
 
 
 def read_feedback(config: DictConfig) -> Feedback:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -100,10 +101,8 @@ class RunLog:
 
     def write_evaluation(self, row: dict[str, Any], step: int) -> None:
         self.evaluations.append(row)
-        tags = EVAL_TAGS | {column: f"eval/{column}" for column in row if column.startswith("factor_")}
-        for column, tag in tags.items():
-            if row[column] is not None:
-                self.board.add_scalar(tag, row[column], step)
+        for tag, value in evaluation_scalars(row).items():
+            self.board.add_scalar(tag, value, step)
         self.board.flush()
 
     def state_dict(self) -> dict[str, Any]:
@@ -149,6 +148,12 @@ class _Table:
             writer.writeheader()
             writer.writerows(rows)
         self.rows = len(rows)
+
+
+def evaluation_scalars(row: Mapping[str, Any]) -> dict[str, float]:
+    """A row of evaluations.csv by SB3's names, without what has no value."""
+    tags = EVAL_TAGS | {column: f"eval/{column}" for column in row if column.startswith("factor_")}
+    return {tag: row[column] for column, tag in tags.items() if row[column] is not None}
 
 
 def read_evaluations(path: Path) -> list[dict[str, float | None]]:

@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
+from pbrl.agents.random_state import global_random_state, set_global_random_state
 from pbrl.files import write_json
 from pbrl.finite import AGENT, REWARD_MODEL, NotFinite, require_finite_metrics, require_finite_weights
 from pbrl.memory import give_back
 from pbrl.methods.method import next_time
+from pbrl.reports.video import film
+from pbrl.training.board import SECONDS, add_clip, add_config, add_hparams, add_scatter
 from pbrl.training.callbacks import Callbacks
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.divergence import explain_divergence
@@ -24,11 +28,12 @@ from pbrl.training.parts import Parts
 from pbrl.training.progress import Progress, State
 from pbrl.training.run_dir import RunDir, versions
 from pbrl.training.settings import Settings
-from pbrl.types import Episode
+from pbrl.types import Episode, Steps
 
 ROLLOUT_WINDOW = 100  # episodes averaged in rollout/*, as in SB3
 ROUND_STEPS = 100  # at most: ten seconds of a robot that acts ten times a second
 NEVER = 2**62  # steps
+SHOWN = 2000  # steps in the scatter of learned and true rewards
 
 
 class Run:
@@ -91,6 +96,8 @@ class Run:
         updates = () if self.agent is not None else ("updates",)
         progress = PROGRESS if self.agent is not None else OFFLINE_PROGRESS
         self._log = RunLog(self.folder.path, state, purge_step, progress, (*EVALUATIONS, *updates, *own))
+        if state is None:
+            add_config(self._log.board, self.record)
 
     def interrupt(self) -> None:
         """Stop at the end of this round, with a checkpoint."""
@@ -255,7 +262,18 @@ class Run:
             self.log.write_evaluation(row, step)
             rows.append(row)
             self.callbacks.on_evaluation(self, row)
+            if self.settings.clips:
+                self._film(context, step)
         self.evaluations.append(rows[0] if len(rows) == 1 else mean_row(rows))
+
+    def _film(self, context: Any, step: int) -> None:
+        """A clip of what was evaluated, for TensorBoard; what is drawn moves no random number of the run."""
+        random, name = global_random_state(), f"{step}" if context is None else f"{step}_{context}"
+        file = self.folder.path / "videos" / f"evaluation_{name}.mp4"
+        seed = self.parts.seed("evaluation")
+        film(file, self.parts.make_env, self.method.policy(context), seed=seed, seconds=SECONDS)
+        set_global_random_state(random)
+        add_clip(self.log.board, file, step)
 
     def _save(self) -> None:
         """A checkpoint, unless a weight is not finite: the one before then stays the last."""
@@ -273,8 +291,22 @@ class Run:
         self.method.save(self.folder.path)
         facts = self.method.facts()
         self.parts.desk.tell(status, self.step, None)
+        summary = self._summary(status, facts)
+        self._draw_end(summary)
         self.close()
-        write_json(self.folder.summary, self._summary(status, facts))
+        write_json(self.folder.summary, summary)
+
+    def _draw_end(self, summary: dict[str, Any]) -> None:
+        """Hyperparameters beside what was reached, and learned against true rewards of recent steps."""
+        board = self.log.board
+        add_hparams(board, self.record, {name: summary[name] for name in ("final_return", "final_success", "labels")})
+        source = self.method.reward() if self.agent is not None else None
+        if not (self.settings.report and source is not None and source.when != "episode" and self.evaluations):
+            return
+        if len(self.parts.episodes) and summary["reward_updates"]:
+            obs, actions, true = self.parts.episodes.recent_steps(SHOWN)
+            learned = source.of_steps(Steps(torch.from_numpy(obs), torch.from_numpy(actions)))
+            add_scatter(board, true, learned.detach().cpu().numpy(), self.step)
 
     def close(self) -> None:
         """Lets go of the log, the environments and the label store."""

@@ -40,6 +40,8 @@ class Settings:
     log_every: int  # steps between rows of progress.csv
     evaluation: Evaluation
     checkpoint: Checkpoint
+    clips: bool = False  # a clip of the policy at each evaluation, in TensorBoard
+    report: bool = True  # whether pictures are made at the end
 
     def __post_init__(self) -> None:
         whole(1, steps=self.steps, threads=self.threads, log_every=self.log_every)

@@ -12,16 +12,19 @@ import numpy as np
 
 from pbrl.config import leaves
 from pbrl.errors import UserError
+from pbrl.reports.tables import Table, number
 from pbrl.statistics.runs import holm, interval_of_two, mean, permutation_p, t_interval
-from pbrl.use.run import Run, find_runs
+from pbrl.use.run import Run, run_folders
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from pbrl.use.figures import NewAxes
+
 DRAWS = 2000
 NAMED = ("env.name", "method.name", "teacher.name", "feedback.budget", "steps")  # what an arm is called by
 SAME = ("seed", "run_dir", "report", "threads", "log_every")  # may differ within an arm: they change no number
-SAME_SECTIONS = ("viewer.", "checkpoint.", "logger.", "init.")
+SAME_SECTIONS = ("viewer.", "checkpoint.", "logger.", "tensorboard.")
 
 
 class Arm(NamedTuple):
@@ -81,38 +84,55 @@ class Runs:
         ]
 
     @property
+    def summary(self) -> Table:
+        """A row for each arm, as text."""
+        rows = [
+            [
+                *(row["env"], row["arm"], str(row["n"]), number(row["return"]), _range(row["low"], row["high"])),
+                *("" if row["success"] is None else f"{row['success']:.0%}", f"{row['labels']:.0f}"),
+                f"{row['steps']:.0f}",
+            ]
+            for row in self.rows
+        ]
+        header = ["env", "arm", "n", "return", "95 % interval", "success", "labels", "steps"]
+        return Table("What they reach", "", header, rows)
+
+    @property
     def table(self) -> str:
         """Markdown: the arms, and below what is known of their differences."""
-        lines = ["| env | arm | n | return | 95 % interval | success | labels | steps |", "| --- " * 8 + "|"]
-        for row in self.rows:
-            success = "" if row["success"] is None else f"{row['success']:.0%}"
-            cells = (row["env"], row["arm"], row["n"], f"{row['return']:.1f}", _range(row["low"], row["high"]))
-            more = (success, f"{row['labels']:.0f}", f"{row['steps']:.0f}")
-            lines.append(f"| {' | '.join(map(str, (*cells, *more)))} |")
-        return "\n".join([*lines, *(f"\n{line}" for line in [*self.words, *self.notes])])
+        return "\n".join([self.summary.markdown(), *(f"- {line}" for line in [*self.words, *self.notes])])
 
     @property
     def words(self) -> list[str]:
         """What each difference says, in a sentence."""
         return [_sentence(d) for d in self.differences]
 
-    def figure(self) -> Figure:
-        """The returns of evaluations over steps: thin lines are runs, thick ones means of arms."""
+    def figure(self, env: str | None = None, new_axes: NewAxes | None = None) -> Figure:
+        """The returns of evaluations over steps: thin lines are runs, thick ones means of arms.
+
+        env: of these arms alone. new_axes: makes figure and axes of their labels; None: as a notebook shows them.
+        """
         from pbrl.use.figures import curves_of_arms
 
-        if not self.arms:
+        arms = [arm for arm in self.arms if env in (None, arm.env)]
+        if not arms:
             raise UserError("no run here was evaluated, so there is no curve")
-        curves = {_label(arm, self.arms): [run.evaluations for run in arm.runs] for arm in self.arms}
-        return curves_of_arms(curves, self.arms[0].runs[0].step_name)
+        curves = {_label(arm, arms): [run.evaluations for run in arm.runs] for arm in arms}
+        return curves_of_arms(curves, arms[0].runs[0].step_name, new_axes)
 
     def __repr__(self) -> str:
         return self.table
 
     def _repr_html_(self) -> str:
-        from pbrl.use.figures import as_html
-        from pbrl.use.page import table_html
+        from html import escape
 
-        return table_html(self.rows, [*self.words, *self.notes]) + (as_html(self.figure()) if self.arms else "")
+        from pbrl.use.figures import as_html
+
+        lines = [("th", self.summary.header), *(("td", row) for row in self.summary.rows)]
+        rows = ["".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) for tag, cells in lines]
+        below = "".join(f"<p>{escape(line)}</p>" for line in [*self.words, *self.notes])
+        table = "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+        return table + below + (as_html(self.figure()) if self.arms else "")
 
 
 def compare(runs: Sequence[Run | str | Path] | Run | str | Path) -> Runs:
@@ -124,7 +144,7 @@ def compare(runs: Sequence[Run | str | Path] | Run | str | Path) -> Runs:
     several = [runs] if isinstance(runs, (Run, str, Path)) else list(runs)
     if not several:
         raise UserError("compare() was given no run; expected runs, or folders of runs")
-    found = [run for one in several for run in ([one] if isinstance(one, Run) else find_runs([Path(one)]))]
+    found = [run for one in several for run in ([one] if isinstance(one, Run) else map(Run, run_folders([Path(one)])))]
     return Runs(list({run.path.resolve(): run for run in found}.values()))
 
 

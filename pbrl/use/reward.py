@@ -22,7 +22,7 @@ class Reward:
     def __init__(self, saved: SavedRun, scale: float = 1.0) -> None:
         if saved.reward is None:
             raise UserError(f"{saved.path} has no learned reward of single steps{_why(saved)}")
-        self._units, self._reward, self.scale = Units.of_run(saved), saved.reward, scale
+        self._units, self._reward, self._saved, self.scale = Units.of_run(saved), saved.reward, saved, scale
         self.observation_space: gym.Space = self._units.obs_space
         self.action_space: gym.Space = self._units.action_space
 
@@ -36,6 +36,13 @@ class Reward:
         rows, several = self._units.obs(obs)
         rewards = self.scale * self._reward(rows, self._units.unit_actions(actions, len(rows)))
         return rewards.astype(np.float32) if several else float(rewards[0])
+
+    def on(self, device: Any) -> Any:
+        """The same for tensors on a device: a module of obs (M, O), flat, and actions (M, A) to rewards (M,)."""
+        from pbrl.export.graphs import RewardGraph
+
+        box: Any = self.action_space
+        return RewardGraph(self._saved, self.scale, box).to(device).requires_grad_(False)
 
     def check_spaces(self, obs_space: gym.Space, action_space: gym.Space, what: str) -> None:
         """UserError where these are not the spaces that the reward was learned in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,17 +117,17 @@ class Run:
         return f"<p>{escape(repr(self))}</p>" + (as_html(self.figure()) if self.evaluations else "")
 
 
-def find_runs(folders: list[Path]) -> list[Run]:
-    """The runs in these folders, at any depth, oldest first; UserError where there is none in one of them."""
-    found: dict[Path, Run] = {}
+def run_folders(folders: Sequence[Path]) -> list[Path]:
+    """The folders of runs in these folders, at any depth, oldest first; UserError where one has none."""
+    found: dict[Path, Path] = {}
     for folder in folders:
         files = [folder / "config.yaml"] if (folder / "config.yaml").is_file() else sorted(folder.rglob("config.yaml"))
         runs = [file.parent for file in files if (file.parent / "command.txt").is_file()]
         if not runs:
-            what = "is no folder" if not folder.is_dir() else "has no run in it"
+            what = "has no run in it" if folder.is_dir() else "is no folder"
             raise UserError(f"{folder} {what}; a run is a folder with config.yaml, as pbrl train makes it")
-        found |= {path.resolve(): Run(path) for path in runs}
-    return sorted(found.values(), key=lambda run: (run.path / "command.txt").stat().st_mtime)
+        found |= {path.resolve(): path for path in runs}
+    return sorted(found.values(), key=lambda path: (path / "command.txt").stat().st_mtime)
 
 
 def _read(file: Path, read: Any) -> Rows:

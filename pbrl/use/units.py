@@ -51,9 +51,9 @@ class Units:
         value = _arrays(self.obs_space, value, self._refuse)
         several = self._extra_axes(value) == 1
         if self._flat is None or isinstance(self.obs_space, spaces.Box):
-            rows = np.asarray(value, np.float32)
-            rows = rows if several else rows[None]
-            flat = rows if self._flat is None else rows.reshape(len(rows), -1)
+            array = np.asarray(value, np.float32)
+            array = array if several else array[None]
+            flat = array if self._flat is None else array.reshape(len(array), -1)
             if not np.isfinite(flat).all():
                 raise self._refuse("an observation that is not finite", "finite float32")
             return flat, several
@@ -95,9 +95,9 @@ class Units:
 
 def _leaves(space: gym.Space, value: Any) -> Iterator[tuple[gym.Space, Any]]:
     if isinstance(space, (spaces.Dict, spaces.Tuple)):
-        keys = space.spaces if isinstance(space, spaces.Dict) else range(len(space.spaces))
-        for key in keys:
-            yield from _leaves(space[key], value[key])
+        parts: Any = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        for key, part in parts:
+            yield from _leaves(part, value[key])
     else:
         yield space, value
 

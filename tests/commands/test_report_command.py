@@ -49,9 +49,10 @@ def test_of_a_run(run_dir: Path, output: Run):
 def test_what_cannot_be_reported(bench: Path, refusal: Run, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.csv").write_text("env,method,teacher,budget,seed,return\nreach,surf,oracle,100,0,high\n")
-    assert "expected one folder, none given" in refusal("report")
+    assert "expected a folder, none given" in refusal("report")
     assert "there is no such folder" in refusal("report", tmp_path / "no")
-    assert "neither a bench (it has no bench.json) nor a run" in refusal("report", tmp_path / "empty")
+    assert "empty has no run in it; a run is a folder with config.yaml" in refusal("report", tmp_path / "empty")
+    assert "is a bench, which has a report of its own" in refusal("report", tmp_path / "empty", bench)
     assert "unknown key 'wiht'" in refusal("report", bench, "wiht=a.csv")
     assert "bad.csv, line 2: return is 'high'" in refusal("report", bench, f"with={tmp_path / 'bad.csv'}")
     assert "a.csv does not exist" in refusal("report", bench, f"with={tmp_path / 'a.csv'}")

@@ -3,7 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium import spaces
+from named_task import ACTIONS, NAMED, Named, observations, stacked, trained
 from stable_baselines3 import SAC
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -11,59 +11,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import pbrl
 from pbrl.use.units import Units
 
-NAMED = spaces.Dict(
-    z=spaces.Box(-9, 9, (2, 2), np.float32), a=spaces.Box(0, 9, (1,), np.float64), kind=spaces.Discrete(3)
-)
-ACTIONS = spaces.Box(np.float32([-2, 3]), np.float32([2, 5]))
-
-
-class Named(gym.Env):
-    """Rewards of its own are -1; it writes into the observation that it gave."""
-
-    observation_space, action_space = NAMED, ACTIONS
-
-    def __init__(self):
-        self.z = np.zeros((2, 2), np.float32)
-
-    def _obs(self):
-        self.z[:] = self.np_random.uniform(-1, 1, (2, 2))
-        return {
-            "z": self.z,
-            "a": np.array([self.np_random.uniform(0, 1)]),
-            "kind": np.int64(self.np_random.integers(3)),
-        }
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return self._obs(), {}
-
-    def step(self, action):
-        assert self.action_space.contains(np.asarray(action, np.float32))
-        return self._obs(), -1.0, False, False, {}
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A tiny PEBBLE in `Named`."""
-    gym.register("NamedUnits-v0", Named, max_episode_steps=20)
-    settings = {"hidden": (8, 8), "batch_size": 8, "learning_starts": 20}
-    feedback = {"first": 40, "every": 40, "per_session": 4, "segment_length": 6, "budget": 8}
-    yield pbrl.train(
-        env="gym", env__id="NamedUnits-v0", method="pebble", steps=100, agent=settings, feedback=feedback,
-        method__model__hidden=[8], method__fit__max_epochs=2, method__explore=None, teacher=lambda a, b: [1.0] * len(a),
-        evaluation__every=None, report=False, verbose=False, run_dir=tmp_path_factory.mktemp("units") / "run",
-    )  # fmt: skip
-    del gym.registry["NamedUnits-v0"]
-
-
-def observations(n):
-    env = Named()
-    env.reset(seed=0)
-    return [{k: np.copy(v) for k, v in env._obs().items()} for _ in range(n)]
-
-
-def stacked(several):
-    return {key: np.stack([one[key] for one in several]) for key in several[0]}
+    with trained(tmp_path_factory.mktemp("units") / "run") as run:
+        yield run
 
 
 def test_rows_are_gymnasiums_own_flattening():
