@@ -9,7 +9,7 @@ from pbrl.errors import UserError, choices
 from pbrl.files import no_folder
 
 HELP = """usage: pbrl list [envs|methods|agents|teachers|samplers|losses|pessimism|experiments|
-                  benches|spaces] [--config-dir DIR]
+                  loggers|benches|spaces] [--config-dir DIR]
        pbrl list envs gym|dmc|metaworld|robotics
 
 Without a name it lists everything. The second form lists the tasks of an installed suite.
@@ -25,6 +25,7 @@ GROUPS = {  # what it is called here: its config group, and how a run chooses fr
     "losses": ("loss", "fit.loss=NAME"),
     "pessimism": ("pessimism", "fit.pessimism=NAME"),
     "experiments": ("experiment", "experiment=NAME"),
+    "loggers": ("logger", "logger=NAME"),
     "benches": ("bench", "pbrl bench grid=NAME"),
     "spaces": ("tune", "pbrl tune space=NAME"),
 }

@@ -29,13 +29,13 @@ class WandbLogger(Callback):
 
     Args:
         project: of W&B.
-        name: of the run there; None: that of its folder.
+        run_name: what the run is called there; None: as its folder.
         mode: online, offline or disabled; None: as W&B itself is set.
     """
 
-    def __init__(self, *, project: str, name: str | None, mode: str | None) -> None:
+    def __init__(self, *, project: str, run_name: str | None, mode: str | None) -> None:
         self._wandb = _library("wandb")
-        self.settings: dict[str, Any] = {"project": project, "name": name, "mode": mode}
+        self.settings: dict[str, Any] = {"project": project, "name": run_name, "mode": mode}
 
     def on_start(self, run: RunNow) -> None:
         path = Path(run.folder.path)
@@ -65,13 +65,13 @@ class MlflowLogger(Callback):
 
     Args:
         project: its experiment.
-        name: of the run there; None: that of its folder.
+        run_name: what the run is called there; None: as its folder.
         uri: of the tracking server, or a folder; None: as MLflow itself is set.
     """
 
-    def __init__(self, *, project: str, name: str | None, uri: str | None) -> None:
+    def __init__(self, *, project: str, run_name: str | None, uri: str | None) -> None:
         self._mlflow = _library("mlflow")
-        self.project, self.name, self.uri = project, name, uri
+        self.project, self.run_name, self.uri = project, run_name, uri
 
     def on_start(self, run: RunNow) -> None:
         path = Path(run.folder.path)
@@ -79,7 +79,7 @@ class MlflowLogger(Callback):
             self._mlflow.set_tracking_uri(self.uri)
         self._mlflow.set_experiment(self.project)
         known = _known(path, "mlflow")
-        started = self._mlflow.start_run(run_id=known, run_name=None if known else self.name or path.name)
+        started = self._mlflow.start_run(run_id=known, run_name=None if known else self.run_name or path.name)
         _note(path, "mlflow", started.info.run_id)
         if known is None:
             params = [(key, str(value)[:LONGEST]) for key, value in run.record.items()]

@@ -17,7 +17,7 @@ from pbrl.training.saved_run import read_summary
 FREE_KEYS = {"steps", "run_dir", "report", "threads", "log_every", "data", "labels", "teacher.labels"}
 FREE_KEYS |= {"evaluation.every", "evaluation.envs", "evaluation.window", "method.learned"}
 FREE_KEYS |= {"method.demos_data"}
-FREE_PARTS = ("viewer.", "checkpoint.")
+FREE_PARTS = ("viewer.", "checkpoint.", "logger.", "tensorboard.")
 
 
 def config_record(config: DictConfig) -> dict[str, Any]:

@@ -39,8 +39,8 @@ def curves_of_arms(arms: Mapping[str, Sequence[Rows]], step_name: str, new_axes:
         shared = sorted(set.intersection(*map(set, curves)))
         means = [np.mean([curve[step] for curve in curves]) for step in shared]
         axes.plot(shared, means, color=color, lw=2, label=f"{name} (n = {len(runs)})")
-    color = axes.xaxis.label.get_color()
-    figure.legend(loc="outside upper left", frameon=False, fontsize=8, labelcolor=color)
+    ink = axes.xaxis.label.get_color()
+    figure.legend(loc="outside upper left", frameon=False, fontsize=8, labelcolor=ink)
     return figure
 
 
