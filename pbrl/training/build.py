@@ -54,7 +54,7 @@ def build_run(config: DictConfig, folder: RunDir) -> Run:
     if parts.agent is not None:
         _connect(parts)
     run = Run(read_settings(config), parts, folder, _names(config, method), config_record(config))
-    if "_target_" in (logger := config.get("logger") or {}):
+    if (logger := config.get("logger")) is not None and logger.get("_target_"):
         run.callbacks.several.append(build(logger))
     return run
 
