@@ -32,9 +32,17 @@ class VlmDesk(PeopleDesk):
 
     def ask(self, questions: Question, *, step: int, sampler: str) -> None:
         super().ask(questions, step=step, sampler=sampler)
+        self._show()
+
+    def look(self, step: int) -> None:
+        self._show()  # what was left where the run was stopped
+        super().look(step)
+
+    def _show(self) -> None:
+        """Shows the model the open questions that it has not seen."""
         for query in sorted(set(self.open) - self.shown):
             if self.stopped():
-                break  # what is left is asked when the run goes on
+                break
             try:
                 value = self.teacher.look(*self._clips(self.store.questions([query])))
             except UserError as error:
