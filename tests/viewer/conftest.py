@@ -1,4 +1,8 @@
-"""Fixtures of the tests that drive the page in a real browser, against a server that only pretends."""
+"""Fixtures of the tests that drive the page in a real browser, against a server that only pretends.
+
+That is Chromium, or with PBRL_BROWSER=firefox Firefox, by WebDriver BiDi: a release of Playwright that asks nothing of
+this Firefox that it does not know yet (of Firefox ESR 153 Playwright 1.57, not 1.65).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,9 @@ from fake_server import Fake, Running
 from page_driver import ELSEWHERE
 from real_viewer import RealViewer
 
+BROWSER = os.environ.get("PBRL_BROWSER", "chromium")
 CHROMIUM = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+FIREFOX = os.environ.get("PBRL_FIREFOX") or shutil.which("firefox-esr") or shutil.which("firefox")
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1",
@@ -22,11 +28,16 @@ QUIET = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here; PBRL_CHROMIUM=/path/to/chromium names one")
+    path = {"chromium": CHROMIUM, "firefox": FIREFOX}[BROWSER]
+    if path is None:
+        pytest.skip(f"no {BROWSER} here; PBRL_{BROWSER.upper()}=/path/to/it names one")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        if BROWSER == "firefox":
+            prefs = {"network.dns.localDomains": ELSEWHERE, "media.autoplay.default": 0}
+            browser = p.firefox.launch(executable_path=path, channel="moz-firefox", firefox_user_prefs=prefs)
+        else:
+            browser = p.chromium.launch(executable_path=path, args=QUIET)
         yield browser
         browser.close()
 

@@ -219,33 +219,21 @@ def test_the_shorter_clip_stops_and_says_so(page: Any, server: Running) -> None:
 
 def test_keyboard_alone(page: Any, server: Running) -> None:
     open_pair(page, server)
+    wanted = ["history", "help", "theme", "pause", "restart", "stepBack", "scrub", "stepForward", "slower", "faster"]
+    wanted += ["swap", "camera", "left", "leftslight", "equal", "incomparable", "skip", "undo", "right", "rightslight"]
+    page.keyboard.press("Tab")  # a ring is drawn for who uses the keyboard
+    page.locator("[data-action=history]").focus()
     focused: list[str] = []
-    for _ in range(40):
-        page.keyboard.press("Tab")
+    for wish in wanted:
         name, outline = page.evaluate("""() => {
           const e = document.activeElement, style = getComputedStyle(e);
           const { action, strength = "" } = e.dataset;
-          return [action ? action + strength : e.id, style.outlineStyle + style.outlineWidth];
+          return [action ? action + strength : e.id || e.tagName, style.outlineStyle + style.outlineWidth];
         }""")
-        if name in focused:
-            break
-        if name == "":
-            continue  # the end of the page
         assert outline == "solid3px", name
         focused.append(name)
-    wanted = ["pause", "restart", "stepBack", "scrub", "stepForward", "slower", "faster", "swap", "camera", "left"]
-    wanted += [
-        "leftslight",
-        "equal",
-        "incomparable",
-        "skip",
-        "undo",
-        "right",
-        "rightslight",
-        "history",
-        "help",
-        "theme",
-    ]
+        if wish != wanted[-1]:  # behind which come the browser's own buttons
+            page.keyboard.press("Tab")
     assert focused == wanted
     page.locator("[data-action=equal]").focus()
     page.keyboard.press("Space")  # presses the button, and does not pause as well

@@ -17,7 +17,7 @@ export function make(tag, attributes = {}, ...children) {
 
 /** A short clip that plays while it is in sight and `playing` says so. */
 export function clipVideo(hash, label) {
-  const video = make("video", { playsinline: "", loop: "", preload: "metadata", "aria-label": label });
+  const video = make("video", { playsinline: "", loop: "", preload: "metadata", "aria-label": label, tabindex: "-1" });
   video.muted = true;
   video.dataset.src = `/clips/${encodeURIComponent(hash)}.mp4`;
   return video;

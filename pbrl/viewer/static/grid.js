@@ -202,7 +202,7 @@ export class Grid {
 function figure(card, place) {
   const reference = card.kind === "triplet" && place === 0;
   const name = card.items.length === 1 ? "Clip" : reference ? "Reference" : `Clip ${card.kind === "triplet" ? place : place + 1}`;
-  const video = make("video", { playsinline: "", preload: "auto", "aria-label": name });
+  const video = make("video", { playsinline: "", preload: "auto", "aria-label": name, tabindex: "-1" });
   video.muted = true;
   const tag = make("span", { class: "number" }, reference ? "reference" : `${place + 1}`);
   const node = make("figure", { class: `clip item${reference ? " reference" : ""}` }, video, make("span", { class: "over-tag" }, "ended"),
