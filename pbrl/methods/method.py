@@ -180,6 +180,10 @@ class Method:
         """What the learned reward gave a whole episode; None: nothing is learned yet, or ever."""
         return None
 
+    def recent_rewards(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return learned and true rewards (M,) of recent steps, to be drawn; None: no reward of steps is learned."""
+        return None
+
     @property
     def reward_trained(self) -> bool:
         """Whether a reward that is not finite can have come from training."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from pbrl.agents.random_state import global_random_state, set_global_random_state
 from pbrl.files import write_json
@@ -28,12 +27,11 @@ from pbrl.training.parts import Parts
 from pbrl.training.progress import Progress, State
 from pbrl.training.run_dir import RunDir, versions
 from pbrl.training.settings import Settings
-from pbrl.types import Episode, Steps
+from pbrl.types import Episode
 
 ROLLOUT_WINDOW = 100  # episodes averaged in rollout/*, as in SB3
 ROUND_STEPS = 100  # at most: ten seconds of a robot that acts ten times a second
 NEVER = 2**62  # steps
-SHOWN = 2000  # steps in the scatter of learned and true rewards
 
 
 class Run:
@@ -300,13 +298,10 @@ class Run:
         """Hyperparameters beside what was reached, and learned against true rewards of recent steps."""
         board = self.log.board
         add_hparams(board, self.record, {name: summary[name] for name in ("final_return", "final_success", "labels")})
-        source = self.method.reward() if self.agent is not None else None
-        if not (self.settings.report and source is not None and source.when != "episode" and self.evaluations):
-            return
-        if len(self.parts.episodes) and summary["reward_updates"]:
-            obs, actions, true = self.parts.episodes.recent_steps(SHOWN)
-            learned = source.of_steps(Steps(torch.from_numpy(obs), torch.from_numpy(actions)))
-            add_scatter(board, true, learned.detach().cpu().numpy(), self.step)
+        wanted = self.settings.report and self.evaluations and self.step and summary["reward_updates"]
+        if wanted and (rewards := self.method.recent_rewards()) is not None:
+            learned, true = rewards
+            add_scatter(board, true, learned, self.step)
 
     def close(self) -> None:
         """Lets go of the log, the environments and the label store."""
