@@ -26,6 +26,10 @@ class PolicyGraph(nn.Module):
     """obs (M, *obs_shape) float32 -> actions (M, A) in the environment's own units."""
 
     inputs, output = ("obs",), "actions"
+    low: Tensor  # (A,) float64, as are the next three
+    high: Tensor
+    middle: Tensor
+    spread: Tensor
 
     def __init__(self, saved: SavedRun, box: spaces.Box) -> None:
         super().__init__()
@@ -50,6 +54,9 @@ class RewardGraph(nn.Module):
     """obs (M, O) float32, actions (M, A) in the environment's own units -> reward (M,), scaled as for the agent."""
 
     inputs, output = ("obs", "actions"), "reward"
+    middle: Tensor  # (A,) float64, of the box of actions
+    spread: Tensor  # (A,) float64
+    moves: Tensor  # (A,) bool
 
     def __init__(self, saved: SavedRun, scale: float, box: spaces.Box) -> None:
         super().__init__()
@@ -81,7 +88,7 @@ def onnx(graph: Any, examples: tuple[Tensor, ...]) -> bytes:
         raise UserError(
             f"onnx is not installed, which writes such files; get it with: {install_extra('onnx')}"
         ) from error
-    file = io.BytesIO()
+    file: Any = io.BytesIO()  # which torch takes and its annotation does not
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer and of the exporter, about what is constant here on purpose
         torch.onnx.export(
@@ -94,7 +101,8 @@ def onnx(graph: Any, examples: tuple[Tensor, ...]) -> bytes:
             opset_version=OPSET,
             dynamo=False,
         )
-    return file.getvalue()
+    content: bytes = file.getvalue()
+    return content
 
 
 def require_same(graph: nn.Module, examples: tuple[Tensor, ...], expected: np.ndarray) -> None:

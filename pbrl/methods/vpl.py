@@ -49,8 +49,8 @@ class RewardOfUser:
     @torch.no_grad()
     def __call__(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Rewards (M,) of observations (M, O) and actions (M, A)."""
-        steps = (torch.from_numpy(np.float32(x)) for x in (obs, actions))
-        return self.model.step_reward(*steps, self.z.expand(len(obs), -1)).numpy()
+        seen, acted = torch.from_numpy(np.float32(obs)), torch.from_numpy(np.float32(actions))
+        return self.model.step_reward(seen, acted, self.z.expand(len(obs), -1)).numpy()
 
     def as_module(self) -> torch.nn.Module:
         """The same on tensors."""
@@ -58,6 +58,8 @@ class RewardOfUser:
 
 
 class _PolicyOfUser(torch.nn.Module):
+    z: Tensor
+
     def __init__(self, policy: Policy, z: Tensor) -> None:
         super().__init__()
         self.policy = policy
@@ -69,6 +71,8 @@ class _PolicyOfUser(torch.nn.Module):
 
 
 class _RewardOfUser(torch.nn.Module):
+    z: Tensor
+
     def __init__(self, model: LatentUser, z: Tensor) -> None:
         super().__init__()
         self.model = model

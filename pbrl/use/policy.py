@@ -20,8 +20,8 @@ class Policy:
 
     def __init__(self, saved: SavedRun) -> None:
         self._units, self._act = Units.of_run(saved), saved.act
-        self.observation_space: gym.Space = self._units.obs_space
-        self.action_space: gym.Space = self._units.action_space
+        self.observation_space: gym.Space[Any] = self._units.obs_space
+        self.action_space: gym.Space[Any] = self._units.action_space
         self.step = saved.step
 
     def __call__(self, obs: Any) -> np.ndarray:

@@ -23,8 +23,8 @@ class Reward:
         if saved.reward is None:
             raise UserError(f"{saved.path} has no learned reward of single steps{_why(saved)}")
         self._units, self._reward, self._saved, self.scale = Units.of_run(saved), saved.reward, saved, scale
-        self.observation_space: gym.Space = self._units.obs_space
-        self.action_space: gym.Space = self._units.action_space
+        self.observation_space: gym.Space[Any] = self._units.obs_space
+        self.action_space: gym.Space[Any] = self._units.action_space
 
     def __call__(self, obs: Any, actions: Any) -> Any:
         """The reward, a float, of acting so at one observation; (M,) float32 of M observations and actions.
@@ -44,7 +44,7 @@ class Reward:
         box: Any = self.action_space
         return RewardGraph(self._saved, self.scale, box).to(device).requires_grad_(False)
 
-    def check_spaces(self, obs_space: gym.Space, action_space: gym.Space, what: str) -> None:
+    def check_spaces(self, obs_space: gym.Space[Any], action_space: gym.Space[Any], what: str) -> None:
         """UserError where these are not the spaces that the reward was learned in."""
         self._units.require_same(obs_space, action_space, what)
 

@@ -25,7 +25,9 @@ class Units:
         picture: observations are pictures, which stay as they are.
     """
 
-    def __init__(self, obs_space: gym.Space, action_space: gym.Space, where: str, picture: bool = False) -> None:
+    def __init__(
+        self, obs_space: gym.Space[Any], action_space: gym.Space[Any], where: str, picture: bool = False
+    ) -> None:
         self.obs_space, self.action_space, self.where = obs_space, action_space, where
         self._flat = None if picture else FlatObs(obs_space, where)
         self._box = ActionBox(action_space, where)
@@ -73,7 +75,7 @@ class Units:
         """(M, A) in the environment's units and type of actions in [-1, 1]."""
         return self._box(unit)
 
-    def require_same(self, obs_space: gym.Space, action_space: gym.Space, what: str) -> None:
+    def require_same(self, obs_space: gym.Space[Any], action_space: gym.Space[Any], what: str) -> None:
         """UserError where these are not the spaces of the run."""
         for name, ours, theirs in (
             ("observations", self.obs_space, obs_space),
@@ -93,7 +95,7 @@ class Units:
         return UserError(f"{self.where} was given {what}; expected {expected}")
 
 
-def _leaves(space: gym.Space, value: Any) -> Iterator[tuple[gym.Space, Any]]:
+def _leaves(space: gym.Space[Any], value: Any) -> Iterator[tuple[gym.Space[Any], Any]]:
     if isinstance(space, (spaces.Dict, spaces.Tuple)):
         parts: Any = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
         for key, part in parts:
@@ -102,7 +104,7 @@ def _leaves(space: gym.Space, value: Any) -> Iterator[tuple[gym.Space, Any]]:
         yield space, value
 
 
-def _arrays(space: gym.Space, value: Any, refuse: Any) -> Any:
+def _arrays(space: gym.Space[Any], value: Any, refuse: Any) -> Any:
     """The same, each part an array; UserError where the parts are others."""
     if isinstance(space, spaces.Dict):
         if not isinstance(value, Mapping) or set(value) != set(space.spaces):
@@ -121,14 +123,14 @@ def _arrays(space: gym.Space, value: Any, refuse: Any) -> Any:
     return array
 
 
-def _rows(space: gym.Space, value: Any) -> Iterator[Any]:
+def _rows(space: gym.Space[Any], value: Any) -> Iterator[Any]:
     """Each of several observations by itself."""
     count = len(next(iter(_leaves(space, value)))[1])
     for i in range(count):
         yield _row(space, value, i)
 
 
-def _row(space: gym.Space, value: Any, i: int) -> Any:
+def _row(space: gym.Space[Any], value: Any, i: int) -> Any:
     if isinstance(space, spaces.Dict):
         return {key: _row(part, value[key], i) for key, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):
@@ -140,7 +142,7 @@ def _any(shape: tuple[int, ...]) -> spaces.Box:
     return spaces.Box(-np.inf, np.inf, shape, np.float32)
 
 
-def _alike(one: gym.Space, other: gym.Space) -> bool:
+def _alike(one: gym.Space[Any], other: gym.Space[Any]) -> bool:
     """Equal, or boxes of one shape and the same ends where both have some: wrappers change the type of a box."""
     if isinstance(one, spaces.Box) and isinstance(other, spaces.Box):
         both = one.is_bounded() and other.is_bounded()
@@ -152,6 +154,6 @@ def _alike(one: gym.Space, other: gym.Space) -> bool:
     return one == other
 
 
-def _short(space: gym.Space) -> str:
+def _short(space: gym.Space[Any]) -> str:
     words = " ".join(str(space).split())
     return words if len(words) <= 150 else f"{words[:147]}..."
