@@ -11,6 +11,7 @@ import torch
 
 from pbrl.errors import UserError
 from pbrl.feedback.people import PeopleDesk
+from pbrl.question_kinds import SegmentPair
 from pbrl.questions import Question
 from pbrl.types import Answers
 
@@ -23,6 +24,8 @@ class VlmDesk(PeopleDesk):
         source: makes the `ClipSource` of the run's clips, once there are some.
         others: see `PeopleDesk`.
     """
+
+    kinds: tuple[type[Question], ...] = (SegmentPair,)
 
     def __init__(self, teacher: Any, *, source: Callable[[], Any], **others: Any) -> None:
         super().__init__(teacher, **others)

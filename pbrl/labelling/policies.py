@@ -34,7 +34,7 @@ class PolicyJudges:
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed, self.asked = folder, seed, 0
+        self.folder, self.seed, self._opened = folder, seed, False
         self._viewer: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> PolicyJudges:
@@ -50,11 +50,10 @@ class PolicyJudges:
         """The places of the best and of the worst."""
         saved = [load_run(run) for run in runs]
         question = episodes_of(saved, self.seed)
-        if not self.asked:
+        if not self._opened:
             self._open(saved[0])
         with LabelStore(self.folder) as store:
-            (query,) = store.ask(self.asked, 0, question, sampler=SAMPLER)
-            self.asked += 1
+            (query,) = store.ask(0, 0, question, sampler=SAMPLER)  # the same policies, after a kill: the same question
             print(f"waiting for somebody to choose the best and the worst of {len(runs)}", flush=True)
             while not (told := [a.value for a in store.standing_answers([query]) if a.value is not None]):
                 time.sleep(LOOK_S)
@@ -74,6 +73,7 @@ class PolicyJudges:
             from pbrl.viewer.serve import start_viewer
 
             self._viewer = start_viewer(self.folder)
+        self._opened = True
 
 
 def episodes_of(runs: Sequence[SavedRun], seed: int) -> Choice:

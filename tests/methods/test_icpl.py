@@ -15,6 +15,7 @@ from pbrl.commands import icpl_command
 from pbrl.commands.icpl_command import _ask
 from pbrl.endpoint import Endpoint
 from pbrl.errors import UserError
+from pbrl.labelling.policies import PolicyJudges
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import Choice
 from pbrl.rewards.kept_rounds import KeptProposer
@@ -246,6 +247,10 @@ def test_people_choose_the_best_and_the_worst_policy_in_the_viewer(tmp_path):
         assert (chosen.index("best"), chosen.index("worst")) == (best, worst), query
     with LabelStore(out / "choices", create=False) as store:
         assert {q.form.detail("wanted") for q in store.queries(kind=Choice)} == {"best_and_worst"}
+    with PolicyJudges(out / "choices", seed=0) as judges:  # after a kill: nobody is asked again
+        for number in (2, 1):
+            runs = [out / f"round_{number}" / f"program_{i}" for i in (1, 2, 3)]
+            assert judges(runs) == sorted(person.given.items())[number - 1][1]
 
 
 def test_somebody_at_the_terminal_is_asked_again_until_they_name_two(monkeypatch, capsys):

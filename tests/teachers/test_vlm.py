@@ -161,9 +161,10 @@ def test_nobody_to_ask_ends_the_run_in_a_line(tmp_path):
     ("teacher.endpoint.model=null", "give the name that the server has for it"),
     ("teacher.mode=mixed", "valid are async, block"),
     ("teacher.size=33", "expected an even number of pixels"),
+    ("queries=uniform fit.loss=thumbs", "teacher=vlm answers questions of kind segment_pair, and method=pebble asks"),
 ])  # fmt: skip
 def test_what_is_missing_is_said_before_the_run(tmp_path, without, message):
-    code, _, err = train(tmp_path / "run", *RUN, without)
+    code, _, err = train(tmp_path / "run", *RUN, *without.split())
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
     assert not (tmp_path / "run").exists()
