@@ -30,7 +30,7 @@ def as_list(docstring: str) -> str:
 
 
 def listed(lines: list[str]) -> bool:
-    """Whether the last paragraph is a list."""
+    """Return whether the last paragraph is a list."""
     for line in reversed(lines):
         if not line.strip():
             return False

@@ -49,7 +49,7 @@ def make_data_sets(
     names = dict.fromkeys(cell.env for cell in todo if cell.reads_data)
     collected = [env for env in map(grid.envs.__getitem__, names) if env.collect is not None]
     recipes = [(env, _recipe(env, out, extra_dir)) for env in collected]
-    missing = [(env, recipe) for env, recipe in recipes if not _there(env, out, recipe, any_code)]
+    missing = [(env, recipe) for env, recipe in recipes if not _keep_or_set_aside(env, out, recipe, any_code)]
     for env, _ in missing:
         say(f"{env.name}: collecting its data set")
     side_by_side(partial(_collect, out, extra_dir), missing, slots)
@@ -96,8 +96,8 @@ def _made(env: EnvEntry, out: Path) -> dict[str, Any]:
     return find_object(out / "data" / f"{env.name}.made") or {}
 
 
-def _there(env: EnvEntry, out: Path, recipe: dict[str, Any], any_code: bool) -> bool:
-    """Return whether it is there, made by this recipe; one that this bench has made by another goes aside."""
+def _keep_or_set_aside(env: EnvEntry, out: Path, recipe: dict[str, Any], any_code: bool) -> bool:
+    """Return whether the set is there, made by this recipe; move aside one that this bench made by another."""
     folder = out / "data" / env.name
     if not folder.exists():
         return False

@@ -76,7 +76,7 @@ def _fish() -> str:
 
 
 def _keys() -> list[str]:
-    """What may stand behind `pbrl train`: names of YAMLs, and the keys of a run as it is by default."""
+    """Return what may stand behind `pbrl train`: names of YAMLs, and the keys of a run as it is by default."""
     from omegaconf import OmegaConf
 
     from pbrl.config import compose_config, leaves, options

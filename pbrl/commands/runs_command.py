@@ -57,7 +57,7 @@ def main(args: list[str]) -> int:
 
 
 def _value(run: object, key: str) -> object:
-    """What a run has of what it can be chosen by."""
+    """Return what a run has of what it can be chosen by."""
     from pbrl.use.run import Run
 
     assert isinstance(run, Run)

@@ -74,7 +74,7 @@ class RewardGraph(nn.Module):
 
 
 def torchscript(graph: nn.Module, examples: tuple[Tensor, ...]) -> bytes:
-    """What `torch.jit.load` opens, without pbrl."""
+    """Return what `torch.jit.load` opens, without pbrl."""
     file = io.BytesIO()
     torch.jit.save(_traced(graph, examples), file)
     return file.getvalue()

@@ -145,7 +145,7 @@ class Pearl(RewardThenIQL):
         return self.data.test[torch.from_numpy(rows)]
 
     def facts(self) -> dict[str, Any]:
-        """How far what was carried agrees with held-out answers, draw by draw: one draw alone may be luck."""
+        """Return how far what was carried agrees with held-out answers, draw by draw: one draw alone may be luck."""
         known = [d.agreement for d in self._draws if not np.isnan(d.agreement)]
         return super().facts() | {
             "carried": sum(len(d.pairs) for d in self._draws),

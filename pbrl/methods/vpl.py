@@ -152,7 +152,7 @@ class Vpl(OfflineMethod):
         self._transitions: Transitions = self.data.transitions()
 
     def policy_inputs(self) -> np.ndarray:
-        """With tastes as they are before anything is known of a user."""
+        """Return the policy's inputs with tastes as they are before anything is known of a user."""
         obs = self.data.observations
         z = torch.randn(len(obs), self.latent, generator=self.rng).numpy()
         return np.concatenate([obs, z], 1)
@@ -208,7 +208,7 @@ class Vpl(OfflineMethod):
         return (by_taste / by_taste.std(1, keepdim=True).clamp(min=1e-6))[whose, torch.arange(len(obs))]
 
     def _draw(self, answers: int) -> Answered:
-        """So many answers, with replacement, of each of some users, with replacement too."""
+        """Draw so many answers, with replacement, of each of some users, with replacement too."""
         names = list(self._own)
         chosen = torch.randint(len(names), (self.users_drawn,), generator=self.rng).tolist()
         own = [self._own[names[i]] for i in chosen]

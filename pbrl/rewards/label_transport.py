@@ -81,7 +81,7 @@ def carry(plan: np.ndarray, told: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 def contradicted(carried: np.ndarray, left: np.ndarray, right: np.ndarray, prefers_right: np.ndarray) -> bool:
-    """Whether known answers (C,) about rows of the target say, all in all, the opposite of what was carried.
+    """Return whether known answers (C,) about rows of the target say, all in all, the opposite of what was carried.
 
     Where good and bad segments lie alike, a plan that takes one for the other keeps all distances as well.
     """

@@ -185,7 +185,7 @@ def _kinds_of(teacher: DictConfig) -> tuple[Any, ...]:
 
 
 def _valid_teachers(method: Method) -> str:
-    """Those among our YAMLs that answer its questions, in words."""
+    """Name the teachers among our YAMLs that answer its questions."""
     nodes = {name: compose_any([f"teacher={name}"]).teacher for name in options("teacher") if name != "none"}
     able = {name: node for name, node in nodes.items() if set(method.asks) <= set(_kinds_of(node))}
     found = [name for name, node in able.items() if teacher_class(node).desk.of_videos == method.of_videos]

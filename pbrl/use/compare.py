@@ -42,7 +42,7 @@ class Arm(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Of two arms in one environment."""
+    """The difference of two arms in one environment."""
 
     one: str
     other: str
@@ -179,13 +179,13 @@ def _arm(name: str, runs: list[Run]) -> Arm:
 
 
 def _identity(run: Run) -> dict[str, Any]:
-    """What of its config decides its numbers, besides the seed."""
+    """Return what of its config decides its numbers, besides the seed."""
     flat = dict(leaves(run.config))
     return {k: v for k, v in flat.items() if k not in SAME and not k.startswith(SAME_SECTIONS)}
 
 
 def _names(settings: list[dict[str, Any]]) -> list[str]:
-    """Of each arm: its method, what else differs among the usual keys, and else what tells it from its namesakes."""
+    """Name each arm: its method, what else differs among the usual keys, and else what tells it from its namesakes."""
     differing = [k for k in NAMED[2:] if len({repr(one.get(k)) for one in settings}) > 1]
     names = [" ".join([str(one.get("method.name")), *_told(one, differing)]) for one in settings]
     places = [(one.get("env.name"), name) for one, name in zip(settings, names, strict=True)]

@@ -144,7 +144,7 @@ class RslRlRewardWrapper:
         )
 
     def _episodes(self, limit: float) -> list[Episode]:
-        """What each environment did between two ends; the observation after its last step is not known."""
+        """Return what each environment did between two ends; the observation after its last step is not known."""
         columns = {name: torch.stack([step[name] for step in self._steps], 1) for name in self._steps[0]}  # (n, T, ...)
         episodes = []
         for i in range(columns["obs"].shape[0]):

@@ -66,13 +66,13 @@ class Run:
         return rows[-1]["return_mean"] if rows else None
 
     def policy(self, checkpoint: str | int | None = None) -> Policy:
-        """What it has learned to do; see `pbrl.load_policy`."""
+        """Return what it has learned to do; see `pbrl.load_policy`."""
         from pbrl.use.load import load_policy
 
         return load_policy(self.path, checkpoint)
 
     def reward(self, checkpoint: str | int | None = None) -> Reward:
-        """What it has learned to reward; see `pbrl.load_reward`."""
+        """Return what it has learned to reward; see `pbrl.load_reward`."""
         from pbrl.use.load import load_reward
 
         return load_reward(self.path, checkpoint)

@@ -34,7 +34,7 @@ class Units:
 
     @staticmethod
     def of_run(saved: SavedRun) -> Units:
-        """Those of the run's environment; without one, of vectors and of actions in [-1, 1]."""
+        """Return the units of the run's environment; without one, of vectors and of actions in [-1, 1]."""
         if not saved.has_env:
             unit = spaces.Box(-1, 1, (saved.action_size,), np.float32)
             return Units(_any(saved.obs_shape), unit, str(saved.path), picture=len(saved.obs_shape) > 1)

@@ -158,7 +158,7 @@ class Renderer:
 
 
 def open_log(path: Path) -> BinaryIO:
-    """To write to its end, for this user alone; what is too long moves aside, in place of what did so before."""
+    """Open a log to write to its end, for this user alone; what is too long moves aside, in place of an older one."""
     with suppress(OSError):
         if path.stat().st_size > LONGEST_LOG:
             path.replace(path.with_name(f"{path.name}.old"))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pbrl.bench import data_sets
-from pbrl.bench.data_sets import _recipe, _there
+from pbrl.bench.data_sets import _keep_or_set_aside, _recipe
 from pbrl.bench.grid import EnvEntry
 from pbrl.errors import UserError
 
@@ -25,7 +25,7 @@ def made(env, tmp_path):
 
 
 def there(env, out, any_code=False):
-    return _there(env, out, _recipe(env, out, None), any_code)
+    return _keep_or_set_aside(env, out, _recipe(env, out, None), any_code)
 
 
 def test_what_would_be_made_again_alike_is_kept(env, made):
