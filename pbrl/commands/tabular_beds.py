@@ -24,6 +24,7 @@ BEDS = {  # name: the module of pbrl.tabular that has its BED, and what it shows
     "randomised": ("river_swim", "questions that samples of the posterior disagree on are enough"),
     "demo_kl": ("demonstration_grid", "a policy on a learned reward that stays near demonstrations beats their clone"),
     "exprd": ("reward_design", "rewards in a few states, by linear programmes, are quicker to learn from"),
+    "explors": ("reward_shaping", "a reward that shapes itself, with a bonus for novelty, where reward is sparse"),
     "cvar": ("stock_augmented", "with the cost so far in the state, the least CVaR is planned exactly"),
     "nash": ("nash_game", "with a pull to a reference the last policy of a game of preferences is the Nash policy"),
     "icpl": ("three_axes", "reward programs that follow a choice of the best and the worst get better round by round"),

@@ -1,6 +1,7 @@
 """Test beds of systems that are tables: reward design by linear programmes, and costs with a tail."""
 
 import itertools
+import random
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from pbrl.tabular.cycle_game import softmax
 from pbrl.tabular.nash_game import accelerated, extragradient, gap, nash_md, play, random_game, self_play
 from pbrl.tabular.reward_design import CHAIN, GAMMA, Designer, make_chain, optimal_q, truncated
 from pbrl.tabular.reward_design import run as run_design
+from pbrl.tabular.reward_shaping import GOAL, Learner, Step
 from pbrl.tabular.stock_augmented import (
     TAILS,
     World,
@@ -119,3 +121,31 @@ def test_with_a_pull_the_last_policy_is_the_nash_policy_and_without_it_is_not(up
     assert sooner < 1000
     assert gap(beats, cycled, softmax(reference)) > 0.01
     assert never == 2000
+
+
+def test_a_learned_reward_follows_the_true_return_by_hand():
+    """One episode of one step to the goal: G = 1, V = 0, and the chance of either move is 1/2."""
+    learner = Learner(shapes=True, explores=True, rng=random.Random(0))
+    learner.last.append([Step(GOAL - 1, True, GOAL, 1.0, 1.0)])
+    learner.learn_shaping()
+    assert learner.phi[GOAL - 1] == pytest.approx([-0.01 * 0.5 * 0.5, 0.01 * 0.5 * 0.5])
+    assert learner.values[GOAL - 1] == pytest.approx(0.01)
+    learner.learn_policy()
+    assert learner.logits[GOAL - 1] == pytest.approx(0.1 * 0.5)
+    assert learner.reward(GOAL - 1, True, GOAL) == pytest.approx(1.0025)  # no bonus at the goal
+    assert learner.reward(3, False, 2) == 1.0  # for what was never reached
+    learner.counts[2] = 3
+    assert learner.reward(3, False, 2) == 0.5
+
+
+def test_shaped_with_a_bonus_the_goal_is_found_while_the_given_reward_says_nothing():
+    shares = {}
+    for how in ((False, False), (True, True)):
+        learner = Learner(*how, rng=random.Random(1))
+        found = []
+        for number in range(2000):
+            found.append(learner.episode())
+            learner.learn(number + 1)
+        shares[how] = np.mean(found)
+    assert shares[False, False] < 0.02
+    assert shares[True, True] > 0.3
