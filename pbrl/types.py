@@ -44,6 +44,7 @@ class Steps(NamedTuple):
     actions: Tensor  # (M, A) in [-1, 1]
     next_obs: Tensor | None = None  # (M, O); None where an agent does not keep it
     tags: Tensor | None = None  # (M, K) what the method noted at each step, see `Method.behave`
+    given: Tensor | None = None  # (M,) what the agent got of the environment, see `Method.given`; for "sampled" alone
 
 
 class RewardSource(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,17 +63,27 @@ class PointMaze(MujocoTask):
 
     Reward per step is 1 - tanh(length in m of the shortest path to the goal), in (0, 1]; `info["success"]` says whether
     that path is at most GOAL_RADIUS now. The factors are `distance_red`, `distance_blue`, ... in m along the shortest
-    path to each goal, whichever one counts, and `effort`, the mean squared action.
+    path to each goal, whichever one counts, and `effort`, the mean squared action; where cells are forbidden, also
+    `forbidden`, 1 while the point's middle is in one of them. The reward says nothing of that.
 
     Args:
         layout: a name in LAYOUTS.
         goal: red, blue, green or yellow; different users want different ones.
         show_goal: whether a white ring marks it in pictures and the observation ends with its x and y. Else nothing
             that can be seen says which goal it is.
+        forbidden: free cells as (row, column), from 0 at the upper left; no episode starts in one.
         rendering: see MujocoTask.
     """
 
-    def __init__(self, *, layout: str = "rooms", goal: str = "red", show_goal: bool = False, **rendering: Any) -> None:
+    def __init__(
+        self,
+        *,
+        layout: str = "rooms",
+        goal: str = "red",
+        show_goal: bool = False,
+        forbidden: Sequence[Sequence[int]] = (),
+        **rendering: Any,
+    ) -> None:
         if layout not in LAYOUTS:
             raise UserError(f"layout={layout}: {choices(layout, LAYOUTS)}")
         self.grid = LAYOUTS[layout]
@@ -80,12 +91,14 @@ class PointMaze(MujocoTask):
         if goal not in self.goals:
             raise UserError(f"goal={goal}: {choices(goal, self.goals)}")
         self.goal, self.show_goal = goal, show_goal
-        self.starts = np.array([cell_centre(row, column) for row, column, kind in _cells(self.grid) if kind == "."])
+        self.forbidden = _forbidden(self.grid, forbidden)
+        free = [(row, column) for row, column, kind in _cells(self.grid) if kind == "."]
+        self.starts = np.array([cell_centre(*cell) for cell in free if cell not in self.forbidden])
         walls = np.array([[kind == "#" for kind in row] for row in self.grid])
         self.ways = MazePaths(walls, CELL, POINT_RADIUS).to(np.array(list(self.goals.values())))
         self.wanted = list(self.goals).index(goal)
         super().__init__(
-            _world(self.grid, self.goals, goal if show_goal else None),
+            _world(self.grid, self.goals, goal if show_goal else None, self.forbidden),
             6 if show_goal else 4,
             2,
             FRAME_SKIP,
@@ -105,6 +118,8 @@ class PointMaze(MujocoTask):
         factors = {f"distance_{name}": distance for name, distance in zip(self.goals, distances, strict=True)}
         distance = distances[self.wanted]
         factors["effort"] = float(np.square(np.clip(self.data.ctrl, -1, 1)).mean())
+        if self.forbidden:
+            factors["forbidden"] = float(cell_of(self.data.qpos) in self.forbidden)
         return Measured(1 - float(np.tanh(distance)), distance <= GOAL_RADIUS, factors)
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
@@ -119,12 +134,36 @@ def cell_centre(row: int, column: int) -> np.ndarray:
     return CELL * np.array([column - 4, 4 - row], float)
 
 
+def cell_of(position: np.ndarray) -> tuple[int, int]:
+    """Row and column of the cell in which a position (2,) in m is."""
+    x, y = np.rint(position / CELL).astype(int).tolist()
+    return 4 - y, x + 4
+
+
+def _forbidden(grid: tuple[str, ...], cells: Sequence[Sequence[int]]) -> frozenset[tuple[int, int]]:
+    free = {(row, column) for row, column, kind in _cells(grid) if kind == "."}
+    try:
+        found = frozenset((row, column) for row, column in cells)
+    except (TypeError, ValueError):
+        found = frozenset({(-1, -1)})
+    if not found <= free or (found and found == free):
+        valid = "as [[2,2],[2,3]], free cells as row and column from 0 at the upper left, but not all of them"
+        raise UserError(f"forbidden={cells}: valid is a list {valid}")
+    return found
+
+
 def _cells(grid: tuple[str, ...]) -> list[tuple[int, int, str]]:
     return [(row, column, kind) for row, line in enumerate(grid) for column, kind in enumerate(line)]
 
 
-def _world(grid: tuple[str, ...], goals: dict[str, np.ndarray], shown: str | None) -> str:
+def _world(
+    grid: tuple[str, ...], goals: dict[str, np.ndarray], shown: str | None, forbidden: frozenset[tuple[int, int]]
+) -> str:
     tiles = "".join(
+        f'<geom class="picture" type="box" pos="{x} {y} .0005" size=".125 .125 .0005" rgba=".15 .15 .18 1"/>'
+        for x, y in (cell_centre(*cell) for cell in sorted(forbidden))
+    )
+    tiles += "".join(
         f'<geom class="picture" type="box" pos="{x} {y} .001" size=".11 .11 .001" rgba="{COLOURS[name]}"/>'
         for name, (x, y) in goals.items()
     )

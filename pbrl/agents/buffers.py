@@ -141,7 +141,8 @@ class LearnedRewardBuffer(ReplayBuffer):
         envs = self._draw_envs(len(rows))
         obs, actions, next_obs = self.observations[rows, envs], self.actions[rows, envs], self._next_obs(rows, envs)
         if self._when == "sampled":
-            rewards = self._rewards_of(obs, actions, next_obs, None if self.tags is None else self.tags[rows, envs])
+            tags = None if self.tags is None else self.tags[rows, envs]
+            rewards = self._rewards_of(obs, actions, next_obs, tags, self.rewards[rows, envs])
         else:
             self._label_drawn(rows)
             rewards = self.rewards[rows, envs]
@@ -248,12 +249,17 @@ class LearnedRewardBuffer(ReplayBuffer):
         return None if self.source is None else self.source.when
 
     def _rewards_of(
-        self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray | None, tags: np.ndarray | None
+        self,
+        obs: np.ndarray,
+        actions: np.ndarray,
+        next_obs: np.ndarray | None,
+        tags: np.ndarray | None,
+        given: np.ndarray | None = None,
     ) -> np.ndarray:
         """(M,) by the source."""
         assert self.source is not None
-        follow, noted = (None if a is None else torch.from_numpy(a) for a in (next_obs, tags))
-        steps = Steps(torch.from_numpy(obs), torch.from_numpy(actions), follow, noted)
+        follow, noted, got = (None if a is None else torch.from_numpy(a) for a in (next_obs, tags, given))
+        steps = Steps(torch.from_numpy(obs), torch.from_numpy(actions), follow, noted, got)
         return array(self.source.of_steps(steps))
 
     def _end_episodes(self, row: int, done: np.ndarray) -> None:

@@ -39,7 +39,7 @@ def learn(model: SAC, recorders: Sequence[EpisodeRecorder], env_steps: int) -> N
         if model.policy.training:
             model.policy.set_training_mode(False)
         _step(model, recorders)
-        if model.num_timesteps > model.learning_starts:
+        if model.num_timesteps > model.learning_starts and model.gradient_steps:
             model.train(gradient_steps=model.gradient_steps, batch_size=model.batch_size)
 
 

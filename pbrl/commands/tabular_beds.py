@@ -23,6 +23,7 @@ BEDS = {  # name: the module of pbrl.tabular that has its BED, and what it shows
     "vpl": ("hidden_goals", "eight answers of a new user foresee the others, where users differ"),
     "randomised": ("river_swim", "questions that samples of the posterior disagree on are enough"),
     "demo_kl": ("demonstration_grid", "a policy on a learned reward that stays near demonstrations beats their clone"),
+    "safe": ("forbidden_grid", "a few answers what is unsafe keep a policy out; what was contradicted is forgotten"),
     "exprd": ("reward_design", "rewards in a few states, by linear programmes, are quicker to learn from"),
     "explors": ("reward_shaping", "a reward that shapes itself, with a bonus for novelty, where reward is sparse"),
     "cvar": ("stock_augmented", "with the cost so far in the state, the least CVaR is planned exactly"),

@@ -131,3 +131,21 @@ def test_what_does_not_exist_is_refused():
         make_gym(ID, {"layout": "hall"})
     with pytest.raises(UserError, match="goal=pink: valid are red, blue, green, yellow"):
         make_gym(ID, {"goal": "pink"})
+
+
+def test_a_forbidden_cell_is_where_nobody_starts_and_a_factor_while_the_point_is_in_it():
+    task, plain = PointMaze(forbidden=[[2, 2]]), PointMaze()
+    centre = cell_centre(2, 2)
+    for seed in range(60):
+        task.reset(seed=seed)
+        assert np.abs(task.data.qpos - centre).max() > CELL / 2
+    for offset, inside in ((0.0, 1.0), (0.12, 1.0), (0.13, 0.0)):
+        for env in (task, plain):
+            env.reset(seed=0)
+            env.data.qpos[:] = centre + np.array([offset, 0])
+        measured, usual = task.measure(), plain.measure()
+        assert measured.factors.pop("forbidden") == inside
+        assert measured == usual  # the reward knows nothing of it
+    for wrong in ([[0, 0]], [[1, 1]], [[2]], [[2.5, 2]], 3):
+        with pytest.raises(UserError, match="free cells as row and column"):
+            PointMaze(forbidden=wrong)

@@ -62,6 +62,10 @@ TINY = {
     "rlif_people": ["method=rlif_people", *COMMON, *SAC],
     "rlif_random": ["method=rlif_random", *COMMON, *SAC, "method.demonstration_steps=60"],
     "icpl": ["method=icpl", *COMMON, *SAC, "method.program='reward = -distance - 0.1 * effort'"],
+    "safe": [
+        *("method=safe", *COMMON, *SAC, "teacher.factor=effort", "teacher.above=0.9"),  # of some random actions
+        *("method.model.hidden=[8]", "method.updates=20", "method.batch_size=16", "method.exam=30", "method.limit=0.1"),
+    ],
     **{name: [f"method={name}", *COMMON, *SAC] for name in ("true_reward", "factor_sum", "factor_geometric")},
 }
 OF_A_RUN = {

@@ -18,7 +18,7 @@ from pbrl.training.run_dir import RunDir
 from pbrl.types import Answers
 
 ONLINE = [name for name in options("method") if name not in {**LEARNERS, **VIDEOS, **OF_A_RUN, **WITH_DEMONSTRATIONS}]
-LEARNING = [name for name in ONLINE if name != "true_reward"]
+LEARNING = [name for name in ONLINE if name not in ("true_reward", "safe")]  # which are given the true reward
 OF_THE_TRUE_REWARD = {"rollout/ep_rew_mean", "reward/true_accuracy", "reward/corr_true", "return_mean", "return_std"}
 
 

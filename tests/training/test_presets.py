@@ -45,7 +45,7 @@ def takes_three_updates(folder, *choices):
     numbers = [*SHORT, *AGENT[config.agent._target_.rsplit(".", 1)[-1]], f"+env.make.max_episode_steps={LENGTH}"]
     if learns := "model" in config.method:
         own = [number for number in CROPS if number.split("=")[0].removeprefix("method.") in config.method]
-        numbers += ["method.model.hidden=[8]", *(own if config.method.fit is None else FIT)]
+        numbers += ["method.model.hidden=[8]", *(own if config.method.get("fit") is None else FIT)]
     if config.method.get("critic_updates"):
         numbers.append("method.critic_updates=1")
     code, _, err = train(folder, *choices, *numbers, method=None)
@@ -84,6 +84,8 @@ def test_method_teacher_and_queries(choice, tmp_path):
         else:
             takes_three_updates(tmp_path / "source", "env=point_reach", "method=true_reward")
         more = [f"{key}={tmp_path / 'source'}"]
+    if choice in ("method=safe", "teacher=unsafe"):
+        more = ["teacher.factor=effort", *(["method.exam=0"] if choice == "method=safe" else [])]
     if choice == "method=icpl":
         more = ["method.program=-distance"]
     takes_three_updates(tmp_path / "run", "env=point_reach", choice, *more)
