@@ -9,6 +9,7 @@ import time
 import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,23 @@ class ViewerClient:
         """Fetch at most n pairs, in the order of the screen."""
         return self.post("/api/next", {"annotator": self.name, "n": n, "holding": []})["pairs"]
 
-    def answer(self, pair: dict[str, Any], choice: str, patience_s: float = 0.0) -> str:
-        """choice: as on the screen. Returns the id once the server has the answer; sends until then."""
+    def answer(
+        self,
+        pair: dict[str, Any],
+        choice: str,
+        patience_s: float = 0.0,
+        *,
+        value: Sequence[float] = (),
+        tags: Sequence[str] = (),
+    ) -> str:
+        """Send until the server has the answer; returns its id.
+
+        choice: as on the screen; to other kinds of questions than pairs `answer` with its value in places of the
+        screen, as [2, 0, 1] of a ranking, or `skip`. tags: why, of those that are offered.
+        """
         known = {key: pair[key] for key in ("query", "repeat", "swapped")}
         body = {"id": str(uuid.uuid4()), **known, "annotator": self.name, "choice": choice, "strength": "clear"}
+        body |= {"value": list(value), "places": pair.get("places", []), "tags": list(tags)}
         body |= {"shown_at": time.time(), "played_at": None, "response_ms": 900.0, "plays_left": 1, "plays_right": 1}
         until = time.monotonic() + patience_s
         while True:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from real_viewer import RealViewer
 from shop import config, segments
 
 from pbrl.errors import UserError
@@ -17,6 +18,7 @@ from pbrl.labels.views import find_tags
 from pbrl.question_kinds import Choice, Outcome, Rating, SegmentPair, Triplet
 from pbrl.questions import Question
 from pbrl.viewer.cards import DeskSettings, Given, make_card
+from pbrl.viewer.client import ViewerClient
 from pbrl.viewer.desk import Desk
 from pbrl.viewer.wording import asked
 
@@ -154,3 +156,18 @@ def test_the_question_is_that_of_its_kind_and_criterion(tmp_path):
     assert asked(one("pair", criterion="speed").form, about) == "By speed: Which?"
     assert asked(one("rating").form, about) == "How good is it, from 1 to 5 stars?"
     assert asked(one("best", criterion="speed").form, about) == "By speed: Which one is the best?"
+
+
+def test_a_program_ranks_and_rates_as_the_page_does(tmp_path):
+    server = RealViewer(tmp_path, pairs=0, questions=[one("rating"), one("ranking")], tags=("slow",))
+    robot = ViewerClient(server.url(), "robot")
+    robot.enter()
+    for value in ([2, 0, 3, 1], [4]):
+        (question,) = robot.next()
+        robot.answer(question, "answer", value=value, tags=["slow"])
+        if "wanted" in question:
+            best_first = tuple(question["places"][place] for place in value)
+    server.stop()
+    assert {a.value for a in server.answers()} == {best_first, (4.0,)}
+    with LabelStore(tmp_path) as store:
+        assert list(find_tags(store.db).values()) == [["slow"]] * 2
