@@ -16,6 +16,7 @@ SHORT = {  # program: its arguments here, and what it says at the end
     "offline_videos.py": (["50"], "from the middle it goes ["),
     "own_method/gentle.py": (["600"], "Run('runs/gentle', finished"),
     "compare_methods.py": (["600", "2"], "p = "),
+    "export_run.py": (["600"], "reward (torch): ["),
 }
 EXTRAS = {"offline_hdf5.py": "h5py"}
 
