@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
+from pbrl.data.recorder import Measure
 from pbrl.types import Episode, RewardSource
 
 Behave = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, "np.ndarray | None"]]
@@ -46,6 +47,8 @@ class Agent(Protocol):
     def resume_reward(self, source: RewardSource | None) -> None: ...  # what is stored has its rewards already
 
     def set_behaviour(self, behave: Behave, tags: int) -> None: ...  # act otherwise in training, see `Method.behave`
+
+    def set_measures(self, measure: Measure, count: int) -> None: ...  # after that: more tags, see `Method.measure`
 
     def set_rows(self, choose: Callable[[Any, int], np.ndarray | None]) -> None: ...  # see `Method.rows`
 

@@ -55,6 +55,10 @@ class LearnedRewardBuffer(ReplayBuffer):
         self.pending = 0  # newest rows whose reward is not computed yet
         self.running = np.zeros(self.n_envs, np.int64)  # steps of the unfinished episode in each environment
 
+    def make_tags(self, count: int) -> None:
+        """Room for so many numbers with each step, before the first one."""
+        self.tags = np.zeros((self.buffer_size, self.n_envs, count), np.float32)
+
     def __len__(self) -> int:
         return self.buffer_size if self.full else self.pos
 

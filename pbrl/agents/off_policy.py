@@ -20,7 +20,7 @@ from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.agents.sb3_base import SB3Agent, vec_env
 from pbrl.agents.sb3_checks import activation_class, check_ent_coef, require_memory
 from pbrl.checks import between, layers, whole
-from pbrl.data.recorder import EpisodeRecorder, Given
+from pbrl.data.recorder import EpisodeRecorder, Given, Measure
 from pbrl.errors import UserError
 from pbrl.types import Episode, RewardSource
 
@@ -155,21 +155,28 @@ class SACAgent(SB3Agent):
         """
         sample, buffer, model = self.model._sample_action, self.buffer, self.model
         if tags:
-            buffer.tags = np.zeros((buffer.buffer_size, buffer.n_envs, tags), np.float32)
+            buffer.make_tags(tags)
 
         def choose(*args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
             _, proposed = sample(*args, **kwargs)
             obs: Any = model._last_obs
             actions, noted = behave(obs, proposed)
             actions = np.clip(actions, -1, 1).astype(np.float32)
-            if tags:
-                buffer.next_tags = np.zeros((buffer.n_envs, tags), np.float32)
-                buffer.next_tags[:] = 0 if noted is None else noted
+            if buffer.tags is not None:
+                buffer.next_tags = np.zeros(buffer.tags.shape[1:], np.float32)
+                buffer.next_tags[:, :tags] = 0 if noted is None else noted
                 for recorder, own in zip(self.recorders, buffer.next_tags, strict=True):
                     recorder.next_tags = own
             return model.policy.unscale_action(actions), actions
 
         model._sample_action = choose  # type: ignore[method-assign]
+
+    def set_measures(self, measure: Measure, count: int) -> None:
+        """Each step is stored with `count` numbers of what came of it, behind the tags of `set_behaviour`."""
+        tags = self.buffer.tags
+        self.buffer.make_tags(count + (0 if tags is None else tags.shape[2]))
+        for recorder in self.recorders:
+            recorder.measure = measure
 
     def remember(self, episode: Episode) -> None:
         """Stores an episode that somebody else acted in, with its tags, as if it were its own; of one environment."""

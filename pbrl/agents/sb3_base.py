@@ -18,7 +18,7 @@ from pbrl.agents.agent import Behave
 from pbrl.agents.portable import load_portable, save_portable
 from pbrl.agents.random_state import global_random_state, set_global_random_state
 from pbrl.data.episodes import Episode
-from pbrl.data.recorder import EpisodeRecorder
+from pbrl.data.recorder import EpisodeRecorder, Measure
 from pbrl.errors import UserError
 from pbrl.finite import AGENT, require_finite_metrics, require_finite_weights
 from pbrl.types import RewardSource
@@ -98,6 +98,9 @@ class SB3Agent:
 
     def set_behaviour(self, behave: Behave, tags: int) -> None:
         raise UserError(f"agent={self.kind} learns from what its own policy does; methods that act otherwise drive sac")
+
+    def set_measures(self, measure: Measure, count: int) -> None:
+        raise UserError(f"agent={self.kind} stores no steps to note anything with; methods that measure drive sac")
 
     def set_rows(self, choose: Callable[[Any, int], np.ndarray | None]) -> None:
         raise UserError(f"agent={self.kind} stores no steps to choose from; methods that choose them drive sac")

@@ -25,6 +25,7 @@ from pbrl.agents.sac_update import TANH_EPSILON, Batch
 from pbrl.finite import AGENT, require_finite_metrics
 from pbrl.nets.devices import number
 
+INSIDE = 1e-4  # how far from the bounds of the box an action is thought to be
 Parameters = dict[str, Tensor]
 """The parameters of one network by name, as `named_parameters` gives them."""
 
@@ -99,6 +100,14 @@ class TorchSAC(SAC):
         if actor is None:
             return sampler(obs)
         return functional_call(sampler, {f"actor.{name}": value for name, value in actor.items()}, (obs,))
+
+    def log_prob(self, obs: Tensor, actions: Tensor) -> Tensor:
+        """Log densities (B,) of actions (B, A), taken at most to 1e-4 from the bounds; the graph goes to the actor."""
+        mean, log_std, _ = self.actor.get_action_dist_params(obs)
+        inside = actions.clamp(-1 + INSIDE, 1 - INSIDE)
+        noise = (inside.atanh() - mean) / log_std.exp()
+        log_density = -0.5 * (noise.square() + math.log(2 * math.pi)) - log_std
+        return (log_density - (1 - inside.square() + TANH_EPSILON).log()).sum(1)
 
     @property
     def temperature(self) -> Tensor:

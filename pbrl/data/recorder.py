@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -23,6 +23,10 @@ class NotRepeated(UserError):
 
 Given = Callable[[float, Mapping[str, float]], float]
 """What the agent gets of a step, of the environment's reward and the factors that it names."""
+
+
+Measure = Callable[[float, Mapping[str, float]], Sequence[float]]
+"""What a method notes of a step's reward and factors."""
 
 
 def hidden(reward: float, factors: Mapping[str, float]) -> float:
@@ -58,6 +62,7 @@ class EpisodeRecorder(gym.Wrapper):
         self._factors: list[tuple[float, ...]] = []
         self._factor_names: tuple[str, ...] = ()
         self.next_tags: np.ndarray | None = None  # (K,) what a method notes at the step that is about to be done
+        self.measure: Measure | None = None  # its numbers are the last of `next_tags`, once the step is done
         self._tags: list[np.ndarray] = []
         self._success: float | None = None
         self._success_now: float | None = None
@@ -80,6 +85,9 @@ class EpisodeRecorder(gym.Wrapper):
         self._obs.append(_copy(obs))
         self._actions.append(action)
         if self.next_tags is not None:
+            if self.measure is not None:
+                own = self.measure(float(reward), info.get("factors", {}))
+                self.next_tags[len(self.next_tags) - len(own) :] = own
             self._tags.append(self.next_tags)
         self._rewards.append(float(reward))
         if "success" in info:
@@ -118,7 +126,7 @@ class EpisodeRecorder(gym.Wrapper):
         self._replaying = True
         self._require_same(state, 0)
         for step, action in enumerate(state["actions"], 1):
-            self.next_tags = state["tags"][step - 1] if "tags" in state else None
+            self.next_tags = np.array(state["tags"][step - 1]) if "tags" in state else None
             obs, _, terminated, truncated, _ = self.step(action)
             self._require_same(state, step)
             if terminated or truncated:

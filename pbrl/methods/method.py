@@ -53,6 +53,9 @@ class Run(Protocol):
     device: torch.device  # where networks learn; questions, answers and generators stay on the CPU
 
     @property
+    def evaluates_beside(self) -> bool: ...  # whether `evaluate` can be called while an episode of the agent goes on
+
+    @property
     def step(self) -> int: ...  # so far
 
     def rng(self, name: str) -> torch.Generator: ...  # one of its own for each name, saved with the run
@@ -90,6 +93,7 @@ class Method:
     learns_lists: it can learn from answers about lists of segments too; said by each class that can.
     fits: keys of the `fit` section that change how it learns.
     tags: how many numbers `behave` notes at each step.
+    measures: how many `measure` notes behind them.
     accelerated: whether its networks can learn on a GPU, `run.device`; each class says it for itself, docs/speed.md.
     contexts: what `policy` is evaluated with, each in turn; None where there is nothing to choose.
     exports: what is saved for others, and the attribute with the network that it is of.
@@ -104,6 +108,7 @@ class Method:
     fits: ClassVar[tuple[str, ...]] = ()
     chooses: bool = False
     tags: int = 0
+    measures: int = 0
     accelerated: ClassVar[bool] = False
     contexts: tuple[Any, ...] = (None,)
     exports: ClassVar[Mapping[str, str]] = {"model": "model"}
@@ -172,6 +177,10 @@ class Method:
         """What is done in training instead of `actions` (n_envs, A) at `obs` (n_envs, O), and tags (n_envs, K)."""
         return actions, None
 
+    def measure(self, reward: float, factors: Mapping[str, float]) -> Sequence[float]:
+        """What of a step's outcome is stored with it, as its last tags: so many numbers as `measures` says."""
+        raise NotImplementedError
+
     def policy(self, context: Any = None) -> Act:
         """What is evaluated; several where the method has several contexts."""
         return partial(self.run.agent.act, deterministic=True)
@@ -219,6 +228,10 @@ class Method:
     def personal(self, user: str) -> Learned:
         """What is learned for one user, a name or the folder of their label set; after `of_weights`."""
         raise UserError(f"user={user}: this run has one policy for everybody; method=vpl learns one for each user")
+
+    def preferred(self, weights: Sequence[float]) -> tuple[Mapping[str, Tensor], str]:
+        """The actor of the policy for these weights of its objectives, and what it is; after `of_weights`."""
+        raise UserError("weights=: this run has one policy; method=cmorl learns several along a front")
 
     def begin_with(self, updates: int, scale: float) -> None:
         """`model` has the weights of another run now, which came of so many updates and drove an agent at `scale`."""
