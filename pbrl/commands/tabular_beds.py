@@ -28,6 +28,7 @@ BEDS = {  # name: the module of pbrl.tabular that has its BED, and what it shows
     "explors": ("reward_shaping", "a reward that shapes itself, with a bonus for novelty, where reward is sparse"),
     "cvar": ("stock_augmented", "with the cost so far in the state, the least CVaR is planned exactly"),
     "nash": ("nash_game", "with a pull to a reference the last policy of a game of preferences is the Nash policy"),
+    "barfi": ("helper_grid", "a reward that is aligned with the task survives a helper that misleads"),
     "icpl": ("three_axes", "reward programs that follow a choice of the best and the worst get better round by round"),
     "pearl": ("two_reaches", "answers about one task, carried to another by transport, are true there"),
 }

@@ -50,19 +50,20 @@ def sum_weights(
     Levels that are skipped do not count, and of a factor with several levels the first one does.
     """
     if weights is not None:
-        return _weights(weights)
+        return read_weights("weights", weights)
     asked = [level for level in read_levels(levels) if level.margin < math.inf]
     first = {level.factor: level for level in reversed(asked)}
     ranked = [level for level in asked if first[level.factor] is level]
     return {level.factor: level.sign * beta**i for i, level in enumerate(ranked)}
 
 
-def _weights(given: Any) -> dict[str, float]:
+def read_weights(key: str, given: Any) -> dict[str, float]:
+    """Checks what a config gives as weights of factors; UserError names the key."""
     if not isinstance(given, Mapping) or not given:
-        raise UserError(f"weights={given}: expected {{FACTOR: WEIGHT, ...}}")
+        raise UserError(f"{key}={given}: expected {{FACTOR: WEIGHT, ...}}")
     for name, weight in given.items():
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
-            raise UserError(f"weights.{name}={weight}: expected a finite number")
+            raise UserError(f"{key}.{name}={weight}: expected a finite number")
     return {str(name): float(weight) for name, weight in given.items()}
 
 
