@@ -24,12 +24,14 @@ _PACKAGES = {  # suite, which is also the name of its extra: (import name, distr
     "dmc": ("dm_control", "dm_control"),
     "metaworld": ("metaworld", "metaworld"),
     "robotics": ("gymnasium_robotics", "gymnasium-robotics"),
+    "objectives": ("mo_gymnasium", "mo-gymnasium"),
 }
 _CHOSEN_BY = {  # suite: the overrides that choose any of its tasks
     "gym": "env=gym env.id=",
     "dmc": "env=dmc env.task=",
     "metaworld": "env=metaworld env.task=",
     "robotics": "env=fetch env.task=",
+    "objectives": "env=mo_gym env.id=",
 }
 _NEWEST_PYTHON = {"dmc": (3, 12)}  # labmaze, a part of dm_control, has no build for a newer one
 

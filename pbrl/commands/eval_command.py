@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pbrl.commands.arguments import Arguments
-from pbrl.commands.values import free_name, new_file, number, run_folder, whole_number, yes_or_no
+from pbrl.commands.values import free_name, new_file, number, numbers, run_folder, whole_number, yes_or_no
 from pbrl.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from pbrl.training.saved_run import SavedRun
 
 HELP = """usage: pbrl eval RUN_DIR [episodes=20] [seed=0] [checkpoint=last|STEP] [video=true] [report=true] [out=FILE]
-                [best_of=N] [envs=N] [user=NAME|FOLDER]
+                [best_of=N] [envs=N] [user=NAME|FOLDER] [weights=W,W,...]
 
 Runs the saved policy without noise and prints its true return, success and episode length, and how well the learned
 reward correlates with the true one. The same seed gives the same episodes.
@@ -25,12 +25,14 @@ reward correlates with the true one. The same seed gives the same episodes.
   best_of_std=  their spread (default 0.2; actions reach from -1 to 1)
   envs=N        how many environments at once (default: evaluation.envs of the run); 1 where there can be only one
   user=         of method=vpl: whose taste; who answered in training, or the label set of somebody new
+  weights=      of method=cmorl: how much each objective counts, as 0.7,0.3; the best policy of the front by that.
+                ask: the viewer shows policies along the front, and runs the one that somebody chooses as the best
   out=FILE      where the numbers go (default: RUN_DIR/eval.json, eval_2.json, ...; nothing is overwritten)
   video=true    also writes RUN_DIR/videos/policy.mp4 (policy_2.mp4, ...)
   report=true   also makes RUN_DIR/report.html anew
 
 example: pbrl eval runs/halfcheetah/pebble/20250101-120000_s0 episodes=50 video=true"""
-KEYS = ("episodes", "seed", "checkpoint", "best_of", "best_of_std", "video", "report", "out", "envs", "user")
+KEYS = ("episodes", "seed", "checkpoint", "best_of", "best_of_std", "video", "report", "out", "envs", "user", "weights")
 
 
 def main(args: list[str]) -> int:
@@ -55,6 +57,8 @@ def main(args: list[str]) -> int:
         saved = load_run(path, parsed.values.get("checkpoint"))
         if (user := parsed.values.get("user")) is not None:
             saved = saved.of_user(user)
+        if "weights" in parsed.values:
+            saved = _along(parsed, path, saved, seed)
         if not saved.has_env and not video:
             _without_env(saved, report)
             return 0
@@ -66,6 +70,15 @@ def main(args: list[str]) -> int:
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror or one_line(error)}") from error
     return 0
+
+
+def _along(parsed: Arguments, path: Path, saved: SavedRun, seed: int) -> SavedRun:
+    """The policy of the front that the weights, or somebody in the viewer, choose."""
+    if parsed.values["weights"] != "ask":
+        return saved.along(numbers(parsed, "weights", "", -1e9, 1e9))
+    from pbrl.labelling.policies import pick_along
+
+    return pick_along(path, parsed.values.get("checkpoint"), free_name(path / "chosen"), seed)
 
 
 class BestOf(NamedTuple):

@@ -10,7 +10,7 @@ from pbrl.files import no_folder
 
 HELP = """usage: pbrl list [envs|methods|agents|teachers|samplers|losses|pessimism|experiments|
                   loggers|benches|spaces] [--config-dir DIR]
-       pbrl list envs gym|dmc|metaworld|robotics
+       pbrl list envs gym|dmc|metaworld|robotics|objectives
 
 Without a name it lists everything. The second form lists the tasks of an installed suite.
 

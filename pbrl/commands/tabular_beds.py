@@ -29,6 +29,7 @@ BEDS = {  # name: the module of pbrl.tabular that has its BED, and what it shows
     "cvar": ("stock_augmented", "with the cost so far in the state, the least CVaR is planned exactly"),
     "nash": ("nash_game", "with a pull to a reference the last policy of a game of preferences is the Nash policy"),
     "barfi": ("helper_grid", "a reward that is aligned with the task survives a helper that misleads"),
+    "cmorl": ("random_fronts", "a constrained stage fills the gaps of a front that weighted sums leave"),
     "icpl": ("three_axes", "reward programs that follow a choice of the best and the worst get better round by round"),
     "pearl": ("two_reaches", "answers about one task, carried to another by transport, are true there"),
 }

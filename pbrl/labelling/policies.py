@@ -47,14 +47,17 @@ class PolicyJudges:
             stop_viewer(self._viewer)
 
     def __call__(self, runs: Sequence[Path]) -> tuple[int, int]:
+        """The places of the best and of the worst of these runs."""
+        return self.choose([load_run(run) for run in runs])
+
+    def choose(self, saved: Sequence[SavedRun]) -> tuple[int, int]:
         """The places of the best and of the worst."""
-        saved = [load_run(run) for run in runs]
         question = episodes_of(saved, self.seed)
         if not self._opened:
             self._open(saved[0])
         with LabelStore(self.folder) as store:
             (query,) = store.ask(0, 0, question, sampler=SAMPLER)  # the same policies, after a kill: the same question
-            print(f"waiting for somebody to choose the best and the worst of {len(runs)}", flush=True)
+            print(f"waiting for somebody to choose the best and the worst of {len(saved)}", flush=True)
             while not (told := [a.value for a in store.standing_answers([query]) if a.value is not None]):
                 time.sleep(LOOK_S)
         best, worst = told[0]
@@ -74,6 +77,20 @@ class PolicyJudges:
 
             self._viewer = start_viewer(self.folder)
         self._opened = True
+
+
+def pick_along(run: Path, checkpoint: str | None, folder: Path, seed: int) -> SavedRun:
+    """The policy of a run's front that somebody likes best; of many the least crowded ones are shown.
+
+    folder: a new one for the question and its answer.
+    """
+    numbers = load_run(run, checkpoint).method.shown(MOST_POLICIES)
+    if len(numbers) < 2:
+        raise UserError(f"{run}: its front has one policy, so there is nothing to choose from")
+    saved = [load_run(run, checkpoint).of_number(number) for number in numbers]
+    with PolicyJudges(folder, seed) as judges:
+        best, _ = judges.choose(saved)
+    return saved[best]
 
 
 def episodes_of(runs: Sequence[SavedRun], seed: int) -> Choice:

@@ -28,6 +28,7 @@ Metrics = dict[str, float]
 Act = Callable[[np.ndarray], np.ndarray]
 """Actions (M, A) in [-1, 1] of observations (M, *obs_shape), without noise."""
 
+ONE_POLICY = "weights=: this run has one policy; method=cmorl learns several along a front"
 REWARD_FILE = "reward.safetensors"
 
 
@@ -229,9 +230,17 @@ class Method:
         """What is learned for one user, a name or the folder of their label set; after `of_weights`."""
         raise UserError(f"user={user}: this run has one policy for everybody; method=vpl learns one for each user")
 
-    def preferred(self, weights: Sequence[float]) -> tuple[Mapping[str, Tensor], str]:
-        """The actor of the policy for these weights of its objectives, and what it is; after `of_weights`."""
-        raise UserError("weights=: this run has one policy; method=cmorl learns several along a front")
+    def preferred(self, weights: Sequence[float]) -> int:
+        """The number of the policy that is best by these weights of its objectives; after `of_weights`."""
+        raise UserError(ONE_POLICY)
+
+    def shown(self, most: int) -> list[int]:
+        """The numbers of policies that people choose from; after `of_weights`."""
+        raise UserError(ONE_POLICY)
+
+    def policy_of(self, number: int) -> tuple[Mapping[str, Tensor], str]:
+        """The weights of its actor, and what it is in words."""
+        raise UserError(ONE_POLICY)
 
     def begin_with(self, updates: int, scale: float) -> None:
         """`model` has the weights of another run now, which came of so many updates and drove an agent at `scale`."""

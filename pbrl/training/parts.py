@@ -70,6 +70,10 @@ class Parts:
     streams: dict[str, torch.Generator] = field(default_factory=dict)
 
     @property
+    def evaluates_beside(self) -> bool:
+        return self.evaluator is not None and not self.shared_env
+
+    @property
     def step(self) -> int:
         return self.updates if self.agent is None else self.agent.env_steps
 

@@ -47,7 +47,7 @@ def saved_weights(run: RunDir, method: Method, checkpoint: Path | None) -> tuple
         own = read(checkpoint, lambda: state["parts"]["method"])
         return read(checkpoint, lambda: method.exported(own)), own
     weights: Weights = {}
-    if not method.agents:
+    if not method.agents or os.path.lexists(run.offline_policy):
         weights |= read(run.offline_policy, lambda: _tensors(run.offline_policy)[0])
     if (read_summary(run) or {}).get("reward_updates") if method.agents else os.path.lexists(run.reward):
         model, about = read(run.reward, lambda: _tensors(run.reward))
@@ -72,7 +72,7 @@ def _load_run(run: RunDir, config: DictConfig, checkpoint: str | None) -> SavedR
     file = folder or (run.policy if method.agents else run.offline_policy)
     learned = Learned()
     if weights:
-        with_it = folder or (run.reward if method.agents else run.offline_policy)
+        with_it = folder or (run.offline_policy if os.path.lexists(run.offline_policy) else run.reward)
         learned = read(with_it, lambda: method.of_weights(weights, obs_shape, action_size))
     if agent is None and learned.policy is None:
         raise UserError(f"{file} has no policy")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,17 @@ class SavedRun:
         learned = self.method.personal(user)
         assert learned.policy is not None
         return replace(self, act=learned.policy.act, policy=learned.policy, reward=learned.reward)
+
+    def along(self, weights: Sequence[float]) -> SavedRun:
+        """As the policy acts that is best by these weights of the run's objectives, see `Method.preferred`."""
+        return self.of_number(self.method.preferred(weights))
+
+    def of_number(self, number: int) -> SavedRun:
+        """As one of the policies of the front acts, see `Method.policy_of`."""
+        actor, what = self.method.policy_of(number)
+        assert self.agent is not None
+        self.agent.actor.load_state_dict(actor)
+        return replace(self, source=f"{self.source}, {what}")
 
     def make_env(self, **options: Any) -> gym.Env:
         """The task of the run; options such as render_mode go to the suite. UserError: it had none."""

@@ -1,0 +1,30 @@
+"""Constrained steps along a front (C-MORL, Liu et al. 2025): what may not be lost, and what it then weighs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def floors(point: np.ndarray, spread: np.ndarray, slack: float, raised: int, free: float = -np.inf) -> np.ndarray:
+    """(J,) what each objective must keep while `raised` is raised: that of the point, less a share of the spread.
+
+    The paper's beta * J has no meaning where returns are negative. point, spread: (J,) of returns; spread is how far
+    the front reaches in each objective. free: the floor of the objective that is raised.
+    """
+    least = point - slack * spread
+    least[raised] = free
+    return least
+
+
+def barrier_weights(
+    returns: np.ndarray, least: np.ndarray, spread: np.ndarray, raised: int, sharpness: float, most: float
+) -> np.ndarray:
+    """(J,) weights of the objectives in the reward, by the gradient of J_l + 1/t sum_i log(J_i - least_i).
+
+    All in units of the spread: 1 for the objective that is raised, 1 / (t (J_i - least_i)) for the others, and `most`
+    where that is more, or where a floor is not kept. returns: (J,) of the policy now. sharpness: t.
+    """
+    room = (returns - least) / spread
+    weights = 1 / (sharpness * np.maximum(room, 1 / (sharpness * most)))
+    weights[raised] = 1.0
+    return weights
