@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pbrl.commands.arguments import Arguments
-from pbrl.commands.values import free_name, run_folder
+from pbrl.commands.values import free_name, numbers, run_folder
 from pbrl.errors import UserError, one_line
 
 HELP = """usage: pbrl export RUN_DIR [policy=FORMAT,...] [reward=FORMAT,...] [out=FOLDER] [checkpoint=] [user=]
+                   [weights=]
        pbrl export RUN_DIR reward=progress_parquet data=FOLDER to=LEROBOT_FOLDER
 
 Writes what a run has learned for programs that have no pbrl, into a new folder, beside JSON files that say what goes in
@@ -24,9 +25,10 @@ and what comes out. Observations are flat vectors as Gymnasium flattens them, ac
   out=FOLDER           a new folder (default: RUN_DIR/export, export_2, ...)
   checkpoint=          last or a step, instead of the newest policy and reward
   user=                of method=vpl: whose taste
+  weights=             of method=cmorl: how much each objective counts, as 0.7,0.3
 
 example: pbrl export runs/mine policy=onnx reward=onnx"""
-KEYS = ("policy", "reward", "out", "checkpoint", "user", "data", "to")
+KEYS = ("policy", "reward", "out", "checkpoint", "user", "weights", "data", "to")
 PROGRESS = "progress_parquet"
 
 
@@ -51,6 +53,7 @@ def main(args: list[str]) -> int:
             reward=rewards,
             checkpoint=parsed.values.get("checkpoint"),
             user=parsed.values.get("user"),
+            weights=numbers(parsed, "weights", "", -1e9, 1e9) if "weights" in parsed.values else None,
         )
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror or one_line(error)}") from error

@@ -37,11 +37,12 @@ def export(
     reward: Sequence[str] = (),
     checkpoint: Checkpoint = None,
     user: str | None = None,
+    weights: Sequence[float] | None = None,
 ) -> list[Path]:
     """Writes the new folder `out` whole or not at all; returns the files and folders in it.
 
     policy: of zip (Stable-Baselines3), torchscript, onnx. reward: of safetensors, torchscript, onnx, lerobot.
-    checkpoint, user: as in `pbrl.load_policy`.
+    checkpoint, user, weights: as in `pbrl.load_policy`.
 
     Each graph is tried on random observations before it is kept. UserError where the run has nothing of the kind.
     """
@@ -51,7 +52,7 @@ def export(
                 raise UserError(f"{what}={name}: {choices(name, valid)}")
     if not policy and not reward:
         raise UserError(f"nothing to export; give policy= ({', '.join(POLICIES)}) or reward= ({', '.join(REWARDS)})")
-    saved = load_saved_run(run, checkpoint, user)
+    saved = load_saved_run(run, checkpoint, user, weights)
     exporter = Exporter(saved, reward_scale(saved, checkpoint))
     with new_folder(Path(out)) as folder:
         for name in policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pbrl.errors import UserError
@@ -16,21 +17,33 @@ Checkpoint = str | int | None
 """None for the newest policy and reward, "last" for those of the last checkpoint, a number for those of that step."""
 
 
-def load_saved_run(run: str | Path, checkpoint: Checkpoint = None, user: str | None = None) -> SavedRun:
-    """The run as it lies in its folder, or as it is for one user (method=vpl)."""
+def load_saved_run(
+    run: str | Path,
+    checkpoint: Checkpoint = None,
+    user: str | None = None,
+    weights: Sequence[float] | None = None,
+) -> SavedRun:
+    """The run as it lies in its folder, or for one user (method=vpl) or weights of its objectives (method=cmorl)."""
     saved = load_saved(Path(run), None if checkpoint is None else str(checkpoint))
-    return saved if user is None else saved.of_user(user)
+    saved = saved if user is None else saved.of_user(user)
+    return saved if weights is None else saved.along(weights)
 
 
-def load_policy(run: str | Path, checkpoint: Checkpoint = None, user: str | None = None) -> Policy:
+def load_policy(
+    run: str | Path,
+    checkpoint: Checkpoint = None,
+    user: str | None = None,
+    weights: Sequence[float] | None = None,
+) -> Policy:
     """The newest policy of a run: that of its end, or of its last checkpoint if it went on after that or was killed.
 
     run: its folder.
     checkpoint: "last", or the step of a checkpoint, to take that one.
     user: of method=vpl, whose taste: a name, or the folder of a label set.
+    weights: of method=cmorl, how much each objective counts: the policy of the front that is best by that.
     Raises UserError where the folder has no policy, or its environment cannot be made here.
     """
-    return Policy(load_saved_run(run, checkpoint, user))
+    return Policy(load_saved_run(run, checkpoint, user, weights))
 
 
 def load_reward(run: str | Path, checkpoint: Checkpoint = None, user: str | None = None) -> Reward:

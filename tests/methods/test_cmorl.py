@@ -134,3 +134,13 @@ def test_actors_are_exported_with_their_returns(finished):
     assert set(actor) == set(run.agent.actor.state_dict())
     assert all(torch.isfinite(value).all() for value in actor.values())
     assert "with returns" in what
+
+
+def test_one_of_them_is_taken_elsewhere(finished, tmp_path, capsys):
+    folder = finished(method="cmorl")
+    obs = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
+    assert main(["export", str(folder), "policy=torchscript", "weights=0,1", f"out={tmp_path / 'out'}"]) == 0
+    (file,) = (tmp_path / "out").glob("*.pt")
+    taken = torch.jit.load(file)(torch.from_numpy(obs)).detach().numpy()
+    np.testing.assert_allclose(taken, load_run(folder).along([0.0, 1.0]).act(obs), atol=1e-5)
+    assert not np.allclose(taken, load_run(folder).along([1.0, 0.0]).act(obs), atol=1e-3)
