@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from pbrl.errors import UserError
@@ -18,7 +19,7 @@ Checkpoint = str | int | None
 
 
 def load_saved_run(
-    run: str | Path,
+    run: str | PathLike[str],
     checkpoint: Checkpoint = None,
     user: str | None = None,
     weights: Sequence[float] | None = None,
@@ -30,14 +31,14 @@ def load_saved_run(
 
 
 def load_policy(
-    run: str | Path,
+    run: str | PathLike[str],
     checkpoint: Checkpoint = None,
     user: str | None = None,
     weights: Sequence[float] | None = None,
 ) -> Policy:
     """The newest policy of a run: that of its end, or of its last checkpoint if it went on after that or was killed.
 
-    run: its folder.
+    run: a `Run`, or its folder.
     checkpoint: "last", or the step of a checkpoint, to take that one.
     user: of method=vpl, whose taste: a name, or the folder of a label set.
     weights: of method=cmorl, how much each objective counts: the policy of the front that is best by that.
@@ -46,7 +47,7 @@ def load_policy(
     return Policy(load_saved_run(run, checkpoint, user, weights))
 
 
-def load_reward(run: str | Path, checkpoint: Checkpoint = None, user: str | None = None) -> Reward:
+def load_reward(run: str | PathLike[str], checkpoint: Checkpoint = None, user: str | None = None) -> Reward:
     """The learned reward of a run, which scores (obs, actions) in the environment's own units.
 
     run, checkpoint, user: as in `load_policy`.
@@ -64,10 +65,10 @@ def reward_scale(saved: SavedRun, checkpoint: Checkpoint = None) -> float:
     return float(about.get("scale", 1.0))
 
 
-def reward_of(given: Reward | str | Path) -> Reward:
+def reward_of(given: Reward | str | PathLike[str]) -> Reward:
     """A reward, or that of the run in a folder."""
     if isinstance(given, Reward):
         return given
-    if isinstance(given, (str, Path)):
+    if isinstance(given, (str, PathLike)):
         return load_reward(given)
     raise UserError(f"reward={given!r:.60}: expected a reward of pbrl.load_reward, or the folder of a run")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ class RslRlRewardWrapper:
 
     Args:
         env: of rsl_rl's `VecEnv` contract.
-        reward: of `pbrl.load_reward`, the folder of a run, or a function of obs (n, O) and actions (n, A) in the
-            environment's units to (n,), on its device. None: the environment's own, to record what it does.
+        reward: of `pbrl.load_reward`, a `Run` or the folder of one, or a function of obs (n, O) and actions (n, A) in
+            the environment's units to (n,), on its device. None: the environment's own, to record what it does.
         group: of observations, which the reward reads; None where observations are one tensor.
         record: remember so many of the last steps, of all environments, for `save`; 0: none.
         state: what a moment is drawn from later, (n, D) of the environment, as its qpos and qvel; None: nothing is.
@@ -45,12 +46,13 @@ class RslRlRewardWrapper:
     def __init__(
         self,
         env: Any,
-        reward: Reward | str | Path | TensorReward | None,
+        reward: Reward | str | PathLike[str] | TensorReward | None,
         group: str | None = "policy",
         record: int = 0,
         state: Callable[[Any], Tensor] | None = None,
     ) -> None:
         self.env, self.group, self.state = env, group, state
+        self._seen: Tensor | None = None  # (n, O) that the next action is an answer to
         self._reward = None if reward is None else _on_device(reward, self._read(env.get_observations()), env)
         self._steps: deque[dict[str, Tensor]] = deque(maxlen=max(record // env.num_envs, 1) if record else 0)
 
@@ -68,12 +70,24 @@ class RslRlRewardWrapper:
     def episode_length_buf(self, value: Tensor) -> None:
         self.env.episode_length_buf = value
 
+    def get_observations(self) -> Any:
+        """As the environment's; what it shows now is what the next step is rewarded by, noise included."""
+        obs = self.env.get_observations()
+        self._seen = self._read(obs).clone()
+        return obs
+
+    def reset(self, *args: Any, **options: Any) -> Any:
+        """As the environment's, where it has one."""
+        self._seen = None
+        return self.env.reset(*args, **options)
+
     def step(self, actions: Tensor) -> tuple[Any, Tensor, Tensor, dict[str, Any]]:
         """As the environment's, with the reward of acting so at the observations before the step."""
-        before = self._read(self.env.get_observations()).clone()  # environments write into their buffers
+        before = self._seen if self._seen is not None else self._read(self.get_observations()).clone()
         acted = actions.clone()
         state = self.state(self.env).clone() if self.state is not None else None
         obs, true_reward, dones, extras = self.env.step(actions)
+        self._seen = self._read(obs).clone()  # environments write into their buffers
         with torch.no_grad():
             learned = true_reward if self._reward is None else self._reward(before, acted).to(true_reward)
         if self._steps.maxlen:

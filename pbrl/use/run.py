@@ -94,6 +94,12 @@ class Run:
 
         return write_report(load_saved_run(self.path)).file
 
+    def export(self, out: str | Path, policy: Sequence[str] = (), reward: Sequence[str] = ()) -> list[Path]:
+        """Write policy and reward for programs without pbrl into the new folder `out`, as `pbrl export` does."""
+        from pbrl.export.write import export
+
+        return export(self.path, out, policy=policy, reward=reward)
+
     def figure(self) -> Figure:
         """The return of its evaluations over steps; the band is one standard deviation over episodes."""
         from pbrl.use.figures import curve_of_run
@@ -104,6 +110,10 @@ class Run:
     def step_name(self) -> str:
         """The column of `evaluations` that counts its progress."""
         return "updates" if any(row.get("updates") is not None for row in self.evaluations) else "env_steps"
+
+    def __fspath__(self) -> str:
+        """The folder, so that a run can stand wherever the folder of one can."""
+        return str(self.path)
 
     def __repr__(self) -> str:
         score = "not evaluated" if self.final_return is None else f"return {self.final_return:.1f}"

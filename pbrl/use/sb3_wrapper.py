@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,10 @@ class RewardVecEnvWrapper(VecEnvWrapper):
 
     Args:
         venv: with the spaces of the environment that the run learned in; UserError where they are others.
-        reward: of `pbrl.load_reward`, or the folder of a run.
+        reward: of `pbrl.load_reward`, a `Run`, or the folder of one.
     """
 
-    def __init__(self, venv: VecEnv, reward: Reward | str | Path) -> None:
+    def __init__(self, venv: VecEnv, reward: Reward | str | PathLike[str]) -> None:
         super().__init__(venv)
         self._reward = reward_of(reward)
         self._reward.check_spaces(venv.observation_space, venv.action_space, "the environment")

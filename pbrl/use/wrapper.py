@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -20,10 +20,10 @@ class RewardWrapper(gym.Wrapper):
 
     Args:
         env: with the spaces of the environment that the run learned in; UserError where they are others.
-        reward: of `pbrl.load_reward`, or the folder of a run.
+        reward: of `pbrl.load_reward`, a `Run`, or the folder of one.
     """
 
-    def __init__(self, env: gym.Env, reward: Reward | str | Path) -> None:
+    def __init__(self, env: gym.Env, reward: Reward | str | PathLike[str]) -> None:
         super().__init__(env)
         self._reward = reward_of(reward)
         self._reward.check_spaces(env.observation_space, env.action_space, "the environment")

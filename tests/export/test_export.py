@@ -56,7 +56,7 @@ def in_box(n):
 
 def test_graphs_say_what_the_run_says_in_own_units(named, tmp_path):
     graphs = ["torchscript", "onnx"]
-    files = export(named.path, tmp_path / "out", policy=graphs, reward=graphs)
+    files = named.export(tmp_path / "out", policy=graphs, reward=graphs)
     assert [f.name for f in files] == [
         "policy.json", "policy.onnx", "policy.pt", "reward.json", "reward.onnx", "reward.pt"
     ]  # fmt: skip

@@ -57,6 +57,18 @@ def test_the_reward_is_that_of_what_was_seen_before_the_step(run):
     assert float(extras["log"]["/reward/learned"]) == pytest.approx(float(learned.mean()))
 
 
+def test_an_environment_whose_observations_are_noisy_is_asked_once(monkeypatch):
+    """Asked again, it would show something else than the policy saw."""
+    inner, asked = Points(), []
+    monkeypatch.setattr(Points, "get_observations", lambda self: asked.append(1) or {"policy": self.obs + len(asked)})
+    env = pbrl.RslRlRewardWrapper(inner, lambda obs, actions: obs[:, 0])
+    shown = env.get_observations()
+    for _ in range(3):
+        seen = shown["policy"][:, 0].clone()
+        shown, learned, _, _ = env.step(torch.zeros(N, 2))
+        assert torch.equal(learned, seen)
+
+
 def test_all_else_is_the_environments_own(run):
     inner = Points()
     env = pbrl.RslRlRewardWrapper(inner, run.reward())

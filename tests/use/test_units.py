@@ -56,7 +56,7 @@ def test_what_is_no_observation_is_refused(obs, problem):
 
 
 def test_a_policy_acts_in_own_units_as_the_file_for_sb3_does(run):
-    policy, elsewhere = pbrl.load_policy(run.path), SAC.load(run.path / "policy.zip")
+    policy, elsewhere = pbrl.load_policy(run), SAC.load(run.path / "policy.zip")
     several = observations(6)
     actions = policy(stacked(several))
     np.testing.assert_allclose(actions, elsewhere.predict(stacked(several), deterministic=True)[0], atol=1e-5)
@@ -79,7 +79,7 @@ def test_a_reward_scores_one_as_it_scores_many(run):
 
 
 def test_a_wrapped_environment_gives_the_reward_of_what_was_seen_before_the_step(run):
-    env, reward = pbrl.RewardWrapper(Named(), run.path), run.reward()
+    env, reward = pbrl.RewardWrapper(Named(), run), run.reward()
     obs, _ = env.reset(seed=3)
     for action in ([-2, 3], [1, 4], [0.5, 5]):
         before = {key: np.copy(part) for key, part in obs.items()}
