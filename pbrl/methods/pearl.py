@@ -98,8 +98,8 @@ class Pearl(RewardThenIQL):
         rows, anchors = self._draw_target(rng)
         held = self._draw_held(rng)
         shown = [self.data.segments[torch.from_numpy(rows)], *((held.left, held.right) if held is not None else ())]
-        clouds = (distances(flat(segments, self.standardise)) for segments in (asked, Segments.cat(shown)))
-        plan = transport_plan(*clouds, self.epsilon, self.iterations)
+        here, there = (distances(flat(segments, self.standardise)) for segments in (asked, Segments.cat(shown)))
+        plan = transport_plan(here, there, self.epsilon, self.iterations)
         carried = carry(plan, *told)
         place = {int(row): i for i, row in enumerate(rows)}
         ends = [np.array([place[int(r)] for r in side], int) for side in (anchors.left, anchors.right)]
@@ -119,8 +119,8 @@ class Pearl(RewardThenIQL):
         chosen = rng.permutation(len(left))[: self.trajectories // 2]
         rows = np.unique(np.concatenate([left[chosen], right[chosen]]))
         both = np.flatnonzero(np.isin(left, rows) & np.isin(right, rows))
-        ends = (np.searchsorted(rows, side[both]) for side in (left, right))
-        told = told_matrix(*ends, source.pairs.prefers_right.numpy()[both], len(rows))
+        lefts, rights = (np.searchsorted(rows, side[both]) for side in (left, right))
+        told = told_matrix(lefts, rights, source.pairs.prefers_right.numpy()[both], len(rows))
         return source.segments[torch.from_numpy(rows)], told
 
     def _draw_target(self, rng: np.random.Generator) -> tuple[np.ndarray, Pairs]:

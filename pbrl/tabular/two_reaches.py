@@ -152,8 +152,8 @@ def rewards(seed: int, n: int, rng: np.random.Generator) -> Iterator[Measured]:
         parts.append(Comparisons(shown[pairs[:, 0]], shown[pairs[:, 1]], value, torch.zeros(len(pairs)).long()))
     new = walk(TARGETS["rotated"], NEW, rng)
     for arm, kind in (("Gaussian reward", GaussianReturn), ("plain reward", PartialReturn)):
-        value = learned_reward(kind, Comparisons.cat(parts), new, seed)
-        yield Measured(f"rotated, {DRAWS} draws of {n}: new pairs", arm, value)
+        agrees = learned_reward(kind, Comparisons.cat(parts), new, seed)
+        yield Measured(f"rotated, {DRAWS} draws of {n}: new pairs", arm, agrees)
 
 
 def run(seed: int) -> list[Measured]:
