@@ -120,6 +120,10 @@ class Safe(Method):
             return steps.given
         return steps.given - self.multiplier * self.model.step_cost(steps.obs, steps.actions)
 
+    def of_episode(self, episode: Episode) -> np.ndarray:
+        obs, actions, given = map(torch.from_numpy, (episode.obs[:-1], episode.actions, episode.true_reward))
+        return self.of_steps(Steps(obs, actions, given=given)).numpy()
+
     def observe(self, finished: Sequence[Episode]) -> None:
         self.run.desk.observe(finished)
         for episode in finished:
@@ -227,13 +231,14 @@ class Safe(Method):
 
         def loss(rows: Tensor) -> Tensor:
             sides = left[rows], right[rows]
-            fitted = safer_loss(*(self.model.log_safe(side) for side in sides), target[rows])
+            ours, theirs = (self.model.log_safe(side) for side in sides)
+            fitted = safer_loss(ours, theirs, target[rows])
             return fitted + sum(self.model.penalty(side) for side in sides)
 
         last = self._fit(loss, len(target))
         with torch.no_grad():
-            scores = [self.model.log_safe(side) for side in (left, right)]
-        return {"loss": last, "accuracy": float(preference_accuracy(*scores, target))}
+            accuracy = preference_accuracy(self.model.log_safe(left), self.model.log_safe(right), target)
+        return {"loss": last, "accuracy": float(accuracy)}
 
     def _fit(self, loss: Callable[[Tensor], Tensor], n: int) -> float:
         """Returns the mean loss of the last quarter."""

@@ -15,7 +15,7 @@ from pbrl.rewards.cost import CostModel, blamed, contradicted, log_safe, unsafe_
 from pbrl.statistics.safety import fewest_cases, unsafe_bound
 from pbrl.tabular.forbidden_grid import CLEARED, SESSIONS, learn
 from pbrl.training.start import resume
-from pbrl.types import Segments, Steps
+from pbrl.types import Episode, Segments, Steps
 
 
 def test_a_segment_is_safe_where_all_of_its_steps_are():
@@ -103,6 +103,8 @@ def test_the_agent_gets_the_reward_less_what_is_unsafe_and_the_exam_ends_learnin
     cost = method.model.step_cost(*map(torch.from_numpy, (obs, actions))).numpy()
     np.testing.assert_allclose(rewards[:, 0], buffer.rewards[rows, 0] - 3 * cost, rtol=1e-5)
     assert (buffer.rewards[rows] > 0).all()  # the task's own, which nothing wrote over
+    episode = Episode(np.append(obs[:9], obs[9:10], 0), actions[:9], np.full(9, 0.5, np.float32), terminated=False)
+    np.testing.assert_allclose(method.of_episode(episode), 0.5 - 3 * cost[:9], rtol=1e-5)
     steps = Steps(torch.from_numpy(obs), torch.from_numpy(actions), given=torch.zeros(300))
     assert (method.of_steps(steps) <= 0).all()
 
