@@ -137,11 +137,11 @@ class LearnedRewardBuffer(ReplayBuffer):
         return self.transitions(self._draw(batch_size))
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
-        """As SB3's."""
+        """Sample a batch; same contract as `ReplayBuffer.sample` of SB3."""
         return self._get_samples(self._draw(batch_size), env)
 
     def transitions(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What `sample_arrays` gives, of these rows; which environment's is drawn."""
+        """Return what `sample_arrays` gives, of these rows; which environment's is drawn."""
         envs = self._draw_envs(len(rows))
         obs, actions, next_obs = self.observations[rows, envs], self.actions[rows, envs], self._next_obs(rows, envs)
         if self._when == "sampled":

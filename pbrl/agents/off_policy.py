@@ -253,7 +253,7 @@ class SACAgent(SB3Agent):
 
 
 def _density(actor: Actor, obs: torch.Tensor) -> Distribution:
-    """Of the policy's squashed actions at observations (M, O)."""
+    """Return the density of the policy's squashed actions at observations (M, O)."""
     mean, log_std, _ = actor.get_action_dist_params(obs)
     distribution: Any = actor.action_dist  # of states of noise, were there any
     return distribution.proba_distribution(mean, log_std)

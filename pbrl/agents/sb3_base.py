@@ -75,7 +75,7 @@ class SB3Agent:
         return [episode for recorder in self.recorders for episode in recorder.take_finished()]
 
     def _learn(self, env_steps: int) -> None:
-        """By SB3's own loop."""
+        """Train by SB3's own loop."""
         never: Any = None  # which SB3 allows and its annotation does not
         self.model.learn(env_steps, self.callback, log_interval=never, reset_num_timesteps=False)
 
@@ -84,11 +84,11 @@ class SB3Agent:
         return self.model.predict(obs, deterministic=deterministic)[0]
 
     def set_reward(self, source: RewardSource | None) -> None:
-        """From now on, and for everything stored, rewards are the source's; None: what the environment gives."""
+        """Use the source's rewards from now on and for everything stored; None: what the environment gives."""
         self.buffer.source = source
 
     def resume_reward(self, source: RewardSource | None) -> None:
-        """As `set_reward`, for a buffer that came from a checkpoint with its rewards."""
+        """Do what `set_reward` does, for a buffer that came from a checkpoint with its rewards."""
         self.buffer.source = source
 
     @property

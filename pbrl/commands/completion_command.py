@@ -91,6 +91,6 @@ def _keys() -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """For fish, in whose quotes a backslash and a quote are escaped."""
+    """Quote for fish, in whose quotes a backslash and a quote are escaped."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

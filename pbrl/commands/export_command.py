@@ -62,7 +62,7 @@ def main(args: list[str]) -> int:
 
 
 def _progress(path: Path, parsed: Arguments, rewards: list[str]) -> int:
-    """Beside the LeRobotDataset itself, as `pbrl data export format=lerobot` does it."""
+    """Write beside the LeRobotDataset itself, as `pbrl data export format=lerobot` does it."""
     if len(rewards) > 1 or not parsed.values.keys() <= {"reward", "data", "to"}:
         raise UserError(f"reward={PROGRESS} goes into a LeRobotDataset; beside it there are data= and to= alone")
     if missing := [key for key in ("data", "to") if key not in parsed.values]:

@@ -141,7 +141,7 @@ def _write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def _parts(space: Any, name: str, start: int = 0) -> Any:
-    """Where each part of an observation stands in the flat vector, in Gymnasium's order; choices are one-hot."""
+    """Return where each part of an observation stands in the flat vector, in Gymnasium's order; choices are one-hot."""
     if isinstance(space, (spaces.Dict, spaces.Tuple)):
         parts: Any = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
         for key, part in parts:

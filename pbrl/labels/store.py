@@ -84,7 +84,7 @@ class LabelStore:
 
     @property
     def db(self) -> sqlite3.Connection:
-        """For the functions of `label_rows`, `label_views` and `questions`."""
+        """The connection, for the functions of `label_rows`, `label_views` and `questions`."""
         return self._db
 
     def transaction(self) -> AbstractContextManager[None]:

@@ -113,7 +113,7 @@ class Barfi(Method):
         self.norm_at_start: float | None = None  # of v, the outer gradient by the policy
 
     def measure(self, reward: float, factors: Mapping[str, float]) -> Sequence[float]:
-        """What the task and the helper paid."""
+        """Return what the task and the helper paid."""
         paid = reward if self.primary is None else _sum(self.primary, factors)
         return paid, _sum(self.helper, factors)
 

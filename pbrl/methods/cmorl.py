@@ -139,7 +139,7 @@ class Cmorl(Method):
         return self.task < len(self._sums)
 
     def observe(self, finished: Sequence[Episode]) -> None:
-        """In a constrained step the weights follow the returns of the last episodes."""
+        """Move the weights after the returns of the last episodes in a constrained step."""
         self.recent += [e.tags.sum(0).tolist() for e in finished if e.tags is not None]
         self.recent = self.recent[-RECENT:]
         if finished and not self.in_first_stage and not self.is_over:
@@ -195,7 +195,7 @@ class Cmorl(Method):
         self._weigh(np.array(self.returns[start]))
 
     def _weigh(self, now: np.ndarray) -> None:
-        """By the barrier, in units in which the weights of a reward are 1 in all."""
+        """Weigh objectives by the barrier, in units in which the weights of a reward are 1 in all."""
         start, raised = self._constrained_task
         spread = np.maximum(np.ptp(np.array(self.returns), axis=0), 1e-9)
         least = floors(np.array(self.returns[start]), spread, self.slack, raised)
@@ -208,7 +208,7 @@ class Cmorl(Method):
         return int(np.argmax(np.array(self.returns) @ np.asarray(weights)))
 
     def policy(self, context: Any = None) -> Act:
-        """That of equal weights, once there is one; the agent's before."""
+        """Return the policy of equal weights, once there is one; the agent's before."""
         agent = self.run.agent
         if not self.returns:
             return partial(agent.act, deterministic=True)
@@ -284,7 +284,7 @@ class Cmorl(Method):
         return self.best_for(weights)
 
     def shown(self, most: int) -> list[int]:
-        """From one end of the front to the other."""
+        """Return the numbers of at most `most` policies, from one end of the front to the other."""
         chosen = sparse_points(np.array(self.returns), most)
         return sorted(chosen, key=lambda number: self.returns[number])
 

@@ -76,7 +76,7 @@ class OfflineMethod(Method):
 
     @property
     def updates(self) -> int:
-        """So far."""
+        """The updates made so far."""
         return self.run.step
 
     def make_policy(self, rng: torch.Generator) -> Policy:

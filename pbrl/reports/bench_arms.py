@@ -50,7 +50,7 @@ class Setting(NamedTuple):
 
     @property
     def slug(self) -> str:
-        """For names of files."""
+        """A name for files."""
         return re.sub(r"[^\w.-]", "_", f"{self.teacher}_{self.budget}")
 
 
@@ -65,7 +65,7 @@ class Group(NamedTuple):
 
     @property
     def slug(self) -> str:
-        """For names of files."""
+        """A name for files."""
         return f"{self.setting.slug}_{self.number + 1}" if self.number else self.setting.slug
 
 

@@ -65,7 +65,7 @@ class CostModel(nn.Module):
         return log_safe(self(segments.obs[:, :-1], segments.actions), segments.mask)
 
     def penalty(self, segments: Segments) -> Tensor:
-        """What is added to a loss for steps that no answer needs to be unsafe."""
+        """Return what is added to a loss for steps that no answer needs to be unsafe."""
         return -self.pull * self.log_safe(segments).mean() / segments.steps
 
     @torch.no_grad()

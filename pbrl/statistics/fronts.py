@@ -66,7 +66,7 @@ def simplex(objectives: int, parts: int) -> np.ndarray:
 
 
 def _by_pymoo(above: np.ndarray) -> float:
-    """Of points (n, J) above 0."""
+    """Return the hypervolume of points (n, J) above 0, by pymoo."""
     try:
         from pymoo.indicators.hv import HV
     except ImportError:

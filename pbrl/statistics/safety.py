@@ -17,7 +17,7 @@ def unsafe_bound(unsafe: int, n: int, confidence: float) -> float:
 
 
 def fewest_cases(limit: float, confidence: float) -> int:
-    """How many cases, none of them unsafe, have a bound of at most `limit`."""
+    """Return how many cases, none of them unsafe, have a bound of at most `limit`."""
     n = 1
     while unsafe_bound(0, n, confidence) > limit:
         n += 1

@@ -134,7 +134,7 @@ def learn(seed: int, cleared: int, constrained: bool, forgets: bool, pairs: bool
 
 
 def called_safe(share: float, rng: np.random.Generator) -> float:
-    """How often a policy of which this share of segments is unsafe passes the test for TRUE_SHARE."""
+    """Return how often a policy of which this share of segments is unsafe passes the test for TRUE_SHARE."""
     unsafe = rng.binomial(CASES, share, TESTS)
     return float(np.mean([unsafe_bound(int(k), CASES, CONFIDENCE) <= TRUE_SHARE for k in unsafe]))
 

@@ -77,7 +77,7 @@ def fit_one_reward(answered: Answered, rng: torch.Generator) -> PartialReturn:
 
 @torch.no_grad()
 def accuracy(model: LatentUser | PartialReturn, answered: Answered, gains: Tensor) -> dict[str, float]:
-    """On the pairs that no taste was inferred from, of the users' true wishes: where goals agree, and where not."""
+    """Measure, on pairs that no taste was inferred from, agreement with the users' true wishes by where goals agree."""
     everybody = torch.arange(len(gains))
     rest = of_users(answered, everybody, slice(CONTEXT, None))
     if isinstance(model, LatentUser):

@@ -34,7 +34,7 @@ def read_levels(given: Sequence[Mapping[str, Any]] | None) -> list[Level]:
 
 
 def columns_of(factors: Sequence[str], names: Sequence[str], where: str) -> list[int]:
-    """Where these factors stand among those of the environment."""
+    """Return where these factors stand among those of the environment."""
     for factor in factors:
         if factor not in names:
             there = ", ".join(names) or "none; see env.make.factors"

@@ -1,4 +1,4 @@
-"""From a config to a run: the one place that knows both the keys and the objects."""
+"""Build a run from a config: the one place that knows both the keys and the objects."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _online(config: DictConfig, method: Method, folder: RunDir) -> Parts:
 
 
 def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
-    """What a method that learns from videos learns before its agent starts, without an agent or a folder."""
+    """Return what a method that learns from videos learns before its agent starts, without an agent or a folder."""
     method: Any = build_method(config)
     parts = Parts(**_common(config, method, RunDir(Path())), desk=Desk(), obs_shape=(0,), action_size=0)
     parts.feedback, parts.streams = read_feedback(config), {"reward": torch.Generator().manual_seed(seed)}
@@ -176,7 +176,7 @@ def _connect(parts: Parts) -> None:
 
 
 def _another_agent(parts: Parts, make_agent: Any, make_env: Any, **changes: Any) -> Any:
-    """Of the same kind, in environments of its own, with a stream of its own for each that is made."""
+    """Make an agent of the same kind, in environments of its own, with a stream of its own for each."""
     number = sum(name.startswith("agent ") for name in parts.streams)
     seed = parts.seed(name := f"agent {number + 2}")
     parts.rng(name)  # counted
@@ -219,7 +219,7 @@ def _asks_people(config: DictConfig, method: Method) -> bool:
 
 
 def _has_state(env: gym.Env) -> bool:
-    """Whether its moments can be drawn again later, from a state of its simulator."""
+    """Return whether its moments can be drawn again later, from a state of its simulator."""
     return env.has_wrapper_attr("has_state") and bool(env.get_wrapper_attr("has_state"))
 
 
@@ -267,7 +267,7 @@ def _check_spaces(env: gym.Env, parts: Parts, config: DictConfig) -> None:
 
 
 def _names(config: DictConfig, method: Method) -> dict[str, Any]:
-    """What summary.json says of the config."""
+    """Return what summary.json says of the config."""
     learns = maker_of(config.agent, "agent").target if method.agents else type(method)
     teacher = config.teacher.get("name") or "none" if method.agents else "none"
     pairs = {} if method.agents else {"pairs": config.feedback.pairs}

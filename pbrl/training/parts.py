@@ -31,7 +31,7 @@ OFFLINE_STREAMS = ("learner", "evaluation", "heldout")
 
 
 def stream_seed(seed: int, name: str) -> int:
-    """That of a stream of a run; a name that is none of the above has a stream of its own."""
+    """Return the seed of a stream of a run; a name that is none of the above has a stream of its own."""
     for streams in (STREAMS, OFFLINE_STREAMS):
         if name in streams:
             return seed_streams(seed, len(streams))[streams.index(name)]
