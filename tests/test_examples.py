@@ -31,7 +31,9 @@ def test_every_program_is_tried():
 
 
 @pytest.mark.parametrize("program", SHORT)
-def test_a_program_runs(program, tmp_path, environment):
+def test_a_program_runs(program, tmp_path, environment, request):
+    if program == "people_label.py":
+        request.getfixturevalue("gl_backend")  # clips are drawn
     if program in EXTRAS:
         pytest.importorskip(EXTRAS[program])
     arguments, said = SHORT[program]
