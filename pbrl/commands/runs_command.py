@@ -45,7 +45,8 @@ def main(args: list[str]) -> int:
     for table in (listed, compared.summary) if len(runs) > 1 and compared.arms else (listed,):
         drawn = table.in_terminal()
         Console(width=Console(width=WIDEST).measure(drawn).maximum).print(drawn)  # whole, also into a file
-    print("\n".join([*compared.words, *compared.notes, *(f"left out: {problem}" for problem in problems)]))
+    for line in [*compared.words, *compared.notes, *(f"left out: {problem}" for problem in problems)]:
+        print(line)
     if file is not None:
         try:
             with file.open("x", newline="", encoding="utf-8") as stream:
