@@ -19,6 +19,7 @@ PLACED = {  # keys whose values name a YAML
     "fit.pessimism": "pessimism@fit.pessimism",
     "teacher.script": "teacher@teacher.script",
 }
+OPEN = ("viewer.criteria", "env.make.kwargs")  # mappings that are empty until somebody says what is in them
 PATHS = ("run_dir", "data", "labels", "init.run", "teacher.labels", "method.learned", "method.demos_data")
 
 
@@ -53,7 +54,7 @@ def _read(text: str) -> str:
         return f"{key}={_word(text, value, error)}"
     if parsed.is_sweep_override():
         raise UserError(f"{text!r}: expected one value; a list has brackets, as [1,2], and {SEVERAL}")
-    return text
+    return f"++{text}" if key in OPEN else text  # which Hydra takes for new keys
 
 
 def _word(text: str, value: str, error: Exception) -> str:

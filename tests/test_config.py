@@ -134,6 +134,7 @@ def assert_matches(pattern, line):
 def test_a_new_key_of_a_mapping_takes_a_plus(wrong):
     assert "given as +env.make.kwargs.g=VALUE" in wrong("env=gym", "env.id=Pendulum-v1", "env.make.kwargs.g=9")
     assert compose_config(["env=gym", "env.id=Pendulum-v1", "+env.make.kwargs.g=9"]).env.make.kwargs.g == 9
+    assert compose_config(["env=gym", "env.id=Pendulum-v1", "env.make.kwargs={g: 9}"]).env.make.kwargs == {"g": 9}
     assert (
         compose_config(["env=point_reach", "+env.make.kwargs={a:1}", "+env.make.kwargs.b.c=2"]).env.make.kwargs.b.c == 2
     )

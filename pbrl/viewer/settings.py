@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from pbrl.config import compose_config
 from pbrl.errors import UserError, choices, one_line
+from pbrl.overrides import parse
 from pbrl.teachers.make import asks_people
 from pbrl.viewer.cards import DeskSettings
 from pbrl.viewer.clips import ClipStyle
@@ -67,8 +69,7 @@ class ViewerConfig:
 def viewer_section(config: DictConfig, overrides: dict[str, str] | None = None) -> DictConfig:
     """The section with its defaults, for runs that are older than some of its keys, and with `overrides`."""
     known = compose_config([]).viewer
-    section = OmegaConf.merge(known, config.get("viewer") or {})
-    assert isinstance(section, DictConfig)
+    section = _over_defaults(config)
     for key, text in (overrides or {}).items():
         if key not in known:
             raise UserError(f"unknown key {key!r}: {choices(key, ['run', *known])}")
@@ -81,7 +82,13 @@ def viewer_section(config: DictConfig, overrides: dict[str, str] | None = None) 
 
 def study_viewer(config: DictConfig, study: Any) -> DictConfig:
     """The section of the run with what a study sets. study: a `pbrl.study` one."""
-    section = OmegaConf.merge(compose_config([]).viewer, config.get("viewer") or {}, dict(study.viewer))
+    return _over_defaults(config, dict(study.viewer))
+
+
+def _over_defaults(config: DictConfig, *more: Any) -> DictConfig:
+    known = compose_config([]).viewer.copy()
+    OmegaConf.set_struct(known, False)  # criteria are named by whoever asks
+    section = OmegaConf.merge(known, config.get("viewer") or {}, *more)
     assert isinstance(section, DictConfig)
     return section
 
@@ -116,8 +123,10 @@ def _value(key: str, text: str) -> Any:
     if key in NAMES:
         return None if text == "null" else listed(text)
     try:
+        if key == "criteria":  # YAML takes no question mark in braces
+            return parse(f"{key}={text}").value()
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, HydraException) as error:
         raise UserError(f"viewer.{key}={text} cannot be read: {one_line(error)}") from None
 
 

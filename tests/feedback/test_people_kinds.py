@@ -11,15 +11,18 @@ from person import Person
 from tiny import TINY, train
 
 from pbrl.cli import main
+from pbrl.config import load_config
 from pbrl.feedback.status import read_status
 from pbrl.labels.store import LabelStore
 from pbrl.labels.views import find_tags
 from pbrl.question_kinds import Choice, Rating, SegmentPair
 from pbrl.teachers.human import HumanTeacher
 from pbrl.teachers.teacher import Teacher
+from pbrl.viewer.settings import viewer_section
 
 PEOPLE = ["teacher=human", "teacher.mode=block", "viewer.start=false", "feedback.budget=12"]
 RANKING = ["queries=uniform", "fit.loss=plackett_luce", "fit.loss.items=3"]
+ASKED = "viewer.criteria={safety: Which one is safer?}"
 THUMBS = ["queries=uniform", "fit.loss=thumbs"]
 
 
@@ -43,7 +46,7 @@ def summary(folder: Path) -> dict:
     ],
 )
 def test_a_run_waits_for_answers_of_any_kind_by_a_criterion_and_learns_from_them(tmp_path, method, kind, more):
-    folder, about = tmp_path / "run", ["feedback.criterion=safety", "viewer.tags=[falls]"]
+    folder, about = tmp_path / "run", ["feedback.criterion=safety", "viewer.tags=[falls]", ASKED]
     more = [text for text in TINY[method] if text != "teacher.window=2"] + [*more, *about]
     with Person(folder, tags=("falls",)) as person:
         code, _, err = train(folder, *more, *PEOPLE, method=None)
@@ -52,6 +55,7 @@ def test_a_run_waits_for_answers_of_any_kind_by_a_criterion_and_learns_from_them
     assert standing(folder, kind, "safety") == person.given
     assert read_status(folder)["state"] == "finished"
     assert summary(folder)["labels"] == 12
+    assert viewer_section(load_config(folder / "config.yaml")).criteria == {"safety": "Which one is safer?"}
     with LabelStore(folder, create=False) as store:
         assert store.forms() == {(kind.kind, "safety"): 12}
         assert list(find_tags(store.db).values()) == [["falls"]] * 12

@@ -12,6 +12,7 @@ import pytest
 from real_viewer import RealViewer
 from shop import config, segments
 
+from pbrl.config import compose_config
 from pbrl.errors import UserError
 from pbrl.labels.store import LabelStore
 from pbrl.labels.views import find_tags
@@ -20,6 +21,7 @@ from pbrl.questions import Question
 from pbrl.viewer.cards import DeskSettings, Given, make_card
 from pbrl.viewer.client import ViewerClient
 from pbrl.viewer.desk import Desk
+from pbrl.viewer.settings import viewer_section
 from pbrl.viewer.wording import asked
 
 STATES = np.zeros((1, 5, 2))
@@ -171,3 +173,15 @@ def test_a_program_ranks_and_rates_as_the_page_does(tmp_path):
     assert {a.value for a in server.answers()} == {best_first, (4.0,)}
     with LabelStore(tmp_path) as store:
         assert list(find_tags(store.db).values()) == [["slow"]] * 2
+
+
+def test_how_a_criterion_is_asked_can_be_said_on_the_command_line_and_in_the_config_of_a_run():
+    said = "{safety: Which one is safer?, speed: 'Faster, or not?'}"
+    asked = {"safety": "Which one is safer?", "speed": "Faster, or not?"}
+    run = compose_config(["env=point_reach", "method=pebble", f"viewer.criteria={said}"])
+    assert viewer_section(run).criteria == asked
+    plain = compose_config(["env=point_reach", "method=pebble"])
+    assert viewer_section(plain, {"criteria": said}).criteria == asked
+    for wrong in ("{safety: 3}", "safety", "{safety"):
+        with pytest.raises(UserError, match=r"viewer\.criteria="):
+            viewer_section(plain, {"criteria": wrong})
