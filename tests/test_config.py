@@ -36,7 +36,7 @@ MISTAKES = {
     "env=Pendulum-v1": r"did you mean env=gym env.id=Pendulum-v1\?",
     "env=halfcheeta": r"; did you mean halfcheetah\?",
     "env=Walker_Walk": r"; did you mean walker-walk",
-    "method=peble": r"; did you mean pebble\?",
+    "method=peble": r"; did you mean pebble or pearl\?",
     "teacher=orcale": r"; did you mean oracle\?",
     "agent=sca": r"; did you mean sac",
     "queries=disagrement": r"; did you mean disagreement",
