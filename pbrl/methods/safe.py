@@ -16,7 +16,7 @@ from pbrl.methods.method import Learned, Method, Metrics, Run, next_time, of_par
 from pbrl.methods.safe_questions import EXAM, SAFETY, exam_questions, whether_safe
 from pbrl.nets.networks import descend
 from pbrl.question_kinds import Rating, SegmentPair
-from pbrl.rewards.cost import CostModel, blamed, contradicted, log_safe, safer_loss, unsafe_loss
+from pbrl.rewards.cost import CostModel, blamed, contradicted, log_safe, safer_loss, step_loss, unsafe_loss
 from pbrl.statistics.safety import fewest_cases, unsafe_bound
 from pbrl.types import Episode, RewardSource, Segments, Steps
 
@@ -40,6 +40,8 @@ class Safe(Method):
     Args:
         model: makes the cost model, from obs_size, action_size and rng.
         labels: "unsafe": each question is whether one segment is unsafe; "pairs": which of two is safer.
+        spread: weight of the cross-entropy of each step with what was said of its segment. What is unsafe as a whole
+            leaves open which of its steps are; without this a few are blamed that the policy can do without.
         updates, batch_size: of the cost model after each session, from the beginning.
         radius: standard deviations of each observation within which a state counts as found safe, see `contradicted`;
             None: nothing is forgotten. With labels of pairs nothing is.
@@ -60,6 +62,7 @@ class Safe(Method):
         *,
         model: Callable[..., CostModel],
         labels: str,
+        spread: float,
         updates: int,
         batch_size: int,
         radius: float | None,
@@ -78,10 +81,16 @@ class Safe(Method):
         if radius is not None:
             positive(radius=radius)
         share(limit=limit)
-        between(0, 1e6, highest=highest, rate=rate)
+        between(0, 1e6, highest=highest, rate=rate, spread=spread)
         between(0, highest, multiplier=multiplier)
         between(0.5, 0.9999, confidence=confidence)
-        self._make_model, self.labels, self.updates_each, self.batch_size = model, labels, updates, batch_size
+        self._make_model, self.labels, self.spread, self.updates_each, self.batch_size = (
+            model,
+            labels,
+            spread,
+            updates,
+            batch_size,
+        )
         self.radius, self.witnesses, self.limit, self.first_multiplier = radius, witnesses, limit, multiplier
         self.highest, self.rate, self.exam, self.confidence = highest, rate, exam, confidence
         self.asks = ((SegmentPair,) if labels == "pairs" else (Rating,)) + ((Rating,) if exam else ())
@@ -218,7 +227,9 @@ class Safe(Method):
     def _fit_unsafe(self, segments: Segments, unsafe: Tensor) -> float:
         def loss(rows: Tensor) -> Tensor:
             batch = segments[rows]
-            return unsafe_loss(self.model.log_safe(batch), unsafe[rows]) + self.model.penalty(batch)
+            logits = self.model(batch.obs[:, :-1], batch.actions)
+            whole = unsafe_loss(log_safe(logits, batch.mask), unsafe[rows])
+            return whole + self.spread * step_loss(logits, batch.mask, unsafe[rows]) + self.model.penalty(batch)
 
         return self._fit(loss, len(segments))
 

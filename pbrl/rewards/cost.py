@@ -85,6 +85,12 @@ def unsafe_loss(log_safe: Tensor, unsafe: Tensor) -> Tensor:
     return -(unsafe * log_unsafe + (1 - unsafe) * log_safe).mean()
 
 
+def step_loss(logits: Tensor, mask: Tensor, unsafe: Tensor) -> Tensor:
+    """Cross-entropy of each real step of (N, T) with what was said of its segment (N,)."""
+    each = F.binary_cross_entropy_with_logits(logits, unsafe[:, None].expand_as(logits), reduction="none")
+    return (each * mask).sum() / mask.sum()
+
+
 def safer_loss(left: Tensor, right: Tensor, prefers_right: Tensor) -> Tensor:
     """Bradley-Terry on log P(safe) (N,) of two segments: which one is safer."""
     return bradley_terry_loss(left[None], right[None], prefers_right)

@@ -11,7 +11,7 @@ from tiny import TINY, train
 
 from pbrl.cli import main
 from pbrl.config import load_config
-from pbrl.rewards.cost import CostModel, blamed, contradicted, log_safe, unsafe_loss
+from pbrl.rewards.cost import CostModel, blamed, contradicted, log_safe, step_loss, unsafe_loss
 from pbrl.statistics.safety import fewest_cases, unsafe_bound
 from pbrl.tabular.forbidden_grid import CLEARED, SESSIONS, learn
 from pbrl.training.start import resume
@@ -24,6 +24,12 @@ def test_a_segment_is_safe_where_all_of_its_steps_are():
     said_unsafe, said_safe = (unsafe_loss(log_safe(logits, mask), torch.tensor([value])) for value in (1.0, 0.0))
     assert said_unsafe.item() == pytest.approx(-np.log(0.75))
     assert said_safe.item() == pytest.approx(-np.log(0.25))
+
+
+def test_steps_are_told_what_was_said_of_their_segment():
+    logits, mask = torch.tensor([[0.0, 2.0], [0.0, 9.0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    loss = step_loss(logits, mask, torch.tensor([1.0, 0.0]))
+    assert loss.item() == pytest.approx((2 * np.log(2) + np.log1p(np.exp(-2))) / 3)
 
 
 def segments_of(obs):
