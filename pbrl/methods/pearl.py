@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from pbrl.checks import positive, whole
+from pbrl.checks import positive, required, whole
 from pbrl.data.offline import OfflineData, Pairs
 from pbrl.data.offline_sources import load_offline
 from pbrl.errors import UserError
 from pbrl.methods.piql import RewardThenIQL
 from pbrl.rewards.label_transport import carry, contradicted, distances, told_matrix, transport_plan
 from pbrl.types import Comparisons, Segments
+
+FEWEST = 4  # segments of a task; with fewer there is nothing to match by
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,11 @@ class Pearl(RewardThenIQL):
         iterations: int,
         **common: Any,
     ) -> None:
-        self.reads_labels = bool(anchors)
+        self.reads_labels = anchors
         super().__init__(**common)
+        required(model=self._make_model)
         whole(1, draws=draws, iterations=iterations)
-        whole(4, trajectories=trajectories)
+        whole(FEWEST, trajectories=trajectories)
         positive(epsilon=epsilon)
         self.source, self.draws, self.trajectories = source, draws, trajectories
         self.standardise, self.epsilon, self.iterations = standardise, epsilon, iterations
@@ -75,6 +78,8 @@ class Pearl(RewardThenIQL):
         """The target's data with the answers that were carried to it, whatever was said about it."""
         if self.data.scores is not None:
             raise ValueError("feedback.pairs=dense: answers come from method.source; expected pairs=fixed")
+        if (n := len(self.data.segments)) < FEWEST:
+            raise ValueError(f"data has {n} segments to carry answers to, expected at least {FEWEST}")
         source = self._load_source()
         self.source_sha256 = source.sha256
         # A generator of its own: the same draws whenever a run is resumed.

@@ -164,12 +164,14 @@ def test_a_run_reports_the_distribution_over_draws_and_a_changed_source_is_refus
 
 
 def test_what_cannot_be_carried_is_said_in_one_line(source, tmp_path, monkeypatch):
-    given = [text for text in offline("pearl", source) if not text.startswith("method.source")]
+    given = [text for text in offline("pearl", source) if not text.startswith(("method.source", "method.model"))]
     for more, expected in (
         ([], "method.source=None: expected the folder of a label set or data set of another task"),
         ([f"method.source={tmp_path}/none"], "method.source: "),
         ([f"method.source={source}", "feedback.pairs=dense"], "feedback.pairs=dense: answers come from method.source"),
         ([f"method.source={source}", "method.epsilon=1e-6"], "method.epsilon=1e-06: the plan is not finite"),
+        ([f"method.source={source}", "method.anchors=3"], "method.anchors=3: expected true or false"),
+        ([f"method.source={source}", "method.model=null"], "method.model=None: this method needs it"),
         ([f"method.source={source}", "method.trajectories=3"], "method.trajectories=3: expected a whole number"),
     ):
         code, _, err = train(tmp_path / "run", *given, *more, method=None)
