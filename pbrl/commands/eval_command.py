@@ -21,8 +21,9 @@ Runs the saved policy without noise and prints its true return, success and epis
 reward correlates with the true one. The same seed gives the same episodes.
 
   checkpoint=   last or a step, instead of the newest policy (policy.zip, or a checkpoint that is newer)
-  best_of=N     of method=cpl_kl: the best of N actions around the cloned policy's, by the learned advantage
-  best_of_std=  their spread (default 0.2; actions reach from -1 to 1)
+  best_of=N     of method=cpl_kl: the best of N actions around the cloned policy's, by the learned advantage;
+                of method=deformpam: the best of N samples of the clone instead of method.samples
+  best_of_std=  of method=cpl_kl: their spread (default 0.2; actions reach from -1 to 1)
   envs=N        how many environments at once (default: evaluation.envs of the run); 1 where there can be only one
   user=         of method=vpl: whose taste; who answered in training, or the label set of somebody new
   weights=      of method=cmorl: how much each objective counts, as 0.7,0.3; the best policy of the front by that.
@@ -33,6 +34,8 @@ reward correlates with the true one. The same seed gives the same episodes.
 
 example: pbrl eval runs/halfcheetah/pebble/20250101-120000_s0 episodes=50 video=true"""
 KEYS = ("episodes", "seed", "checkpoint", "best_of", "best_of_std", "video", "report", "out", "envs", "user", "weights")
+
+SPREAD = 0.2  # of candidates around a policy that has none of its own
 
 
 def main(args: list[str]) -> int:
@@ -46,8 +49,10 @@ def main(args: list[str]) -> int:
     seed = whole_number(parsed, "seed", 0, 0)
     video, report = yes_or_no(parsed, "video", False), yes_or_no(parsed, "report", False)
     envs = whole_number(parsed, "envs", 1, 1) if "envs" in parsed.values else None
-    best_of = BestOf(whole_number(parsed, "best_of", 1, 1), number(parsed, "best_of_std", 0.2, 0, 1))
-    if best_of.candidates == 1 and "best_of_std" in parsed.values:
+    candidates = whole_number(parsed, "best_of", 1, 1) if "best_of" in parsed.values else None
+    std = number(parsed, "best_of_std", SPREAD, 0, 1) if "best_of_std" in parsed.values else None
+    best_of = BestOf(candidates, std)
+    if candidates in (None, 1) and std is not None:
         raise UserError("best_of_std= spreads the candidates of best_of=N; give that too")
     out = new_file(parsed, "out", path / "eval.json")
 
@@ -84,11 +89,19 @@ def _along(parsed: Arguments, path: Path, saved: SavedRun, seed: int) -> SavedRu
 class BestOf(NamedTuple):
     """How many candidates each action is the best of, and how far they spread."""
 
-    candidates: int
-    std: float
+    candidates: int | None  # None: as the run acts
+    std: float | None  # None: not said
 
     def acting(self, saved: SavedRun, seed: int) -> SavedRun:
         """The run as it acts with a choice, each time from the same random numbers."""
+        if self.candidates is None:
+            return saved
+        if saved.choosing is not None:
+            if self.std is not None:
+                raise UserError(
+                    "best_of_std= is of method=cpl_kl; here the candidates are samples of the policy itself"
+                )
+            return replace(saved, act=saved.choosing(self.candidates).act)
         if self.candidates == 1:
             return saved
         import torch
@@ -98,7 +111,8 @@ class BestOf(NamedTuple):
         if saved.policy is None or saved.reference is None:
             needs = "needs a policy learned relative to another, as by method=cpl_kl; leave it out"
             raise UserError(f"best_of={self.candidates} {needs}")
-        options = {**self._asdict(), "rng": torch.Generator().manual_seed(seed)}
+        spread = SPREAD if self.std is None else self.std
+        options = {"candidates": self.candidates, "std": spread, "rng": torch.Generator().manual_seed(seed)}
         return replace(saved, act=partial(best_of, saved.policy, saved.reference, **options))
 
 
@@ -123,8 +137,10 @@ def _run(
     if clip is not None:  # first: where nothing renders, nobody waits for all the episodes to learn it
         film(clip, saved.make_env, best_of.acting(saved, seed).act, seed=seed)
     result = {"run": str(saved.path), **evaluate(best_of.acting(saved, seed), episodes, seed, envs)}
-    if best_of.candidates > 1:
-        result |= {"best_of": best_of.candidates, "best_of_std": best_of.std}
+    if best_of.candidates is not None and (saved.choosing is not None or best_of.candidates > 1):
+        result["best_of"] = best_of.candidates
+        if saved.choosing is None:
+            result["best_of_std"] = SPREAD if best_of.std is None else best_of.std
     result["video"] = str(clip) if clip else None
     write_json(out, result)
     return result

@@ -76,6 +76,7 @@ class Learned(NamedTuple):
     policy: Policy | None = None  # None: that of the agent
     reference: Policy | None = None  # what the policy was learned relative to
     reward: RewardFn | None = None  # of single steps
+    choosing: Callable[[int], Any] | None = None  # the policy that does the best of so many actions, where there is one
 
 
 class Method:

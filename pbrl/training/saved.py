@@ -88,6 +88,7 @@ def _load_run(run: RunDir, config: DictConfig, checkpoint: str | None) -> SavedR
         method=method,
         agent=agent,
         reference=learned.reference,
+        choosing=learned.choosing,
         policy=learned.policy,
     )
 

@@ -39,6 +39,7 @@ class SavedRun:
     agent: SACAgent | PPOAgent | None = None  # None where the method is offline
     reference: Policy | None = None  # what an offline policy was learned relative to, where it was
     policy: Policy | None = None  # an offline method's
+    choosing: Callable[[int], Any] | None = None  # the policy that does the best of so many actions, where it has one
 
     @property
     def offline(self) -> bool:

@@ -174,7 +174,7 @@ def on_device(monkeypatch, tmp_path):
 
 # Outside FakeTensorMode questions and answers keep their numbers; what is on meta has none, and cannot be read either.
 # Not: those that are another one with other settings, and VPL, which learns on the CPU alone.
-@pytest.mark.parametrize("method", sorted(set(LEARNERS) - {"percent_bc", "cpl_bc", "pearl", "vpl"}))
+@pytest.mark.parametrize("method", sorted(set(LEARNERS) - {"percent_bc", "cpl_bc", "deformpam", "pearl", "vpl"}))
 def test_offline_methods_learn_there(method, folder, on_device):
     changes = ["evaluation.every=null", "feedback.heldout=0.2"] if method not in ("bc", "iql") else []
     run = on_device(f"method={method}", f"data={folder}", *OFFLINE, *LEARNERS[method], *changes)

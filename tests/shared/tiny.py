@@ -125,6 +125,10 @@ LEARNERS = {  # what makes each offline method small
     "paws": [*REWARD_MODEL, "method.check_every=2"],
     "vpl": [*CRITICS, "method.model.hidden=8", "method.users=2", "method.pairs=4", "method.answers=3"],
     "regret": [*REWARD_MODEL, *CRITICS],
+    "deformpam": [
+        *("method.samples=2", "method.score_draws=2", "method.pairs=4", "method.policy.levels=4"),
+        "method.clone_share=0.5",
+    ],
     "pearl": [*REWARD_MODEL, *CRITICS, "method.draws=2", "method.trajectories=12"],
     "preference_transformer": ["method.model.width=8", *CRITICS],
 }
