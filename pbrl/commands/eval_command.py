@@ -112,7 +112,11 @@ class BestOf(NamedTuple):
             needs = "needs a policy learned relative to another, as by method=cpl_kl; leave it out"
             raise UserError(f"best_of={self.candidates} {needs}")
         spread = SPREAD if self.std is None else self.std
-        options = {"candidates": self.candidates, "std": spread, "rng": torch.Generator().manual_seed(seed)}
+        options: dict[str, Any] = {
+            "candidates": self.candidates,
+            "std": spread,
+            "rng": torch.Generator().manual_seed(seed),
+        }
         return replace(saved, act=partial(best_of, saved.policy, saved.reference, **options))
 
 

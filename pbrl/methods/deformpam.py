@@ -107,9 +107,8 @@ class DeformPam(OfflineMethod):
         self._actions = torch.from_numpy(np.concatenate([e.actions for e in self.data.episodes]))
 
     def make_policy(self, rng: torch.Generator) -> Any:
-        made: DiffusionPolicy = self._make_policy(
-            obs_size=self.require_vectors(), action_size=self.action_size, rng=rng
-        )
+        make: Any = self._make_policy
+        made: DiffusionPolicy = make(obs_size=self.require_vectors(), action_size=self.action_size, rng=rng)
         return made
 
     def update(self) -> Metrics:
@@ -185,4 +184,5 @@ class DeformPam(OfflineMethod):
         self.actor, self.tuned = self.make_policy(torch.Generator()), self.make_policy(torch.Generator())
         self.tuned.load_state_dict(of_part(weights, "policy"))
         self.actor.load_state_dict(of_part(weights, "reference"))
-        return Learned(policy=self._choosing(self.samples), choosing=self._choosing)
+        chooser: Any = self._choosing(self.samples)
+        return Learned(policy=chooser, choosing=self._choosing)
