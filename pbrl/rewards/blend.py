@@ -28,7 +28,7 @@ class Blend(nn.Module):
         layers(hidden=hidden)
         positive(lr=lr, most=most)
         between(0, 1e6, penalty=penalty)
-        self.norm = RunningNorm((obs_size,))
+        self.norm = RunningNorm(obs_size)
         self.net = StackedMLP(1, [obs_size, *hidden, 2], "tanh", rng)
         with torch.no_grad():
             self.net.weights[-1].zero_()
