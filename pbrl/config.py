@@ -40,6 +40,7 @@ def compose_config(overrides: Sequence[str], extra_dir: str | None = None, also:
         raise UserError(f"--config-dir {extra_dir}: {no_folder(Path(extra_dir))}")
     given = read_overrides(overrides)
     given = [*_env_of_data(given, extra_dir), *given]
+    given = _open_emptied(given, extra_dir)
     config = _compose(given, extra_dir, also=also)
     _check_new_keys(given, extra_dir)
     _check_types(config, _compose(_chosen(given, env=True), extra_dir), given)
@@ -162,6 +163,25 @@ def groups() -> set[str]:
     return {p.name for p in config_dir().iterdir() if p.is_dir()}
 
 
+def _open_emptied(overrides: Sequence[str], extra_dir: str | None) -> list[str]:
+    """The overrides, each mapping after a null where it is one that the files of its part leave to the user.
+
+    Hydra merges mappings, which is right for the settings of a part. Such as weights of factors are replaced, whether
+    the command line or an experiment had others.
+    """
+    parsed = [parse(text) for text in overrides]
+    if not any(isinstance(override.value(), dict) for override in parsed):
+        return list(overrides)
+    files = _compose([t for t in _chosen(overrides) if not t.startswith("experiment=")], extra_dir, complete=False)
+    found = []
+    for text, override in zip(overrides, parsed, strict=True):
+        is_mapping = isinstance(override.value(), dict) and (not override.is_add() or override.is_force_add())
+        if is_mapping and OmegaConf.select(files, override.key_or_group, default="none") in (None, {}):
+            found.append(f"++{override.key_or_group}=null")
+        found.append(text)
+    return found
+
+
 OPTIONAL = {"method.reward_std"}  # what is read where a file or the command line has it
 
 
@@ -228,6 +248,8 @@ def _explain(error: Exception, overrides: Sequence[str], extra_dir: str | None, 
     text = str(error)
     if match := re.search(r"Could not override '([^']+)'", text):
         key = next((short for short, place in PLACED.items() if place == match[1]), match[1])
+        entry = str(getattr(error.__cause__, "full_key", None))
+        key = entry if entry.startswith(f"{key}.") else key  # what is not there of a mapping
         return f"unknown key {key!r}{_near(key, overrides, extra_dir, also)}"
     if match := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
         chosen = (short for short, place in PLACED.items() if f"{place}={match[2]}" in overrides)

@@ -144,6 +144,25 @@ def test_a_new_key_of_a_mapping_takes_a_plus(wrong):
     assert compose_config(["env=point_reach", "+env.make.max_episode_steps=30"]).env.make.max_episode_steps == 30
 
 
+def test_a_mapping_that_is_given_again_is_replaced_where_no_part_has_settings_in_it(tmp_path):
+    barfi = ["env=point_reach", "method=barfi", "method.helper={distance: 1.0}"]
+    assert compose_config([*barfi, "method.helper={effort: 2.0}"]).method.helper == {"effort": 2.0}
+    assert compose_config([*barfi, "method.helper=null"]).method.helper is None
+    (tmp_path / "experiment").mkdir()
+    own = "# @package _global_\nmethod: {helper: {speed: 3.0}}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(own)
+    for given in ([], ["method.helper={effort: 2.0}"]):
+        assert compose_config(["experiment=mine", *barfi, *given], str(tmp_path)).method.helper == (
+            {"effort": 2.0} if given else {"distance": 1.0}
+        )
+    criteria = ["viewer.criteria={}", "viewer.criteria={a: 'Which is near?'}", "viewer.criteria={b: 'Which is quick?'}"]
+    assert compose_config(criteria).viewer.criteria == {"b": "Which is quick?"}
+    model = compose_config(["method.model={lr: 0.5}", "method.model={hidden: [8]}"]).method.model
+    assert (model.lr, model.hidden) == (0.5, [8])  # settings of a part: the others stay
+    with pytest.raises(UserError, match=r"unknown key 'method.model.hiden'; did you mean method.model.hidden"):
+        compose_config(["method.model={hiden: [8]}"])
+
+
 @pytest.mark.parametrize("flag", ["-m", "--multirun"])
 def test_several_runs_are_a_bench(flag, wrong):
     assert "pbrl bench --help" in wrong(flag, "seed=0,1")
