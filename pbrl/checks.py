@@ -44,6 +44,15 @@ def positive(**values: float) -> None:
             raise ValueError(f"{name}={value}: expected a number above 0")
 
 
+def finite(count: int, of: str, **values: Sequence[float]) -> None:
+    """Each must be `count` finite numbers; `of` says what of."""
+    for name, value in values.items():
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        known = listed and all(type(n) in (int, float) and math.isfinite(n) for n in value)
+        if not known or len(value) != count:
+            raise ValueError(f"{name}={list(value) if listed else value}: expected {count} numbers, of {of}")
+
+
 def one_of(valid: Sequence[str], **values: Any) -> None:
     """Each must be among `valid`."""
     for name, value in values.items():

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pbrl.checks import positive, share, whole
+from pbrl.checks import finite, positive, share, whole
 from pbrl.errors import UserError
 from pbrl.files import replacing
 from pbrl.methods.method import Act, Learned, Method, Metrics, Run, of_part, save_weights
-from pbrl.rewards.objectives import barrier_weights, floors
+from pbrl.rewards.objectives import barrier_weights, floors, spread_of
 from pbrl.statistics.fronts import crowding, expected_utility, hypervolume, on_front, simplex, sparsity
 from pbrl.teachers.levels import columns_of, read_weights, sum_weights
 from pbrl.training.evaluate import factor_column
@@ -42,7 +42,7 @@ class Cmorl(Method):
         parts: weights of the first stage are whole numbers of 1/parts.
         first_share: of the run's steps for them; 1: weighted sums alone, the control.
         points: of the front that constrained steps start from, the least crowded ones; each for every objective.
-        slack: share of an objective's spread that may be lost.
+        slack: share that may be lost of an objective's spread over all policies so far.
         sharpness: t of the barrier.
         reference: of the hypervolume, one number for each objective; None: the worst that was reached.
     """
@@ -81,8 +81,10 @@ class Cmorl(Method):
             raise UserError(
                 f"objectives: {', '.join(self._units) or 'none'}; expected at least 2 of {run.factor_names}"
             )
-        if self.reference is not None and len(self.reference) != count:
-            raise ValueError(f"reference={list(self.reference)}: expected {count} numbers, of {', '.join(self._units)}")
+        if zero := [name for name, unit in self._units.items() if unit == 0]:
+            raise UserError(f"objectives.{zero[0]}=0: expected another number, or leave it out")
+        if self.reference is not None:
+            finite(count, ", ".join(self._units), reference=self.reference)
         hypervolume(np.ones((1, count)), np.zeros(count))  # what it needs is missing now, not in an hour
         if not run.evaluates_beside:
             raise UserError(
@@ -197,7 +199,7 @@ class Cmorl(Method):
     def _weigh(self, now: np.ndarray) -> None:
         """Weigh objectives by the barrier, in units in which the weights of a reward are 1 in all."""
         start, raised = self._constrained_task
-        spread = np.maximum(np.ptp(np.array(self.returns), axis=0), 1e-9)
+        spread = spread_of(np.array(self.returns))
         least = floors(np.array(self.returns[start]), spread, self.slack, raised)
         weights = barrier_weights(now, least, spread, raised, self.sharpness, MOST_WEIGHT) / spread
         self.weights = weights / weights.sum()

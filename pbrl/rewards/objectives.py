@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 
+def spread_of(points: np.ndarray) -> np.ndarray:
+    """(J,) how far returns (n, J) reach in each objective; 1 where they are all the same, so that it can be a unit."""
+    spread = np.ptp(points, axis=0)
+    return np.where(spread > 0, spread, 1.0)
+
+
 def floors(point: np.ndarray, spread: np.ndarray, slack: float, raised: int, free: float = -np.inf) -> np.ndarray:
     """(J,) what each objective must keep while `raised` is raised: that of the point, less a share of the spread.
 
     The paper's beta * J has no meaning where returns are negative. point, spread: (J,) of returns; spread is how far
-    the front reaches in each objective. free: the floor of the objective that is raised.
+    the policies reach in each objective. free: the floor of the objective that is raised.
     """
     least = point - slack * spread
     least[raised] = free

@@ -113,7 +113,12 @@ def test_weighted_sums_alone_take_all_steps(tmp_path):
     [
         ("method.objectives={distance: -1.0}", "objectives: distance; expected at least 2"),
         ("method.objectives={distance: -1.0, speed: 1.0}", "objectives: factor speed is not there"),
+        ("method.objectives={distance: 0.0, effort: -1.0}", "objectives.distance=0: expected another number"),
         ("method.reference=[0]", "method.reference=[0]: expected 2 numbers, of distance, effort"),
+        ("method.reference=[a, b]", "method.reference=['a', 'b']: expected 2 numbers, of distance, effort"),
+        ("method.reference=[nan, 0]", "method.reference=[nan, 0]: expected 2 numbers, of distance, effort"),
+        ("method.reference=3", "method.reference=3: expected 2 numbers, of distance, effort"),
+        ("method.sharpness=nan", "method.sharpness=nan: expected a number above 0"),
         ("method.parts=400", "method.parts=400: steps=320 are too few for 403 policies"),
         ("evaluation.every=null", "each policy is measured while training goes on"),
         ("evaluation.envs=1", "each policy is measured while training goes on"),

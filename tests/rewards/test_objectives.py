@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pbrl.rewards.objectives import barrier_weights, floors
+from pbrl.rewards.objectives import barrier_weights, floors, spread_of
 from pbrl.tabular.random_fronts import constrained, make_world, run, solve
 
 
@@ -24,6 +24,16 @@ def test_the_barrier_weighs_an_objective_by_how_near_its_floor_is():
     np.testing.assert_allclose(of(1.2), [1, 1 / (20 * 0.1)])
     np.testing.assert_allclose(of(3.0), [1, 1 / 20])
     assert of(1.0).tolist() == of(-50.0).tolist() == [1, 10]
+
+
+def test_an_objective_that_never_changed_does_not_outweigh_the_others():
+    """As success, before anybody has any: 0 in all policies."""
+    points = np.array([[0.0, 5.0], [0.0, 1.0], [0.0, 3.0]])
+    spread = spread_of(points)
+    assert spread.tolist() == [1, 4]
+    least = floors(points[0], spread, 0.1, raised=1)
+    weights = barrier_weights(points[0], least, spread, 1, sharpness=1000, most=10) / spread
+    np.testing.assert_allclose(weights / weights.sum(), np.array([0.01, 0.25]) / 0.26)
 
 
 def test_constraints_are_kept_and_the_front_gets_wider():
