@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pbrl.commands.arguments import Arguments
@@ -34,9 +35,9 @@ def main(args: list[str]) -> int:
     parsed.check_keys(("with", "out"))
     folders = _folders(parsed.words)
     try:
-        if len(folders) == 1 and (folders[0] / "bench.json").is_file():
+        if len(folders) == 1 and os.path.lexists(folders[0] / "bench.json"):
             return _bench(folders[0], parsed.values)
-        if len(folders) == 1 and (folders[0] / "config.yaml").is_file():
+        if len(folders) == 1 and os.path.lexists(folders[0] / "config.yaml"):
             return _run(folders[0], parsed.values)
         return _several(folders, parsed)
     except OSError as error:

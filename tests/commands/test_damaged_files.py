@@ -71,6 +71,7 @@ NEEDED = {
 CHECKPOINT = "run/checkpoints/600"
 NO_FILE = ("no_file", "link_loop", "link_to_nothing")
 NO_LOG = ("no_file", "empty", "half", "noise")  # SQLite checks its log itself
+WHOLE = {name: damage for name, damage in damages.ANY.items() if name != "half"}
 # file, its kind, the commands that read it, and what is no damage to it; one file of each kind is damaged in all ways
 READ = [
     ("data/meta.json", damages.JSON, ["data info"], {}),
@@ -86,7 +87,8 @@ READ = [
     ("indices.npy", damages.ANY, ["import indices"], {}),
     ("answers.npy", damages.ANY, ["import indices"], {}),
     ("run/config.yaml", damages.YAML, ["eval"], {}),
-    ("run/config.yaml", damages.ANY, ["labels export", "report", "resume"], {"labels export half"}),
+    ("run/config.yaml", damages.ANY, ["report", "resume"], {}),
+    ("run/config.yaml", WHOLE, ["labels export"], {}),  # half of it may be one, and all that is read there
     ("run/labels.sqlite", damages.ANY, ["labels export", "labels report"], {"labels report empty"}),
     ("run/labels.sqlite-wal", damages.ANY, ["labels export"], {f"labels export {d}" for d in NO_LOG}),
     ("run/episodes/session_00001.npz", damages.ANY | damages.EMPTY, ["labels export"], {}),
