@@ -172,12 +172,11 @@ class Vpl(OfflineMethod):
             return {f"reward/{name}": value for name, value in measured.items()}
         if not self.users:
             self.users = {name: self._taste_of(self.data.pairs[rows]) for name, rows in self._own.items()}
-        rows = torch.randint(len(self._transitions.obs), (self.batch_size,), generator=self.rng)
         if self.groups is not None:
-            return self._update_for_all(self.groups, *(column[rows] for column in self._transitions))
+            return self._update_for_all(self.groups, *self._draw_steps())
         with torch.no_grad():
             tastes = self.model.encode(self._draw(self.answers)).mean  # (users, Z)
-        obs, actions, next_obs, terminated = (column[rows] for column in self._transitions)
+        obs, actions, next_obs, terminated = self._draw_steps()
         whose = torch.arange(self.batch_size) % len(tastes)
         z = tastes[whose]
         batch = Batch(torch.cat([obs, z], 1), actions, torch.cat([next_obs, z], 1), terminated)
@@ -206,6 +205,10 @@ class Vpl(OfflineMethod):
         """(B,) of each step's own taste, over the spread of that taste's rewards of all steps."""
         by_taste = torch.stack([self.model.step_reward(obs, actions, z.expand(len(obs), -1)) for z in tastes])
         return (by_taste / by_taste.std(1, keepdim=True).clamp(min=1e-6))[whose, torch.arange(len(obs))]
+
+    def _draw_steps(self) -> Transitions:
+        rows = torch.randint(len(self._transitions.obs), (self.batch_size,), generator=self.rng)
+        return Transitions(*(column[rows] for column in self._transitions))
 
     def _draw(self, answers: int) -> Answered:
         """Draw so many answers, with replacement, of each of some users, with replacement too."""
