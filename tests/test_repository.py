@@ -70,6 +70,14 @@ def test_where_the_site_has_what_the_repository_has(hooks, path, uri):
     assert hooks.site_uri(ROOT / path) == uri
 
 
+def test_scripts_and_grids_that_a_page_names_are_there():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "results").rglob("*.md")]
+    named = re.compile(r"(?<![\w/:])(?:scripts/\w+\.(?:py|sh)|results/[\w/]+\.yaml|configs/[\w/]+\.yaml)")
+    missing = {f"{page.relative_to(ROOT)}: {path}" for page in pages for path in named.findall(page.read_text())}
+    missing = {text for text in missing if not (ROOT / text.partition(": ")[2]).is_file()}
+    assert not missing
+
+
 def test_links_of_the_repository_become_those_of_the_site(hooks):
     page = SimpleNamespace(file=SimpleNamespace(src_uri="tutorial/label.md"))
     text = "[a](../runs.md#going-on) [b](../../README.md) [c](../../pbrl/types.py) [d](https://x.org) [e](#here)\n"
