@@ -88,6 +88,7 @@ class Method:
 
     agents: kinds of agent it can drive; () = it is the policy itself and learns from `run.data` alone.
     asks: kinds of question that it asks while it learns.
+    in_sessions: it asks when `feedback.first`, `every` and `per_session` say, rather than about each episode.
     of_videos: it asks about recorded videos, before an agent starts.
     needs_data: it learns from a data set, alone or before an agent starts.
     chooses: it can learn actions that are one of n, where it learns from data alone.
@@ -103,6 +104,7 @@ class Method:
 
     agents: ClassVar[tuple[str, ...]] = ()
     asks: tuple[type[Question], ...] = ()
+    in_sessions: bool = True
     of_videos: ClassVar[bool] = False
     needs_data: bool = False
     reads_labels: bool = True

@@ -69,6 +69,7 @@ class Spo(Method):
         self.average_from, self._make_judge = average_from, judge
         self.judge_updates, self.judge_batch = judge_updates, judge_batch
         self.asks = (EpisodePair,) if judge is None else (SegmentPair,)
+        self.in_sessions = judge is not None
 
     def begin(self, run: Run) -> None:
         super().begin(run)

@@ -69,7 +69,7 @@ def _notes(run: Run, config: DictConfig) -> list[str]:
     notes, method = [], run.method
     if method.agents:
         people = method.asks and asks_people(config.teacher)  # they are asked as they answer
-        asks_on_the_way = method.asks and not method.needs_data
+        asks_on_the_way = method.asks and method.in_sessions and not method.needs_data
         feedback = read_feedback(config)
         if asks_on_the_way and not people and (asked := feedback.questions_in_time()) < feedback.budget:
             notes.append(f"{config.steps} steps have time for {asked} of {feedback.budget} questions")
