@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pbrl.commands.arguments import Arguments
+from pbrl.commands.side_by_side import SIGNALLED, train_all
 from pbrl.commands.values import required, whole_number
-from pbrl.errors import UserError, choices
+from pbrl.errors import UserError, choices, typed
 
 if TYPE_CHECKING:
     from pbrl.rewards.programs import RewardProgram
@@ -78,7 +77,11 @@ def main(args: list[str]) -> int:
             _begin(out, args)
         if choose is not None and name in BY_PEOPLE:
             choose = kept_choice(choose, out)
-        _run(KeptProposer(proposer, out), inputs, choose, out, given, n, programs, workers)
+        try:
+            _run(KeptProposer(proposer, out), inputs, choose, out, given, n, programs, workers)
+        except KeyboardInterrupt:
+            print(f"pbrl: go on with: {typed('icpl', f'resume={out}')}", file=sys.stderr)
+            raise
     return 0
 
 
@@ -218,9 +221,10 @@ def _run(
     programs: int,
     workers: int,
 ) -> None:
+    from pbrl.files import replacing
     from pbrl.rewards.rounds import rounds
 
-    done = 0
+    done, rows = 0, [COLUMNS]
 
     def train(proposed: list[RewardProgram]) -> list[Trained]:
         folders = [out / f"round_{done + 1}" / f"program_{i}" for i in range(1, len(proposed) + 1)]
@@ -229,26 +233,24 @@ def _run(
             for p, folder in zip(proposed, folders, strict=True)
             if not _is_finished(folder)
         }
-        if workers == 1:
-            codes = [_train(job) for job in jobs.values()]
-        else:
-            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                codes = list(pool.map(_train, jobs.values()))
-        if any(codes):
-            raise UserError(f"the training in {list(jobs)[[bool(c) for c in codes].index(True)]} failed")
+        codes = train_all(jobs.values(), workers)
+        if any(code > SIGNALLED for code in codes):
+            raise KeyboardInterrupt
+        again = typed("icpl", f"resume={out}")
+        for folder, code in zip(jobs, codes, strict=False):
+            if code:
+                raise UserError(f"the training in {folder} failed; once that is mended: {again}")
         return [_outcome(p, folder) for p, folder in zip(proposed, folders, strict=True)]
 
-    with (out / "rounds.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for trained, best, worst in rounds(proposer, inputs, train, choose, programs=programs, n=n):
-            done += 1
-            for i, one in enumerate(trained):
-                said = "best" if i == best else "worst" if i == worst else ""
-                writer.writerow([done, i + 1, f"{one.score:.6g}", said if choose is not None else "", one.program.text])
-            file.flush()
-            top = max(trained, key=lambda one: one.score)
-            print(f"round {done} of {n}: return {top.score:.1f} of {top.program.text!r} in {top.where}")
+    for trained, best, worst in rounds(proposer, inputs, train, choose, programs=programs, n=n):
+        done += 1
+        for i, one in enumerate(trained):
+            said = "best" if i == best else "worst" if i == worst else ""
+            rows.append((done, i + 1, f"{one.score:.6g}", said if choose is not None else "", one.program.text))
+        with replacing(out / "rounds.csv") as partial, partial.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+        top = max(trained, key=lambda one: one.score)
+        print(f"round {done} of {n}: return {top.score:.1f} of {top.program.text!r} in {top.where}")
 
 
 def _is_finished(folder: Path) -> bool:
@@ -261,12 +263,6 @@ def _job(folder: Path, given: list[str]) -> list[str]:
     """Return the job of `pbrl train`: a run that was stopped goes on."""
     begun = (folder / "config.yaml").is_file()
     return ["train", f"resume={folder}"] if begun else ["train", *given, f"run_dir={folder}"]
-
-
-def _train(job: list[str]) -> int:
-    from pbrl.cli import main as pbrl
-
-    return pbrl(job)
 
 
 def _outcome(program: RewardProgram, folder: Path) -> Trained:

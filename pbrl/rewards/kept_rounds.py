@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pbrl.errors import UserError
 from pbrl.files import write_json
-from pbrl.reading import find_object
+from pbrl.reading import read_object
 from pbrl.rewards.programs import RewardProgram
 from pbrl.rewards.proposers import EndpointProposer, RewardProposer, Verdict
 from pbrl.rewards.rounds import Choose, Trained
@@ -33,8 +34,8 @@ class KeptProposer:
         made = self.proposer.propose(n, inputs, last)
         if known is not None:
             return [RewardProgram(text, inputs) for text in known]
-        (folder := self.out / f"round_{self.number}").mkdir(exist_ok=True)
-        write_json(folder / FILE, {"programs": [program.text for program in made]})
+        (path := _file(self.out, self.number)).parent.mkdir(exist_ok=True)
+        write_json(path, {"programs": [program.text for program in made]})
         return made
 
 
@@ -48,11 +49,27 @@ def kept_choice(choose: Choose, out: Path) -> Choose:
         if "best" not in known:
             best, worst = choose(trained)
             known |= {"best": best, "worst": worst}
-            write_json(out / f"round_{number}" / FILE, known)
+            write_json(_file(out, number), known)
         return known["best"], known["worst"]
 
     return chosen
 
 
+def _file(out: Path, number: int) -> Path:
+    return out / f"round_{number}" / FILE
+
+
 def _known(out: Path, number: int) -> dict[str, Any]:
-    return find_object(out / f"round_{number}" / FILE) or {}
+    """What is remembered of a round. UserError where somebody changed it into what cannot be gone on with."""
+    path = _file(out, number)
+    if not path.exists():
+        return {}
+    known = read_object(path)
+    programs = known.get("programs")
+    if not (isinstance(programs, list) and all(isinstance(text, str) for text in programs)):
+        raise UserError(f"{path}: programs={programs!r}: expected a list of texts")
+    places = {name: known[name] for name in ("best", "worst") if name in known}
+    valid = all(type(place) is int and 0 <= place < len(programs) for place in places.values())
+    if places and not (valid and len(set(places.values())) == 2):
+        raise UserError(f"{path}: {places}: expected two different places from 0 to {len(programs) - 1}")
+    return known

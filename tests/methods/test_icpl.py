@@ -11,7 +11,7 @@ from person import Person
 from tiny import COMMON, SAC
 
 from pbrl.cli import main
-from pbrl.commands import icpl_command
+from pbrl.commands import icpl_command, side_by_side
 from pbrl.commands.icpl_command import _ask
 from pbrl.endpoint import Endpoint
 from pbrl.errors import UserError
@@ -280,13 +280,13 @@ def test_it_goes_on_where_it_was_stopped_with_what_was_proposed_and_chosen(tmp_p
     monkeypatch.setattr("builtins.input", lambda _: "2 1")
     assert main(["icpl", *given, f"out={whole}"]) == 0
 
-    trained, train = [], icpl_command._train
+    trained, train = [], side_by_side.train
 
     def two_and_no_more(job):
         trained.append(job)
         return train(job) if len(trained) <= 3 else 1
 
-    monkeypatch.setattr(icpl_command, "_train", two_and_no_more)
+    monkeypatch.setattr(side_by_side, "train", two_and_no_more)
     assert main(["icpl", *given, f"out={stopped}"]) == 2
     assert "the training in" in capsys.readouterr().err
     assert len((stopped / "rounds.csv").read_text().splitlines()) == 3  # the first round
@@ -294,7 +294,7 @@ def test_it_goes_on_where_it_was_stopped_with_what_was_proposed_and_chosen(tmp_p
     def nobody(_):
         raise AssertionError("what was chosen stands")
 
-    monkeypatch.setattr(icpl_command, "_train", lambda job: trained.append(job) or train(job))
+    monkeypatch.setattr(side_by_side, "train", lambda job: trained.append(job) or train(job))
     asked = []
     monkeypatch.setattr("builtins.input", lambda _: asked.append(1) or "2 1")
     assert main(["icpl", f"resume={stopped}"]) == 0
@@ -309,6 +309,38 @@ def test_it_goes_on_where_it_was_stopped_with_what_was_proposed_and_chosen(tmp_p
     ):
         assert main(["icpl", *more]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_signal_ends_the_round_and_a_line_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    jobs = []
+    monkeypatch.setattr(side_by_side, "train", lambda job: jobs.append(job) or 130)
+    assert main(["icpl", "env=point_reach", f"out={tmp_path / 'icpl'}", "programs=3"]) == 130
+    assert len(jobs) == 1
+    assert f"pbrl icpl resume={tmp_path / 'icpl'}" in capsys.readouterr().err
+
+
+def test_a_process_whose_training_a_signal_ended_begins_no_other(monkeypatch):
+    codes = iter([0, 2, 143, 0])
+    monkeypatch.setattr(side_by_side, "train", lambda job: next(codes))
+    monkeypatch.setattr(side_by_side, "_stopped", 0)
+    assert [side_by_side.train_unless_stopped([]) for _ in range(5)] == [0, 2, 143, 143, 143]
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    ('{"prog', "damaged"),
+    ('{"best": 1}', "expected a list of texts"),
+    ('{"programs": [1, 2]}', "expected a list of texts"),
+    ('{"programs": ["effort", "distance"], "best": 0, "worst": 2}', "two different places from 0 to 1"),
+])  # fmt: skip
+def test_a_round_that_cannot_be_read_is_not_proposed_anew(tmp_path, monkeypatch, capsys, content, said):
+    out = tmp_path / "icpl"
+    monkeypatch.setattr(side_by_side, "train", lambda job: 130)
+    main(["icpl", "env=point_reach", f"out={out}", "programs=2"])
+    (out / "round_1" / "round.json").write_text(content)
+    capsys.readouterr()
+    assert main(["icpl", f"resume={out}"]) == 2
+    assert said in capsys.readouterr().err
+    assert (out / "round_1" / "round.json").read_text() == content
 
 
 def test_a_language_model_is_not_asked_again_for_what_it_has_proposed(server, tmp_path):
