@@ -40,6 +40,25 @@ def whole_episodes(episodes: Sequence[Episode], ids: Sequence[int], steps: int |
     )
 
 
+def episode_items(
+    episodes: Sequence[Episode], first_rows: np.ndarray, rows: torch.Tensor
+) -> tuple[tuple[Segments, ...], tuple[np.ndarray, ...]]:
+    """Each column of `rows` (n, k), numbers of episodes, as the items of questions about them, and their states.
+
+    All are as long as the longest of the episodes, so that all questions fit together. first_rows: their ids. All
+    episodes have states: without, there is nothing to show.
+    """
+    longest = max(map(len, episodes))
+
+    def states(episode: Episode) -> np.ndarray:
+        assert episode.states is not None
+        return np.pad(episode.states, ((0, longest - len(episode)), (0, 0)), mode="edge")
+
+    columns = rows.T.tolist()
+    items = (whole_episodes([episodes[k] for k in c], first_rows[c].tolist(), steps=longest) for c in columns)
+    return tuple(items), tuple(np.stack([states(episodes[k]) for k in c]) for c in columns)
+
+
 @dataclass(frozen=True)
 class StoredSegments:
     """Segments of an EpisodeStore by their ids, gathered when they are asked for; a `SegmentPool`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pbrl.data.datasets import Dataset
-from pbrl.data.episodes import StoredSegments, whole_episodes
+from pbrl.data.episodes import StoredSegments, episode_items
 from pbrl.errors import UserError
 from pbrl.feedback.fit import Fit
 from pbrl.feedback.preferences import PreferenceDataset
@@ -124,27 +124,19 @@ class EpisodeChooser:
     def __init__(self, data: Dataset, kind: str, items: int, *, criterion: str, seed: int) -> None:
         self._data, self._kind, self._criterion, self._seed = data, kind, criterion, seed
         self._items = {EpisodePair.kind: 2, Triplet.kind: 3}.get(kind, items)
-        self._first, self._longest = data.first_rows, max(map(len, data.episodes))
+        self._first = data.first_rows
         self.possible = math.comb(len(data.episodes), self._items)
 
     def choose(self, n: int, session: int, store: LabelStore) -> Question:
         taken = {frozenset(np.searchsorted(self._first, ids).tolist()) for ids in asked_items(store)}
         rows = new_sets(len(self._first), self._items, n, taken, session_rng(self._seed, session))
-        items, states = zip(*(self._item(column) for column in rows.T.tolist()), strict=True)
+        items, states = episode_items(self._data.episodes, self._first, rows)
         about = {"criterion": self._criterion}
         if self._kind == RANKING:
             return Choice.of(items, states, wanted=RANKING, **about)
         of: Any = {EpisodePair.kind: EpisodePair, Triplet.kind: Triplet}[self._kind]
         question: Question = of.of(items, states, **about)
         return question
-
-    def _item(self, episodes: Sequence[int]) -> tuple[Any, np.ndarray]:
-        """Return these as segments as long as the longest of the data, so that all questions fit together."""
-        chosen = [self._data.episodes[k] for k in episodes]
-        ids = self._first[list(episodes)]
-        states = [e.states for e in chosen if e.states is not None]  # all have some, or there was nothing to show
-        known = np.stack([np.pad(s, ((0, self._longest + 1 - len(s)), (0, 0)), mode="edge") for s in states])
-        return whole_episodes(chosen, ids.tolist(), steps=self._longest), known
 
 
 def session_rng(seed: int, session: int) -> torch.Generator:

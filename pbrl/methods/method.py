@@ -151,6 +151,10 @@ class Method:
         self._settings = attributes_without_state(self)  # what the YAML says is no state
         self.run = run
 
+    def prepare(self) -> bool:
+        """Waits for what people say before an agent starts, beside the viewer; False: the run was told to stop."""
+        return True
+
     def observe(self, finished: Sequence[Episode]) -> None:
         """Episodes that the agent has just ended."""
 

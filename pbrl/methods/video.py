@@ -21,6 +21,7 @@ from pbrl.data.datasets import Dataset, is_dataset, load_dataset
 from pbrl.data.videos import Triplets, VideoPairs, Videos
 from pbrl.errors import UserError, one_line
 from pbrl.feedback.told_videos import ToldVideos
+from pbrl.feedback.video_people import Unanswered
 from pbrl.files import replacing, write_json
 from pbrl.finite import REWARD_MODEL, require_finite, require_finite_metrics, require_finite_weights
 from pbrl.methods.method import REWARD_FILE, Method, Run, save_weights
@@ -63,6 +64,7 @@ class VideoMethod(Method):
     of_videos, needs_data = True, True
     when = "episode"
     stands_for = ""  # what an answer is about, in a word
+    _model: Any = None
     _told: ToldVideos | None = None  # what people said of the videos learned from, where they did
 
     def __init__(
@@ -94,6 +96,9 @@ class VideoMethod(Method):
             raise UserError(f"method.learned={self.learned} needs no data; leave data={run.data_folder} out")
         if run.labels_folder is not None and run.data_folder is None:
             raise UserError(f"labels={run.labels_folder} goes with data=DATASET, whose videos they are about")
+        if run.desk.needs_people and (given := self.learned or run.labels_folder):
+            key = "labels" if self.learned is None else "method.learned"
+            raise UserError(f"{key}={given} is answered already, and teacher=human asks; leave one of them out")
         if run.feedback.budget < 1:
             raise UserError(f"feedback.budget={run.feedback.budget}: expected a whole number of at least 1")
         run.agent.require_whole_episodes(run.time_limit)
@@ -102,9 +107,37 @@ class VideoMethod(Method):
             self._model, self._facts = self._load(run.path)
         elif self.learned is not None:
             self._model, self._facts = self._take_over(Path(self.learned))
+        elif run.desk.needs_people:
+            run.desk.show(self.load_data(run.data_folder))
+            self._learn_if_answered()
         else:
             self._model, self._facts = self._learn()
-        run.desk.counts.decisive = int(self._facts["labels"])  # whoever answered them, and when
+        self._count()
+
+    def prepare(self) -> bool:
+        """Waits until people have answered, and learns from it: all is asked when the run begins."""
+        if self._model is None:
+            self.run.desk.wait()
+            if self.run.desk.waiting:
+                return False
+            self._learn_if_answered()
+            self._count()
+        return True
+
+    def _learn_if_answered(self) -> None:
+        """Asks, and learns where people have answered already; else nothing is drawn: the same is asked again."""
+        rng = self.run.rng("reward")
+        before = rng.get_state()
+        try:
+            self._model, self._facts = self._learn()
+        except Unanswered:
+            rng.set_state(before)
+
+    def _count(self) -> None:
+        if self.run.desk.needs_people:
+            self.run.desk.look(0)
+        else:
+            self.run.desk.counts.decisive = int(self._facts["labels"])  # whoever answered them, and when
 
     def reward(self) -> RewardSource | None:
         return self

@@ -12,6 +12,7 @@ from pbrl.checks import one_of, whole
 from pbrl.data.episodes import Episode
 from pbrl.feedback.desk import Desk
 from pbrl.feedback.people import PeopleDesk
+from pbrl.feedback.video_people import VideoPeopleDesk
 from pbrl.questions import Question
 from pbrl.teachers.teacher import Teacher
 from pbrl.types import Answers, Segments
@@ -35,6 +36,7 @@ class HumanTeacher(Teacher):
     """
 
     desk: ClassVar[type[Desk]] = PeopleDesk
+    video_desk: ClassVar[type[Desk] | None] = VideoPeopleDesk
     at_once = False
 
     def __init__(

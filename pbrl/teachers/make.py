@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from pbrl.building import explaining, maker_of
 from pbrl.errors import UserError
+from pbrl.feedback.desk import Desk
 from pbrl.teachers.teacher import Teacher
 
 
@@ -30,6 +31,12 @@ def teacher_class(node: DictConfig) -> type[Teacher]:
         base = f"{Teacher.__module__}.{Teacher.__qualname__}"
         raise UserError(f"teacher._target_={node._target_}: expected a class derived from {base}")
     return found
+
+
+def desk_class(node: DictConfig, of_videos: bool) -> type[Desk]:
+    """Where the teacher of a config answers. of_videos: the method asks about recorded videos."""
+    found = teacher_class(node)
+    return found.video_desk if of_videos and found.video_desk is not None else found.desk
 
 
 def asks_people(node: DictConfig) -> bool:

@@ -14,12 +14,14 @@ class Teacher:
     """Answers questions. A teacher of one's own derives from this and has `answer`, or `judge` for other kinds.
 
     desk: the class of desk at which it answers.
+    video_desk: the same for methods that ask about recorded videos; None: `desk`.
     kinds: of questions that it answers; (): those of its desk.
     reads: what it judges by.
     at_once: it answers whatever it is asked, at once; people answer later, and a file knows its own questions alone.
     """
 
     desk: ClassVar[type[Desk]] = ScriptedDesk
+    video_desk: ClassVar[type[Desk] | None] = None
     kinds: ClassVar[tuple[type[Question], ...]] = ()
     reads: ClassVar[str] = "true rewards"
     at_once: ClassVar[bool] = True

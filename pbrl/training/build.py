@@ -25,7 +25,7 @@ from pbrl.methods.method import Method
 from pbrl.methods.method import Run as MethodRun
 from pbrl.methods.video import VideoFit
 from pbrl.nets.precision import prepare_torch
-from pbrl.teachers.make import make_teacher, teacher_class
+from pbrl.teachers.make import asks_people, desk_class, make_teacher
 from pbrl.training.check import build_method, check, check_asked, device_of, other_env, read_feedback, read_settings
 from pbrl.training.environments import OneMore, evaluation_envs
 from pbrl.training.evaluate import Evaluator
@@ -84,7 +84,7 @@ def build_agent(config: DictConfig) -> Any:
 def _online(config: DictConfig, method: Method, folder: RunDir) -> Parts:
     make_one = partial(build, config.env.make)
     env = make_one()
-    if drawn := _asks_people(config, method) and not _has_state(env):
+    if drawn := _shows_people(config, method) and not _has_state(env):
         make_one = partial(make_one, render_mode="rgb_array")
         env = _drawing(env, make_one, config)
     make_env = OneMore(make_one, first=env, alone="agent.n_envs=1 evaluation.envs=1")
@@ -129,6 +129,8 @@ def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
     parts = Parts(**_common(config, method, RunDir(Path())), desk=Desk(), obs_shape=(0,), action_size=0)
     parts.feedback, parts.streams = read_feedback(config), {"reward": torch.Generator().manual_seed(seed)}
     check_asked(config, method)
+    if asks_people(config.teacher):
+        raise UserError(f"teacher={config.teacher.name}: people answer in the viewer of a run; valid is pbrl train")
     parts.desk, method.run = _desk(config, parts, None), parts
     fit: VideoFit = method.fit(seed)
     return fit
@@ -194,7 +196,7 @@ def _evaluator(config: DictConfig, make_env: OneMore, env: gym.Env) -> Evaluator
 
 
 def _desk(config: DictConfig, parts: Parts, agent: Any) -> Desk:
-    kind: Any = teacher_class(config.teacher).desk
+    kind: Any = desk_class(config.teacher, parts.method.of_videos)
     rng = parts.rng(kind.stream)
     teacher = make_teacher(config.teacher, factor_names=parts.factor_names, rng=rng)
     if kind.needs_people:
@@ -214,8 +216,10 @@ def _desk(config: DictConfig, parts: Parts, agent: Any) -> Desk:
     return desk
 
 
-def _asks_people(config: DictConfig, method: Method) -> bool:
-    return bool(method.asks) and bool(teacher_class(config.teacher).desk.needs_people)
+def _shows_people(config: DictConfig, method: Method) -> bool:
+    """Return whether people are shown what the agent does."""
+    desk = desk_class(config.teacher, method.of_videos)
+    return bool(method.asks) and desk.needs_people and not desk.of_videos
 
 
 def _has_state(env: gym.Env) -> bool:

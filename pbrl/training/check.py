@@ -23,7 +23,7 @@ from pbrl.nets.devices import CPU, chosen_device
 from pbrl.nets.late_compiler import import_compiler_late
 from pbrl.question_kinds import SegmentPair
 from pbrl.rewards.objective import Objective
-from pbrl.teachers.make import asks_people, teacher_class
+from pbrl.teachers.make import asks_people, desk_class, teacher_class
 from pbrl.training.environments import SIDE_BY_SIDE
 from pbrl.training.settings import Checkpoint, Evaluation, Settings
 
@@ -160,11 +160,11 @@ def check_asked(config: DictConfig, method: Method) -> None:
                 f"teacher={name}: method={config.method.name} asks nobody; valid is one that learns a reward"
             )
         return
-    kinds = _kinds_of(config.teacher)
+    kinds = _kinds_of(config.teacher, method)
     if missing := [asked.kind for asked in method.asks if asked not in kinds]:
         answers, asks = ", ".join(kind.kind for kind in kinds), f"method={config.method.name} asks {missing[0]}"
         raise UserError(f"teacher={name} answers questions of kind {answers}, and {asks}; {_valid_teachers(method)}")
-    if method.of_videos != teacher_class(config.teacher).desk.of_videos:
+    if method.of_videos != desk_class(config.teacher, method.of_videos).of_videos:
         about = "recorded videos" if method.of_videos else "what its agent does"
         raise UserError(
             f"teacher={name} cannot be asked by method={config.method.name}, about {about}; {_valid_teachers(method)}"
@@ -178,17 +178,16 @@ def _check_sampler(config: DictConfig) -> None:
             settings_check(**sampler.settings)
 
 
-def _kinds_of(teacher: DictConfig) -> tuple[Any, ...]:
-    """Return the kinds of questions that it answers, itself or at its desk."""
-    found = teacher_class(teacher)
-    return found.kinds or found.desk.kinds
+def _kinds_of(teacher: DictConfig, method: Method) -> tuple[Any, ...]:
+    """Return the kinds of questions that it answers to this method, itself or at its desk."""
+    return teacher_class(teacher).kinds or desk_class(teacher, method.of_videos).kinds
 
 
 def _valid_teachers(method: Method) -> str:
     """Name the teachers among our YAMLs that answer its questions."""
     nodes = {name: compose_any([f"teacher={name}"]).teacher for name in options("teacher") if name != "none"}
-    able = {name: node for name, node in nodes.items() if set(method.asks) <= set(_kinds_of(node))}
-    found = [name for name, node in able.items() if teacher_class(node).desk.of_videos == method.of_videos]
+    able = {name: node for name, node in nodes.items() if set(method.asks) <= set(_kinds_of(node, method))}
+    found = [name for name, node in able.items() if desk_class(node, method.of_videos).of_videos == method.of_videos]
     return f"valid are {', '.join(found) or 'none here'}"
 
 

@@ -119,6 +119,8 @@ class Run:
         with saving, Progress(self.settings.steps, self._progress, self.silent) as progress:
             started = begun - self.wall_s
             self.callbacks.on_start(self)
+            if not self._prepared():
+                return False
             if not self.evaluations:
                 self._evaluate()
             progress.update(evaluated=True)
@@ -147,6 +149,17 @@ class Run:
             self.callbacks.on_end(self)
         self.folder.unlock()
         return complete
+
+    def _prepared(self) -> bool:
+        """The method has what it needs before the first step; False: told to stop, and a resumed run begins here."""
+        random = global_random_state()  # what a method draws from the global streams does not move the agent's
+        if prepared := self.method.prepare():
+            set_global_random_state(random)
+        else:
+            self.parts.desk.tell("interrupted", self.step, None)
+            self.close()
+            self.folder.unlock()
+        return prepared
 
     def _round(self) -> None:
         """The agent acts until something is due, and the method learns; without an agent it takes a step."""
