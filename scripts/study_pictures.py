@@ -28,7 +28,7 @@ PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scal
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 STUDY = """
 labels: {labels}
-consent: |
+consent: >
   We ask you to compare short clips of a running robot. It takes ten minutes. We keep your answers under the name that
   you type, and nothing else about you. You may stop at any time.
 instructions: |
@@ -65,7 +65,10 @@ def watch_picture(run: Path, out: Path) -> None:
             page.keyboard.press("w")
             page.keyboard.press("t")
             _until(lambda: page.locator("#watch-picture").get_attribute("data-who") == "person")
-            page.screenshot(path=out / "watch.png")
+            _both(page, out, "watch")
+            page.set_viewport_size(PHONE["viewport"])
+            page.wait_for_timeout(500)
+            _both(page, out, "watch_phone")
 
 
 @contextmanager
@@ -89,7 +92,7 @@ def served(folder: Path, *words: str) -> Iterator[tuple[Any, str]]:
 def _go_through(page: Any, url: str, out: Path) -> None:
     def look(name: str) -> None:
         page.wait_for_timeout(500)
-        page.screenshot(path=out / f"{name}.png")
+        _both(page, out, name)
 
     _enter(page, url, "ann")
     for name in ("consent", "instructions"):
@@ -133,7 +136,15 @@ def _on_a_phone(page: Any, url: str, out: Path) -> None:
         page.wait_for_timeout(600)
     _until(lambda: page.locator(".deck.active").count() > 0)
     page.wait_for_timeout(200)  # the clips have not ended
-    page.screenshot(path=out / "phone.png")
+    _both(page, out, "phone")
+
+
+def _both(page: Any, out: Path, name: str) -> None:
+    """Light, and dark."""
+    page.screenshot(path=out / f"{name}.png")
+    page.emulate_media(color_scheme="dark")
+    page.screenshot(path=out / f"{name}_dark.png")
+    page.emulate_media(color_scheme="light")
 
 
 def _enter(page: Any, url: str, name: str) -> None:
