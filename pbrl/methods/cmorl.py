@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -281,9 +283,12 @@ class Cmorl(Method):
         return Learned()
 
     def preferred(self, weights: Sequence[float]) -> int:
-        if (count := len(self.returns[0])) != len(weights):
-            raise UserError(f"weights= has {len(weights)} numbers; expected {count}, one for each objective of the run")
-        return self.best_for(weights)
+        given, count = list(weights) if np.iterable(weights) else [weights], len(self.returns[0])
+        if len(given) != count:
+            raise UserError(f"weights= has {len(given)} numbers; expected {count}, one for each objective of the run")
+        if not all(isinstance(w, Real) and math.isfinite(w) for w in given) or not any(given):
+            raise UserError(f"weights={given}: expected finite numbers, of which one is not 0")
+        return self.best_for(given)
 
     def shown(self, most: int) -> list[int]:
         """Return the numbers of at most `most` policies, from one end of the front to the other."""

@@ -14,6 +14,7 @@ from tiny import TINY, train
 
 from pbrl.cli import main
 from pbrl.config import load_config
+from pbrl.errors import UserError
 from pbrl.methods.cmorl import sparse_points
 from pbrl.training.saved import load_run
 from pbrl.training.start import resume
@@ -76,6 +77,12 @@ def test_a_direction_picks_the_policy_that_is_best_by_it(finished, capsys):
     assert f"policy {int(returns[:, 1].argmax())} with returns" in capsys.readouterr().out
     assert main(["eval", str(folder), "episodes=1", "weights=1"]) == 2
     assert "weights= has 1 numbers; expected 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weights", [["a", 1], [float("nan"), 1], [0, 0], "10"])
+def test_a_direction_has_finite_numbers(weights, finished):
+    with pytest.raises(UserError, match="expected finite numbers, of which one is not 0"):
+        load_run(finished(method="cmorl")).along(weights)
 
 
 def test_a_method_with_one_policy_says_so(finished, capsys):
