@@ -13,7 +13,7 @@ from pbrl.tabular.beds import Bed, Measured
 
 STATES, ACTIONS, SUCCESSORS, GAMMA = 30, 4, 3, 0.95
 WEIGHTS, DENSE = 6, 41  # weighted sums of the first stage, and of the front that all is measured by
-SLACK = 0.1  # share of an objective's spread that a point may lose to gain in another
+SLACK = 0.1  # share of an objective's spread, or of its return, that a point may lose to gain in another
 
 
 class World(NamedTuple):
@@ -46,30 +46,37 @@ def weighted(world: World, count: int) -> np.ndarray:
     return np.array([solve(world, weights) for weights in simplex(2, count - 1)])
 
 
-def constrained(world: World, points: np.ndarray) -> np.ndarray:
-    """(n 2, 2) from each point on, each objective as high as it goes while the others lose little."""
+def constrained(world: World, points: np.ndarray, of_return: bool = False) -> np.ndarray:
+    """(n 2, 2) from each point on, each objective as high as it goes while the others lose little.
+
+    of_return: as in the paper, a share of the return that the point has, which is positive here; else of the spread.
+    """
     spread = np.ptp(points, axis=0)
     most = points.max(0).sum() + 1  # no return is below minus that: rewards are not negative
     asked = [(point, objective) for point in points for objective in range(2)]
-    return np.array([solve(world, np.eye(2)[k], floors(p, spread, SLACK, k, -most)) for p, k in asked])
+    units = [p if of_return else spread for p, _ in asked]
+    least = [floors(p, unit, SLACK, k, -most) for (p, k), unit in zip(asked, units, strict=True)]
+    return np.array([solve(world, np.eye(2)[k], low) for (_, k), low in zip(asked, least, strict=True)])
 
 
 def run(seed: int) -> list[Measured]:
     world = make_world(np.random.default_rng(seed))
     first, dense = weighted(world, WEIGHTS), weighted(world, DENSE)
-    wider = np.concatenate([first, constrained(world, first)])
+    wider, released = (np.concatenate([first, constrained(world, first, of)]) for of in (False, True))
     arms = {
         f"{WEIGHTS} weights": first,
         f"{len(wider)} weights": weighted(world, len(wider)),
         f"C-MORL: {WEIGHTS} weights, then {len(wider) - WEIGHTS} constrained": wider,
+        "the same, floors at 0.9 of the return": released,
     }
     everything, zero = np.concatenate([dense, *arms.values()]), np.zeros(2)
-    best, utility = hypervolume(everything, zero), simplex(2, 100)
+    best, utility, alone = hypervolume(everything, zero), simplex(2, 100), hypervolume(dense, zero)
     most = expected_utility(everything, utility)
     found = []
     for arm, points in arms.items():
         found += [
             Measured("hypervolume", arm, hypervolume(points, zero) / best),
+            Measured(f"hypervolume beside that of {DENSE} weights", arm, hypervolume(points, zero) / alone),
             Measured("expected utility", arm, expected_utility(points, utility) / most),
         ]
     return found

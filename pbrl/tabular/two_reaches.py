@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 from pbrl.rewards.gaussian_return import GaussianReturn
 from pbrl.rewards.label_transport import carry, contradicted, distances, told_matrix, transport_plan
@@ -15,8 +16,10 @@ from pbrl.tabular.beds import Bed, Measured
 from pbrl.types import Comparisons, Segments
 
 LENGTH, DRAWS, ANCHORS = 20, 5, 3
+RANKS = "rank correlation of carried returns"
 EPSILON, ITERATIONS = 0.02, 60
 NEW, UPDATES, BATCH = 60, 150, 64  # trajectories to judge a reward by, and what it learns in
+SAME = {"same goal": (1.0, 0.0)}
 TARGETS = {"rotated": (0.0, 1.0), "mirrored, 1.5 x as far": (-1.5, 0.0)}
 MODEL: dict[str, Any] = {
     **{"members": 1, "hidden": (32, 32), "activation": "tanh", "head": "linear", "normalise": True, "lr": 3e-3},
@@ -85,6 +88,11 @@ def share_right(carried: np.ndarray, target: Walks, pairs: np.ndarray) -> float:
     return float(((carried[pairs[:, 0], pairs[:, 1]] > 0.5) == (answers_of(target, pairs) > 0.5)).mean())
 
 
+def rank_correlation(source: Walks, target: Walks, plan: np.ndarray) -> float:
+    """Spearman's, of the target's returns and those of the source that the plan matches with each."""
+    return float(spearmanr(source.returns @ (plan / plan.sum(0)), target.returns).statistic)
+
+
 def by_distances(source: Walks, target: Walks) -> np.ndarray:
     return transport_plan(distances(source.flat()), distances(target.flat()), EPSILON, ITERATIONS)
 
@@ -103,24 +111,32 @@ def one_draw(source: Walks, target: Walks, rng: np.random.Generator) -> dict[str
     """Share of carried answers that are true, by arm; those of the anchors themselves do not count for any."""
     pairs = rng.permutation(two_by_two(len(target.places)))
     anchors, others = pairs[:ANCHORS], pairs[ANCHORS:]
-    carried = carried_answers(source, target, by_distances(source, target))
+    plan = by_distances(source, target)
+    carried = carried_answers(source, target, plan)
     turned = contradicted(carried, anchors[:, 0], anchors[:, 1], answers_of(target, anchors))
     near = carried_answers(source, target, by_coordinates(source, target))
     return {
         "PEARL": share_right(carried, target, others),
         f"PEARL, {ANCHORS} anchors": share_right(1 - carried if turned else carried, target, others),
         "plan by coordinates": share_right(near, target, others),
+        RANKS: rank_correlation(source, target, plan),
     }
 
 
-def draws(rng: np.random.Generator) -> Iterator[tuple[str, list[dict[str, float]]]]:
-    """Each case, and what its draws gave."""
-    for name, goal in TARGETS.items():
+Drawn = tuple[str, list[dict[str, float]]]  # a case, and what its draws gave
+
+
+def draws(targets: Mapping[str, tuple[float, float]], rng: np.random.Generator) -> Iterator[Drawn]:
+    """Reaching for another goal."""
+    for name, goal in targets.items():
         for n in (4, 50):
             found = [one_draw(walk((1, 0), n, rng), walk(goal, n, rng), rng) for _ in range(DRAWS)]
             yield f"{name}, {n} trajectories", found
+
+
+def draws_in_fans(rng: np.random.Generator) -> Drawn:
     fans = [one_draw(walk_in_a_fan((1, 0), 50, rng), walk_in_a_fan((0, 1), 50, rng), rng) for _ in range(DRAWS)]
-    yield "good and bad alike in shape, 50 trajectories", fans
+    return "good and bad alike in shape, 50 trajectories", fans
 
 
 def as_segments(walks: Walks) -> Segments:
@@ -157,14 +173,15 @@ def rewards(seed: int, n: int, rng: np.random.Generator) -> Iterator[Measured]:
 
 
 def run(seed: int) -> list[Measured]:
-    rng, found = np.random.default_rng([seed, 7]), []
-    for case, of_draws in draws(rng):
+    rng = np.random.default_rng([seed, 7])
+    drawn = [*draws(TARGETS, rng), draws_in_fans(rng)]
+    learned = [measured for n in (4, 50) for measured in rewards(seed, n, rng)]
+    found = []
+    for case, of_draws in [*draws(SAME, rng), *drawn]:
         for arm in of_draws[0]:
             values = [draw[arm] for draw in of_draws]
             found += [Measured(case, arm, float(np.mean(values))), Measured(f"{case}: worst", arm, min(values))]
-    for n in (4, 50):
-        found += rewards(seed, n, rng)
-    return found
+    return found + learned
 
 
 BED = Bed(
@@ -173,6 +190,6 @@ BED = Bed(
     "which.",
     task=f"a point walks for {LENGTH} steps with different skill; answers about all pairs of trajectories to one goal "
     f"are carried to trajectories to another, by Gromov-Wasserstein or by an ordinary plan; {DRAWS} draws each",
-    measure=f"share of pairs that are ordered rightly, mean and worst of {DRAWS} draws",
+    measure=f"share of pairs that are ordered rightly, and {RANKS} with true ones, mean and worst of {DRAWS} draws",
     run=run,
 )
