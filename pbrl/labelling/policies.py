@@ -58,9 +58,7 @@ class PolicyJudges:
         with LabelStore(self.folder) as store:
             (query,) = store.ask(0, 0, question, sampler=SAMPLER)  # the same policies, after a kill: the same question
             print(f"waiting for somebody to choose the best and the worst of {len(saved)}", flush=True)
-            while not (told := [a.value for a in store.standing_answers([query]) if a.value is not None]):
-                time.sleep(LOOK_S)
-        best, worst = told[0]
+            best, worst = _answer_to(store, query)
         return int(best), int(worst)
 
     def _open(self, saved: SavedRun) -> None:
@@ -77,6 +75,16 @@ class PolicyJudges:
 
             self._viewer = start_viewer(self.folder)
         self._opened = True
+
+
+def _answer_to(store: LabelStore, query: int) -> tuple[float, ...]:
+    """Wait for an answer. A skip is taken back: nobody would be asked again, and this waits."""
+    while True:
+        for answer in store.standing_answers([query]):
+            if answer.value is not None:
+                return answer.value
+            store.retract(answer.id)
+        time.sleep(LOOK_S)
 
 
 def pick_along(run: Path, checkpoint: str | None, folder: Path, seed: int) -> SavedRun:

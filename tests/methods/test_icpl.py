@@ -3,7 +3,9 @@
 import csv
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -30,6 +32,7 @@ from pbrl.rewards.proposers import (
 )
 from pbrl.rewards.rounds import Trained, by_score, rounds
 from pbrl.tabular.three_axes import ROUNDS, best_so_far
+from pbrl.viewer.desk import Given
 
 NAMES = ("distance", "effort")
 
@@ -234,11 +237,26 @@ def test_the_command_trains_every_program_and_writes_what_came_of_it(tmp_path, c
     assert not (tmp_path / "icpl2").exists()
 
 
+class Hesitant(Person):
+    """Skips each question at first."""
+
+    skipped: ClassVar[set[int]] = set()
+
+    def _answer(self, store, desk, card):
+        query = card.query.id
+        if query in self.skipped:
+            super()._answer(store, desk, card)
+            return
+        self.skipped.add(query)
+        shown = {"annotator": self.annotator, "shown_at": time.time(), "response_s": 0.5, "places": card.places}
+        desk.answer(Given(id=f"skip-{query}", choice="skip", query=query, swapped=card.swapped, **shown))
+
+
 def test_people_choose_the_best_and_the_worst_policy_in_the_viewer(tmp_path):
     out = tmp_path / "icpl"
     given = [o for o in [*COMMON, *SAC] if not o.startswith("steps")]
     own = ["steps=120", "rounds=2", "programs=3", f"out={out}", "choose=person", "viewer.start=false"]
-    with Person(out / "choices") as person:
+    with Hesitant(out / "choices") as person:  # whose skips are no end of it: the command waits for an answer
         assert main(["icpl", *given, *own]) == 0
     rows = list(csv.DictReader((out / "rounds.csv").open()))
     assert len(person.given) == 2
