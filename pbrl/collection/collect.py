@@ -114,9 +114,9 @@ def collect(config: DictConfig, plan: Plan, out: Path, command: str, say: Callab
         about["factor_names"] = list(episodes[0].factor_names)
         if not plan.states:
             episodes = [dataclasses.replace(e, states=None) for e in episodes]
-        rows = flatten(episodes)
+        rows, left_out = flatten(episodes), None if plan.rollouts.max_error is None else "regret_mc"
         return assemble(
-            out, about, rows, source, plan.cut, labels, scores, config.teacher, say, files=kept.files, drop_unknown=True
+            out, about, rows, source, plan.cut, labels, scores, config.teacher, say, files=kept.files, left_out=left_out
         )
 
 
@@ -144,13 +144,13 @@ def assemble(
     teacher: DictConfig,
     say: Callable[[str], None],
     files: Sequence[Path] = (),
-    drop_unknown: bool = False,
+    left_out: str | None = None,
 ) -> dict[str, Any]:
     """Cuts, scores, asks the teacher by each label's score, and writes; returns meta.json.
 
     about: what meta.json says of where the episodes come from. rows: of the episodes, as `flatten` makes them.
     scores: besides the return, which is one where rewards are known. files: as of `write_rows`.
-    drop_unknown: leave out segments of which a score is NaN, which no data set may have.
+    left_out: the score whose NaN leaves a segment out; of other scores none may be NaN.
     """
     if labels:
         _check_teacher(teacher)
@@ -165,8 +165,8 @@ def assemble(
         raise UserError(
             f"labels={missing[0]}: the data do not say it, so no teacher can judge by it; leave labels= out"
         )
-    if drop_unknown:
-        cut, values = _known(cut, values, say)
+    if left_out is not None:
+        cut, values = _known(cut, values, left_out, say)
     comparisons = _compare(cut, plan, {name: values[name] for name in labels}, teacher, seeds, say)
     asked = OmegaConf.to_container(teacher, resolve=True) if labels else None
     return write_rows(
@@ -182,9 +182,11 @@ def assemble(
     )
 
 
-def _known(cut: Cut, values: Mapping[str, np.ndarray], say: Callable[[str], None]) -> tuple[Cut, dict[str, np.ndarray]]:
-    """The segments of which all scores are known."""
-    known = ~np.any([np.isnan(score) for score in values.values()], axis=0)
+def _known(
+    cut: Cut, values: Mapping[str, np.ndarray], name: str, say: Callable[[str], None]
+) -> tuple[Cut, dict[str, np.ndarray]]:
+    """The segments of which this score is known."""
+    known = ~np.isnan(values[name])
     if not known.any():
         raise UserError(f"rollout_error leaves out all {len(known)} segments; valid are a larger one, or more rollouts")
     if not known.all():

@@ -128,6 +128,11 @@ class CPL(OfflineMethod):
             self.reference.requires_grad_(False)
         self.optimizers["policy"] = adam(self.actor.rates(self.lr), self.lr)
         if self.stop_after is not None:
+            if self.data.scores is not None:
+                raise ValueError(
+                    f"stop_after={self.stop_after} looks at held-out answers, and feedback.pairs=dense lists none; "
+                    "expected null"
+                )
             if self.data.validation is None:
                 raise ValueError("stop_after looks at held-out answers, and there are none; set feedback.heldout=0.2")
             self.stop = EarlyStop(self.stop_after)

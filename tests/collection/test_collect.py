@@ -193,3 +193,12 @@ def test_stopped_at_any_stage_it_leaves_nothing(tmp_path, monkeypatch, where):
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "set", cut={"segments": 20, "comparisons": 5, "heldout": 2})
     assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_score_leaves_out_a_segment_only_where_roll_outs_may(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "regret_mc", lambda cut, **_: np.where(np.arange(len(cut.segments)) < 9, np.nan, 1.0))
+    with pytest.raises(UserError, match="finite numbers"):
+        make(tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+    meta = make(tmp_path / "set", rollouts=Rollouts(number=2, noise=0.1, max_error=1.0))
+    assert sum(meta["counts"]["segments"].values()) == 200 - 9

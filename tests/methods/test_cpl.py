@@ -181,4 +181,6 @@ def test_it_goes_on_while_held_out_answers_get_better_and_keeps_the_best_look(da
 
 def test_nothing_to_stop_by_is_refused(data):
     with pytest.raises(ValueError, match="and there are none; set feedback"):
-        cpl(dataclasses.replace(data, validation=None), stop_after=3)
+        cpl(dataclasses.replace(data, validation=None, scores=None), stop_after=3)
+    with pytest.raises(ValueError, match="pairs=dense lists none; expected null"):
+        cpl(dataclasses.replace(data, scores=torch.zeros(len(data.segments))), stop_after=3)
