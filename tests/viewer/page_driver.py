@@ -54,3 +54,19 @@ def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def out_of_sight(page: Any, *selectors: str) -> list[Any]:
+    """Which of these are not wholly in the window, or too small to see."""
+    return page.evaluate(
+        """(selectors) => selectors.flatMap((s) => [...document.querySelectorAll(s)]).map((e) => {
+          const { left, top, right, bottom, width, height } = e.getBoundingClientRect();
+          const inside = left >= 0 && top >= 0 && right <= innerWidth + 0.5 && bottom <= innerHeight + 0.5;
+          return inside && width >= 20 && height >= 20 ? null : [e.className, left, top, right, bottom];
+        }).filter((found) => found !== null)""",
+        list(selectors),
+    )
+
+
+def scrolls_sideways(page: Any) -> bool:
+    return page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")

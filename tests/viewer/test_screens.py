@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from fake_server import Running
-from page_driver import open_pair, press, shown, until
+from page_driver import open_pair, out_of_sight, press, scrolls_sideways, shown, until
 
 
 class Screen(NamedTuple):
@@ -38,22 +38,6 @@ def screen(request: Any, browser: Any) -> Iterator[tuple[str, Any]]:
     context.set_default_timeout(20_000)
     yield request.param, context.new_page()
     context.close()
-
-
-def out_of_sight(page: Any, *selectors: str) -> list[Any]:
-    """Which of these are not wholly in the window, or too small to see."""
-    return page.evaluate(
-        """(selectors) => selectors.flatMap((s) => [...document.querySelectorAll(s)]).map((e) => {
-          const { left, top, right, bottom, width, height } = e.getBoundingClientRect();
-          const inside = left >= 0 && top >= 0 && right <= innerWidth + 0.5 && bottom <= innerHeight + 0.5;
-          return inside && width >= 20 && height >= 20 ? null : [e.className, left, top, right, bottom];
-        }).filter((found) => found !== null)""",
-        list(selectors),
-    )
-
-
-def scrolls_sideways(page: Any) -> bool:
-    return page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
 
 
 WORK = [".deck.active .clip", ".answers button:not([hidden])", "#pause", "#scrub"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from page_driver import until
+from page_driver import out_of_sight, scrolls_sideways, until
 from point_run import make_run
 from shop import CHANGES, HOST, DrawnClips, viewer
 from starlette.testclient import TestClient
@@ -214,6 +214,38 @@ def test_a_person_watches_and_takes_over_by_keys(page: Any, real: Any, server: A
     assert {1, 3} & set(first.value)
     page.goto("about:blank")
     viewer.server.should_exit = True  # in order, so that the simulator is closed in its own thread
+    viewer.thread.join(20)
+
+
+OVERLAP = """() => {
+  const boxes = [...document.querySelectorAll(".strip dt, .strip dd")].filter((e) => e.offsetWidth).map((e) => {
+    const range = document.createRange();
+    range.selectNodeContents(e);
+    return range.getBoundingClientRect();
+  });
+  return boxes.some((a, i) => boxes.some((b, j) => i < j
+    && a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1));
+}"""
+
+
+def test_what_is_watched_and_its_buttons_are_in_sight_on_small_screens(page: Any, real: Any, server: Any) -> None:
+    viewer = real(0, watch=make_live)
+    server.origin = viewer.url().split("/#")[0]
+    page.goto(viewer.url())
+    page.locator("#name").fill("ann")
+    page.keyboard.press("Enter")
+    until(lambda: page.locator("#watch-picture").get_attribute("data-step") not in (None, "0"))
+    page.keyboard.press("t")
+    until(lambda: page.inner_text("#watch-who") == "the expert")
+    wrong = {}
+    for width, height in ((390, 844), (360, 640), (844, 390), (1366, 625), (640, 400), (683, 312)):
+        page.set_viewport_size({"width": width, "height": height})
+        hidden = out_of_sight(page, "#watch-picture", ".answers button:not([hidden])")
+        found = [*hidden, scrolls_sideways(page), page.evaluate(OVERLAP)]
+        wrong |= {(width, height): found} if any(found) else {}
+    assert not wrong
+    page.goto("about:blank")
+    viewer.server.should_exit = True
     viewer.thread.join(20)
 
 
