@@ -118,7 +118,8 @@ def report(path: Path, parsed: Arguments) -> None:
 
         print(json.dumps(found, indent=2))
     elif out is not None:
-        print(f"{found['answers']} answers reported in {out}")
+        answers = found["answers"] + sum(kind["answers"] for kind in found["kinds"])
+        print(f"{answers} answers reported in {out}")
     else:
         from pbrl.reports.label_text import format_report
 

@@ -59,6 +59,7 @@ def test_other_questions_are_exported_by_name_and_never_silently_left_out(run_di
     ]
     assert "2 answers" in output("labels", "export", run_dir, f"out={tmp_path / 'stars'}", "kind=rating")
     assert np.load(tmp_path / "stars" / "comparisons.npz")["rating"].tolist() == [4.5, 2]
+    assert output("labels", "report", run_dir, f"out={tmp_path / 'all.html'}").startswith("22 answers reported")
     assert "2 answers" in output("labels", "export", run_dir, f"out={tmp_path / 'speed'}", "criterion=speed")
     assert "questions of kind segment_pair by speed" in output("data", "info", tmp_path / "speed")
     assert "answers" in output("labels", "import", run_dir, f"from={tmp_path / 'stars'}")
