@@ -20,7 +20,16 @@ PLACED = {  # keys whose values name a YAML
     "teacher.script": "teacher@teacher.script",
 }
 OPEN = ("viewer.criteria", "env.make.kwargs")  # mappings that are empty until somebody says what is in them
-PATHS = ("run_dir", "data", "labels", "init.run", "teacher.labels", "method.learned", "method.demos_data")
+PATHS = (
+    "run_dir",
+    "data",
+    "labels",
+    "init.run",
+    "teacher.labels",
+    "method.learned",
+    "method.demos_data",
+    "method.source",
+)
 
 
 def read_overrides(overrides: Sequence[str]) -> list[str]:

@@ -168,6 +168,7 @@ def test_what_cannot_be_carried_is_said_in_one_line(source, tmp_path, monkeypatc
     for more, expected in (
         ([], "method.source=None: expected the folder of a label set or data set of another task"),
         ([f"method.source={tmp_path}/none"], "method.source: "),
+        (["method.source=3"], "/3: there is no such folder"),
         ([f"method.source={source}", "feedback.pairs=dense"], "feedback.pairs=dense: answers come from method.source"),
         ([f"method.source={source}", "method.epsilon=1e-6"], "method.epsilon=1e-06: the plan is not finite"),
         ([f"method.source={source}", "method.anchors=3"], "method.anchors=3: expected true or false"),
