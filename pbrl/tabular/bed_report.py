@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
@@ -69,12 +70,17 @@ def draw(bed: Bed, rows: Sequence[SeedRow], path: Path) -> None:
         axes.bar(places, [v.mean() for v in values], width, label=arm, alpha=0.8)
         for place, of_seeds in zip(places, values, strict=True):
             axes.plot(np.full(len(of_seeds), place), of_seeds, ".", color="0.25", ms=4)
-    axes.set_xticks(range(len(found)), list(found), fontsize=8)
-    axes.set_ylabel(bed.measure, fontsize=9)
+    axes.set_xticks(range(len(found)), ["\n".join(wrap(case, 22)) for case in found], fontsize=8)
+    axes.set_ylabel("\n".join(wrap(bed.measure, 45)), fontsize=8)
     axes.axhline(0, color="0.7", lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=min(len(arms), 4), frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=_columns(arms, figure.get_figwidth()), frameon=False, fontsize=8)
     figure.savefig(path, dpi=150, metadata={"Software": None})
+
+
+def _columns(arms: Sequence[str], inches: float) -> int:
+    """Return how many columns of the longest of these names fit into so many inches, beside their patches."""
+    return max(1, min(len(arms), int(inches / (0.7 + 0.065 * max(map(len, arms))))))
 
 
 def _cell(values: np.ndarray | None) -> str:
