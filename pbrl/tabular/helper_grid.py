@@ -52,6 +52,7 @@ def cases() -> list[Case]:
         Case("progress costs 0.1, 10 steps late", -0.1 * progress, warm=10),
         Case("progress costs 0.2", -0.2 * progress),
         Case("progress costs 0.6, entropy 0.05", -0.6 * progress, entropy=0.05),
+        Case("no helper, entropy 0.05", 0 * progress, entropy=0.05),
     ]
 
 
