@@ -255,6 +255,10 @@ def _explain(error: Exception, overrides: Sequence[str], extra_dir: str | None, 
         chosen = (short for short, place in PLACED.items() if f"{place}={match[2]}" in overrides)
         key = next((short for short in chosen if PLACED[short].startswith(f"{match[1]}@")), match[1])
         return f"{key}={match[2]}: {_valid(match[1], match[2], extra_dir)}"
+    if "Config group override must be a string" in text:
+        told = [(parse(one).key_or_group, parse(one).value()) for one in overrides]
+        key, value = next((k, v) for k, v in told if k in groups() and not isinstance(v, (str, list)))
+        return f"{key}={'null' if value is None else value}: {choices('', options(key, extra_dir))}"
     return one_line(error)
 
 

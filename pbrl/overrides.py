@@ -13,6 +13,7 @@ from pbrl.errors import SEVERAL, UserError, one_line
 from pbrl.files import expand_home
 
 LONG_NUMBER = r"\d{301}"  # which Python would refuse to write out
+KEY = re.compile(r"\+{0,2}[A-Za-z_][\w.@/$:-]*", re.ASCII)
 SHORT = {"init": "init.run"}
 PLACED = {  # keys whose values name a YAML
     "fit.loss": "loss@fit.loss",
@@ -51,6 +52,8 @@ def _read(text: str) -> str:
         key, text = SHORT[key], f"{SHORT[key]}={value}"
     if not equals:
         raise UserError(f"{text!r}: expected key=value")
+    if not KEY.fullmatch(key):
+        raise UserError(f"{text!r}: {key!r} is no key; expected names with dots between them, as feedback.budget")
     if key in PLACED and re.fullmatch(r"[A-Za-z_]\w*", value) and value != "null":
         return f"{PLACED[key]}={value}"
     if key.startswith("hydra"):

@@ -11,9 +11,9 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
+from pbrl.agents.rewarding import rewards_of_episode, rewards_of_steps
 from pbrl.append_only import AppendOnly, as_array
 from pbrl.errors import UserError
-from pbrl.nets.devices import array
 from pbrl.types import Episode, RewardSource, Steps
 
 NOT_LAST = -1
@@ -264,14 +264,14 @@ class LearnedRewardBuffer(ReplayBuffer):
         assert self.source is not None
         follow, noted, got = (None if a is None else torch.from_numpy(a) for a in (next_obs, tags, given))
         steps = Steps(torch.from_numpy(obs), torch.from_numpy(actions), follow, noted, got)
-        return array(self.source.of_steps(steps))
+        return rewards_of_steps(self.source, steps)
 
     def _end_episodes(self, row: int, done: np.ndarray) -> None:
         self.running += 1
         for env in np.flatnonzero(done):
             if self.source is not None and self.source.when == "episode":
                 rows = (row - np.arange(self.running[env])[::-1]) % self.buffer_size
-                self.rewards[rows, env] = self.source.of_episode(self.last_episode(int(env)))
+                self.rewards[rows, env] = rewards_of_episode(self.source, self.last_episode(int(env)), len(rows))
             self.running[env] = 0
 
     def _label(self, rows: slice | np.ndarray) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from pbrl.nets.devices import array
+from pbrl.agents.rewarding import rewards_of_episode, rewards_of_steps
 from pbrl.types import Episode, RewardSource, Steps
 
 
@@ -37,14 +37,15 @@ class LearnedRewardRollout(RolloutBuffer):
             obs = self.stored_obs
             # The environment sees clipped actions, and so must the reward.
             actions = np.clip(self.actions, -1, 1).reshape(len(obs), -1)
-            rewards = self.source.of_steps(Steps(torch.from_numpy(obs), torch.from_numpy(actions)))
-            self.rewards += array(rewards).reshape(self.rewards.shape)
+            rewards = rewards_of_steps(self.source, Steps(torch.from_numpy(obs), torch.from_numpy(actions)))
+            self.rewards += rewards.reshape(self.rewards.shape)
         super().compute_returns_and_advantage(last_values, dones)
 
     def _add_of_episodes(self, source: RewardSource, dones: np.ndarray) -> None:
         last = np.concatenate([self.episode_starts[1:], np.asarray(dones)[None]]).astype(bool)  # (T, n_envs)
         episodes = [iter(ended) for ended in self.finished()]
         for row, env in np.argwhere(last):
-            rewards = source.of_episode(next(episodes[env]))
+            episode = next(episodes[env])
+            rewards = rewards_of_episode(source, episode, len(episode))
             here = min(len(rewards), row + 1)
             self.rewards[row + 1 - here : row + 1, env] += rewards[len(rewards) - here :]

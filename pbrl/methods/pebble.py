@@ -215,7 +215,7 @@ class Pebble(Method):
         if first:
             self.recent_rewards()  # what is not finite now, no fit has spoilt
         self._fitted = True
-        fitted = self.learn_model()
+        fitted = _checked_fit(self.learn_model(), type(self).__name__)
         self.updates += int(fitted.pop("updates"))
         if "heldout_loss" not in fitted:
             fitted |= self.heldout_figures()
@@ -354,3 +354,11 @@ class Pebble(Method):
         if self.observed:
             self.model.observe(np.concatenate(self.observed))
             self.observed.clear()
+
+
+def _checked_fit(found: Any, name: str) -> dict[str, Any]:
+    """Return what `learn_model` of the class of this name returned; UserError where it does not say its updates."""
+    if not isinstance(found, Mapping) or "updates" not in found:
+        said = f"{name}.learn_model returned {found!r:.60}"
+        raise UserError(f"{said}; expected a dictionary with 'updates', the number of gradient steps")
+    return dict(found)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from pbrl.errors import UserError
+
 PLAIN = (bool, int, float, str, type(None), np.ndarray, np.generic, torch.Tensor)
 SERIES = (list, tuple, deque)
 
@@ -18,17 +20,17 @@ def found_state(owner: object, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The state of each attribute that has one: modules, optimizers, generators and whatever else has `state_dict`,
 
     numbers, words and arrays, and series and mappings of all these. Left out are `settings`, `run`, and names that
-    begin with an underscore. TypeError: an attribute has none of that, and would be lost.
+    begin with an underscore. UserError: an attribute has none of that, and would be lost.
     """
     stateful = _stateful(owner, settings)
     for name, value in settings.items():
         if _is_plain(value) and not _same(vars(owner)[name], value):
             what = f"{type(owner).__name__}.{name} was set by __init__ and has changed since"
-            raise TypeError(f"{what}: what changes is set in begin, or a resumed run would begin with it anew")
+            raise UserError(f"{what}: what changes is set in begin, or a resumed run would begin with it anew")
     for name, value in vars(owner).items():
         if name not in stateful and name not in settings and name != "run" and not name.startswith("_"):
             what = f"{type(owner).__name__}.{name} is a {type(value).__name__}, which no checkpoint can hold"
-            raise TypeError(f"{what}; if it follows from the rest after a resume, begin its name with an underscore")
+            raise UserError(f"{what}; if it follows from the rest after a resume, begin its name with an underscore")
     return {name: _state(value) for name, value in stateful.items()}
 
 

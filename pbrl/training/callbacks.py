@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from pbrl.errors import UserError
+
 
 class RunNow(Protocol):
     """What a callback sees of the run that trains."""
@@ -43,6 +45,14 @@ class Callback:
 
     def on_end(self, run: RunNow) -> None:
         """Called once everything is saved, also where the run was stopped early."""
+
+
+def checked_callbacks(given: Any) -> list[Callback]:
+    """Return these as a list; UserError where one of them is not an object of a class derived from `Callback`."""
+    several = list(given) if isinstance(given, Sequence) else [given]
+    if wrong := [one for one in several if not isinstance(one, Callback)]:
+        raise UserError(f"callbacks={wrong[0]!r:.60}: expected a list of objects derived from pbrl.Callback")
+    return several
 
 
 class Callbacks:

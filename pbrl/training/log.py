@@ -8,6 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pbrl.errors import UserError
 from pbrl.files import replacing, sync
 from pbrl.reading import read_csv, reading
@@ -93,7 +95,8 @@ class RunLog:
         self.board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge_step)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """One row of progress.csv, and TensorBoard."""
+        """One row of progress.csv, and TensorBoard. UserError where a value is no number."""
+        metrics = {name: _number(name, value) for name, value in metrics.items()}
         self.progress.append(metrics)
         for name, value in metrics.items():
             if not name.startswith("time/t"):
@@ -110,6 +113,14 @@ class RunLog:
 
     def close(self) -> None:
         self.board.close()
+
+
+def _number(name: str, value: Any) -> Any:
+    """Return a number as it is, a tensor or an array of one number as that number."""
+    one = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    if not isinstance(one, (int, float)):
+        raise UserError(f"{name}={value!r:.60}: expected a number, as in every column of progress.csv")
+    return value if isinstance(value, (np.generic, int, float)) else one
 
 
 class _Table:

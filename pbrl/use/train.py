@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from pbrl.config import load_config
 from pbrl.errors import EnvError, UserError, ViewerError, one_line, typed
 from pbrl.storage import storing
-from pbrl.training.callbacks import Callback
+from pbrl.training.callbacks import Callback, checked_callbacks
 from pbrl.training.run import Run
 from pbrl.training.start import resume, start
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 def begin(config: DictConfig, command: list[str], callbacks: Sequence[Callback] = ()) -> Run:
     """A run in a new folder; command: what command.txt says."""
+    told = checked_callbacks(callbacks)
     run = start(config, command)
-    run.callbacks.several += callbacks
+    run.callbacks.several += told
     return run
 
 
@@ -32,12 +33,12 @@ def begin_again(
     path: Path, steps: int | None = None, fresh_episode: bool = False, callbacks: Sequence[Callback] = ()
 ) -> Run:
     """The run in this folder, where its last checkpoint left it; steps: of the whole run, to extend it."""
-    config = load_config(path / "config.yaml")
+    told, config = checked_callbacks(callbacks), load_config(path / "config.yaml")
     if steps is not None:
         config.steps = steps
     with storing(path, _room(path)):
         run = resume(path, config, fresh_episode)
-    run.callbacks.several += callbacks
+    run.callbacks.several += told
     return run
 
 

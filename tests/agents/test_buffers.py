@@ -41,6 +41,15 @@ def test_after_relabelling_every_stored_reward_is_the_functions(make_sac, reward
     np.testing.assert_allclose(rewards[:, 0], reward(obs, actions), rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(-1, 1), (1, -1)], ids=str)
+def test_rewards_that_are_not_one_number_for_each_step_are_refused(make_sac, reward, shape):
+    agent = make_sac()
+    agent.learn(10)
+    source = StoredReward(lambda obs, actions: reward(obs, actions).reshape(shape))
+    with pytest.raises(UserError, match=r"StoredReward.of_steps returned rewards of shape .*; expected \(10,\)"):
+        agent.set_reward(source)
+
+
 def test_the_true_reward_is_kept_where_it_is_asked_for(make_sac):
     agent = make_sac(given=None)
     agent.learn(30)

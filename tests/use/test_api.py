@@ -91,7 +91,20 @@ def test_a_mistake_is_the_line_of_the_command_and_leaves_nothing(tmp_path):
         pbrl.train(run_dir=tmp_path / "run", feedback={"budgets": 3})
     with pytest.raises(pbrl.UserError, match=r"steps=<object.*: expected a number, a word, a list"):
         pbrl.train(run_dir=tmp_path / "run", steps=object())
+    with pytest.raises(pbrl.UserError, match=r"method=null: valid are .*pebble"):
+        pbrl.train(run_dir=tmp_path / "run", method=None)
+    with pytest.raises(pbrl.UserError, match=r"'feedback.a b' is no key"):
+        pbrl.train(run_dir=tmp_path / "run", feedback={"a b": 3})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("callbacks", [[3], pbrl.Callback, [pbrl.Callback], print], ids=str)
+def test_what_is_no_callback_is_refused_before_there_is_a_run(callbacks, run, tmp_path):
+    with pytest.raises(pbrl.UserError, match=r"callbacks=.*: expected a list of objects derived from pbrl.Callback"):
+        pbrl.train(**keys(run_dir=tmp_path / "run", callbacks=callbacks))
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(pbrl.UserError, match="expected a list of objects derived"):
+        pbrl.resume(run, steps=10_000, callbacks=callbacks)
 
 
 def best_first(model, left, right, n, asked, rng):
