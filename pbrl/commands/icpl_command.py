@@ -224,7 +224,8 @@ def _run(
     from pbrl.files import replacing
     from pbrl.rewards.rounds import rounds
 
-    done, rows = 0, [COLUMNS]
+    done = 0
+    rows: list[tuple[object, ...]] = [COLUMNS]
 
     def train(proposed: list[RewardProgram]) -> list[Trained]:
         folders = [out / f"round_{done + 1}" / f"program_{i}" for i in range(1, len(proposed) + 1)]
