@@ -23,8 +23,12 @@ def main(out: Path, patterns: list[str]) -> None:
     for folder in sorted((out / "runs").glob("*/*/*/*/s*")):
         if finished(folder):
             runs[folder.parent.relative_to(out / "runs")].append(evaluations(folder)[-1])
+    if not runs:
+        sys.exit(f"{out} has no finished runs; expected the folder of a bench")
     seen = dict.fromkeys(name for rows in runs.values() for row in rows for name in row)
     columns = [name for pattern in patterns for name in seen if fnmatchcase(name, pattern)]
+    if not columns:
+        sys.exit(f"{' '.join(patterns)}: no such column; valid are {', '.join(seen)}")
     print(f"| task | method | n | {' | '.join(columns)} | min per run |\n" + "| --- " * (len(columns) + 4) + "|")
     for arm, rows in runs.items():
         task, method, *_ = arm.parts

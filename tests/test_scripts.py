@@ -239,3 +239,10 @@ def test_without_gl_packages_the_set_up_goes_on_and_says_what_to_do(checkout, us
     calls = checkout.log()
     assert any("pbrl demo" in line for line in calls)
     assert any(line.startswith("apt-get") for line in calls) == (user == 0)
+
+
+def test_a_table_of_no_runs_is_no_table(tmp_path):
+    script = [sys.executable, ROOT / "scripts" / "results_table.py", tmp_path, "return_mean"]
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has no finished runs" in done.stderr
