@@ -100,7 +100,7 @@ class DeformPam(OfflineMethod):
         if run.data.scores is not None:
             raise ValueError("feedback.pairs=dense: method=deformpam learns from listed comparisons; expected fixed")
         self.clone_updates, self.tuning = max(1, share_of(self.steps, self.clone_share)), False
-        self.tuned = self.make_policy(torch.Generator())
+        self.tuned = self.make_policy(run.rng("tuned"))  # which its dropout draws from
         self.optimizers["clone"] = adam(self.actor.parameters(), self.lr)
         self.optimizers["tuned"] = adam(self.tuned.parameters(), self.tune_lr)
         self._obs = torch.from_numpy(self.data.observations)

@@ -5,6 +5,8 @@ import math
 
 import pytest
 import torch
+from killed import Kill
+from safetensors.torch import load_file
 from tiny import collect, offline, train
 
 from pbrl.cli import main
@@ -124,6 +126,16 @@ def test_a_run_chooses_among_samples_and_eval_among_others(data, tmp_path, capsy
     capsys.readouterr()
     assert main(["eval", str(tmp_path / "run"), "best_of=2", "best_of_std=0.1"]) == 2
     assert "best_of_std= is of method=cpl_kl" in capsys.readouterr().err
+
+
+def test_units_that_are_dropped_are_the_same_ones_after_a_resume(data, run, tmp_path):
+    given = ["train", *offline("deformpam", data), "method.policy.dropout=0.5"]
+    folders = [tmp_path / name for name in ("whole", "killed")]
+    assert run([*given, f"run_dir={folders[0]}"]) == 0
+    assert run([*given, f"run_dir={folders[1]}"], Kill("pbrl.methods.offline:OfflineMethod.step", 18)) == -9
+    assert run(["train", f"resume={folders[1]}"]) == 0
+    one, other = (load_file(folder / "policy.safetensors") for folder in folders)
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_run_that_only_copies_is_saved_as_the_clone(data, tmp_path):
