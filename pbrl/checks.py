@@ -53,6 +53,13 @@ def finite(count: int, of: str, **values: Sequence[float]) -> None:
             raise ValueError(f"{name}={list(value) if listed else value}: expected {count} numbers, of {of}")
 
 
+def finite_number(**values: float) -> None:
+    """Each must be a number that is neither infinite nor NaN."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"{name}={value}: expected a finite number")
+
+
 def one_of(valid: Sequence[str], **values: Any) -> None:
     """Each must be among `valid`."""
     for name, value in values.items():

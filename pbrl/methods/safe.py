@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pbrl.checks import between, one_of, positive, required, share, whole
+from pbrl.checks import between, one_of, required, share, whole
 from pbrl.feedback.settings import Feedback
-from pbrl.losses import preference_accuracy
 from pbrl.methods.method import Learned, Method, Metrics, Run, next_time, of_part
 from pbrl.methods.safe_questions import EXAM, SAFETY, exam_questions, whether_safe
-from pbrl.nets.networks import descend
 from pbrl.question_kinds import Rating, SegmentPair
-from pbrl.rewards.cost import CostModel, blamed, contradicted, log_safe, safer_loss, step_loss, unsafe_loss
+from pbrl.rewards.cost import CostModel, log_safe
+from pbrl.rewards.cost_fit import EVEN, CostFit, Fitted, Judged
 from pbrl.statistics.safety import fewest_cases, unsafe_bound
-from pbrl.types import Episode, RewardSource, Segments, Steps
+from pbrl.types import Episode, RewardSource, Steps
 
 KINDS = ("unsafe", "pairs")
-EVEN = float(np.log(0.5))  # log P(safe) of what is as likely unsafe
-
-
-class Judged(NamedTuple):
-    """Segments in the order in which they were asked about."""
-
-    segments: Segments  # (N,)
-    unsafe: Tensor  # (N,) in [0, 1]
 
 
 class Safe(Method):
@@ -76,22 +67,14 @@ class Safe(Method):
     ) -> None:
         required(model=model)
         one_of(KINDS, labels=labels)
-        whole(1, updates=updates, batch_size=batch_size, witnesses=witnesses)
         whole(0, exam=exam)
-        if radius is not None:
-            positive(radius=radius)
         share(limit=limit)
-        between(0, 1e6, highest=highest, rate=rate, spread=spread)
+        between(0, 1e6, highest=highest, rate=rate)
         between(0, highest, multiplier=multiplier)
         between(0.5, 0.9999, confidence=confidence)
-        self._make_model, self.labels, self.spread, self.updates_each, self.batch_size = (
-            model,
-            labels,
-            spread,
-            updates,
-            batch_size,
-        )
-        self.radius, self.witnesses, self.limit, self.first_multiplier = radius, witnesses, limit, multiplier
+        self._make_model, self.labels = model, labels
+        self.fit = CostFit(updates, batch_size, spread, radius, witnesses)
+        self.limit, self.first_multiplier = limit, multiplier
         self.highest, self.rate, self.exam, self.confidence = highest, rate, exam, confidence
         self.asks = ((SegmentPair,) if labels == "pairs" else (Rating,)) + ((Rating,) if exam else ())
 
@@ -116,6 +99,7 @@ class Safe(Method):
         self.begun = False  # whether anything is known to be unsafe; until then the multiplier waits
         self.unsafe, self.forgotten, self.flagged = 0, 0, 0.0
         self.examined_at, self.exam_asked, self.exam_unsafe = 0, 0, 0  # the step of the exam, and what came of it
+        self.exam_after = -1  # number of the last question of the exam before, if there was one
 
     def reward(self) -> RewardSource:
         return self
@@ -204,91 +188,51 @@ class Safe(Method):
 
     def learn(self) -> Metrics:
         """Fits the cost model anew, so that what was forgotten leaves nothing behind."""
-        found = self._learn_pairs() if self.labels == "pairs" else self._learn_unsafe()
+        found = self._fit_pairs() if self.labels == "pairs" else self._fit_unsafe()
         self.run.desk.learned(self.model.log_safe if found else None)
-        if not self.begun and (self.unsafe or (found and self.labels == "pairs")):
-            self.multiplier, self.begun = self.first_multiplier, True
-        return {f"reward/{name}": value for name, value in found.items()}
-
-    def _learn_unsafe(self) -> Metrics:
-        if (judged := self.judged()) is None:
+        if found is None:
             return {}
-        segments, unsafe = judged
-        last = self._fit_unsafe(segments, unsafe)
-        forgotten = self._contradicted(segments, unsafe > 0.5)
-        self.unsafe, self.forgotten = int((unsafe > 0.5).sum()), int(forgotten.sum())
-        if self.forgotten:
-            segments, unsafe = segments[~forgotten], unsafe[~forgotten]
-            last = self._fit_unsafe(segments, unsafe)
-        with torch.no_grad():
-            right = (self.model.log_safe(segments) < EVEN) == (unsafe > 0.5)
-        return {"loss": last, "accuracy": float(right.float().mean())}
+        self.updates += found.updates
+        self.unsafe, self.forgotten = found.unsafe, found.forgotten
+        if not self.begun and (self.unsafe or self.labels == "pairs"):
+            self.multiplier, self.begun = self.first_multiplier, True
+        return {"reward/loss": found.loss, "reward/accuracy": found.accuracy}
 
-    def _fit_unsafe(self, segments: Segments, unsafe: Tensor) -> float:
-        def loss(rows: Tensor) -> Tensor:
-            batch = segments[rows]
-            logits = self.model(batch.obs[:, :-1], batch.actions)
-            whole = unsafe_loss(log_safe(logits, batch.mask), unsafe[rows])
-            return whole + self.spread * step_loss(logits, batch.mask, unsafe[rows]) + self.model.penalty(batch)
+    def _fit_unsafe(self) -> Fitted | None:
+        judged = self.judged()
+        return None if judged is None else self.fit.of_unsafe(self.model, judged, self.run.rng("fit"))
 
-        return self._fit(loss, len(segments))
-
-    def _learn_pairs(self) -> Metrics:
+    def _fit_pairs(self) -> Fitted | None:
         answers = self.run.desk.answers()
         if not len(answers):
-            return {}
-        left, right = self.run.desk.questions(answers.questions.tolist()).items
-        target = torch.from_numpy(answers.prefers_right).float()
-
-        def loss(rows: Tensor) -> Tensor:
-            sides = left[rows], right[rows]
-            ours, theirs = (self.model.log_safe(side) for side in sides)
-            fitted = safer_loss(ours, theirs, target[rows])
-            return fitted + sum(self.model.penalty(side) for side in sides)
-
-        last = self._fit(loss, len(target))
-        with torch.no_grad():
-            accuracy = preference_accuracy(self.model.log_safe(left), self.model.log_safe(right), target)
-        return {"loss": last, "accuracy": float(accuracy)}
-
-    def _fit(self, loss: Callable[[Tensor], Tensor], n: int) -> float:
-        """Returns the mean loss of the last quarter."""
-        self.model.reset()
-        rng = self.run.rng("fit")
-        drawn = (torch.randint(n, (self.batch_size,), generator=rng) for _ in range(self.updates_each))
-        losses = [descend(self.model.optimizer, loss(rows)) for rows in drawn]
-        self.updates += self.updates_each
-        return float(np.mean(losses[-max(1, self.updates_each // 4) :]))
-
-    def judged(self, criterion: str = SAFETY) -> Judged | None:
-        """All that is said of single segments by now."""
-        answers = self.run.desk.answers(Rating, criterion)
-        if not len(answers):
             return None
-        order = np.argsort(answers.questions, kind="stable")
-        asked: Any = self.run.desk.questions(answers.questions[order].tolist())
-        good = (answers.values[order, 0] - asked.low) / (asked.high - asked.low)
-        return Judged(asked.segments, torch.from_numpy(1 - good).float())
+        left, right = self.run.desk.questions(answers.questions.tolist()).items
+        prefers_right = torch.from_numpy(answers.prefers_right).float()
+        return self.fit.of_pairs(self.model, left, right, prefers_right, self.run.rng("fit"))
 
-    def _contradicted(self, segments: Segments, unsafe: Tensor) -> Tensor:
-        if self.radius is None:
-            return torch.zeros(len(segments), dtype=torch.bool)
-        with torch.no_grad():
-            logits = self.model(segments.obs[:, :-1], segments.actions)
-        states, mask = self.model.norm(segments.obs[:, 1:]), segments.mask  # what a step leads to is what is unsafe
-        return contradicted(states, mask, blamed(logits, mask), unsafe, self.radius, self.witnesses)
+    def judged(self, criterion: str = SAFETY, after: int = -1) -> Judged | None:
+        """All that is said of single segments by now, in questions of numbers above `after`."""
+        answers = self.run.desk.answers(Rating, criterion)
+        new = answers.questions > after
+        if not new.any():
+            return None
+        questions, of = np.unique(answers.questions[new], return_inverse=True)  # several people may answer one
+        asked: Any = self.run.desk.questions(questions.tolist())
+        mean = np.bincount(of, answers.values[new, 0]) / np.bincount(of)
+        return Judged(asked.segments, torch.from_numpy(1 - (mean - asked.low) / (asked.high - asked.low)).float())
 
     def examine(self) -> None:
         """Asks about a segment of each of several fresh episodes of the policy, which then stays as it is."""
         desk = self.run.desk
         if not desk.waiting:
             questions = exam_questions(self.run, self.policy(), self.exam)
+            self.exam_after = int(desk.answers(Rating, EXAM).questions.max(initial=-1))
             desk.ask(questions, step=self.run.step, sampler="exam")
         desk.wait()
         if desk.waiting:  # Ctrl-C: after a resume it is due again
             return
-        judged = self.judged(EXAM)
-        told = torch.zeros(0) if judged is None else judged.unsafe[-self.exam :]
+        judged = self.judged(EXAM, self.exam_after)  # a run that became longer was examined before
+        told = torch.zeros(0) if judged is None else judged.unsafe
         self.examined_at, self.exam_asked, self.exam_unsafe = self.exam_step, len(told), int((told >= 0.5).sum())
         self.run.agent.set_update_times(0)
 

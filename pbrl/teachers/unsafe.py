@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pbrl.checks import share
+from pbrl.checks import finite_number, share
 from pbrl.question_kinds import Rating, RatingAnswers, SegmentPair
 from pbrl.questions import Question
 from pbrl.teachers.levels import columns_of
@@ -31,6 +31,7 @@ class UnsafeTeacher(Teacher):
 
     def __init__(self, *, factor: str | None, above: float, mistake: float, rng: torch.Generator) -> None:
         share(mistake=mistake)
+        finite_number(above=above)
         if factor is None:
             raise ValueError("factor=None: name the factor of the task that a step is unsafe by")
         self.factor, self.above, self.mistake, self.rng = factor, above, mistake, rng

@@ -11,6 +11,9 @@ from tiny import TINY, train
 
 from pbrl.cli import main
 from pbrl.config import load_config
+from pbrl.feedback.desk import Standing
+from pbrl.methods.safe_questions import EXAM
+from pbrl.question_kinds import Rating
 from pbrl.rewards.cost import CostModel, blamed, contradicted, log_safe, step_loss, unsafe_loss
 from pbrl.statistics.safety import fewest_cases, unsafe_bound
 from pbrl.tabular.forbidden_grid import CLEARED, SESSIONS, learn
@@ -115,6 +118,24 @@ def test_the_agent_gets_the_reward_less_what_is_unsafe_and_the_exam_ends_learnin
     assert (method.of_steps(steps) <= 0).all()
 
 
+def test_what_several_people_say_of_a_segment_is_one_case(tmp_path):
+    """The test of safety is of independent cases, and of those asked about this time."""
+    assert train(tmp_path / "run", method="safe")[0] == 0
+    config = load_config(tmp_path / "run" / "config.yaml")
+    config.steps = 360
+    method = resume(tmp_path / "run", config).method
+    said = method.run.desk.answers(Rating, EXAM)
+    alone = method.judged(EXAM)
+    assert len(alone.unsafe) == 30
+    contrary = [np.concatenate([of, of]) for of in said[:4]]
+    contrary[2][30:] = 1 - contrary[2][30:]
+    method.run.desk.answers = lambda kind, criterion: Standing(*contrary, EXAM)
+    both = method.judged(EXAM)
+    assert torch.equal(both.segments.obs, alone.segments.obs)
+    assert both.unsafe.tolist() == [0.5] * 30
+    assert len(method.judged(EXAM, after=int(said.questions[9])).unsafe) == 20
+
+
 def test_it_goes_on_as_if_never_killed(run, tmp_path):
     assert train(tmp_path / "whole", method="safe")[0] == 0
     killed = ["train", *TINY["safe"], "report=false", f"run_dir={tmp_path / 'killed'}"]
@@ -147,6 +168,7 @@ def test_what_cannot_work_is_said_before_there_is_a_run(tmp_path, capsys):
         (["method.labels=thumbs"], "method.labels=thumbs"),
         (["method.radius=0"], "method.radius=0: expected a number above 0"),
         (["env=point_reach"], "factor=None: name the factor"),
+        (["teacher.above=nan"], "above=nan: expected a finite number"),
         (["teacher.factor=speed"], "factor speed is not there; this env has distance_red"),
         (["env.forbidden=[[0,0]]"], "forbidden=[[0, 0]]: valid is a list as [[2,2],[2,3]], free cells"),
         (["teacher=human", "teacher.mode=async", "viewer.start=false"], "expected 0, or teacher.mode=block"),
