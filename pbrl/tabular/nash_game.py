@@ -36,13 +36,16 @@ def gap(beats: np.ndarray, policy: np.ndarray, reference: np.ndarray) -> float:
 
 
 def mirror(logits: np.ndarray, reference: np.ndarray, beats: np.ndarray, against: np.ndarray) -> np.ndarray:
-    """A step of mirror descent on the win rates against a policy, and towards the reference."""
+    """A step of mirror descent on the win rates against a policy, and towards the reference.
+
+    Against itself this is the squared regression of INPO (Zhang et al. 2024), solved exactly.
+    """
     policy_pull = STEP_SIZE * PULL
     return (1 - policy_pull) * logits + policy_pull * reference + STEP_SIZE * beats @ softmax(against)
 
 
 def self_play(logits: np.ndarray, reference: np.ndarray, beats: np.ndarray) -> np.ndarray:
-    """Play against itself with no pull: the squared regression of INPO and SPPO, solved exactly."""
+    """Play against itself with no pull: the squared regression of SPPO (Wu et al. 2024), solved exactly."""
     return logits + STEP_SIZE * beats @ softmax(logits)
 
 
