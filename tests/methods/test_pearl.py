@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -154,11 +155,11 @@ def test_a_run_reports_the_distribution_over_draws_and_a_changed_source_is_refus
     anchored = [*given, "method.anchors=true", "feedback.budget=3"]
     assert train(tmp_path / "anchored", *anchored, method=None)[0] == 0
     assert json.loads((tmp_path / "anchored" / "summary.json").read_text())["labels"] == 3
-    (tmp_path / "moved").symlink_to(source)
+    shutil.copytree(source, tmp_path / "moved")
     kept = [f"method.source={tmp_path / 'moved'}" if text.startswith("method.source") else text for text in given]
     assert train(tmp_path / "other", *kept, method=None)[0] == 0
-    (tmp_path / "moved").unlink()
-    (tmp_path / "moved").symlink_to(data)
+    shutil.rmtree(tmp_path / "moved")
+    shutil.copytree(data, tmp_path / "moved")
     assert main(["train", f"resume={tmp_path / 'other'}", "steps=30"]) == 2
     assert "is not what this run began with" in capsys.readouterr().err
 
