@@ -36,6 +36,9 @@ class Agent(Protocol):
     def updates(self) -> int: ...  # gradient steps so far
 
     @property
+    def episode_steps(self) -> list[int]: ...  # (n_envs,) so far in the episode that goes on in each environment
+
+    @property
     def stored_obs(self) -> np.ndarray: ...  # (M, O) what it learns from now
 
     def learn(self, env_steps: int) -> list[Episode]: ...  # act and learn for at least so many; what ended meanwhile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,12 +28,21 @@ class StateEntropy:
     """
 
     when = "sampled"  # it changes with every step
+    acts: ClassVar[bool] = False  # whether it says what is done too, by `behave(obs)`
     stored: Callable[[], np.ndarray]
 
     def __init__(self, *, k: int, reference: int, normalise: bool) -> None:
         whole(1, k=k, reference=reference)
         self.k, self.reference, self.normalise = k, reference, normalise
         self.distances = RunningNorm(1)
+
+    def begin(self, run: Any) -> None:
+        """Once, as `Method.begin`: neighbours are sought among what the agent has stored."""
+        self.stored = lambda: run.agent.stored_obs
+
+    def behave(self, obs: np.ndarray) -> np.ndarray:
+        """Return actions (n_envs, A) at `obs` (n_envs, O), where it `acts`."""
+        raise NotImplementedError
 
     def of_steps(self, steps: Steps) -> torch.Tensor:
         return torch.from_numpy(self(steps.obs.numpy(), self.stored()))

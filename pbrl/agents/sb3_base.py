@@ -56,6 +56,11 @@ class SB3Agent:
         return self.model._n_updates
 
     @property
+    def episode_steps(self) -> list[int]:
+        """(n_envs,) steps so far in the episode that goes on in each environment."""
+        return [recorder.steps for recorder in self.recorders]
+
+    @property
     def buffer(self) -> Any:
         raise UserError(f"agent={self.kind} squashes no Gaussian; methods that move one drive sac")
 

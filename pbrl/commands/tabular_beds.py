@@ -32,6 +32,7 @@ BEDS = {  # name: the module of pbrl.tabular that has its BED, and what it shows
     "cmorl": ("random_fronts", "a constrained stage fills the gaps of a front that weighted sums leave"),
     "icpl": ("three_axes", "reward programs that follow a choice of the best and the worst get better round by round"),
     "deformpam": ("three_modes", "samples of a clone are chosen by the reward that a tuned copy implies"),
+    "diverse": ("walled_room", "policies that seek what behaves otherwise show more than novelty of states does"),
     "pearl": ("two_reaches", "answers about one task, carried to another by transport, are true there"),
 }
 BED_LINES = "\n".join(f"  {name:<15} {what}" for name, (_, what) in BEDS.items())

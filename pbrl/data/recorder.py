@@ -108,6 +108,11 @@ class EpisodeRecorder(gym.Wrapper):
             reward = self.given(float(reward), info.get("factors", {}))
         return obs, float(reward), terminated, truncated, {}
 
+    @property
+    def steps(self) -> int:
+        """So far in the episode that goes on."""
+        return len(self._actions)
+
     def take_finished(self) -> list[Episode]:
         """The episodes that ended since the last call."""
         finished, self.finished = self.finished, []

@@ -181,6 +181,11 @@ class Method:
         """Which n rows of a `LearnedRewardBuffer` a batch holds; None: drawn uniformly."""
         return None
 
+    @property
+    def behaves(self) -> bool:
+        """Whether `behave` has a say in this run, once it has begun."""
+        return type(self).behave is not Method.behave
+
     def behave(self, obs: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """What is done in training instead of `actions` (n_envs, A) at `obs` (n_envs, O), and tags (n_envs, K)."""
         return actions, None

@@ -125,7 +125,7 @@ class Pebble(Method):
         self.observed: list[np.ndarray] = []  # observations since the last session, for the input statistics
         self._fitted = self._warned = False
         if self.explore is not None:
-            self.explore.stored = lambda: run.agent.stored_obs
+            self.explore.begin(run)
 
     def make_model(self, obs_shape: tuple[int, ...], action_size: int, rng: torch.Generator) -> Any:
         model = self._make_model(obs_size=obs_shape[0], action_size=action_size, rng=rng)
@@ -147,6 +147,16 @@ class Pebble(Method):
         self.run.desk.observe(finished)
         if not self.run.desk.exhausted:
             self.observed.extend(e.obs[:-1] for e in finished)
+
+    @property
+    def behaves(self) -> bool:
+        return type(self).behave is not Pebble.behave or (self.explore is not None and self.explore.acts)
+
+    def behave(self, obs: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """What explores may act itself, until a reward is learned."""
+        if self.explore is None or not self.explore.acts or self.updates:
+            return actions, None
+        return self.explore.behave(obs), None
 
     def due(self) -> int | None:
         return self.next_session

@@ -100,7 +100,7 @@ class Ppe(Qpa):
     def behave(self, obs: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """The drawn actions, as if the actor's mean were elsewhere: the noise stays what it was."""
         if not self.supported or self.nudge == 0 or self.run.desk.exhausted:
-            return actions, None
+            return super().behave(obs, actions)
         seen = torch.from_numpy(np.asarray(obs, np.float32))
         moved = shift(self.support, seen, *self.run.agent.gaussian(obs), self.nudge)
         inner = torch.from_numpy(np.clip(actions, -INSIDE, INSIDE)).atanh()

@@ -171,7 +171,7 @@ def _connect(parts: Parts) -> None:
     agent.set_reward(parts.method.reward())
     if type(parts.method).rows is not Method.rows:
         agent.set_rows(parts.method.rows)
-    if type(parts.method).behave is not Method.behave or parts.method.measures:
+    if parts.method.behaves or parts.method.measures:
         agent.set_behaviour(parts.method.behave, parts.method.tags)
     if parts.method.measures:
         agent.set_measures(parts.method.measure, parts.method.measures)

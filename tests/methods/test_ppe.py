@@ -95,7 +95,7 @@ def test_the_nudge_is_the_divergence_that_was_asked_for_in_the_direction_that_ga
 
 def ppe(**changes):
     method = Ppe.__new__(Ppe)
-    method.supported, method.nudge, method.outside = True, 0.01, 0.5
+    method.supported, method.nudge, method.outside, method.explore = True, 0.01, 0.5, None
     method.support = lambda obs, actions: actions[:, 0]
     gaussian = torch.zeros(1, 2), torch.tensor([[0.5, 0.5]])
     desk = SimpleNamespace(exhausted=False)

@@ -32,6 +32,10 @@ SAC = ["agent.hidden=[16,16]", "agent.batch_size=16", "agent.learning_starts=30"
 PPO = ["agent.hidden=[16]", "agent.n_envs=2", "agent.n_steps=20", "agent.batch_size=20", "agent.n_epochs=2"]
 TINY = {
     "pebble": ["method=pebble", *COMMON, *REWARD, *SAC, "method.critic_updates=3"],
+    "diverse": [
+        *("method=diverse", *COMMON, *REWARD, *SAC, "method.critic_updates=3", "method.explore.turn=7"),
+        *("method.explore.population=3", "method.explore.emitters=2", "method.explore.coder_updates=5"),
+    ],
     "prefppo": ["method=prefppo", *COMMON, *REWARD, *PPO],
     "surf": ["method=surf", *COMMON, *SMALL, *SAC, *CROPS, "method.unlabelled_pairs=3"],
     "rune": ["method=rune", *COMMON, *REWARD, *SAC, "method.half_life=100"],

@@ -73,6 +73,12 @@ def test_ppo_goes_on_as_if_never_killed(step, run, finished, tmp_path):
     assert_same(finished(method="prefppo"), tmp_path / "run")
 
 
+def test_emitters_go_on_as_if_never_killed(run, finished, tmp_path):
+    """Killed while they act, in the second generation."""
+    kill_and_resume(run, tmp_path / "run", TINY["diverse"], Kill(STEP, 110))
+    assert_same(finished(method="diverse"), tmp_path / "run")
+
+
 def test_a_teacher_that_judges_factors_goes_on_as_if_never_killed(run, finished, tmp_path):
     kill_and_resume(run, tmp_path / "run", TINY["heron"], Kill(STEP, 250))
     assert_same(finished(method="heron"), tmp_path / "run")
