@@ -133,7 +133,8 @@ def test_a_script_that_could_not_stand_in_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("method", "teacher", "valid"), [("video_return", "oracle", "video_people"), ("rapl", "human", "teacher.mode=block")]
+    ("method", "teacher", "valid"),
+    [("video_return", "oracle", "video_people"), ("rapl", "human", "teacher.mode=block")],
 )
 def test_questions_about_videos_have_teachers_of_their_own(tmp_path, method, teacher, valid):
     code, _, err = train(tmp_path / "run", f"method={method}", "env=sweep_grouping", f"teacher={teacher}", method=None)
