@@ -10,7 +10,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 peer=${1:-}
 case $peer in
     imitation) packages=(imitation==1.0.1 stable-baselines3==2.2.1 gymnasium==0.29.1 mujoco==3.2.7 "imageio<3" "numpy<3" "datasets<6") ;;
-    sbx) packages=(sbx-rl==0.28.0 jax==0.10.2 gymnasium==1.4.0 "mujoco==$(pin mujoco)") ;;
+    sbx) packages=(sbx-rl==0.28.0 jax==0.10.2 gymnasium==1.4.0 "mujoco==$(pin mujoco)" "imageio<3") ;;
     *) fail "the peer is '$peer'; valid are imitation and sbx" ;;
 esac
 out=${2:-$root/runs/$peer} steps=${STEPS:-10000} repeats=${REPEATS:-3}
