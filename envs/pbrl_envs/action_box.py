@@ -35,7 +35,7 @@ class ActionBox:
         self._is_unit = is_unit(space)
 
     def __call__(self, action: np.ndarray) -> np.ndarray:
-        """(A,) inside the box, in the task's own type; an array of its own, also where nothing is scaled."""
+        """Return the action (A,) inside the box, in the task's own type; always an array of its own."""
         action = np.minimum(np.maximum(action, -1.0), 1.0)
         if self._is_unit:
             return action.astype(np.float32)
@@ -45,7 +45,7 @@ class ActionBox:
         return np.minimum(np.maximum(scaled, self._low), self._high).astype(self._dtype)  # what rounding did
 
     def unit(self, actions: np.ndarray) -> np.ndarray:
-        """Actions (..., A) of the task as float64 ones in [-1, 1]; what lies outside the box lies outside there too."""
+        """Return actions (..., A) of the task as float64 ones in [-1, 1]; those outside the box stay outside."""
         offset = np.asarray(actions, np.float64) - self._middle
         with np.errstate(divide="ignore", invalid="ignore"):  # of fixed components
             return np.where(offset == 0, 0.0, offset / self._half)

@@ -92,7 +92,7 @@ class Door(gym.Wrapper):
         )
 
     def _check_action(self, action: np.ndarray) -> None:
-        """Else the environment would be blamed for what it makes of it."""
+        """Refuse an action of the wrong shape or that is not finite: the environment is not to be blamed for it."""
         if action.shape != (shape := self.action_space.shape):
             raise UserError(f"env={self._name} was given an action of shape {action.shape}; expected {shape}")
         if not np.isfinite(action).all():
@@ -169,7 +169,7 @@ class Door(gym.Wrapper):
 
 
 def _check_reset(env: gym.Env, name: str) -> None:
-    """Every layer must pass on a seed: without it no episode can be repeated."""
+    """Refuse a layer whose reset takes no seed or options: without a seed no episode can be repeated."""
     layer: Any = env
     while layer is not None:
         parameters = inspect.signature(layer.reset).parameters

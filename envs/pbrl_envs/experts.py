@@ -13,13 +13,13 @@ from pbrl.errors import EnvError, UserError, one_line
 
 
 class Expert(NamedTuple):
-    """What a task's own controller does, without noise; it remembers nothing from one step to the next."""
+    """A task's own controller, without noise; it remembers nothing from one step to the next."""
 
     act: Callable[[np.ndarray], np.ndarray]  # observation (O,) -> action (A,) float32 in [-1, 1]
     own: tuple[int, ...] | None  # entries of the observation that are the robot's own; the others say where to go
 
     def elsewhere(self, obs: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """What the robot of `obs` would see in the layout of `other`: its goal and objects are where they are there."""
+        """Return what the robot of `obs` would see in the layout of `other`: goal and objects lie as they do there."""
         mixed = other.copy()
         own = list(self.own or ())
         mixed[own] = obs[own]
@@ -57,7 +57,7 @@ def find_naive(env: gym.Env) -> Expert | None:
 
 
 def _checked(env: gym.Env, method: str) -> Callable[[np.ndarray], np.ndarray]:
-    """A controller of the task with nothing shared: it may write into what it sees, and return the same array again."""
+    """Wrap a controller so that it shares nothing: it may write into what it sees, or return the same array again."""
     task: Any = env.unwrapped
     name, shape = f"{method}() of {type(task).__name__}", env.action_space.shape
 

@@ -1,4 +1,4 @@
-"""Which OpenGL back end MuJoCo renders with. Nothing here is needed to train without pictures."""
+"""The OpenGL back end that MuJoCo renders with. Nothing here is needed to train without pictures."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def has_display() -> bool:
 
 @cache
 def probe(backend: str, timeout_s: float = 60) -> str | None:
-    """None if the back end really draws, else why not. Runs in its own process, as a bad driver may crash it."""
+    """Return None if the back end really draws, else why not; in a process of its own, as a bad driver may crash it."""
     environment = {key: value for key, value in os.environ.items() if key != "PYOPENGL_PLATFORM"}
     command = [sys.executable, "-c", _DRAW_NOTHING]
     try:

@@ -44,7 +44,7 @@ class Ways(NamedTuple):
 
 
 class MazePaths:
-    """Where the middle of a disc may be, and how far it is from there to anywhere.
+    """The places where the middle of a disc may be, and how far it is from there to anywhere.
 
     Args:
         walls: (R, C) bool, row 0 at the top; the middle of the maze is at 0.

@@ -1,4 +1,4 @@
-"""What our own MuJoCo tasks share: a model from XML, one physics loop, named factors and pictures."""
+"""The base of our own MuJoCo tasks: a model from XML, one physics loop, named factors and pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 
 class Measured(NamedTuple):
-    """What a task says about the moment that a step led to."""
+    """The outcome of a step, as a task measures it."""
 
     reward: float
     success: bool
@@ -82,7 +82,7 @@ class MujocoTask(gym.Env):
         self.data.ctrl[:] = action
 
     def observe(self) -> np.ndarray:
-        """(O,) float32."""
+        """Return the observation (O,) float32."""
         raise NotImplementedError
 
     def measure(self) -> Measured:

@@ -1,4 +1,4 @@
-"""Which environment suites are installed, and how to get the others."""
+"""The environment suites that are installed, and how to get the others."""
 
 from __future__ import annotations
 

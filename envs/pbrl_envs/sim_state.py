@@ -67,7 +67,7 @@ class SimState(gym.Wrapper):
 
     @property
     def simulator(self) -> Any:
-        """What holds MuJoCo's `model` and `data`, and draws them with its `mujoco_renderer`; None outside MuJoCo."""
+        """The object that holds MuJoCo's `model` and `data`, and its `mujoco_renderer`; None outside MuJoCo."""
         return self._simulator
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:

@@ -51,7 +51,7 @@ class Views:
         self.names = [DEFAULT, *(name for name in self._aims if name != DEFAULT)]
 
     def choose(self, name: str) -> None:
-        """The camera of all pictures from now on."""
+        """Take all pictures with this camera from now on."""
         if name not in self._aims:
             raise UserError(f"camera={name} does not exist; valid: {', '.join(self.names)}")
         if self._renderer is not None:
@@ -75,7 +75,7 @@ class Views:
         }
 
     def _looks_like_default(self, camera: Any) -> bool:
-        """Meta-World has one view under two names."""
+        """Return whether a camera shows what the default one does: Meta-World has one view under two names."""
         if self._default < 0:
             return False
         default, fields = self._model.camera(self._default), ("bodyid", "mode", "pos", "quat", "fovy")
@@ -85,7 +85,7 @@ class Views:
         self._renderer.camera_id = camera
 
     def _turn(self, about_vertical: float, about_right: float) -> None:
-        """The default camera from elsewhere. MuJoCo's free camera follows nothing in a single picture."""
+        """Turn the default camera by so many degrees: MuJoCo's free camera follows nothing in a single picture."""
         axes = self._model.cam_mat0[self._default].reshape(3, 3).copy()
         turn = _rotation(np.array([0.0, 0.0, 1.0]), about_vertical) @ _rotation(axes[:, 0], about_right)
         for field in ("cam_pos0", "cam_poscom0"):

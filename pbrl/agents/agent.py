@@ -1,4 +1,4 @@
-"""The contract of an agent: whoever acts, and learns from whatever reward it is given."""
+"""The contract of an agent, which acts and learns from whatever reward it is given."""
 
 from __future__ import annotations
 

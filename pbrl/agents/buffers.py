@@ -56,7 +56,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         self.running = np.zeros(self.n_envs, np.int64)  # steps of the unfinished episode in each environment
 
     def make_tags(self, count: int) -> None:
-        """Room for so many numbers with each step, before the first one."""
+        """Make room for so many numbers with each step, before the first one."""
         self.tags = np.zeros((self.buffer_size, self.n_envs, count), np.float32)
 
     def __len__(self) -> int:
@@ -105,16 +105,16 @@ class LearnedRewardBuffer(ReplayBuffer):
 
     @property
     def settled(self) -> int:
-        """How many rows, from the oldest on, may be sampled."""
+        """The number of rows, from the oldest on, that may be sampled."""
         return len(self) - (int(self.running.max()) if self.rewards_whole_episodes else 0)
 
     @property
     def stored_obs(self) -> np.ndarray:
-        """(M, O) all that is stored, in no order that means anything."""
+        """All stored observations (M, O), in no order that means anything."""
         return self.observations[: len(self)].reshape(-1, *self.obs_shape)
 
     def recent_rows(self, rows: int) -> np.ndarray:
-        """The newest rows, the newest first, of those that may be sampled; fewer where there are fewer."""
+        """Return the newest rows that may be sampled, the newest first; fewer where there are fewer."""
         unsettled = len(self) - self.settled
         return (self.pos - 1 - unsettled - np.arange(min(rows, self.settled))) % self.buffer_size
 
@@ -133,7 +133,7 @@ class LearnedRewardBuffer(ReplayBuffer):
             self._label(newest)
 
     def sample_arrays(self, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """obs (B, O), actions (B, A), next_obs (B, O), dones (B, 1) without time limits, rewards (B, 1)."""
+        """Return obs (B, O), actions (B, A), next_obs (B, O), dones (B, 1) without time limits, rewards (B, 1)."""
         return self.transitions(self._draw(batch_size))
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
@@ -203,7 +203,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         return ReplayBufferSamples(*map(self.to_torch, self.transitions(batch_inds)))
 
     def _draw_batches(self, batch_size: int, batches: int) -> np.ndarray:
-        """Rows of uniform batches are drawn at once; whoever chooses them is asked for each."""
+        """Draw rows of uniform batches at once; a method that chooses rows is asked for each batch."""
         if self.choose is None:
             return self._draw(batch_size * batches)
         return np.concatenate([self._draw(batch_size) for _ in range(batches)])
@@ -217,13 +217,13 @@ class LearnedRewardBuffer(ReplayBuffer):
         return self.draw_uniformly(batch_size)
 
     def _require_rows(self, chosen: np.ndarray, count: int) -> None:
-        """Whoever gathers them by their addresses would read what lies outside, too."""
+        """Refuse rows that are not stored: whoever gathers them by their addresses would read outside the buffer."""
         if chosen.shape != (count,) or chosen.min() < 0 or chosen.max() >= len(self):
             what = f"{chosen.shape} from {chosen.min()} to {chosen.max()}" if chosen.size else "none"
             raise ValueError(f"a method's rows are {what}; expected {count} of the {len(self)} that are stored")
 
     def draw_uniformly(self, n: int) -> np.ndarray:
-        """n rows (n,) that may be sampled, with replacement, from NumPy's global stream as SB3."""
+        """Draw n rows (n,) that may be sampled, with replacement, from NumPy's global stream as SB3 does."""
         rows = np.random.randint(0, self.settled, size=n)  # noqa: NPY002
         if self.full and self.rewards_whole_episodes:
             return (self.pos + rows) % self.buffer_size  # the oldest row is the next to be written
@@ -260,7 +260,7 @@ class LearnedRewardBuffer(ReplayBuffer):
         tags: np.ndarray | None,
         given: np.ndarray | None = None,
     ) -> np.ndarray:
-        """(M,) by the source."""
+        """Return the rewards (M,) of these steps by the source."""
         assert self.source is not None
         follow, noted, got = (None if a is None else torch.from_numpy(a) for a in (next_obs, tags, given))
         steps = Steps(torch.from_numpy(obs), torch.from_numpy(actions), follow, noted, got)

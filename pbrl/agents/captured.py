@@ -20,7 +20,7 @@ WARM_UP = 3  # calls before a capture, in which libraries make their workspaces
 
 
 def updates(nets: SACNets, batch: Batch, noise: Tensor, target: tuple[bool, ...]) -> Tensor:
-    """K updates one after another; batch: each (K, S, B, ·), noise (K, S, 2B, A), target: which move the slow copies.
+    """Make K updates, one by one; batch: each (K, S, B, ·), noise (K, S, 2B, A), target: which move the slow copies.
 
     Returns (S, 4) sums of what `sac_update` returns.
     """

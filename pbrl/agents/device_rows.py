@@ -42,7 +42,7 @@ class DeviceRows:
         return Batch(self.obs[here], self.actions[here], next_obs, dones, rewards)
 
     def _end(self, next_obs: Tensor, rows: np.ndarray, envs: np.ndarray) -> None:
-        """What follows the last step of an episode, and the newest step, lies elsewhere in a buffer."""
+        """Fill in what follows the last step of an episode, and the newest step, which lies elsewhere in a buffer."""
         buffer = self.buffer
         last = buffer.last_index[rows, envs]
         ends = np.flatnonzero(last != NOT_LAST)

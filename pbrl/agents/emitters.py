@@ -16,7 +16,7 @@ LARGEST_GENE = 5.0  # in size; TAXONS
 
 
 class Emitters(StateEntropy):
-    """Until the first session small deterministic policies act, one in each episode, and the most novel have offspring.
+    """Acts by small deterministic policies until the first session, one in each episode; the most novel have offspring.
 
     Paolo et al. 2020 (TAXONS): what a policy did is the code that an autoencoder has for the observations it came to,
     and it is novel by its mean distance to the nearest others. After each generation the autoencoder learns from all
@@ -86,7 +86,7 @@ class Emitters(StateEntropy):
         self.seen: list[np.ndarray] = [np.empty((0, obs), np.float32) for _ in range(n_envs)]  # by whom, in its turn
 
     def behave(self, obs: np.ndarray) -> np.ndarray:
-        """Return what is done at `obs` (n_envs, O): actions (n_envs, A) in [-1, 1]."""
+        """Return the actions (n_envs, A) in [-1, 1] at `obs` (n_envs, O)."""
         for i, steps in enumerate(self.agent.episode_steps):
             if steps == 0 or len(self.seen[i]) == self.turn:
                 self._take_over(i)
@@ -94,7 +94,7 @@ class Emitters(StateEntropy):
         return act(self.acting, self.shapes, torch.from_numpy(np.asarray(obs, np.float32))).numpy()
 
     def _take_over(self, env: int) -> None:
-        """The next policy acts there; what the last one did is learned from."""
+        """Let the next policy act in an environment, after keeping what the last one did there."""
         if len(self.seen[env]):
             self.genomes = torch.cat([self.genomes, self.acting[env : env + 1]])
             self.looks = torch.cat([self.looks, look(self.seen[env], self.moments)[None]])
@@ -136,7 +136,7 @@ class Emitters(StateEntropy):
 
 
 def act(genomes: Tensor, shapes: list[tuple[int, int]], obs: Tensor) -> Tensor:
-    """(N, A) what each policy, a row of genomes (N, G), does at its own observation, a row of obs (N, O).
+    """Return what each policy, a row of genomes (N, G), does (N, A) at its own observation, a row of obs (N, O).
 
     shapes: of weights and biases, layer by layer, as they follow each other in a genome.
     """
@@ -149,13 +149,13 @@ def act(genomes: Tensor, shapes: list[tuple[int, int]], obs: Tensor) -> Tensor:
 
 
 def look(seen: np.ndarray, moments: int) -> Tensor:
-    """(moments * O,) of observations (L, O): evenly spaced ones, the last of which ends the turn."""
+    """Return evenly spaced ones (moments * O,) of observations (L, O), the last of which ends the turn."""
     rows = np.linspace(0, len(seen) - 1, moments + 1).round().astype(int)[1:]
     return torch.from_numpy(seen[rows].reshape(-1))
 
 
 def novelty(codes: Tensor, neighbours: int) -> Tensor:
-    """(M,) mean distance of each row of codes (M, C) to its nearest others; 0 where there is no other."""
+    """Return each code's mean distance (M,) to its nearest others, of codes (M, C); 0 where there is no other."""
     distances = torch.cdist(codes, codes, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
     nearest = min(neighbours, len(codes) - 1)
     if nearest == 0:

@@ -37,7 +37,7 @@ class StateEntropy:
         self.distances = RunningNorm(1)
 
     def begin(self, run: Any) -> None:
-        """Once, as `Method.begin`: neighbours are sought among what the agent has stored."""
+        """Seek neighbours among what the agent has stored; called once, as `Method.begin` is."""
         self.stored = lambda: run.agent.stored_obs
 
     def behave(self, obs: np.ndarray) -> np.ndarray:
@@ -52,7 +52,7 @@ class StateEntropy:
 
     @torch.no_grad()
     def __call__(self, obs: np.ndarray, stored: np.ndarray) -> np.ndarray:
-        """obs: (B, O), stored: (M, O) -> (B,)."""
+        """Return intrinsic rewards (B,) of obs (B, O) among stored (M, O)."""
         if len(stored) > self.reference:
             stored = stored[np.random.randint(0, len(stored), self.reference)]  # noqa: NPY002  as SB3: one global stream
         query, reference = torch.from_numpy(obs), torch.from_numpy(stored)

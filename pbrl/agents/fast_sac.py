@@ -95,7 +95,7 @@ class FastSAC(SAC):
         return sums.tolist()
 
     def _trainer(self) -> Callable[[int, int], list[float]]:
-        """What makes updates, given how many and a batch size: returns the sums that are logged."""
+        """Return what makes updates: of their number and a batch size it returns the sums that are logged."""
         if self._stacked is not None:
             return partial(self._stacked.train, self)
         if self._native is not None:
@@ -148,7 +148,7 @@ class FastSAC(SAC):
 
     @torch.no_grad()
     def _act_in_torch(self, rows: np.ndarray, deterministic: bool) -> np.ndarray:
-        """Actions (M, A) in [-1, 1] for float32 observations (M, O)."""
+        """Return actions (M, A) in [-1, 1] for float32 observations (M, O)."""
         h = torch.from_numpy(rows).to(self.device)
         layers = list(zip(self._actor_mlp.weights, self._actor_mlp.biases, strict=True))
         for w, b in layers[:-1]:
@@ -160,7 +160,7 @@ class FastSAC(SAC):
         return array(mean.tanh())
 
     def reset_critic(self) -> None:
-        """New critics from torch's global generator, targets equal to them, and an optimiser that has seen nothing."""
+        """Draw new critics from torch's global generator, their targets equal, and begin with a fresh optimiser."""
         with torch.no_grad():
             self._pull()
             self._tie()
@@ -180,7 +180,7 @@ class FastSAC(SAC):
         self._tie()
 
     def _pull(self) -> None:
-        """Has the networks hold their newest weights, where somebody else steps them."""
+        """Bring the newest weights into the networks, where somebody else steps them."""
         if self._stacked is not None:
             self._stacked.pull(self)
 
@@ -244,7 +244,7 @@ class FastSAC(SAC):
         return Batch(*(part.reshape(batch_size, -1).float().to(self.device) for part in arrays))
 
     def _sample_there(self, batch_size: int) -> Batch | None:
-        """A batch gathered on the device; None where the buffer is none of ours, or rewards each batch anew."""
+        """Gather a batch on the device; None where the buffer is none of ours, or rewards each batch anew."""
         if (buffer := plain_buffer(self)) is None:
             return None
         if self._rows is None or self._rows.buffer is not buffer:
@@ -252,12 +252,12 @@ class FastSAC(SAC):
         return self._rows.batch(batch_size)
 
     def _update(self, batch: Batch, update_target: bool) -> Tensor:
-        """One step of everything; returns (4,) ent_coef and the entropy, critic and actor losses."""
+        """Update everything once; return ent_coef and the entropy, critic and actor losses (4,)."""
         whole = Batch(*(part[None] for part in batch))
         return sac_update(self._nets, whole, self._draw_noise(batch)[None], update_target)[0]
 
     def _draw_noise(self, batch: Batch) -> Tensor:
-        """(2B, A) for s and s', on the CPU whatever the device: the same numbers wherever a run learns."""
+        """Draw noise (2B, A) for s and s', on the CPU whatever the device: the same numbers wherever a run learns."""
         n, size = batch.actions.shape
         noise = torch.empty(2 * n, size)
         noise[:n].normal_()  # two draws, as SB3's
@@ -276,7 +276,7 @@ class FastSAC(SAC):
 
 
 class _Temperature:
-    """The one of a `FastSAC`, whose tensors checkpoints and SB3's zips may replace."""
+    """The temperature of a `FastSAC`, whose tensors checkpoints and SB3's zips may replace."""
 
     def __init__(self, model: FastSAC) -> None:
         self.model = model
@@ -300,7 +300,7 @@ class _Temperature:
 
 
 def _require_plain(model: SAC) -> None:
-    """Says which part of a model the hand-written update does not cover."""
+    """Refuse a model that the hand-written update does not cover, and say which part of it."""
     policy, space = model.policy, model.observation_space
     optimizers = [model.actor.optimizer, model.critic.optimizer, model.ent_coef_optimizer]
     modules = [model.actor.latent_pi, *model.critic.q_networks]

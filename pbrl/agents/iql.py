@@ -88,7 +88,7 @@ class IQL(nn.Module):
         self.optimizer = torch.optim.Adam(groups, lr=lr, fused=True)
 
     def update(self, policy: Policy, batch: Batch, reward: Tensor) -> dict[str, float]:
-        """One step of everything. reward: (B,)."""
+        """Update everything once. reward: (B,)."""
         obs, next_obs = self.norm(batch.obs), self.norm(batch.next_obs)
         inputs = torch.cat([obs, batch.actions], 1)
         with torch.no_grad():
@@ -109,11 +109,11 @@ class IQL(nn.Module):
         }
 
     def slow_q(self, batch: Batch) -> Tensor:
-        """(B,) min_k Q'_k(s, a)."""
+        """Return min_k Q'_k(s, a) of each step (B,)."""
         return self.q_target(torch.cat([self.norm(batch.obs), batch.actions], 1))[..., 0].amin(0)
 
     def weights(self, advantage: Tensor, counts: Tensor | None = None) -> Tensor:
-        """(B,) of the steps in the policy's regression. counts: (B,) how much each adds to the spread; None: alike."""
+        """Return the weights (B,) of steps in the policy's regression. counts: (B,) in the spread; None: all alike."""
         beta = self.beta if self.beta_unit == "one" else self.beta * spread(advantage, counts)
         return (advantage / beta).exp().clamp(max=GREATEST_WEIGHT)
 
@@ -132,7 +132,7 @@ class IQL(nn.Module):
 
 
 def spread(values: Tensor, counts: Tensor | None = None) -> Tensor:
-    """The standard deviation of values (B,), each counted so much."""
+    """Return the standard deviation of values (B,), each counted so much."""
     counts = torch.ones_like(values) if counts is None else counts
     mean = (counts * values).sum() / counts.sum()
     return ((counts * (values - mean).square()).sum() / counts.sum()).sqrt().clamp(min=LEAST_SPREAD)

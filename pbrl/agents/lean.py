@@ -23,7 +23,7 @@ EACH_STEP = TrainFreq(1, TrainFrequencyUnit.STEP)
 
 
 def covers(model: Any) -> bool:
-    """Whether SB3's own loop would do the same with this model. Its plain SAC keeps that loop, to compare with."""
+    """Return whether SB3's own loop would do the same with this model. Its plain SAC keeps it, to compare with."""
     own = all(getattr(type(model), name) is getattr(OffPolicyAlgorithm, name) for name in REPLACED if name != "learn")
     own = own and type(model).learn in (OffPolicyAlgorithm.learn, SAC.learn)
     plain = not model.use_sde and model.action_noise is None and model.train_freq == EACH_STEP
@@ -44,7 +44,7 @@ def learn(model: SAC, recorders: Sequence[EpisodeRecorder], env_steps: int) -> N
 
 
 def _step(model: Any, recorders: Sequence[EpisodeRecorder]) -> None:
-    """One step in each environment, stored."""
+    """Take one step in each environment, and store it."""
     last, n = model._last_obs, len(recorders)
     actions, stored = model._sample_action(model.learning_starts, None, n)
     obs, next_obs = np.empty_like(last), np.empty_like(last)  # new ones: what a method noted of the last stays

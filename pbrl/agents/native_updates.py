@@ -76,7 +76,7 @@ class NativeUpdates:
         return list(problem.sums)
 
     def act(self, model: Any, obs: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
-        """Actions (M, A) in [-1, 1] for float32 observations (M, O), with this noise (M, A) or with none."""
+        """Return actions (M, A) in [-1, 1] for float32 observations (M, O), with this noise (M, A) or with none."""
         actor = self._problem_of(model).actor
         if self._scratch is None:
             self._scratch = np.empty(act_scratch(actor), np.float32)

@@ -120,7 +120,7 @@ class SACAgent(SB3Agent):
     def check(
         *, learning_starts: int, lr: float, gamma: float, tau: float, hidden: Sequence[int], **counts: Any
     ) -> None:
-        """ValueError for numbers that no run can use; what has no range is not looked at."""
+        """Raise ValueError for numbers that no run can use; what has no range is not looked at."""
         named = ("n_envs", "batch_size", "gradient_steps", "target_update_interval")
         whole(1, **{name: counts[name] for name in named})
         whole(0, learning_starts=learning_starts)
@@ -145,11 +145,11 @@ class SACAgent(SB3Agent):
         self.buffer.relabel()
 
     def set_rows(self, choose: Callable[[LearnedRewardBuffer, int], np.ndarray | None]) -> None:
-        """Which stored rows a batch holds, see `Method.rows`."""
+        """Let `choose` say which stored rows a batch holds, see `Method.rows`."""
         self.buffer.choose = choose
 
     def set_behaviour(self, behave: Behave, tags: int) -> None:
-        """What is done in training is `behave(obs, actions)` of what the policy would do, see `Method.behave`.
+        """Do `behave(obs, actions)` of what the policy would do in training, see `Method.behave`.
 
         tags: K, how many numbers it notes at each step.
         """
@@ -172,7 +172,7 @@ class SACAgent(SB3Agent):
         model._sample_action = choose  # type: ignore[method-assign]
 
     def set_measures(self, measure: Measure, count: int) -> None:
-        """Each step is stored with `count` numbers of what came of it, behind the tags of `set_behaviour`."""
+        """Store `count` numbers of what came of each step, behind the tags of `set_behaviour`."""
         tags = self.buffer.tags
         self.buffer.make_tags(count + (0 if tags is None else tags.shape[2]))
         for recorder in self.recorders:
@@ -191,7 +191,7 @@ class SACAgent(SB3Agent):
             buffer.put(*step, np.zeros(1, np.float32), done & episode.terminated, done)
 
     def require_whole_episodes(self, steps: int | None, at_end: bool = False) -> None:
-        """UserError where learning starts, or what is kept is forgotten, before an episode of so many steps is over."""
+        """Raise UserError where learning starts, or rows are forgotten, before an episode of so many steps is over."""
         starts, kept = self.model.learning_starts, self.buffer.buffer_size * self.n_envs
         needed = None if steps is None else steps * self.n_envs
         if needed is not None and starts < needed:
@@ -203,12 +203,12 @@ class SACAgent(SB3Agent):
 
     @torch.no_grad()
     def gaussian(self, obs: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation (M, A) of what the policy squashes by tanh, at observations (M, O)."""
+        """Return mean and standard deviation (M, A) of what the policy squashes by tanh, at observations (M, O)."""
         mean, log_std, _ = self.model.actor.get_action_dist_params(torch.from_numpy(np.asarray(obs, np.float32)))
         return mean, log_std.exp()
 
     def reset_critic(self) -> None:
-        """Both critics, their targets and their optimiser start afresh; actor and temperature stay (PEBBLE)."""
+        """Start both critics, their targets and their optimiser afresh; actor and temperature stay (PEBBLE)."""
         model = self.model
         if hasattr(model, "reset_critic"):
             model.reset_critic()
@@ -224,14 +224,14 @@ class SACAgent(SB3Agent):
 
     @torch.no_grad()
     def log_prob(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """(M,) log densities of actions (M, A), which are taken at most to 1e-4 from the bounds of the box."""
+        """Return log densities (M,) of actions (M, A), which are taken at most to 1e-4 from the bounds of the box."""
         actor, inside = self.model.actor, np.clip(actions, -1 + INSIDE, 1 - INSIDE)
         blocks = zip(torch.from_numpy(obs).split(BLOCK), torch.from_numpy(inside).split(BLOCK), strict=True)
         return torch.cat([_density(actor, o).log_prob(a) for o, a in blocks]).numpy()
 
     @torch.no_grad()
     def values(self, obs: np.ndarray) -> np.ndarray:
-        """(M,) the smaller of both critics' values of an action that the policy draws at each observation (M, O)."""
+        """Return the smaller of both critics' values (M,) of an action drawn by the policy at observations (M, O)."""
         model = self.model
         blocks = torch.from_numpy(obs).split(BLOCK)
         return torch.cat([torch.stack(model.critic(o, model.actor(o))).amin(0)[:, 0] for o in blocks]).numpy()

@@ -121,7 +121,7 @@ class PPOAgent(SB3Agent):
         return self.model.rollout_buffer
 
     def learn(self, env_steps: int) -> list[Episode]:
-        """One rollout after the other, so that the observation statistics move between them."""
+        """Learn one rollout after the other, so that the observation statistics move between them."""
         episodes: list[Episode] = []
         target = self.env_steps + env_steps
         while self.env_steps < target:

@@ -61,7 +61,7 @@ def save_portable(model: SAC | PPO, path: str, env: gym.Env, **settings: Any) ->
 
 
 def load_portable(path: str, device: torch.device) -> tuple[State, State]:
-    """Parameters for actions in [-1, 1], and the other tensors, of a file written by this or an older pbrl."""
+    """Read the parameters for actions in [-1, 1], and the other tensors, of a file written by this or an older pbrl."""
     from safetensors.torch import load
 
     params: Any  # which SB3 annotates as tensors; they are dictionaries of those
@@ -89,7 +89,7 @@ def _reads(space: gym.Space[Any]) -> bool:
 
 
 def _acts(space: gym.Space[Any], algorithm: type[BaseAlgorithm]) -> spaces.Box | None:
-    """The box to which SB3 scales, and in which it learns, as pbrl does; None where float32 has no numbers for it.
+    """Find the box to which SB3 scales, and in which it learns, as pbrl does; None where float32 has no numbers for it.
 
     SB3 stores actions in the box's own type, before it clips them or in [-1, 1]: whole numbers and float16 become
     float64. Its SAC divides by high - low: where they are the same, ends in float64 are the least bit apart.
@@ -120,7 +120,7 @@ def _for_one_environment(model: SAC | PPO) -> dict[str, int]:
 
 
 def _to_own_units(params: State, space: gym.Space[Any]) -> dict[str, Tensor]:
-    """Rescales the Gaussian of PPO, which unlike SAC's has no bounds to scale to; returns what it replaced."""
+    """Rescale the Gaussian of PPO, which unlike SAC's has no bounds to scale to; return what it replaced."""
     assert isinstance(space, spaces.Box)
     policy = params["policy"]
     where = policy["action_net.bias"].device
@@ -140,7 +140,7 @@ def _to_own_units(params: State, space: gym.Space[Any]) -> dict[str, Tensor]:
 
 @contextmanager
 def _code_inside(*modules: Any) -> Iterator[None]:
-    """Classes of these modules are saved with their code, not by a name that only pbrl can find."""
+    """Save classes of these modules with their code, not by a name that only pbrl can find."""
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:

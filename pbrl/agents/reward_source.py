@@ -1,4 +1,4 @@
-"""Functions as what drives an agent."""
+"""Rewards that are functions of observations and actions, as sources that drive an agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a `RewardSource` gives to steps and episodes, refused where there is not one number for each step."""
+"""The rewards that a `RewardSource` gives to steps and episodes, refused unless there is one number for each step."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class LearnedRewardRollout(RolloutBuffer):
 
     @property
     def stored_obs(self) -> np.ndarray:
-        """(M, O) those of the rollout."""
+        """The observations (M, O) of the rollout."""
         return self.observations.reshape(self.buffer_size * self.n_envs, -1)
 
     def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: np.ndarray) -> None:

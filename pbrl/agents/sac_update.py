@@ -48,7 +48,7 @@ class Optimizer(Protocol):
 
 
 class Temperature(Protocol):
-    """alpha, and how it is learned."""
+    """The temperature alpha, and how it is learned."""
 
     def step(self, log_prob: Tensor, /) -> tuple[Tensor, Tensor]: ...  # (S, B) -> alpha before the step (S,), loss (S,)
 
@@ -57,7 +57,7 @@ class Temperature(Protocol):
 
 @dataclass
 class SACNets:
-    """What an update steps. The networks of a seed lie one after another: S actors, 2 S critics, 2 S targets."""
+    """The networks that an update steps, those of a seed one after another: S actors, 2 S critics, 2 S targets."""
 
     seeds: int  # S
     actor: Stack
@@ -78,7 +78,7 @@ class SACNets:
         ]
 
     def values_of(self, critics: Stack, obs: Tensor, actions: Tensor) -> Tensor:
-        """(S, 2, B) of observations (S, B, O) and actions (S, B, A)."""
+        """Return both critics' values (S, 2, B) of observations (S, B, O) and actions (S, B, A)."""
         inputs = torch.cat([obs, actions], 2)
         if self.seeds > 1:
             inputs = inputs.repeat_interleave(2, dim=0)
@@ -86,7 +86,7 @@ class SACNets:
 
 
 def sac_update(nets: SACNets, batch: Batch, noise: Tensor, update_target: bool) -> Tensor:
-    """One step of everything, of S batches; noise (S, 2B, A) for s and s'.
+    """Update everything once, of S batches; noise (S, 2B, A) for s and s'.
 
     Returns (S, 4): ent_coef and the entropy, critic and actor losses.
     """
@@ -132,7 +132,7 @@ def _step_actor(
     std_noise: Tensor,  # (S, B, A) std * noise
     raw_log_std: Tensor,  # (S, B, A) before the clamp
 ) -> None:
-    """Chain rule from the action to mean and log_std; with the noise held, log N(u) depends on log_std alone."""
+    """Step by the chain rule from the action to mean and log_std; with fixed noise log N(u) is a matter of log_std."""
     log_prob_grad = 2 * weight * actions / (one_minus_square + TANH_EPSILON)
     mean_grad = (q_grad + log_prob_grad) * one_minus_square
     inside = (raw_log_std >= LOG_STD_MIN) & (raw_log_std <= LOG_STD_MAX)

@@ -1,4 +1,4 @@
-"""What the agents made of SB3's algorithms share: environments, episodes, state and the file of the policy."""
+"""The base of the agents made of SB3's algorithms: environments, episodes, state and the file of the policy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pbrl.types import RewardSource
 
 
 class SB3Agent:
-    """What SAC and PPO share: environments, episodes, state and the file of the policy.
+    """The base of SAC and PPO: environments, episodes, state and the file of the policy.
 
     callback: one of SB3's, called as in `BaseAlgorithm.learn`, which a run calls every hundred steps or so; what it
         keeps is not saved with the run. None: nobody listens.
@@ -52,12 +52,12 @@ class SB3Agent:
 
     @property
     def updates(self) -> int:
-        """Gradient steps so far."""
+        """The number of gradient steps so far."""
         return self.model._n_updates
 
     @property
     def episode_steps(self) -> list[int]:
-        """(n_envs,) steps so far in the episode that goes on in each environment."""
+        """The steps so far (n_envs,) in the episode that goes on in each environment."""
         return [recorder.steps for recorder in self.recorders]
 
     @property
@@ -85,7 +85,7 @@ class SB3Agent:
         self.model.learn(env_steps, self.callback, log_interval=never, reset_num_timesteps=False)
 
     def act(self, obs: np.ndarray, deterministic: bool) -> np.ndarray:
-        """Actions (M, A) in [-1, 1] for observations (M, O)."""
+        """Return actions (M, A) in [-1, 1] for observations (M, O)."""
         return self.model.predict(obs, deterministic=deterministic)[0]
 
     def set_reward(self, source: RewardSource | None) -> None:
@@ -98,7 +98,7 @@ class SB3Agent:
 
     @property
     def stored_obs(self) -> np.ndarray:
-        """(M, O) the observations it learns from now."""
+        """The observations (M, O) that it learns from now."""
         return self.buffer.stored_obs
 
     def set_behaviour(self, behave: Behave, tags: int) -> None:
@@ -111,11 +111,11 @@ class SB3Agent:
         raise UserError(f"agent={self.kind} stores no steps to choose from; methods that choose them drive sac")
 
     def between_episodes(self, call: Callable[[], None]) -> None:
-        """`call` is called when an episode is over, of an agent with one environment, which nobody uses meanwhile."""
+        """Call `call` whenever an episode is over, of an agent with one environment, which nobody uses meanwhile."""
         self.recorders[0].between_episodes = call
 
     def repeat_starts(self, starts: int) -> None:
-        """Each environment begins its episodes in so many starts of its own in turn; before the first one."""
+        """Begin the episodes of each environment in so many starts of its own in turn; called before the first one."""
         for recorder in self.recorders:
             recorder.starts = starts
 
@@ -159,7 +159,7 @@ class SB3Agent:
         return {k: float(v) for k, v in logged if isinstance(v, (int, float, np.number))}
 
     def save(self, path: str) -> None:
-        """A zip that SB3's `load` opens where there is no pbrl, in the units of the task; see `portable`."""
+        """Write a zip that SB3's `load` opens where there is no pbrl, in the units of the task; see `portable`."""
         save_portable(self.model, path, self.recorders[0])
 
     def close(self) -> None:
@@ -168,17 +168,17 @@ class SB3Agent:
         self.model.env.close()
 
     def load_policy(self, path: str) -> None:
-        """Weights from a zip, without unpickling anything in it."""
+        """Read weights from a zip, without unpickling anything in it."""
         self.set_policy(*load_portable(path, self.model.device))
 
     def set_policy(self, parameters: dict[str, Any], variables: dict[str, Any]) -> None:
-        """Weights and optimisers, and the tensors that SB3 saves beside them, as in `state_dict`."""
+        """Take over weights and optimisers, and the tensors that SB3 saves beside them, as in `state_dict`."""
         self.model.set_parameters(parameters, exact_match=True, device=self.model.device)
         for name, value in variables.items():
             getattr(self.model, name).data.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the future: weights, optimisers, counters, environments, random states."""
+        """Return everything that decides the future: weights, optimisers, counters, environments, random states."""
         model = self.model
         return {
             "parameters": model.get_parameters(),
@@ -191,7 +191,7 @@ class SB3Agent:
         }
 
     def load_state_dict(self, state: dict[str, Any], fresh_episode: bool = False) -> None:
-        """fresh_episode: begin the next episode in each environment instead of playing the unfinished one again."""
+        """Take over a state. fresh_episode: begin new episodes instead of playing the unfinished ones again."""
         model = self.model
         self.set_policy(state["parameters"], state["variables"])
         for name, value in state["counters"].items():

@@ -27,7 +27,7 @@ def require_memory(what: str, steps: int, env: gym.Env, key: str | None) -> None
 
 
 def check_ent_coef(given: str | float) -> None:
-    """SB3 takes any word that begins with auto, and any number; what makes sense is less."""
+    """Refuse an ent_coef that makes no sense: SB3 takes any word that begins with auto, and any number."""
     learned, text = str(given).startswith("auto"), str(given).removeprefix("auto_")
     try:
         number = 1.0 if given == "auto" else float(text)

@@ -20,7 +20,7 @@ AdamNumbers = dict[str, float]
 
 @dataclass(frozen=True)
 class Problem:
-    """What seeds must have in common to be one stack."""
+    """The numbers that seeds must have in common to be one stack."""
 
     actor: tuple[tuple[int, int], ...]  # sizes of the layers
     critic: tuple[tuple[int, int], ...]
@@ -88,7 +88,7 @@ class SeedStack:
 
     @torch.no_grad()
     def update(self, batch: Batch, noise: Tensor) -> Tensor:
-        """K updates of every seed; batch each (K, S, B, ·), noise (K, S, 2B, A). Returns sums (S, 4) over them."""
+        """Make K updates of every seed; batch each (K, S, B, ·), noise (K, S, 2B, A). Returns sums (S, 4) over them."""
         parts = [part.to(self.device) for part in (*batch, noise)]
         return self._updates(Batch(*parts[:-1]), parts[-1], (True,) * len(noise))
 
@@ -101,13 +101,13 @@ class SeedStack:
 
     @torch.no_grad()
     def get(self, seed: int) -> dict[str, Tensor]:
-        """Copies, on the CPU."""
+        """Return copies of a seed's state, on the CPU."""
         places = self._places(seed)
         return {name: torch.cat([p.reshape(-1) for p in parts]).cpu() for name, parts in places.items()}
 
     @torch.no_grad()
     def actor_weights(self, seed: int) -> Tensor:
-        """A copy on the CPU, laid out as in `Stack`."""
+        """Return a copy of a seed's actor on the CPU, laid out as in `Stack`."""
         return torch.cat(
             [p.reshape(-1) for p in seed_parts(self.nets.actor, self.nets.actor.values, self.seeds)[seed]]
         ).cpu()
@@ -146,7 +146,7 @@ class SeedAdam:
 
 
 class SeedTemperature:
-    """alpha of each seed, learned by Adam or fixed."""
+    """The temperature alpha of each seed, learned by Adam or fixed."""
 
     def __init__(self, problem: Problem, seeds: int, device: torch.device) -> None:
         self.learns, self.target_entropy, self.numbers = problem.learns_alpha, problem.target_entropy, problem.adam[2]
@@ -175,7 +175,7 @@ def adam_step(
     steps: list[Tensor],
     numbers: AdamNumbers,
 ) -> None:
-    """One Adam update of each tensor in place; its number in `steps` counts this update already."""
+    """Step each tensor by Adam once, in place; its number in `steps` counts this update already."""
     torch._fused_adam_(
         values, grads, exp_avg, exp_avg_sq, [], steps, lr=numbers["lr"], beta1=numbers["beta1"], beta2=numbers["beta2"],
         weight_decay=numbers["weight_decay"], eps=numbers["eps"], amsgrad=False, maximize=False,

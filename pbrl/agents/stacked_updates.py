@@ -25,7 +25,7 @@ _taken = False
 
 
 def stacked_updates(model: Any) -> StackedUpdates | None:
-    """What makes this model's updates over the line; None where there is none. ValueError: no stack covers it."""
+    """Return what makes this model's updates over the line; None without a line. ValueError: no stack covers it."""
     if line is None:
         return None
     if (reason := reason_against_stack(model)) is not None:
@@ -46,7 +46,7 @@ class StackedUpdates:
 
     @torch.no_grad()
     def train(self, model: Any, updates: int, batch_size: int) -> list[float]:
-        """Sums over the updates: ent_coef and the losses of entropy, critics and actor."""
+        """Make updates; return sums over them: ent_coef and the losses of entropy, critics and actor."""
         self._push(model)
         assert self._problem is not None
         columns: list[list[Tensor]] = [[] for _ in self._problem.batch_sizes()]
@@ -63,7 +63,7 @@ class StackedUpdates:
 
     @torch.no_grad()
     def pull(self, model: Any) -> None:
-        """Has the model's own tensors hold the newest weights and moments."""
+        """Bring the newest weights and moments into the model's own tensors."""
         if self._here or self._problem is None:
             return
         send(self.connection, {"do": "give"})
@@ -141,7 +141,7 @@ def reason_against_stack(model: Any) -> str | None:
 
 
 def send(connection: Connection, header: Mapping[str, Any], vectors: Sequence[Tensor] = ()) -> None:
-    """One line of JSON, and float32 numbers behind it."""
+    """Send one line of JSON, and float32 numbers behind it."""
     numbers = np.concatenate([v.detach().reshape(-1).numpy(force=True) for v in vectors]) if vectors else np.zeros(0)
     try:
         connection.send_bytes(json.dumps(header).encode() + b"\n" + numbers.astype(np.float32, copy=False).tobytes())
@@ -162,7 +162,7 @@ def receive(connection: Connection) -> tuple[dict[str, Any], Tensor]:
 
 
 def unpacked(numbers: Tensor, problem: Problem) -> dict[str, Tensor]:
-    """The state of a seed, of its numbers in a row."""
+    """Split the numbers of a seed's state, which lie in a row, into its tensors."""
     sizes = problem.state_sizes()
     return dict(zip(sizes, numbers.split(list(sizes.values())), strict=True))
 

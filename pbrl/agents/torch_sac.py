@@ -67,7 +67,7 @@ class TorchSAC(SAC):
         return metrics | {"critic_loss": number(critic_loss), "actor_loss": number(actor_loss)}
 
     def critic_loss(self, batch: Batch, ent_coef: Tensor | None = None, critic: Parameters | None = None) -> Tensor:
-        """1/2 sum_k mean (Q_k(s, a) - y)^2 with y = r + gamma (1 - d) (min_k Q'_k(s', a') - alpha log pi(a'|s')).
+        """Return 1/2 sum_k mean (Q_k(s, a) - y)^2, y = r + gamma (1 - d) (min_k Q'_k(s', a') - alpha log pi(a'|s')).
 
         The graph goes through `batch.rewards` and `critic`; the next value is a constant.
         """
@@ -79,30 +79,30 @@ class TorchSAC(SAC):
         return 0.5 * (self.q_values(batch.obs, batch.actions, critic) - target).square().mean(1).sum()
 
     def actor_loss(self, batch: Batch, actor: Parameters | None = None, critic: Parameters | None = None) -> Tensor:
-        """mean(alpha log pi(a|s) - min_k Q_k(s, a)); the graph goes through both sets of parameters."""
+        """Return mean(alpha log pi(a|s) - min_k Q_k(s, a)); the graph goes through both sets of parameters."""
         actions, log_prob = self.sample_actions(batch.obs, actor)
         return (self.temperature * log_prob - self.q_values(batch.obs, actions, critic).amin(0)).mean()
 
     def critic_after(self, batch: Batch, lr: float) -> Parameters:
-        """The critics' parameters after one step of plain gradient descent on `batch`, as functions of its rewards."""
+        """Return the critics' parameters after a step of gradient descent on `batch`, as functions of its rewards."""
         before = dict(self.critic.named_parameters())
         gradients = torch.autograd.grad(self.critic_loss(batch), list(before.values()), create_graph=True)
         return {name: value - lr * g for (name, value), g in zip(before.items(), gradients, strict=True)}
 
     def q_values(self, obs: Tensor, actions: Tensor, critic: Parameters | None = None) -> Tensor:
-        """(2, B) values of observations (B, O) and actions (B, A) in [-1, 1], by these parameters or the current."""
+        """Return values (2, B) of obs (B, O) and actions (B, A) in [-1, 1], by these or the current parameters."""
         values = self.critic(obs, actions) if critic is None else functional_call(self.critic, critic, (obs, actions))
         return torch.stack(values)[..., 0]
 
     def sample_actions(self, obs: Tensor, actor: Parameters | None = None) -> tuple[Tensor, Tensor]:
-        """Actions (B, A) in [-1, 1] and their log densities (B,), reparametrised by noise from torch's generator."""
+        """Draw actions (B, A) in [-1, 1] with log densities (B,), reparametrised by noise from torch's generator."""
         sampler = _Sampler(self.actor)
         if actor is None:
             return sampler(obs)
         return functional_call(sampler, {f"actor.{name}": value for name, value in actor.items()}, (obs,))
 
     def log_prob(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """Log densities (B,) of actions (B, A), taken at most to 1e-4 from the bounds; the graph goes to the actor."""
+        """Return log densities (B,) of actions (B, A), at most 1e-4 from the bounds; the graph goes to the actor."""
         mean, log_std, _ = self.actor.get_action_dist_params(obs)
         inside = actions.clamp(-1 + INSIDE, 1 - INSIDE)
         noise = (inside.atanh() - mean) / log_std.exp()

@@ -39,7 +39,7 @@ def make_dmc(
     max_episode_steps: int | None = None,
     factors: Mapping[str, str] | None = None,
 ) -> gym.Wrapper:
-    """camera is a name or number in the MuJoCo model (default: the first, which mostly follows the robot).
+    """Make a task of the suite. camera: name or number in the MuJoCo model (default: the first, mostly on the robot).
 
     factors: what to add to `info["factors"]`, see `Factors`.
     """

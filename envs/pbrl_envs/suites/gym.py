@@ -32,7 +32,7 @@ def make_gym(
     max_episode_steps: int | None = None,
     factors: Mapping[str, str] | None = None,
 ) -> gym.Wrapper:
-    """kwargs go to the environment itself; camera is a name or number in the MuJoCo model (default: its `track`).
+    """Make a registered environment. kwargs: its own; camera: name or number in the model (default: its `track`).
 
     factors: what to add to `info["factors"]`, see `Factors`.
     """
@@ -109,7 +109,7 @@ def _camera_option(camera: str | int | None) -> dict[str, Any]:
 
 
 def _follow_robot(env: gym.Env) -> None:
-    """Gymnasium's default is a fixed view, which a runner leaves within seconds; take the model's own camera."""
+    """Take the model's own camera: Gymnasium's default is a fixed view, which a runner leaves within seconds."""
     import mujoco
 
     renderer = getattr(env.unwrapped, "mujoco_renderer", None)

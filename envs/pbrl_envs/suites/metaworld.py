@@ -38,7 +38,7 @@ def make_metaworld(
     max_episode_steps: int | None = None,
     factors: Mapping[str, str] | None = None,
 ) -> gym.Wrapper:
-    """goal_observable=False sets the goal in the observation to 0. camera is a name or number in the MuJoCo model.
+    """Make a task. goal_observable=False sets the goal in the observation to 0; camera: name or number in the model.
 
     factors: what to add to `info["factors"]`, see `Factors`.
     """

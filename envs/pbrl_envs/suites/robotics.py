@@ -24,7 +24,7 @@ def make_robotics(
     max_episode_steps: int | None = None,
     factors: Mapping[str, str] | None = None,
 ) -> gym.Wrapper:
-    """camera is a name or number in the MuJoCo model (default: the suite's own view).
+    """Make a task of the suite. camera: name or number in the MuJoCo model (default: the suite's own view).
 
     factors: what to add to `info["factors"]`, see `Factors`.
     """

@@ -1,4 +1,4 @@
-"""How the scripted policies push: face the block, circle to the side away from where it should go, then press on."""
+"""The pushing of the scripted policies: face the block, circle to the side away from its target, then press on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sweeping tasks share: the walled plane, the agent in one of four shapes, round blocks, the goal zone."""
+"""The base of the sweeping tasks: the walled plane, the agent in one of four shapes, round blocks, the goal zone."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class SweepTask(MujocoTask):
         self.data.qvel[:] = 0
 
     def block_positions(self) -> np.ndarray:
-        """(n, 2) in m."""
+        """Return the positions (n, 2) of the blocks in m."""
         return self.data.qpos[3:].reshape(self.blocks, 2)
 
     def observe(self) -> np.ndarray:

@@ -55,7 +55,7 @@ class TabletopClutter(TabletopTask):
 
     @property
     def posts(self) -> np.ndarray:
-        """(4, 2) in m."""
+        """Return the positions (4, 2) of the posts in m."""
         return self.data.qpos[FINGERS.stop :].reshape(POSTS, 2)
 
     def place(self) -> None:
@@ -94,5 +94,5 @@ class TabletopClutter(TabletopTask):
         return Measured(reward, distance <= GOAL_RADIUS and not touched, factors)
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
-        """Carry it over the posts."""
+        """Carry the hand over the posts to the goal."""
         return over(obs[:3], obs[19:22], height=CLEAR_Z, tolerance=0.02).astype(np.float32)

@@ -64,7 +64,7 @@ class TabletopGroup(TabletopTask):
         return max(mujoco.mj_geomDistance(self.model, self.data, *self._blocks, 1.0, None), 0.0)
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
-        """The red block to the far half of the goal, then the blue one before it, seen from the arm's base."""
+        """Bring the red block to the far half of the goal, then the blue one before it, as seen from the arm's base."""
         grip, opening, red, blue, goal = obs[:3], obs[6], obs[7:10], obs[17:20], obs[33:35]
         angle = atan2(goal[1], goal[0] - BASE_X)
         outwards = np.array([cos(angle), sin(angle)]) * (BLOCK_HALF + 0.001)

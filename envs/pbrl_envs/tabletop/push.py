@@ -42,7 +42,7 @@ class TabletopPush(TabletopTask):
 
     @property
     def puck(self) -> np.ndarray:
-        """(3,) position of its middle."""
+        """Return the position (3,) of the puck's middle."""
         return self.data.qpos[FINGERS.stop : FINGERS.stop + 3]
 
     def place(self) -> None:
@@ -66,7 +66,7 @@ class TabletopPush(TabletopTask):
         return Measured(reward, distance <= GOAL_RADIUS, factors)
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
-        """Down behind the puck, then after it, steering back onto the line from goal to puck."""
+        """Go down behind the puck, then after it, steering back onto the line from goal to puck."""
         grip, puck, goal = obs[:3], obs[7:10], obs[18:20]
         left = goal - puck[:2]
         distance = hypot(*left)

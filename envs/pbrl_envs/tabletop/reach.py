@@ -39,5 +39,5 @@ class TabletopReach(TabletopTask):
         return Measured(closeness(distance), distance <= GOAL_RADIUS, {"distance": distance, "effort": self.effort})
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
-        """Straight to the goal."""
+        """Go straight to the goal."""
         return toward(obs[:3], obs[10:13]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the tabletop tasks share: the action, where the hand starts, closeness, and steps of scripted policies."""
+"""The base of the tabletop tasks: the action, where the hand starts, closeness, and steps of scripted policies."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class TabletopTask(MujocoTask):
         return grip_pose(self.data.qpos[JOINTS].tolist())
 
     def place(self) -> None:
-        """The hand anywhere in the upper half of its space; with a gripper it is open."""
+        """Put the hand anywhere in the upper half of its space; with a gripper it is open."""
         low, high = np.array(LOW), np.array(HIGH)
         low[2] = 0.12
         self.place_hand(self.np_random.uniform(low, high))
 
     def place_hand(self, position: np.ndarray) -> None:
-        """position: (3,) of the grip."""
+        """Put the grip at a position (3,), at rest."""
         self.effort = 0.0
         angles = joint_angles(Pose(*position.tolist()))
         fingers = FINGER_RANGE if self.gripper else 0.0
@@ -97,17 +97,17 @@ class TabletopTask(MujocoTask):
         self.data.qpos[start : start + 7] = x, y, BLOCK_HALF, cos(half_turn), 0, 0, sin(half_turn)
 
     def block(self, number: int) -> np.ndarray:
-        """(3,) position of its middle."""
+        """Return the position (3,) of a block's middle."""
         start = FINGERS.stop + 7 * number
         return self.data.qpos[start : start + 3]
 
     def block_state(self, number: int) -> np.ndarray:
-        """(10,): position, quaternion, velocity in m/s."""
+        """Return position, quaternion and velocity in m/s of a block (10,)."""
         start, rates = FINGERS.stop + 7 * number, FINGERS.stop + 6 * number
         return np.concatenate([self.data.qpos[start : start + 7], self.data.qvel[rates : rates + 3]])
 
     def observe_with(self, *others: np.ndarray) -> np.ndarray:
-        """(O,): grip position and velocity, opening in m, then the others."""
+        """Return the observation (O,): grip position and velocity, opening in m, then the others."""
         angles, rates = self.data.qpos[JOINTS].tolist(), self.data.qvel[JOINTS].tolist()
         opening = float(self.data.qpos[FINGERS].sum())
         hand = (*grip_pose(angles), *grip_velocity(angles, rates), opening)
@@ -120,12 +120,12 @@ def closeness(distance: float) -> float:
 
 
 def toward(grip: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(3,) velocity action that takes the grip (3,) to the target (3,)."""
+    """Return the velocity action (3,) that takes the grip (3,) to the target (3,)."""
     return np.clip(GAIN * (target - grip), -1, 1)
 
 
 def over(grip: np.ndarray, target: np.ndarray, height: float, tolerance: float) -> np.ndarray:
-    """(3,) velocity action: up to `height`, across, and down once no more than `tolerance` off to the side; in m."""
+    """Return a velocity action (3,): up to `height`, across, and down once at most `tolerance` off to the side (m)."""
     if hypot(*(target - grip)[:2]) <= tolerance:
         return toward(grip, target)
     waypoint = np.array([*target[:2], max(height, target[2])])
@@ -135,7 +135,7 @@ def over(grip: np.ndarray, target: np.ndarray, height: float, tolerance: float) 
 
 
 def grasp(grip: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """(4,) action: over the block (3,) with open fingers, down around it, and close."""
+    """Return the action (4,) that goes over the block (3,) with open fingers, down around it, and closes."""
     aside, above = hypot(*(block - grip)[:2]), abs(block[2] - grip[2])
     if aside < 0.02 and above < 0.015:
         return np.append(toward(grip, block), 1)
@@ -148,6 +148,6 @@ def holds(grip: np.ndarray, opening: float, block: np.ndarray) -> bool:
 
 
 def carry(block: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(4,) action that takes the held block (3,) to the target (3,), above other blocks; the last bit on the table."""
+    """Return the action (4,) that takes the held block (3,) to the target (3,), above others but at the end."""
     low = block[2] < BLOCK_HALF + 0.02
     return np.append(over(block, target, height=TRAVEL_Z - 0.02, tolerance=0.03 if low else 0.012), 1)
