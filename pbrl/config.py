@@ -186,7 +186,7 @@ OPTIONAL = {"method.reward_std"}  # what is read where a file or the command lin
 
 
 def _check_new_keys(overrides: Sequence[str], extra_dir: str | None) -> None:
-    """UserError for +key=value where nobody would read it; a constructor itself refuses what it does not know."""
+    """Refuse +key=value where nobody would read it; a constructor itself refuses what it does not know."""
     new = [o.key_or_group for o in map(parse, overrides) if o.is_add() or o.is_force_add()]
     if new:
         files = OmegaConf.to_container(_compose(_chosen(overrides), extra_dir, complete=False), resolve=False)

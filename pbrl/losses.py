@@ -21,7 +21,7 @@ def bradley_terry_loss(left: Tensor, right: Tensor, prefers_right: Tensor, smoot
 
 
 def smooth_labels(prefers_right: Tensor, smoothing: float) -> Tensor:
-    """(1 - m) y + m (1 - y): a tie stays a tie."""
+    """Return (1 - m) y + m (1 - y): a tie stays a tie."""
     return prefers_right + smoothing * (1 - 2 * prefers_right)
 
 
@@ -48,7 +48,7 @@ def cpl_loss(left: Tensor, right: Tensor, prefers_right: Tensor, bias: float, ma
 
 
 def ipo_loss(left: Tensor, right: Tensor, prefers_right: Tensor, gap: float) -> Tensor:
-    """(right - left - gap * (2 y - 1))^2: a gap of scores that is no larger than asked for; IPO (Azar et al. 2024).
+    """Return (right - left - gap * (2 y - 1))^2: a gap of scores no larger than asked for; IPO (Azar et al. 2024).
 
     Where answers are sure, the logistic loss drives scores apart for ever; here they end `gap` apart. Mean over B.
     """

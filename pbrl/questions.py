@@ -78,7 +78,7 @@ class Question:
 
     @classmethod
     def of(cls, items: Sequence[Segments], states: States, **about: Any) -> Self:
-        """about: `criterion` and the fields named in `details`."""
+        """Make a question of items. about: `criterion` and the fields named in `details`."""
         raise NotImplementedError
 
     @classmethod
@@ -161,7 +161,7 @@ class Question:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(T, *O, A): what questions must have in common to be one batch."""
+        """Return (T, *O, A): what questions must have in common to be one batch."""
         return (self.items[0].steps, *self.items[0].obs.shape[2:], self.items[0].actions.shape[-1])
 
     def hashes(self) -> list[tuple[str, ...]]:

@@ -94,7 +94,7 @@ def checks(device: torch.device) -> Iterator[Row]:
 
 
 def measured(name: str, measure: Callable[[], tuple[float, float]]) -> Row:
-    """measure: gives a relative distance, and the greatest that is right."""
+    """Measure a row. measure: gives a relative distance, and the greatest that is right."""
     try:
         distance, greatest = measure()
     except Exception as error:  # the other checks say more about what is wrong

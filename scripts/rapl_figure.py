@@ -62,7 +62,7 @@ def _load(facts: Mapping[str, Any], folder: Path) -> Any:
 
 
 def _rewards(model: Any, frames: torch.Tensor) -> np.ndarray:
-    """(V, F, H, W, C) -> (V, F), standardised."""
+    """Return the standardised rewards (V, F) of videos (V, F, H, W, C)."""
     rewards = torch.stack([model.reward(video) for video in frames]).numpy()
     return (rewards - rewards.mean()) / rewards.std()
 

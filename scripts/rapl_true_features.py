@@ -64,7 +64,7 @@ def agreement(facts: dict[str, Any]) -> tuple[float, float]:
 
 
 def _triplets_answered(features: Tensor, **solver: Any) -> float:
-    """(N, F, K) -> share of TRIPLETS in which the closer one is that of `TripletTeacher`; a tie of one is half."""
+    """Return the share of TRIPLETS that features (N, F, K) answer as `TripletTeacher` does; ties count half."""
     rng = torch.Generator().manual_seed(0)
     n, f = features.shape[:2]
     videos = Videos(torch.zeros(n, f, 1, 1, 1, dtype=torch.uint8), features, torch.zeros(n))
@@ -76,7 +76,7 @@ def _triplets_answered(features: Tensor, **solver: Any) -> float:
 
 
 def _cost(x: Tensor, y: Tensor, **solver: Any) -> Tensor:
-    """(B, F, K), (B, F, K) -> (B,): of transport from each x to its y."""
+    """Return the cost (B,) of transport from each x (B, F, K) to its y (B, F, K)."""
     cost = torch.cdist(x, y).square() / x.shape[-1]
     return (sinkhorn(cost, **solver) * cost).sum((1, 2))
 

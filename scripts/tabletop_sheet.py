@@ -22,7 +22,7 @@ MOMENTS = {
 
 
 def sheet() -> np.ndarray:
-    """(2 * SIZE * 3, 5 * SIZE, 3) uint8: a column per task; three moments from above and in front."""
+    """Return the sheet (2 * SIZE * 3, 5 * SIZE, 3) uint8: a column per task; three moments from above and in front."""
     columns = []
     for task in TASKS:
         views = [_moments(task, camera) for camera in ("top", "front")]

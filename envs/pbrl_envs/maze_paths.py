@@ -27,7 +27,7 @@ class Ways(NamedTuple):
     following: np.ndarray  # (G, P) grid point after this one on the path; negative at its end
 
     def distances(self, position: np.ndarray) -> np.ndarray:
-        """(G,) lengths in m of the shortest paths from (2,); never less than the straight lines."""
+        """Return the lengths (G,) in m of the shortest paths from (2,); never less than the straight lines."""
         corners, apart = self.paths.around(position)
         lengths: np.ndarray = (self.lengths[:, corners] + apart).min(1)
         return lengths
@@ -100,7 +100,7 @@ class MazePaths:
 
 
 def _clearance(walls: np.ndarray, cell: float, points: np.ndarray) -> np.ndarray:
-    """(P,) m from each point (P, 2) to the nearest wall."""
+    """Return the distance (P,) in m from each point (P, 2) to the nearest wall."""
     rows, columns = np.nonzero(walls)
     middles = cell * np.stack([columns - (walls.shape[1] - 1) / 2, (walls.shape[0] - 1) / 2 - rows], -1)
     beyond = np.maximum(np.abs(points[:, None] - middles) - cell / 2, 0)  # (P, W, 2)
@@ -108,6 +108,6 @@ def _clearance(walls: np.ndarray, cell: float, points: np.ndarray) -> np.ndarray
 
 
 def _nearest_free(free: np.ndarray) -> np.ndarray:
-    """(P,) index of the free point nearest to each, itself where it is free."""
+    """Return the index (P,) of the free point nearest to each, itself where it is free."""
     rows, columns = ndimage.distance_transform_edt(~free, return_distances=False, return_indices=True)
     return (rows * free.shape[1] + columns).ravel()

@@ -22,8 +22,7 @@ SIZES = (64, 128, 256)  # pixels a side
 
 
 def sweeping_table() -> Iterator[str]:
-    """Yield return (mean and standard deviation over starts), share with all blocks in the goal zone at last, success.
-    """
+    """Yield return (mean, standard deviation over starts), share with all blocks in the goal zone at last, success."""
     yield "| task | embodiment | policy | return | in the zone | success |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for task in ("SweepAvoiding", "SweepGrouping"):

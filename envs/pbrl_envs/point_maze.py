@@ -123,14 +123,14 @@ class PointMaze(MujocoTask):
         return Measured(1 - float(np.tanh(distance)), distance <= GOAL_RADIUS, factors)
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
-        """(O,) -> (2,) float32: a PD controller that aims a little ahead on the shortest path to this task's goal."""
+        """Aim a little ahead on the shortest path to this task's goal, by a PD controller: (O,) -> (2,) float32."""
         position, velocity = obs[:2].astype(float), obs[2:4]
         ahead = self.ways.ahead(position, self.wanted, LOOKAHEAD)
         return np.clip(10 * (ahead - position) - velocity, -1, 1).astype(np.float32)
 
 
 def cell_centre(row: int, column: int) -> np.ndarray:
-    """(2,) m; row 0 is at the top of the picture, and the maze's middle is at 0."""
+    """Return the middle (2,) of a cell in m; row 0 is at the top of the picture, and the maze's middle is at 0."""
     return CELL * np.array([column - 4, 4 - row], float)
 
 

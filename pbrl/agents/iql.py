@@ -139,6 +139,6 @@ def spread(values: Tensor, counts: Tensor | None = None) -> Tensor:
 
 
 def effective_share(weight: Tensor, counts: Tensor | None = None) -> Tensor:
-    """(sum w)^2 / (n sum w^2), Kish's effective sample size over the size: 1 where all weigh alike."""
+    """Return (sum w)^2 / (n sum w^2), Kish's effective sample size over the size: 1 where all weigh alike."""
     counts = torch.ones_like(weight) if counts is None else counts
     return (counts * weight).sum().square() / (counts.sum() * (counts * weight.square()).sum())

@@ -28,7 +28,7 @@ class NormalisedObservations(BaseFeaturesExtractor):
         self.norm = RunningNorm(size)
 
     def observe(self, obs: np.ndarray) -> None:
-        """obs: (..., O)."""
+        """Take observations (..., O) into the statistics."""
         self.norm.observe(torch.from_numpy(obs.reshape(-1, self.features_dim)))
 
     def forward(self, obs: Any) -> Tensor:

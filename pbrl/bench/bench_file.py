@@ -92,7 +92,7 @@ class Bench:
 
 
 def read_bench_file(file: Path) -> Bench:
-    """UserError for what `pbrl bench` would not write."""
+    """Read a bench.json; UserError for what `pbrl bench` would not write."""
     if not file.exists():
         raise UserError(f"{file} does not exist; valid is a folder that pbrl bench wrote")
     top = _Object(str(file), read_json(file))

@@ -50,7 +50,7 @@ def estimate(
     probe_s: float,
     slots: int,
 ) -> Estimate:
-    """steps: of each cell's whole run, by name. probe_s: how long to watch each of `slots` runs at once; 0: none."""
+    """Estimate what `todo` takes. steps: of each whole run; probe_s: how long to watch each of `slots` runs, 0: not."""
     seconds = finished_seconds(planned)
     if probe_s > 0 and todo:
         shutil.rmtree(out / "probe", ignore_errors=True)  # of a bench that was killed: they would be gone on with

@@ -27,5 +27,5 @@ def stamp(cell: Cell, data: str, extra_dir: Path | None) -> str:
 
 
 def yaml_folders(extra_dir: Path | None) -> list[Path]:
-    """extra_dir: of YAMLs of the user's own."""
+    """Return the folders of YAMLs that count. extra_dir: of the user's own."""
     return [config_dir()] if extra_dir is None else [config_dir(), extra_dir]

@@ -82,7 +82,7 @@ class Executor(Protocol):
         ...
 
     def check(self, name: str, config: Any) -> None:
-        """UserError for the config of a cell that cannot run there; before any has begun."""
+        """Raise UserError for the config of a cell that cannot run there; before any has begun."""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Outcomes in the order in which jobs end; their folders are whole by then."""

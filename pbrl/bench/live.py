@@ -29,7 +29,7 @@ class Spoken:
         print(f"pbrl: {message}", file=sys.stderr, flush=True)
 
     def begin(self, todo: Sequence[Planned], steps: Mapping[str, int], expected: Estimate, slots: int) -> None:
-        """steps: of each cell's whole run, by name."""
+        """Hear that the bench begins. steps: of each cell's whole run, by name."""
         self.todo, self.steps, self.expected, self.slots = list(todo), steps, expected, slots
         self.began, self.outcomes, self.running = time.monotonic(), dict[str, Outcome](), dict[str, Planned]()
         if todo:

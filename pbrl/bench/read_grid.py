@@ -25,7 +25,7 @@ KEYS = ("about", "seeds", "budgets", "common", "envs", "methods", "teachers", "g
 
 
 def load_grid(name: str, extra_dir: Path | None = None) -> Grid:
-    """name: of a YAML in configs/bench, or a file's path."""
+    """Read a grid. name: of a YAML in configs/bench, or a file's path."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         found = find_yaml("bench", name, extra_dir)

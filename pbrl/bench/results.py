@@ -99,7 +99,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
 
 
 def _row(planned: Planned, last: Row) -> Row:
-    """last: its last evaluation."""
+    """Make the row of a cell. last: its last evaluation."""
     cell, record = planned.cell, planned.record()
     if planned.state == "stale":
         record = {}  # the numbers of another config or other code

@@ -79,7 +79,7 @@ class Study:
         return Trial(number, "unfinished", self._values(parameters))
 
     def finish(self, number: int, scores: dict[int, float], wall_s: float) -> None:
-        """scores: by seed."""
+        """Record the end of a trial. scores: by seed."""
         self._note(number, scores, wall_s, "")
         self._study.tell(number, float(np.mean(list(scores.values()))))
 

@@ -103,7 +103,7 @@ class EpisodeFrames(gym.Wrapper):
         return super().reset(seed=seed, options=options)
 
     def save_state(self) -> np.ndarray:
-        """(2,) where the picture of this moment is; steps between frames have the one before."""
+        """Return where the picture of this moment is (2,); steps between frames have the one before."""
         if self._video is None:
             self._video = Shard(self._folder / f"{self.seed}.mp4", self.seed, self._fps / self._every, OPTIONS)
         if self._steps % self._every == 0:

@@ -272,7 +272,7 @@ def _scores(labels: Sequence[str], plan: Plan, env: gym.Env, config: DictConfig)
 
 
 def _each(act: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """(M, O) -> (M, A), one row after another."""
+    """Act for observations (M, O) with actions (M, A), one row after another."""
     return lambda obs: np.stack([act(row) for row in obs])
 
 

@@ -27,7 +27,7 @@ TANH_EPSILON = 1e-6  # as in SB3
 
 
 def partial_return(cut: Cut) -> np.ndarray:
-    """(N,) sum of the true rewards."""
+    """Return the sum of the true rewards of each segment (N,)."""
     return cut.segments.true_reward.double().sum(1).numpy()
 
 
@@ -59,7 +59,7 @@ def regret_mc(
     rollouts: Rollouts = ONE_ROLLOUT,
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """(N,) sum r + V(s_T) - V(s_0), V = mean return of the expert's roll-outs over the steps left to the time limit.
+    """Return sum r + V(s_T) - V(s_0) (N,), V = mean return of the expert's roll-outs over the steps left.
 
     This is minus the regret that an expert finds in the segment: about 0 where the expert acted, and positive only
     where the expert is not optimal. After termination V is 0. The roll-outs start in the stored simulator states.
@@ -103,7 +103,7 @@ class ExpertValue:
         self.taken = horizon  # steps since the last reset, as the environment's own counter has them
 
     def __call__(self, state: np.ndarray, obs: np.ndarray, step: int) -> float:
-        """state: (D,) of the simulator at `step` of an episode, where obs (O,) was seen."""
+        """Return V. state: (D,) of the simulator at `step` of an episode, where obs (O,) was seen."""
         left = self.horizon - step
         if self.taken + left > self.horizon:  # else the counter would cut the roll-out short
             self.env.reset(seed=0)
@@ -122,7 +122,7 @@ class ExpertValue:
 
 
 def likelihood(cut: Cut, act: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(N,) minus the squared distance of a segment's actions to what an expert would do: its log-density in CPL.
+    """Return minus the squared distance (N,) of actions to what an expert would do: its log-density in CPL.
 
     act: observations (M, O) -> actions (M, A).
     """
@@ -135,7 +135,7 @@ def likelihood(cut: Cut, act: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
 
 
 def regret_critic(cut: Cut, model: SAC, rng: torch.Generator) -> np.ndarray:
-    """(N,) sum gamma^t r_t + gamma^T V(s_T) - V(s_0) by the critics of a SAC agent, with its gamma.
+    """Return sum gamma^t r_t + gamma^T V(s_T) - V(s_0) (N,) by the critics of a SAC agent, with its gamma.
 
     V(s) = E_a[min_k Q_k(s, a) - alpha log pi(a|s)] over 64 actions of the policy. After termination V is 0.
     """
@@ -150,7 +150,7 @@ def regret_critic(cut: Cut, model: SAC, rng: torch.Generator) -> np.ndarray:
 
 
 def soft_value(model: SAC, obs: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """(N,) float64 V of observations (N, O)."""
+    """Return V of observations (N, O) as (N,) float64."""
     with torch.no_grad():
         return torch.cat([_soft_value(model, block, rng) for block in obs.float().split(STATES_AT_ONCE)])
 
@@ -167,5 +167,5 @@ def _soft_value(model: SAC, obs: torch.Tensor, rng: torch.Generator) -> torch.Te
 
 
 def temperature(model: SAC) -> float:
-    """alpha, learned or fixed."""
+    """Return alpha, learned or fixed."""
     return float(model.ent_coef_tensor if model.log_ent_coef is None else model.log_ent_coef.detach().exp())

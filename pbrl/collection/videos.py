@@ -33,7 +33,7 @@ class Camera:
             raise UserError(f"env={name} has no simulator state to draw videos from; MuJoCo tasks have")
 
     def __call__(self, states: np.ndarray) -> Tensor:
-        """(F, D) -> (F, H, W, C) uint8."""
+        """Draw states (F, D) as pictures (F, H, W, C) uint8."""
         render = self.env.get_wrapper_attr("render_state")
         try:
             return torch.from_numpy(np.stack([render(state) for state in states]))
@@ -84,7 +84,7 @@ def stored_videos(data: Dataset, episodes: np.ndarray, frames: int, size: int) -
 
 
 def shown_steps(episode: Episode, frames: int) -> np.ndarray:
-    """(frames,): the steps after which the episode is shown, at even distances with the first and the last."""
+    """Return the steps (frames,) after which the episode is shown, at even distances with the first and the last."""
     return np.linspace(0, len(episode) - 1, frames).round().astype(int)
 
 

@@ -86,7 +86,7 @@ def packages() -> Iterator[Finding]:
 
 
 def torch(output: str | None = None) -> Iterator[Finding]:
-    """output: what `TORCH` printed, where it was tried already."""
+    """Check torch. output: what `TORCH` printed, where it was tried already."""
     if output is None:
         output, problem = attempt(TORCH)
         if problem is not None:

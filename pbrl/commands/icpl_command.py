@@ -126,7 +126,7 @@ def _factors(given: list[str]) -> tuple[str, ...]:
 
 
 def _require_shown(given: list[str], programs: int) -> None:
-    """UserError where the viewer could not show episodes of so many policies; before anything is trained."""
+    """Raise UserError where the viewer could not show episodes of so many policies; before anything is trained."""
     from pbrl.building import build
     from pbrl.config import compose_config
     from pbrl.labelling.policies import MOST_POLICIES

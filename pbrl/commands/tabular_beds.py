@@ -39,7 +39,7 @@ BED_LINES = "\n".join(f"  {name:<15} {what}" for name, (_, what) in BEDS.items()
 
 
 def find_bed(name: str) -> Bed:
-    """UserError: there is none of that name."""
+    """Find the test bed of this name; UserError if there is none."""
     if name not in BEDS:
         raise UserError(f"unknown test bed {name!r}: {choices(name, BEDS)}; without a name: the preference models")
     bed: Bed = importlib.import_module(f"pbrl.tabular.{BEDS[name][0]}").BED
@@ -71,7 +71,7 @@ def run_bed(parsed: Arguments, args: list[str], new_csv: Path) -> None:
 
 
 def check_words(parsed: Arguments) -> None:
-    """UserError before anything is computed."""
+    """Refuse wrong words with a UserError before anything is computed."""
     if len(parsed.words) > 1:
         raise UserError(f"pbrl tabular takes one test bed, {len(parsed.words)} given; valid are {', '.join(BEDS)}")
     find_bed(parsed.words[0])

@@ -59,7 +59,7 @@ def start_run(config: DictConfig) -> int:
 
 
 def resume_run(path: Path, steps: int | None = None, fresh_episode: bool = False) -> int:
-    """steps: of the whole run, where it is to go on for longer than was planned."""
+    """Go on with a run. steps: of the whole run, where it is to go on for longer than was planned."""
     from pbrl.config import load_config
     from pbrl.use.train import begin_again, train_to_end
 

@@ -27,7 +27,7 @@ class Cut(NamedTuple):
 
 
 def split_episodes(source: np.ndarray, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """(K,) index into SPLITS, by these shares, each split with its part of the episodes of every source.
+    """Draw an index (K,) into SPLITS by these shares; each split has its part of the episodes of every source.
 
     source: (K,) who acted. shares: of SPLITS, summing to 1; one above 0 gets at least one episode.
     """

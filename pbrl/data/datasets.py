@@ -91,7 +91,7 @@ class Dataset:
 
     @cached_property
     def first_rows(self) -> np.ndarray:
-        """(K,) the number of each episode's first row, as in the ids of segments."""
+        """Return the number of each episode's first row (K,), as in the ids of segments."""
         return np.cumsum([0, *(len(e) + 1 for e in self.episodes[:-1])])
 
     def states(self, rows: np.ndarray) -> np.ndarray | None:
@@ -100,7 +100,7 @@ class Dataset:
 
     @cached_property
     def episode_split(self) -> np.ndarray:
-        """(K,) int64 into SPLITS; an episode without a segment counts as train, as nothing held out depends on it."""
+        """Return indices (K,) into SPLITS; an episode without a segment is in train: nothing held out hangs on it."""
         split = np.full(len(self.episodes), SPLITS.index("train"), np.int64)
         split[self.episode_of] = self.split
         return split

@@ -180,7 +180,7 @@ class EpisodeStore:
 
     @property
     def all_states(self) -> np.ndarray | None:
-        """(M, D) of all episodes that are kept, as `states` of segments."""
+        """Return the states (M, D) of all episodes that are kept, as `states` of segments."""
         begin = self._first[0] - self._dropped if len(self) else self._used
         return self._rows["states"][begin : self._used] if "states" in self._rows else None
 

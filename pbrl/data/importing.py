@@ -108,7 +108,7 @@ class _Index:
         return {name: np.array(column, types[name]) for name, column in self._columns.items()}
 
     def name_row(self, last: np.ndarray, row: int) -> str:
-        """last: (K,) of each episode."""
+        """Name a row by its episode and step. last: (K,) of each episode."""
         k = int(np.searchsorted(last, row))
         return f"step {row - (last[k] - self._columns['length'][k])} in episode {self._names[k][0]}"
 

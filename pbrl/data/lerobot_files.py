@@ -32,7 +32,7 @@ class Frames(NamedTuple):
 
 
 def find_frames(data: Dataset, root: Path) -> Frames:
-    """UserError: `data` was not imported from this LeRobotDataset, or that has changed since."""
+    """Find the rows of `data` in a LeRobotDataset; UserError if it was not imported from this one as it is now."""
     if (data.meta.get("imported_from") or {}).get("format") != "lerobot":
         raise UserError(f"{data.path} was not imported from a LeRobotDataset; valid is a data set that was")
     lengths = np.array([len(e) for e in data.episodes])

@@ -146,7 +146,7 @@ class OfflineData:
         return self.segments[torch.randint(len(self.segments), (n,), generator=rng)]
 
     def known_next(self, segments: Segments) -> Tensor:
-        """(N, T) the mask of real steps whose next observation is known."""
+        """Return the mask (N, T) of real steps whose next observation is known."""
         if self.last_obs:
             return segments.mask
         after = torch.cat([segments.mask[:, 1:], torch.zeros_like(segments.mask[:, :1])], 1)

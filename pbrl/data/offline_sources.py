@@ -286,7 +286,7 @@ def _preferred(dataset: Dataset, pairs: str) -> str:
 
 
 def _scores(dataset: Dataset, label: str, train: np.ndarray, budget: int | None) -> Tensor:
-    """(S,) of the first training segments."""
+    """Return the scores (S,) of the first training segments."""
     if label not in dataset.scores:
         raise UserError(f"{dataset.path} has no scores {label!r}; valid are {', '.join(dataset.scores) or 'none'}")
     if budget is not None and budget > len(train):

@@ -10,7 +10,7 @@ from pbrl.errors import UserError, one_line
 
 
 def decode_picture(data: bytes, where: str, size: int | None = None) -> np.ndarray:
-    """(H, W, 3) uint8, or (size, size, 3)."""
+    """Decode a picture as (H, W, 3) uint8, or scale it to (size, size, 3)."""
     from PIL import Image
 
     try:

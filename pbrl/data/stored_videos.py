@@ -169,7 +169,7 @@ class _Video:
 
 
 def frame_times(path: Path) -> np.ndarray:
-    """(F,) seconds at which each frame of a video is shown; of most files only the index is read."""
+    """Return at how many seconds each frame of a video is shown (F,); of most files only the index is read."""
     with reading(path, "a video"):
         file, stream = _open(path)
         with file:
@@ -183,7 +183,7 @@ def frame_times(path: Path) -> np.ndarray:
 
 
 def small_frames(path: Path, seconds: np.ndarray, size: int) -> np.ndarray:
-    """(L, size, size, 3) uint8: the pictures of a video at these seconds, in order, as what is observed."""
+    """Read the pictures (L, size, size, 3) uint8 of a video at these seconds, in order, as what is observed."""
     video = _Video(path)
     try:
         return np.stack([video.frame(float(second), size) for second in seconds])

@@ -84,7 +84,7 @@ def find_columns(wanted: Sequence[str], there: Sequence[str], key: str, where: P
 
 
 def as_matrix(batch: Mapping[str, np.ndarray], columns: Sequence[str]) -> np.ndarray:
-    """(L, n) float64, from columns of numbers and of lists of them."""
+    """Join columns of numbers and of lists of them as (L, n) float64."""
     return np.concatenate([batch[name].reshape(len(batch[name]), -1) for name in columns], 1)
 
 

@@ -28,7 +28,7 @@ class ActionRange:
     high: np.ndarray  # (A,) or ()
 
     def unit(self, actions: np.ndarray) -> np.ndarray:
-        """(L, A) float32; a number that never changes becomes 0."""
+        """Scale actions to (L, A) float32 in [-1, 1]; a number that never changes becomes 0."""
         middle = self.low / 2 + self.high / 2  # each by itself: their sum may overflow
         offset = actions.astype(np.float64) - middle
         with np.errstate(divide="ignore", invalid="ignore"):  # of what never changes

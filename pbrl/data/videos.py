@@ -44,7 +44,7 @@ class Videos:
         return Videos(self.frames[rows], self.features[rows], self.true_return[rows], ids, self.source)
 
     def by_true_return(self) -> Tensor:
-        """(N,) all rows, the highest first. UserError: they have none."""
+        """Return all rows (N,), the highest true return first; UserError if they have none."""
         if self.true_return.isnan().any():
             raise UserError(
                 "nothing says which videos are the best: they have no true return; valid are labels= of rankings, or "
@@ -54,7 +54,7 @@ class Videos:
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
-        """(H, W, C)."""
+        """Return the shape (H, W, C) of a frame."""
         return tuple(self.frames.shape[2:])
 
 
@@ -75,7 +75,7 @@ class Triplets:
 
     @property
     def rows(self) -> Tensor:
-        """(B, 3): anchor, first, second."""
+        """Return the rows of anchor, first and second (B, 3)."""
         return torch.stack([self.anchor, self.first, self.second], dim=1)
 
 
@@ -95,7 +95,7 @@ class VideoPairs:
 
     @property
     def rows(self) -> Tensor:
-        """(B, 2): left, right."""
+        """Return the rows of left and right (B, 2)."""
         return torch.stack([self.left, self.right], dim=1)
 
 

@@ -106,7 +106,7 @@ def onnx(graph: Any, examples: tuple[Tensor, ...]) -> bytes:
 
 
 def require_same(graph: nn.Module, examples: tuple[Tensor, ...], expected: np.ndarray) -> None:
-    """RuntimeError where a graph is not what it was made of: no file is written then."""
+    """Raise RuntimeError where a graph is not what it was made of: no file is written then."""
     with torch.no_grad():
         found = _traced(graph, tuple(e[:2] for e in examples))(*examples).numpy()
     if not np.allclose(found, expected, rtol=1e-4, atol=1e-4):

@@ -24,7 +24,7 @@ class PlainReward(NamedTuple):
 
 
 def plain_reward(saved: SavedRun) -> PlainReward:
-    """UserError where the reward is another network, which only pbrl or a graph can compute."""
+    """Read the reward as plain numbers; UserError where only pbrl or a graph can compute it."""
     model: Any = getattr(saved.reward, "__self__", None)
     if type(model) is not PartialReturn or not isinstance(model.pessimism, Mean):
         what = "the mean of an ensemble of plain MLPs"

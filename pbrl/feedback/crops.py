@@ -48,7 +48,7 @@ def draw_crops(pairs: int, steps: int, crop: Sequence[int], times: int, rng: tor
 
 
 def crop_sums(rewards: Tensor, start: Tensor, length: Tensor) -> Tensor:
-    """(..., T) rewards, (..., K) starts and lengths -> (..., K) sums: C[s + L] - C[s] of the cumulative sum C."""
+    """Sum rewards (..., T) over crops with starts and lengths (..., K): C[s + L] - C[s] of the cumulative sum C."""
     total = torch.nn.functional.pad(rewards.cumsum(-1), (1, 0))  # (..., T+1)
     return total.gather(-1, start + length) - total.gather(-1, start)
 
@@ -73,7 +73,7 @@ def crop_loss(
 
 
 def crop_scores(model: CroppedReward, batch: Comparisons, crops: Crops, objective: Objective) -> tuple[Tensor, Tensor]:
-    """(E, b * K) of the crops on both sides."""
+    """Score the crops on both sides, each (E, b * K)."""
     return (
         score_crops(model.own_rewards(batch.left), batch.left, crops.left, crops.length, objective),
         score_crops(model.own_rewards(batch.right), batch.right, crops.right, crops.length, objective),
@@ -81,7 +81,7 @@ def crop_scores(model: CroppedReward, batch: Comparisons, crops: Crops, objectiv
 
 
 def score_crops(rewards: Tensor, side: Segments, start: Tensor, length: Tensor, objective: Objective) -> Tensor:
-    """(E, b * K) of crops of one side. rewards: (E, b, T) of its steps. start, length: (E * b, K)."""
+    """Score crops of one side (E, b * K). rewards: (E, b, T) of its steps; start, length: (E * b, K)."""
     shape = (*rewards.shape[:2], start.shape[1])
     start, length = start.to(rewards.device).view(shape), length.to(rewards.device).view(shape)
     sums = crop_sums(rewards, start, length)

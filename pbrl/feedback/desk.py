@@ -40,7 +40,7 @@ class Standing(NamedTuple):
 
     @property
     def prefers_right(self) -> np.ndarray:
-        """(n,) float32 in [0, 1]; 0.5 is a tie."""
+        """Return the probability (n,) float32 that the right one is preferred; 0.5 is a tie."""
         return self.values[:, 0].astype(np.float32)
 
 
@@ -52,7 +52,7 @@ class Shape(NamedTuple):
     action_size: int
 
     def require(self, given: Segments, where: str) -> None:
-        """UserError where segments are of another shape. where: what has them, as "the labels of ..."."""
+        """Raise UserError where segments are of another shape. where: what has them, as "the labels of ..."."""
         found = Shape(given.steps, given.obs.shape[-1], given.actions.shape[-1])
         if found != self:
             said, wanted = ("{} steps, {} observations and {} actions".format(*sizes) for sizes in (found, self))
@@ -143,7 +143,7 @@ class Desk:
         """Wait until what was asked is answered, where somebody is waited for."""
 
     def answers(self, kind: type[Question] = SegmentPair, criterion: str | None = None) -> Standing:
-        """criterion: None: that of the desk."""
+        """Return all answers that stand. criterion: None: that of the desk."""
         return as_standing([], {}, criterion or self.criterion)
 
     def questions(self, ids: Sequence[int]) -> Question:
@@ -315,7 +315,7 @@ class ScriptedDesk(Desk):
 
 
 def as_standing(rows: Sequence[StandingAnswer], numbers: dict[str, int], criterion: str) -> Standing:
-    """rows: of one kind of question, none skipped. numbers: of annotators by name."""
+    """Return rows of one kind of question, none skipped, as answers. numbers: of annotators by name."""
     return Standing(
         np.array([a.id for a in rows], np.int64),
         np.array([a.query for a in rows], np.int64),

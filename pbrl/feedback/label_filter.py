@@ -63,7 +63,7 @@ class LabelFilter:
         return -math.log(self.rho + TINY) + self.weight * self.rho + min(beta * self.variance, self.widest)
 
     def choose(self, surprise: Tensor) -> Chosen:
-        """surprise: (n,) of the answers before an epoch."""
+        """Choose among answers. surprise: (n,) of them before an epoch."""
         return Chosen(surprise < self.bound, surprise > self.flip_bound)
 
     def learned(self, trusted: Tensor) -> None:
@@ -86,7 +86,7 @@ class LabelFilter:
 
 
 def surprise(score: Callable[[Segments], Tensor], comparisons: Comparisons) -> Tensor:
-    """(n,) cross-entropy of the answers under the members' mean probability. score: (E, N) of segments."""
+    """Return the cross-entropy (n,) of the answers under the members' mean probability. score: (E, N) of segments."""
     left, right = (score_in_blocks(score, side) for side in (comparisons.left, comparisons.right))  # (E, n)
     probability = torch.sigmoid(right - left).mean(0)
     return torch.nn.functional.binary_cross_entropy(probability, comparisons.prefers_right, reduction="none")

@@ -305,7 +305,7 @@ class PeopleDesk(Desk):
         return list(found.values())
 
     def _require_shape(self, queries: Sequence[int]) -> None:
-        """UserError where what was answered cannot be learned from here."""
+        """Raise UserError where what was answered cannot be learned from here."""
         for same in self._by_form(queries):
             questions = self.store.questions(same)
             segments = questions.items[0]

@@ -161,6 +161,6 @@ class PreferenceDataset:
 
 
 def bootstrap_rows(seed: int, n: int, member: int) -> Tensor:
-    """(n,) rows that a member resamples: they hang on these three alone, so they need no place in a checkpoint."""
+    """Draw the rows (n,) that a member resamples, from these three alone: no checkpoint has to hold them."""
     (own,) = np.random.SeedSequence([seed, n, member]).generate_state(1)
     return torch.randint(n, (n,), generator=torch.Generator().manual_seed(int(own)))

@@ -70,7 +70,7 @@ def randomised(
 
 
 def expected_gap(gains: Tensor) -> Tensor:
-    """(N,) mean of |g_i - g_j| over pairs of the S samples of `gains` (S, N)."""
+    """Return the mean (N,) of |g_i - g_j| over pairs of the S samples of `gains` (S, N)."""
     samples = len(gains)
     ordered = gains.sort(0).values
     weights = 2 * torch.arange(samples, dtype=gains.dtype) - samples + 1  # of each in the sum over pairs
@@ -157,7 +157,7 @@ class _Places:
         self._kept = list(self._features()) if size <= KEPT_BYTES else None
 
     def distance(self, left: Segments, right: Segments) -> Tensor:
-        """(C,) of each candidate to the nearest of these pairs."""
+        """Return the distance (C,) of each candidate to the nearest of these pairs."""
         points = self._place(left, right)
         return torch.cat([torch.cdist(block, points).amin(1) for block in self._kept or self._features()])
 

@@ -54,7 +54,7 @@ class Feedback:
         return min(sum(sizes), self.budget)
 
     def require_sessions(self, round_steps: int) -> None:
-        """UserError where no session comes before the end. round_steps: those of an agent between questions."""
+        """Raise UserError where no session comes before the end. round_steps: those of an agent between questions."""
         if not self.budget:
             return
         if self.first >= self.steps:
@@ -68,7 +68,7 @@ class Feedback:
             )
 
     def require_segments(self, time_limit: int | None, n_envs: int) -> None:
-        """UserError where episodes that last to their time limit give no segments; warns where none ends in time."""
+        """Refuse episodes that give no segments if they last to their time limit; warn where none ends in time."""
         if time_limit is None or not self.budget:
             return
         if time_limit < self.segment_length:
@@ -80,7 +80,7 @@ class Feedback:
             print(f"pbrl: steps={self.steps} may be too short for questions: {note}", file=sys.stderr)
 
     def require_pool(self, longest: int, starts: int) -> None:
-        """UserError where episodes of at most so many steps, with so many segments now, never give two of them."""
+        """Refuse a pool of episodes of at most so many steps, now with so many segments, that never gives two."""
         if not starts:
             valid = f"valid are 1 to {longest} steps" if longest > 1 else "valid is 1 step"
             raise UserError(f"feedback.segment_length={self.segment_length}: no episode is that long; {valid}")

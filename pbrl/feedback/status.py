@@ -16,7 +16,7 @@ LEARNED_FILE = "learned.json"
 
 
 def write_status(run_dir: Path, state: str, **more: Any) -> None:
-    """state: one of STATES; `waiting` is for answers. Times are Unix seconds."""
+    """Write status.json. state: one of STATES; `waiting` is for answers. Times are Unix seconds."""
     assert state in STATES, state
     write_json(run_dir / FILE_NAME, {"state": state, "pid": os.getpid(), "written_at": time.time(), **more})
 

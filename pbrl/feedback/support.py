@@ -62,7 +62,7 @@ class MorseNetwork(nn.Module):
         self.sharpness, self.updates, self.batch_size, self.lr = sharpness, updates, batch_size, lr
 
     def distance(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """(M,) sharpness^2 / 2 |f(s, a) - a|^2."""
+        """Return sharpness^2 / 2 |f(s, a) - a|^2 (M,)."""
         made = self.net(torch.cat([self.norm(obs), actions], -1))[0]
         return self.sharpness**2 / 2 * (made - actions).square().sum(-1)
 

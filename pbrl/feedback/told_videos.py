@@ -79,7 +79,7 @@ class ToldVideos:
         return Triplets(_rows(anchor), _rows(first), _rows(second), torch.tensor(value))
 
     def order(self, videos: int) -> torch.Tensor:
-        """(N,) all rows, those first that win the largest share of the pairs that they are in."""
+        """Return all rows (N,), those first that win the largest share of the pairs that they are in."""
         pairs, wins, n = self.as_pairs(), torch.zeros(videos), torch.zeros(videos)
         for side, share in ((pairs.left, 1 - pairs.prefers_right), (pairs.right, pairs.prefers_right)):
             wins.index_add_(0, side, share)
@@ -98,7 +98,7 @@ def _key(obs: np.ndarray, actions: np.ndarray) -> str:
 
 
 def _episodes(item: Segments, rows: np.ndarray, known: dict[str, int], path: Path, data: Path) -> np.ndarray:
-    """(n,) the number of the episode that each item is, found by its content."""
+    """Find the number (n,) of the episode that each item is, by its content."""
     found = []
     for row in rows.tolist():
         steps = int(item.mask[row].sum())

@@ -196,7 +196,7 @@ def _compose(
 
 
 def _chooser(dataset: Dataset, plan: Plan, config: DictConfig, *, said: bool = True) -> Chooser:
-    """said: whether the user gave the number of questions, or there may be fewer."""
+    """Make a chooser. said: whether the user gave the number of questions, or there may be fewer."""
     sampler = maker_of(config.queries, "queries")
     about: dict[str, Any] = {"criterion": plan.criterion, "seed": plan.seed}
     chooser: Chooser

@@ -80,7 +80,7 @@ def read_comparisons(rows: Rows, data: Path, where: Path, scratch: Path, *, crit
 
 
 def _numbers(rows: Rows, side: str, dataset: Dataset, where: Path) -> np.ndarray:
-    """(N, 3) episode in the data set, start and length, all of which are there."""
+    """Read episode in the data set, start and length (N, 3), all of which are there."""
     numbers = np.array(rows.sides[side]).reshape(-1, 3)
     known, lengths = dataset.episode_numbers, np.array([len(e) for e in dataset.episodes])
     unknown = next((name for name in rows.episodes if name not in known), None)

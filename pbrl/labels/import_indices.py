@@ -139,7 +139,7 @@ def _segments(steps: Steps, actions: np.ndarray, start: np.ndarray, length: int)
 
 
 def _read_labels(path: Path) -> np.ndarray:
-    """(N,) float64, the probability that the right one is preferred."""
+    """Read the probability (N,) float64 that the right one is preferred."""
     label = _read_column(path)
     if label.dtype.kind not in "iuf" or label.ndim not in (1, 2) or (label.ndim == 2 and label.shape[1] != 2):
         raise UserError(f"{path} has {label.dtype}{label.shape}, expected numbers of shape (N,) or (N, 2)")

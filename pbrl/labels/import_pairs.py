@@ -177,7 +177,7 @@ def _side(arrays: Arrays, number: int, steps: int, where: Path, clip: bool) -> S
 
 
 def _mask(arrays: Arrays, number: int, where: Path) -> np.ndarray | None:
-    """(N, T) which steps are real, from `mask_1` or `length_1`; None where the file has neither."""
+    """Return which steps are real (N, T), from `mask_1` or `length_1`; None where the file has neither."""
     n, t = arrays[f"action_{number}"].shape[:2]
     mask, length = arrays.get(f"mask_{number}"), arrays.get(f"length_{number}")
     if length is not None:

@@ -120,7 +120,7 @@ def find_forms(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
 
 
 def count_labels(db: sqlite3.Connection, scope: Scope = USUAL, tie: float | None = 0.5) -> dict[str, Any]:
-    """tie: the answer that prefers none, where the kind has one."""
+    """Count labels. tie: the answer that prefers none, where the kind has one."""
     condition, values = scope.where()
     places = f"queries AS q JOIN batches AS b ON b.id = batch WHERE {condition}"
     rows = db.execute(

@@ -109,7 +109,7 @@ def require(arrays: Arrays, names: Sequence[str], where: Path) -> None:
 
 
 def require_kind(array: np.ndarray | None, name: str, kinds: str, where: Path) -> None:
-    """kinds: NumPy's letters of what the numbers may be, as "fiu"."""
+    """Refuse an array of another kind. kinds: NumPy's letters of what the numbers may be, as "fiu"."""
     if array is not None and array.dtype.kind not in kinds:
         valid = " or ".join(KIND_NAMES[k] for k in kinds)
         raise UserError(f"{where}: {name} has dtype {array.dtype}, expected {valid}")

@@ -79,7 +79,7 @@ class LabelSet:
 
     @property
     def prefers_right(self) -> np.ndarray:
-        """(R,) float64, NaN where skipped: the answers of a set of pairs."""
+        """Return the answers (R,) of a set of pairs as float64, NaN where skipped."""
         return self.value[: len(self.pairs)]
 
     @property

@@ -80,5 +80,5 @@ def bc_loss(policy: Policy, segments: Segments) -> Tensor:
 
 @torch.no_grad()
 def log_likelihood(policy: Policy, segments: Segments) -> Tensor:
-    """(N,) sum of log pi over a segment: how likely the policy is to act so."""
+    """Return the sum (N,) of log pi over a segment: how likely the policy is to act so."""
     return discounted_sum(policy.log_prob(segments.obs[:, :-1], segments.actions), segments.mask, 1.0)

@@ -197,7 +197,7 @@ class CPL(OfflineMethod):
         return {"train/loss": descend(self.optimizers["policy"], loss + self._bc(log_prob, segments))}
 
     def _score(self, log_prob: Tensor, segments: Segments) -> Tensor:
-        """(N, T) log pi -> (N,)."""
+        """Map log pi (N, T) to the scores (N,) of segments."""
         if self.reference is not None:
             with torch.no_grad():
                 reference = self.reference.log_prob(segments.obs[:, :-1], segments.actions)

@@ -142,7 +142,7 @@ class DeformPam(OfflineMethod):
         return found
 
     def _implied(self, segments: Segments, level: Tensor, noise: Tensor) -> Tensor:
-        """(B,) mean implied reward of some real steps of each segment, at these levels (B, n) and noises (B, n, A)."""
+        """Return the mean implied reward (B,) of some real steps, at these levels (B, n) and noises (B, n, A)."""
         steps = torch.multinomial(segments.mask, level.shape[1], replacement=True, generator=self.rng)
         rows = torch.arange(len(segments))[:, None]
         obs, actions = segments.obs[rows, steps], segments.actions[rows, steps]
@@ -163,7 +163,7 @@ class DeformPam(OfflineMethod):
 
     @torch.no_grad()
     def score(self, segments: Segments) -> Tensor | None:
-        """(N,) beta times the mean implied reward of real steps, at the levels by which samples are scored.
+        """Return beta times the mean implied reward (N,) of real steps, at the levels by which samples are scored.
 
         None before the second stage.
         """

@@ -94,5 +94,5 @@ class DemoKL(Pebble):
 
     @torch.no_grad()
     def near_clone(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """(M,) weight * log clone(a | s)."""
+        """Return weight * log clone(a | s) (M,)."""
         return self.weight * self.clone.log_prob(obs, actions) / (2 * self.clone_std**2)

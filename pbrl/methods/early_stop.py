@@ -22,7 +22,7 @@ class EarlyStop:
         return self.missed >= self.checks
 
     def look(self, module: nn.Module, loss: float, update: int) -> None:
-        """loss: of the module as it is after `update` updates. One that is over has its best weights back."""
+        """Note the loss of the module as it is after `update` updates; one that is over gets its best weights back."""
         if loss < self.best:
             self.best, self.best_update, self.missed = loss, update, 0
             self.weights = {name: value.clone() for name, value in module.state_dict().items()}

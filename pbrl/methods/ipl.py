@@ -80,7 +80,7 @@ class IPL(OfflineMethod):
         }
 
     def implied_reward(self, batch: Batch) -> Tensor:
-        """(2, M) Q_k(s, a) - gamma (1 - d) V(s'), with V held."""
+        """Return Q_k(s, a) - gamma (1 - d) V(s') (2, M), with V held."""
         q = self.iql.q(torch.cat([self.iql.norm(batch.obs), batch.actions], 1))[..., 0]
         with torch.no_grad():
             next_v = self.iql.v(self.iql.norm(batch.next_obs))[0, :, 0]

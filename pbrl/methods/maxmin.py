@@ -26,11 +26,11 @@ class GroupWeights:
 
     @property
     def weights(self) -> Tensor:
-        """(G,), summing to 1."""
+        """Return the weights (G,), which sum to 1."""
         return (-self.sharpness * self.utilities).softmax(0)
 
     def lean(self, utilities: Tensor) -> None:
-        """utilities: (G,) of the policy as it is, in units that are alike for all groups."""
+        """Move the utilities towards these (G,) of the policy as it is, in units that are alike for all groups."""
         self.utilities = self.utilities.lerp(utilities, SMOOTHING)
 
     def state_dict(self) -> dict[str, Any]:

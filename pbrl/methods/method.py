@@ -120,14 +120,14 @@ class Method:
     objective: Objective = PLAIN  # how it learns from answers: the `fit` section
 
     def check(self, feedback: Feedback) -> None:
-        """ValueError where its numbers do not fit those of the `feedback` section; before there is a run."""
+        """Raise ValueError where its numbers do not fit those of the `feedback` section; before there is a run."""
 
     def learn_by(self, objective: Objective) -> None:
         """Before anything else, where the `fit` section says anything."""
         self.objective = objective
 
     def check_objective(self, heldout: float | None) -> None:
-        """UserError where its reward model cannot learn by `objective`; before there is a run.
+        """Raise UserError where its reward model cannot learn by `objective`; before there is a run.
 
         heldout: share of the answers that are held out.
         """

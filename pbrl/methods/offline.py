@@ -129,7 +129,7 @@ class OfflineMethod(Method):
         return self.actor.act
 
     def score(self, segments: Segments) -> Tensor | None:
-        """(N,) what the method's preference model compares, higher = better; None: it has none (yet)."""
+        """Return what the method's preference model compares (N,), higher = better; None: it has none (yet)."""
         return None
 
     def metrics(self) -> Metrics:

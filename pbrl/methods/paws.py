@@ -110,7 +110,7 @@ class PAWS(OfflineMethod):
 
 
 def weights_of_share(advantage: Tensor, share: float) -> Tensor:
-    """(N,) exp(advantage / lambda), normalised, with lambda such that (sum w)^2 / sum w^2 = share * N.
+    """Return normalised exp(advantage / lambda) (N,), with lambda such that (sum w)^2 / sum w^2 = share * N.
 
     By bisection on log lambda; equal advantages have equal weights.
     """

@@ -167,7 +167,7 @@ class Pearl(RewardThenIQL):
 
 
 def flat(segments: Segments, standardise: bool) -> np.ndarray:
-    """(N, T * O): the observations before each action; standardised: each number over its spread in these segments."""
+    """Return the observations before each action (N, T * O); standardised: each number over its spread in these."""
     obs = segments.obs[:, :-1].flatten(2).double()
     spread = obs.std((0, 1))
     divided = obs / torch.where(spread > 0, spread, torch.ones(())) if standardise else obs

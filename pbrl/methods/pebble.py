@@ -287,11 +287,11 @@ class Pebble(Method):
         return self.step_reward(episode.obs[:-1], episode.actions)
 
     def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """(M,) the mean member's reward, scaled but not shifted: what an end is worth hangs on the offset."""
+        """Return the mean member's reward (M,), scaled but not shifted: what an end is worth hangs on the offset."""
         return require_finite(self.scale * self.model.step_reward(obs, actions), REWARD_MODEL, "a reward")
 
     def score(self, segments: Segments) -> Tensor:
-        """(N,) how good the mean member finds segments."""
+        """Return how good the mean member finds segments (N,)."""
         return self.objective.scores(self.model.score(segments), segments).mean(0)
 
     def learned_return(self, episode: Episode) -> float | None:

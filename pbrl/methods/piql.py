@@ -113,7 +113,7 @@ class RewardThenIQL(OfflineMethod):
         return 0.55 + 0.45 * math.cos(math.pi * (done - warmup) / max(self.reward_updates - warmup, 1))
 
     def _all_rewards(self) -> Tensor:
-        """(M,) of all transitions; depends on the model and the data alone, so a resumed run finds the same."""
+        """Compute the rewards (M,) of all transitions from model and data alone; a resumed run finds the same."""
         # A generator of its own: the same numbers whenever a run is resumed.
         rng = np.random.default_rng(self.rng.initial_seed())
         self._temperature = self.temperature()
@@ -125,7 +125,7 @@ class RewardThenIQL(OfflineMethod):
         return self.data.per_transition(each)
 
     def episode_reward(self, episode: Episode, rng: np.random.Generator) -> np.ndarray:
-        """(L,) unscaled; rng: of rewards that are drawn."""
+        """Return unscaled rewards (L,); rng: of rewards that are drawn."""
         self.model.eval()
         rewards: np.ndarray = self.model.episode_reward(episode) / self._temperature
         return rewards

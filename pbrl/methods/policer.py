@@ -79,7 +79,7 @@ class Policer(BetweenSessions, Qpa):
         return episodes.as_question(left, right), float(measured.std(0, unbiased=False).mean())
 
     def likelihood(self, segments: Segments) -> Tensor:
-        """(N,) mean log density of the actions under the policy of now, over steps and numbers of an action."""
+        """Return the mean log density (N,) of actions under the current policy, over steps and numbers of an action."""
         obs, actions = segments.obs[:, :-1].flatten(0, 1), segments.actions.flatten(0, 1)
         each = torch.from_numpy(self.run.agent.log_prob(obs.numpy(), actions.numpy())).view_as(segments.mask)
         return (each * segments.mask).sum(1) / (segments.mask.sum(1) * segments.actions.shape[-1])
@@ -139,7 +139,7 @@ class Policer(BetweenSessions, Qpa):
 
 
 def rank_weights(scores: Tensor, power: float) -> Tensor:
-    """(N,) probabilities in proportion to rank^-power; the highest score has rank 1."""
+    """Return probabilities (N,) in proportion to rank^-power; the highest score has rank 1."""
     rank = scores.argsort(descending=True, stable=True).argsort() + 1
     weights = rank.double() ** -power
     return weights / weights.sum()

@@ -92,7 +92,7 @@ class Ppe(Qpa):
         return episodes.as_question(left, right), float(measured.mean())
 
     def distance(self, segments: Segments) -> Tensor:
-        """(N,) mean score over real steps."""
+        """Return the mean score (N,) over real steps."""
         obs, actions = segments.obs[:, :-1].flatten(0, 1), segments.actions.flatten(0, 1)
         scores = self.support(obs, actions).view_as(segments.mask)
         return (scores * segments.mask).sum(1) / segments.mask.sum(1).clamp(min=1)
@@ -108,7 +108,7 @@ class Ppe(Qpa):
 
 
 def shift(support: Support, obs: Tensor, mean: Tensor, std: Tensor, divergence: float) -> Tensor:
-    """(M, A) sqrt(2 eps) Sigma g / sqrt(g' Sigma g), with g the gradient of the score at the mean, before the tanh.
+    """Return sqrt(2 eps) Sigma g / sqrt(g' Sigma g) (M, A), g: gradient of the score at the mean, before the tanh.
 
     mean, std: (M, A) of the Gaussian before the tanh. divergence: eps. Where the score is flat it is 0.
     """

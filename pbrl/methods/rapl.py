@@ -50,7 +50,7 @@ class Rapl(VideoMethod):
         return answers
 
     def _best(self, videos: Videos) -> torch.Tensor:
-        """(N,) all rows, those first that are to be like; triplets alone do not say which."""
+        """Return all rows (N,), those first that are to be like; triplets alone do not say which."""
         if self._told is None:
             return self.run.desk.rank(videos)
         return self._told.order(len(videos)) if len(self._told.as_pairs()) else videos.by_true_return()

@@ -113,17 +113,17 @@ class Reed(Pebble):
         return {f"reward/{name}": value for name, value in (found | {"prediction_heldout_loss": heldout}).items()}
 
     def batches(self, steps: int, rng: torch.Generator) -> Iterator[Tensor]:
-        """(E, b) rows of so many steps, over all epochs or as many updates as there may be."""
+        """Draw rows (E, b) of so many steps, over all epochs or as many updates as there may be."""
         every_epoch = (self.epoch(steps, rng) for _ in range(self.prediction_epochs))
         return islice(chain.from_iterable(every_epoch), self.prediction_updates)
 
     def epoch(self, steps: int, rng: torch.Generator) -> Sequence[Tensor]:
-        """(E, b) rows of so many steps, in an order of its own for each member."""
+        """Draw rows (E, b) of so many steps, in an order of its own for each member."""
         order = torch.stack([torch.randperm(steps, generator=rng) for _ in range(self.model.members)])
         return order.split(self.prediction_batch, dim=1)
 
     def loss(self, steps: StoredSegments, rows: Tensor) -> Tensor:
-        """rows: (E, b)."""
+        """Return the loss on rows (E, b)."""
         drawn, shape = steps[rows.flatten()], (*rows.shape, -1)
         obs, actions, next_obs = (x.reshape(shape) for x in (drawn.obs[:, 0], drawn.actions[:, 0], drawn.obs[:, 1]))
         return self.predictor.loss(self.model, obs, actions, next_obs)

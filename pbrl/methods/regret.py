@@ -81,7 +81,7 @@ class Regret(OfflineMethod):
 
     @torch.no_grad()
     def value_gain(self, segments: Segments) -> Tensor:
-        """(N,) sum of gamma V(s_{t+1}) - V(s_t) over real steps; an end of the MDP has value 0."""
+        """Return the sum (N,) of gamma V(s_{t+1}) - V(s_t) over real steps; an end of the MDP has value 0."""
         n, nodes = segments.obs.shape[:2]
         value = self.iql.v(self.iql.norm(segments.obs.flatten(0, 1))).view(n, nodes)
         after = self.iql.gamma * (1 - segments.terminated) * value[:, 1:]

@@ -103,7 +103,7 @@ class Rime(Pebble):
         self.warmed = self.warm_updates * self.run.step
 
     def warm_target(self, paid: Tensor) -> Tensor:
-        """(B,) intrinsic rewards, distances over their spread -> [-1, 1]: centred, over the largest size seen."""
+        """Scale intrinsic rewards (B,), distances over their spread, to [-1, 1]: centred, over the largest seen."""
         assert self.explore is not None
         seen = self.explore.distances
         centred = paid - float(seen.mean / seen.var.sqrt().clamp_min(1e-6))
@@ -132,7 +132,7 @@ class Rime(Pebble):
         return {"updates": updates} | epoch
 
     def member_scores(self, segments: Segments) -> Tensor:
-        """(E, N) what answers compare."""
+        """Return what answers compare, for each member (E, N)."""
         return self.objective.scores(self.model.score(segments), segments)
 
     def learn_epoch(self, told: Comparisons, rows: Tensor) -> Metrics:

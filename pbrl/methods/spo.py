@@ -109,7 +109,7 @@ class Spo(Method):
         raise NotImplementedError("whole episodes are compared")
 
     def of_episode(self, episode: Episode) -> np.ndarray:
-        """(L,), of the episode that has just ended; it joins the queue."""
+        """Score the steps (L,) of the episode that has just ended; it joins the queue."""
         value = 0.0
         if (beats := self._beats(episode)) is not None:
             value = float(Spread(self.rates).rewards(beats[None])[0])
@@ -122,7 +122,7 @@ class Spo(Method):
         return rewards
 
     def _beats(self, episode: Episode) -> np.ndarray | None:
-        """(m,) against each rival, 1 where this one wins; None where there is nobody to say, or to compare with."""
+        """Judge it against each rival (m,), 1 where it wins; None where nobody can say, or there is no rival."""
         rivals = [r for r in self.last if self.common_starts is None or np.array_equal(r["obs"][0], episode.obs[0])]
         if self._make_judge is None:
             rivals = rivals[len(rivals) - self.run.desk.room(len(rivals)) :]

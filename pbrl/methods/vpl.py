@@ -202,7 +202,7 @@ class Vpl(OfflineMethod):
 
     @torch.no_grad()
     def _rewards(self, obs: Tensor, actions: Tensor, tastes: Tensor, whose: Tensor) -> Tensor:
-        """(B,) of each step's own taste, over the spread of that taste's rewards of all steps."""
+        """Return the rewards (B,) of each step's own taste, over the spread of that taste's rewards of all steps."""
         by_taste = torch.stack([self.model.step_reward(obs, actions, z.expand(len(obs), -1)) for z in tastes])
         return (by_taste / by_taste.std(1, keepdim=True).clamp(min=1e-6))[whose, torch.arange(len(obs))]
 
@@ -220,7 +220,7 @@ class Vpl(OfflineMethod):
 
     @torch.no_grad()
     def _taste_of(self, pairs: Pairs) -> Tensor:
-        """(Z,) of the first answers of one user."""
+        """Infer a taste (Z,) from the first answers of one user."""
         return self.model.encode(answered(pairs[: self.answers].comparisons(self.data.segments), 1)).mean[0]
 
     def policy(self, context: Any = None) -> Act:

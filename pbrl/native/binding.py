@@ -97,7 +97,7 @@ class Library:
         return self._spin(rounds, data.ctypes.data, half)
 
     def normals(self, seed: int, count: int) -> np.ndarray:
-        """(count,) the noise that this seed gives; count a multiple of 16."""
+        """Draw the noise (count,) that this seed gives; count: a multiple of 16."""
         out = np.empty(count, np.float32)
         self._normals(seed, out.ctypes.data, count)
         return out

@@ -71,7 +71,7 @@ class DiffusionPolicy(nn.Module):
         return kept.sqrt() * actions + (1 - kept).sqrt() * noise
 
     def errors(self, obs: Tensor, actions: Tensor, level: Tensor, noise: Tensor) -> Tensor:
-        """(...) squared error of the predicted noise, mean over the action's numbers."""
+        """Return the squared error (...) of the predicted noise, mean over the action's numbers."""
         predicted = self(self.add_noise(actions, level, noise), level, obs)
         return (predicted - noise).square().mean(-1)
 
@@ -103,6 +103,6 @@ def _cosine_schedule(levels: int) -> Tensor:
 
 
 def _waves(share: Tensor) -> Tensor:
-    """(..., 2 WAVES) of numbers (...) in [0, 1]."""
+    """Return sines and cosines (..., 2 WAVES) of numbers (...) in [0, 1]."""
     angles = share[..., None] * torch.pi * 2.0 ** torch.arange(WAVES)
     return torch.cat([angles.sin(), angles.cos()], -1)

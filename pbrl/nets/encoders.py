@@ -46,7 +46,7 @@ class ImageEncoder(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor, background: Tensor | float = GREY) -> Tensor:
-        """background: what becomes 0, such as (H, W, C) that all images share."""
+        """Encode images. background: what becomes 0, such as (H, W, C) that all images share."""
         h = ((images.float() - background) / 255).movedim(-1, 1)
         for convolution in self.convolutions:
             h = convolution(h).relu_()

@@ -73,7 +73,7 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
-        """x: (M, size)."""
+        """Take numbers (M, size) into the statistics."""
         if len(x) == 0:
             return
         x = x.to(self.mean.device).double()

@@ -88,7 +88,7 @@ class Policy(nn.Module):
         return random_shift(clips, SHIFT, self.rng).flatten(0, 1)
 
     def log_prob(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """(..., *obs_shape), (..., A) -> (...): minus the squared error, summed over action dimensions.
+        """Return minus the squared error (...), summed over action dimensions: (..., *obs_shape), (..., A) -> (...).
 
         Of a choice the logarithm of its probability.
         """

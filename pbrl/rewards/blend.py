@@ -42,6 +42,6 @@ class Blend(nn.Module):
         return bonus, 1 + change
 
     def rewards(self, obs: Tensor, primary: Tensor, helper: Tensor) -> Tensor:
-        """(M,) at observations (M, O), of what task and helper paid (M,) each."""
+        """Return the rewards (M,) at observations (M, O), of what task and helper paid (M,) each."""
         bonus, weight = self.parts(obs)
         return bonus + primary + weight * helper

@@ -61,7 +61,7 @@ class CostModel(nn.Module):
         return logits[..., 0]
 
     def log_safe(self, segments: Segments) -> Tensor:
-        """(N,) log P(safe)."""
+        """Return log P(safe) (N,)."""
         return log_safe(self(segments.obs[:, :-1], segments.actions), segments.mask)
 
     def penalty(self, segments: Segments) -> Tensor:
@@ -70,12 +70,12 @@ class CostModel(nn.Module):
 
     @torch.no_grad()
     def step_cost(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """(M,) p of steps (M, O), (M, A)."""
+        """Return the probability (M,) that steps (M, O), (M, A) are unsafe."""
         return torch.sigmoid(self(obs, actions))
 
 
 def log_safe(logits: Tensor, mask: Tensor) -> Tensor:
-    """(N,) log P(no step is unsafe), of logits (N, T) and the real steps."""
+    """Return log P(no step is unsafe) (N,), of logits (N, T) and the real steps."""
     return -(F.softplus(logits) * mask).sum(-1)
 
 
@@ -97,13 +97,13 @@ def safer_loss(left: Tensor, right: Tensor, prefers_right: Tensor) -> Tensor:
 
 
 def blamed(logits: Tensor, mask: Tensor) -> Tensor:
-    """(N, T) the real steps that a model finds at least half as likely unsafe as the worst one of their segment."""
+    """Return the real steps (N, T) that a model finds at least half as likely unsafe as the worst of their segment."""
     p = torch.sigmoid(logits) * mask
     return (p >= p.amax(1, keepdim=True) / 2) & (mask > 0)
 
 
 def contradicted(states: Tensor, mask: Tensor, blamed: Tensor, unsafe: Tensor, radius: float, witnesses: int) -> Tensor:
-    """(N,) which unsafe segments are to be forgotten: what is blamed in them was found safe later.
+    """Return which unsafe segments (N,) are to be forgotten: what is blamed in them was found safe later.
 
     A state is found safe by so many later segments that were called safe and have a state near it. Where a place is
     unsafe and stays so, nobody calls a segment safe that has been there.

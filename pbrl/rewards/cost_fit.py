@@ -66,7 +66,7 @@ class CostFit:
     def of_pairs(
         self, model: CostModel, left: Segments, right: Segments, prefers_right: Tensor, rng: torch.Generator
     ) -> Fitted:
-        """prefers_right: (N,), the probability that the right segment is the safer one."""
+        """Fit it to pairs. prefers_right: (N,), the probability that the right segment is the safer one."""
 
         def loss(rows: Tensor) -> Tensor:
             sides = left[rows], right[rows]

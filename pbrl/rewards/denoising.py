@@ -27,7 +27,7 @@ def preference_loss(gain: Tensor, prefers_right: Tensor, loss: str) -> Tensor:
 def implied_reward(
     tuned: DiffusionPolicy, clone: DiffusionPolicy, obs: Tensor, actions: Tensor, level: Tensor, noise: Tensor
 ) -> Tensor:
-    """(...) error of the clone less that of the tuned policy, on one noise: higher is better.
+    """Return the clone's error less that of the tuned policy (...), on one noise: higher is better.
 
     obs: (..., O). actions, noise: (..., A). level: (...).
     """
@@ -47,7 +47,7 @@ def best_of_samples(
     draws: int,
     rng: torch.Generator,
 ) -> Tensor:
-    """(M, A): of so many samples of the clone at each observation (M, O), that of the highest implied reward.
+    """Return actions (M, A) at obs (M, O): of so many samples of the clone, those of the highest implied reward.
 
     The reward is the mean over `draws` noises at the lowest `share` of the noise levels, which are the same for all
     samples: else the noise would choose.
@@ -71,7 +71,7 @@ def score_samples(
     draws: int,
     rng: torch.Generator,
 ) -> Tensor:
-    """(M, K) of actions (M, K, A) at observations (M, O)."""
+    """Score actions (M, K, A) at observations (M, O) by their implied reward (M, K)."""
     m, k = actions.shape[:2]
     level = torch.randint(max(1, round(share * clone.levels)), (draws, 1, 1), generator=rng).expand(draws, m, k)
     noise = torch.randn(draws, 1, 1, actions.shape[-1], generator=rng).expand(draws, m, k, -1)

@@ -40,7 +40,7 @@ class GaussianReturn(PartialReturn):
         self.log_spread.reset(self.rng)
 
     def own_variance(self, segments: Segments) -> Tensor:
-        """(E, b) of the sums that `own_score` gives: E * b segments, b for each member in turn."""
+        """Return the variance (E, b) of the sums of `own_score`: E * b segments, b for each member in turn."""
         e, t = self.members, segments.steps
         obs = segments.obs[:, :-1].reshape(e, -1, segments.obs.shape[-1])
         obs = self.norm(obs) if self.norm is not None else obs

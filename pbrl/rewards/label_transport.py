@@ -19,7 +19,7 @@ SINKHORN_STEPS = 200  # at most, within each of the outer ones
 
 
 def distances(points: np.ndarray) -> np.ndarray:
-    """(N, N) Euclidean distances of points (N, D), the largest of which is 1."""
+    """Return Euclidean distances (N, N) of points (N, D), the largest of which is 1."""
     found = squareform(pdist(points.astype(np.float64)))
     largest = found.max(initial=0.0)
     return found / largest if largest > 0 else found
@@ -71,7 +71,7 @@ def told_matrix(
 
 
 def carry(plan: np.ndarray, told: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """(N, N) probability that the column is preferred to the row: answers of the source, weighted by the plan.
+    """Return the probability (N, N) that the column is preferred to the row: told answers, weighted by the plan.
 
     The answer about (k, l) counts for the pair (i, j) as much as k is matched with i and l with j; 0.5 where none does.
     """

@@ -32,7 +32,7 @@ class Taste(NamedTuple):
         return self.mean + self.log_std.exp() * torch.randn(self.mean.shape, generator=rng)
 
     def divergence(self) -> Tensor:
-        """(U,) KL to N(0, I), with the factor 1/2 that the released code omits."""
+        """Return the KL divergence (U,) to N(0, I), with the factor 1/2 that the released code omits."""
         return 0.5 * (self.mean.square() + (2 * self.log_std).exp() - 1 - 2 * self.log_std).sum(-1)
 
 
@@ -89,7 +89,7 @@ class LatentUser(nn.Module):
         self.norm.observe(torch.from_numpy(obs))
 
     def steps(self, segments: Segments) -> Tensor:
-        """(N, T, O + A)."""
+        """Return observations and actions of steps (N, T, O + A)."""
         return torch.cat([self.norm(segments.obs[:, :-1]), segments.actions], -1)
 
     def encode(self, answered: Answered, left: Tensor | None = None, right: Tensor | None = None) -> Taste:
@@ -109,16 +109,16 @@ class LatentUser(nn.Module):
         return Taste(mean, log_std.clamp(-8, 3))
 
     def reward(self, steps: Tensor, z: Tensor) -> Tensor:
-        """(..., T) of steps (..., T, O + A) for tastes (..., Z)."""
+        """Return rewards (..., T) of steps (..., T, O + A) for tastes (..., Z)."""
         each = z[..., None, :].expand(*steps.shape[:-1], self.latent)
         return self.rewards(torch.cat([steps, each], -1))[..., 0]
 
     def step_reward(self, obs: Tensor, actions: Tensor, z: Tensor) -> Tensor:
-        """(M,) of observations (M, O), actions (M, A) and tastes (M, Z)."""
+        """Return rewards (M,) of observations (M, O), actions (M, A) and tastes (M, Z)."""
         return self.reward(torch.cat([self.norm(obs), actions], -1)[:, None], z)[:, 0]
 
     def score(self, segments: Segments, z: Tensor) -> Tensor:
-        """(N,) sums over real steps, for tastes (N, Z) or one (Z,)."""
+        """Return sums (N,) over real steps, for tastes (N, Z) or one (Z,)."""
         return (self.reward(self.steps(segments), z.expand(len(segments), self.latent)) * segments.mask).sum(-1)
 
     def update(self, answered: Answered, context: int, progress: float, rng: torch.Generator) -> dict[str, float]:

@@ -62,7 +62,7 @@ class Objective(nn.Module):
         return {key: f"fit.{key}={value}" for key, value in now.items() if value != USUAL[key]}
 
     def check(self, model: Any, heldout: float | None) -> None:
-        """UserError where this model or this share of held-out answers does not do for it."""
+        """Raise UserError where this model or this share of held-out answers does not do for it."""
         kind = type(model).__name__
         if self.special and "objective" not in signature(model.update).parameters:
             first = next(iter(self.changed.values()))
@@ -114,11 +114,11 @@ class Objective(nn.Module):
         model.be_pessimistic(self.pessimism)
 
     def combine(self, model: Any, rewards: Tensor) -> Tensor:
-        """(E, M) rewards of a model's members -> (M,) what drives the agent."""
+        """Combine rewards (E, M) of a model's members into what drives the agent (M,)."""
         return rewards.mean(0) if type(self.pessimism) is Mean else model.combine(rewards)
 
     def targets(self, answers: Comparisons) -> Tensor | None:
-        """(B,) what is learned from each answer; None: what was said."""
+        """Return what is learned from each answer (B,); None: what was said."""
         if self.annotators == "alike" or len(answers) == 0:
             return None
         question, turned = same_questions(SegmentPair(answers.left, answers.right))
@@ -134,7 +134,7 @@ class Objective(nn.Module):
         return torch.where(said, torch.where(turned, 1 - believed, believed), 0.5)
 
     def scores(self, sums: Tensor, segments: Segments) -> Tensor:
-        """(..., N) what answers are taken to compare, of sums over the real steps of segments."""
+        """Return what answers are taken to compare (..., N), of sums over the real steps of segments."""
         if self.score == "sum":
             return sums
         longer = segments.steps / segments.mask.sum(1).clamp(min=1)  # (N,); of (E, b) sums N is E * b
@@ -170,7 +170,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def gain(self, model: Any, comparisons: Comparisons) -> Tensor:
-        """(B,) what the mean member finds in right over left."""
+        """Return what the mean member finds in right over left (B,)."""
         sides = (comparisons.left, comparisons.right)
         left, right = (score_in_blocks(lambda s: self.scores(model.score(s), s).mean(0), side) for side in sides)
         return right - left
@@ -219,7 +219,7 @@ def heldout_figures(gain: Tensor, prefers_right: Tensor) -> dict[str, float]:
 
 
 def same_questions(pairs: SegmentPair) -> tuple[Tensor, Tensor]:
-    """(B,) the number of each pair's question, and whether its sides stand the other way round."""
+    """Return the number of each pair's question (B,), and whether its sides stand the other way round."""
     numbers: dict[tuple[str, ...], int] = {}
     hashes = pairs.hashes()
     question = [numbers.setdefault(tuple(sorted(pair)), len(numbers)) for pair in hashes]

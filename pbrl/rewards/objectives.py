@@ -6,13 +6,13 @@ import numpy as np
 
 
 def spread_of(points: np.ndarray) -> np.ndarray:
-    """(J,) how far returns (n, J) reach in each objective; 1 where they are all the same, so that it can be a unit."""
+    """Return how far returns (n, J) reach in each objective (J,); 1 where all are the same, as it is a unit."""
     spread = np.ptp(points, axis=0)
     return np.where(spread > 0, spread, 1.0)
 
 
 def floors(point: np.ndarray, spread: np.ndarray, slack: float, raised: int, free: float = -np.inf) -> np.ndarray:
-    """(J,) what each objective must keep while `raised` is raised: that of the point, less a share of the spread.
+    """Return what each objective must keep (J,) while `raised` is raised: the point's, less a share of the spread.
 
     The paper's beta * J has no meaning where returns are negative. point, spread: (J,) of returns; spread is how far
     the policies reach in each objective. free: the floor of the objective that is raised.
@@ -25,7 +25,7 @@ def floors(point: np.ndarray, spread: np.ndarray, slack: float, raised: int, fre
 def barrier_weights(
     returns: np.ndarray, least: np.ndarray, spread: np.ndarray, raised: int, sharpness: float, most: float
 ) -> np.ndarray:
-    """(J,) weights of the objectives in the reward, by the gradient of J_l + 1/t sum_i log(J_i - least_i).
+    """Weigh the objectives (J,) in the reward, by the gradient of J_l + 1/t sum_i log(J_i - least_i).
 
     All in units of the spread: 1 for the objective that is raised, 1 / (t (J_i - least_i)) for the others, and `most`
     where that is more, or where a floor is not kept. returns: (J,) of the policy now. sharpness: t.

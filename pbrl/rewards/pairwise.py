@@ -47,12 +47,12 @@ class PairwiseJudge(nn.Module):
         self.norm.observe(torch.from_numpy(obs))
 
     def summary(self, segments: Segments) -> Tensor:
-        """(N, D) mean features over the real steps."""
+        """Return the mean features (N, D) over the real steps."""
         steps = self.step(torch.cat([self.norm(segments.obs[:, :-1]), segments.actions], -1))
         return (steps * segments.mask[..., None]).sum(1) / segments.mask.sum(1, keepdim=True).clamp(min=1)
 
     def logits(self, left: Tensor, right: Tensor) -> Tensor:
-        """(...) of P(right beats left), of summaries (..., D)."""
+        """Return the logits (...) of P(right beats left), of summaries (..., D)."""
         both = self.pair(torch.cat([right, left], -1)) - self.pair(torch.cat([left, right], -1))
         return both[..., 0]
 
@@ -66,7 +66,7 @@ class PairwiseJudge(nn.Module):
 
     @torch.no_grad()
     def beats(self, episodes: Segments, rivals: Segments) -> np.ndarray:
-        """(n, m) the probability that each of n episodes beats each of m rivals."""
+        """Return the probability (n, m) that each of n episodes beats each of m rivals."""
         ours, theirs = self.summary(episodes), self.summary(rivals)
         shape = (len(ours), len(theirs), ours.shape[-1])
         logits = self.logits(theirs[None].expand(shape), ours[:, None].expand(shape))

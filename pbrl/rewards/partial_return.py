@@ -94,7 +94,7 @@ class PartialReturn(torch.nn.Module):
         self.net.reset(self.rng)
 
     def forward(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """(M, O), (M, A) or (E, M, O), (E, M, A) -> rewards (E, M), on the model's device."""
+        """Return rewards (E, M) on the model's device of (M, O), (M, A) or (E, M, O), (E, M, A)."""
         obs, actions = obs.to(self.device), actions.to(self.device)
         obs = self.norm(obs) if self.norm is not None else obs
         return self.head(self.net(torch.cat([obs, actions], dim=-1)).float()).squeeze(-1)
@@ -110,7 +110,7 @@ class PartialReturn(torch.nn.Module):
         self.levels = (means - means.mean()).to(self.device)
 
     def combine(self, rewards: Tensor) -> Tensor:
-        """(E, M) rewards of the members -> (M,): the mean, or what `be_pessimistic` has put in its place."""
+        """Combine members' rewards (E, M) into (M,): the mean, or what `be_pessimistic` has put in its place."""
         return self.pessimism(rewards if self.pessimism.least_members == 1 else rewards - self.levels[:, None])
 
     @torch.no_grad()
@@ -120,7 +120,7 @@ class PartialReturn(torch.nn.Module):
         return array(torch.cat([self.combine(self(padded(o), padded(a))[:, : len(o)]) for o, a in blocks]))
 
     def episode_reward(self, episode: Episode) -> np.ndarray:
-        """(L,) of an episode's steps."""
+        """Return the rewards (L,) of an episode's steps."""
         return self.step_reward(episode.obs[:-1], episode.actions)
 
     @torch.no_grad()
@@ -132,7 +132,7 @@ class PartialReturn(torch.nn.Module):
         return next(self.parameters()).device
 
     def score(self, segments: Segments) -> Tensor:
-        """(E, N): the sum of rewards over real steps; on the device of the segments, as `reward`."""
+        """Return the sum of rewards over real steps (E, N), on the device of the segments, as `reward`."""
         return self._member_rewards(segments).sum(-1)
 
     def update(
@@ -169,12 +169,12 @@ class PartialReturn(torch.nn.Module):
         return brought(rewards.view(-1, n, t), segments.mask.device) * segments.mask
 
     def own_score(self, segments: Segments) -> Tensor:
-        """(E, b) sums of `own_rewards`."""
+        """Return sums (E, b) of `own_rewards`."""
         return self.own_rewards(segments).sum(-1)
 
     @torch.no_grad()
     def _peer_gain(self, left: Segments, right: Segments, objective: Objective) -> Tensor:
-        """(E, b) what member e + 1 finds in the comparisons of member e."""
+        """Return what member e + 1 finds in the comparisons of member e (E, b)."""
         rows = torch.arange(len(left)).view(self.members, -1).roll(1, 0).flatten()
         scores = [objective.scores(self.own_score(side[rows]), side[rows]) for side in (left, right)]
         return (scores[1] - scores[0]).roll(-1, 0)

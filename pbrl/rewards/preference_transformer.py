@@ -82,7 +82,7 @@ class PreferenceTransformer(nn.Module):
         self.norm.observe(torch.from_numpy(obs))
 
     def forward(self, obs: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
-        """(N, T, O), (N, T, A), (N, T) -> what is averaged over real steps to a score: (N, T)."""
+        """Return what is averaged over real steps to a score (N, T), of (N, T, O), (N, T, A), (N, T)."""
         n, t = mask.shape
         if t > self.max_steps:
             raise ValueError(f"segments have {t} steps, method.model.max_steps is {self.max_steps}")
@@ -121,7 +121,7 @@ class PreferenceTransformer(nn.Module):
 
     @torch.no_grad()
     def episode_reward(self, episode: Episode) -> np.ndarray:
-        """(L,): each step's value as the last real step of the window of training length that ends with it.
+        """Return each step's value (L,) as the last real step of the window of training length that ends with it.
 
         The windows of an episode's first steps begin with the episode, so that its step k has the k-th position, as
         in training and in the released code, and are padded behind.
@@ -163,7 +163,7 @@ class _Block(nn.Module):
 
 
 def _blocked(mask: Tensor) -> Tensor:
-    """(N, T) -> (N, T, T): a token reads itself and real tokens before it."""
+    """Return the mask (N, T, T) of real steps (N, T): a token reads itself and real tokens before it."""
     t = mask.shape[1]
     later = torch.ones(t, t, dtype=torch.bool, device=mask.device).triu(1)
     itself = torch.eye(t, dtype=torch.bool, device=mask.device)

@@ -98,7 +98,7 @@ class RewardProgram:
 
 
 def _check(node: ast.AST, names: list[str]) -> None:
-    """UserError where an expression has anything else than what is allowed."""
+    """Raise UserError where an expression has anything else than what is allowed."""
     if isinstance(node, ast.Constant):
         if isinstance(node.value, bool) or not isinstance(node.value, (int, float)) or abs(node.value) > LARGEST:
             raise UserError(f"a reward program has {repr(node.value)[:40]}; valid are numbers up to {LARGEST:g}")

@@ -163,7 +163,7 @@ def program_in(reply: str) -> str:
 
 
 def weights_of(program: RewardProgram) -> np.ndarray:
-    """(I,) of a program that is linear in its inputs: what each adds to it."""
+    """Return what each input (I,) adds to a program that is linear in them."""
     nothing = dict.fromkeys(program.inputs, 0.0)
     return np.array([float(program({**nothing, name: 1.0}) - program(nothing)) for name in program.inputs])
 

@@ -114,7 +114,7 @@ class RAPL(nn.Module):
 
     @torch.no_grad()
     def distance(self, frames: Tensor, others: Tensor) -> Tensor:
-        """(B, T, H, W, C), (B, S, H, W, C) -> (B,): how unlike two videos are, in [0, 2]."""
+        """Return how unlike two videos are (B,), in [0, 2]: (B, T, H, W, C), (B, S, H, W, C) -> (B,)."""
         return self._distance(self._embed(frames), self._embed(others))
 
     @torch.no_grad()
@@ -134,7 +134,7 @@ class RAPL(nn.Module):
 
     @torch.no_grad()
     def reward(self, frames: Tensor) -> Tensor:
-        """(T, H, W, C) of one whole episode -> (T,): -scale * sum_t' P_tt' C_tt'.
+        """Return -scale * sum_t' P_tt' C_tt' (T,) of one whole episode (T, H, W, C).
 
         Plan and cost are those with the demonstration it is most like, which gives the largest sum of rewards.
         """
@@ -152,10 +152,10 @@ class RAPL(nn.Module):
         return super().load_state_dict(state_dict, strict, assign)
 
     def _distance(self, x: Tensor, y: Tensor) -> Tensor:
-        """(B, T, d), (B, S, d) -> (B,)."""
+        """Return the distances (B,) of embeddings (B, T, d), (B, S, d)."""
         cost = cosine_cost(x, y)
         return transport_cost(cost, self._plan(cost))
 
     def _embed(self, frames: Tensor) -> Tensor:
-        """(N, F, H, W, C) -> (N, F, d)."""
+        """Embed frames: (N, F, H, W, C) -> (N, F, d)."""
         return torch.stack([self.encoder(video.to(self.scale.device)) for video in frames])

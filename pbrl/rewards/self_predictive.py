@@ -46,11 +46,11 @@ class EncodedMLP(nn.Module):
         return [p for part in (self.obs, self.action, self.trunk) for p in part.parameters()]
 
     def embed(self, obs: Tensor) -> Tensor:
-        """(M, O) or (E, M, O) -> (E, M, S)."""
+        """Embed observations: (M, O) or (E, M, O) -> (E, M, S)."""
         return self.activation(self.obs(obs))
 
     def features(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """(E, M, H) of observations and actions together."""
+        """Return features (E, M, H) of observations and actions together."""
         both = torch.cat([self.embed(obs), self.activation(self.action(actions))], -1)
         return self.activation(self.trunk(both))
 

@@ -43,7 +43,7 @@ class FrameEncoder(nn.Module):
         self.head = nn.Identity() if dim is None else linear(features, dim, rng)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(M, H, W, C) -> (M, d)."""
+        """Embed pictures: (M, H, W, C) -> (M, d)."""
         return self.embed(self.prepare(frames))
 
     def observe(self, frames: Tensor) -> None:
@@ -53,18 +53,18 @@ class FrameEncoder(nn.Module):
         """Takes itself as the start has left it: what does not learn from answers stays so from here on."""
 
     def prepare(self, frames: Tensor) -> Tensor:
-        """(M, H, W, C) -> (M, ...): what `embed` reads. Has no gradient, and does not change in learning."""
+        """Prepare pictures for `embed`: (M, H, W, C) -> (M, ...). Has no gradient, and does not change in learning."""
         if tuple(frames.shape[1:]) != self.shape:
             expected = f"(M, {', '.join(map(str, self.shape))})"
             raise ValueError(f"frames have shape {tuple(frames.shape)}, expected {expected}")
         return self._prepare(frames)
 
     def embed(self, prepared: Tensor) -> Tensor:
-        """(M, ...) -> (M, d)."""
+        """Embed what `prepare` made: (M, ...) -> (M, d)."""
         raise NotImplementedError
 
     def augment(self, clips: Tensor) -> Tensor:
-        """(N, F, ...) -> the same: what `prepare` gave of clips, as training should see it; unchanged by default."""
+        """Change what `prepare` made of clips (N, F, ...) into what training should see; nothing by default."""
         return clips
 
     def _prepare(self, frames: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ class Pretrained(FrameEncoder):
 
     @torch.no_grad()
     def _prepare(self, frames: Tensor) -> Tensor:
-        """(M, H, W, 3) -> (M, features of the backbone)."""
+        """Prepare pictures: (M, H, W, 3) -> (M, features of the backbone)."""
         return torch.cat([self._features(block) for block in frames.split(BLOCK)])
 
     def embed(self, prepared: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def measure(scores: ScoreFn, rows: Tensor, answers: Tensor) -> dict[str, float]:
 
 
 def thin_out(frames: Tensor, wanted: int | None) -> Tensor:
-    """(N, F, ...) -> (N, wanted, ...): frames at even distances, with the first and the last; None or too few: all."""
+    """Keep `wanted` frames of (N, F, ...) at even distances, with the first and the last; None or too few: all."""
     f = frames.shape[1]
     if wanted is None or wanted >= f:
         return frames
@@ -113,7 +113,7 @@ def thin_out(frames: Tensor, wanted: int | None) -> Tensor:
 
 
 def prepare_videos(encoder: FrameEncoder, frames: Tensor) -> Tensor:
-    """(N, F, H, W, C) -> (N, F, ...), what the encoder's trained part reads of each frame."""
+    """Prepare frames (N, F, H, W, C) as what the encoder's trained part reads of each: (N, F, ...)."""
     return encoder.prepare(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
 

@@ -81,7 +81,7 @@ class VideoReturn(nn.Module):
 
     @torch.no_grad()
     def reward(self, frames: Tensor) -> Tensor:
-        """(T, H, W, C) -> (T,): scale * (output - offset) / T of each frame, so that T does not matter for the sum."""
+        """Return scale * (output - offset) / T of each frame (T,), so that T does not matter for the sum."""
         outputs = self.encoder(frames.to(self.scale.device)).squeeze(-1)
         return (self.scale * (outputs - self.offset) / len(frames)).to(frames.device)
 

@@ -11,7 +11,7 @@ NARROWEST = 0.05  # a spread that is taken for the spread of a queue whose episo
 
 
 def win_rates(beats: np.ndarray) -> np.ndarray:
-    """(n,) shares of the queue that each wins against, of `beats` (n, m): 1 wins, 0 loses, 0.5 a tie."""
+    """Return the shares (n,) of the queue that each wins against, of `beats` (n, m): 1 wins, 0 loses, 0.5 a tie."""
     rates: np.ndarray = np.asarray(beats, float).mean(-1)
     return rates
 
@@ -34,7 +34,7 @@ class Spread:
         self.rates: deque[float] = deque(maxlen=100) if rates is None else rates
 
     def rewards(self, beats: np.ndarray) -> np.ndarray:
-        """(n,) of what `beats` (n, m) says, and notes the rates."""
+        """Return the rewards (n,) of what `beats` (n, m) says, and note the rates."""
         rates = win_rates(beats)
         self.rates.extend(rates.tolist())
         return normalised(rates, list(self.rates))

@@ -10,7 +10,7 @@ from pbrl.errors import UserError
 
 
 def on_front(points: np.ndarray) -> np.ndarray:
-    """(n,) whether nothing beats a point (n, J): is as good in all and better in one objective. Of equals the first."""
+    """Return which points (n, J) nothing beats by being as good in all and better in one. Of equals the first."""
     better = (points[:, None] >= points[None]).all(-1) & (points[:, None] > points[None]).any(-1)
     equal = (points[:, None] == points[None]).all(-1)
     return ~better.any(0) & ~np.triu(equal, 1).any(0)
@@ -49,7 +49,7 @@ def sparsity(points: np.ndarray) -> float:
 
 
 def crowding(points: np.ndarray) -> np.ndarray:
-    """(n,) how far apart the neighbours of each point are, in shares of the spread (Deb et al. 2002); ends: inf."""
+    """Return how far apart each point's neighbours are (n,), in shares of the spread (Deb et al. 2002); ends: inf."""
     points = np.asarray(points, float)
     total = np.zeros(len(points))
     for values in points.T:
@@ -60,7 +60,7 @@ def crowding(points: np.ndarray) -> np.ndarray:
 
 
 def simplex(objectives: int, parts: int) -> np.ndarray:
-    """(w, J) all weights whose shares are whole numbers of 1/parts, from the last objective alone to the first."""
+    """Return all weights (w, J) that are whole numbers of 1/parts, from the last objective alone to the first."""
     counts = [c for c in product(range(parts + 1), repeat=objectives) if sum(c) == parts]
     return np.array(counts) / parts
 

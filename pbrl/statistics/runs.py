@@ -168,7 +168,7 @@ def _weighted_middle(runs: np.ndarray, weights: np.ndarray, cut: int) -> np.ndar
 
 
 def _resample(task: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """(..., n) to (draws, ..., n); a curve is drawn whole."""
+    """Draw runs again, (..., n) to (draws, ..., n); a curve is drawn whole."""
     n = task.shape[-1]
     return np.moveaxis(task[..., rng.integers(0, n, (draws, n))], -2, 0)
 

@@ -243,7 +243,7 @@ class StudyDesk(Desk):
             raise UserError("the clips have not played to their end; this study wants that before an answer")
 
     def _feedback(self, pair: KnownPair, given: Given) -> dict[str, Any]:
-        """right: whether the answer was; side: the better one as it was on the screen."""
+        """Return whether the answer was right, and which side was the better one on the screen."""
         right = in_segment_order(given.choice, given.swapped) == pair.answer
         return {"right": right, "side": in_segment_order(pair.answer, given.swapped), "text": pair.feedback}
 

@@ -97,7 +97,7 @@ SWITCHES = ("full_play", "skip", "prolific")
 
 
 def read_study(path: Path) -> Study:
-    """UserError names what is wrong in the file, and what would be valid."""
+    """Read a study file; UserError names what is wrong in it, and what would be valid."""
     if not path.is_file():
         raise UserError(f"{path} is no file; expected the YAML of a study, as docs/study.md shows one")
     config = read_yaml(path)

@@ -35,7 +35,7 @@ class FactorSumTeacher(Teacher):
         self.columns: list[int] = []
 
     def use_factors(self, names: Sequence[str]) -> None:
-        """names: of the columns of Segments.factors."""
+        """Take the names of the columns of Segments.factors."""
         self.columns = columns_of(list(self.weights), names, "weights")
 
     def answer(self, left: Segments, right: Segments) -> Answers:

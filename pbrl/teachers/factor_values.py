@@ -10,7 +10,7 @@ OVER = ("mean", "max", "last")
 
 
 def segment_values(factor: Tensor, mask: Tensor, over: str) -> Tensor:
-    """(N, T) -> (N,) float64 over the real steps; float64, so that a scale changes no comparison.
+    """Aggregate (N, T) over the real steps to (N,) float64, so that a scale changes no comparison.
 
     mean: the sum over T, so that the steps after an end count as 0, as rewards do there. max, last: of real steps.
     """
@@ -23,7 +23,7 @@ def segment_values(factor: Tensor, mask: Tensor, over: str) -> Tensor:
 
 
 def windows_of(factor: np.ndarray, steps: int) -> tuple[Tensor, Tensor]:
-    """(L,) of an episode -> (n, steps), whole windows one after another, and their mask; a shorter one is padded."""
+    """Cut (L,) of an episode into whole windows (n, steps) with their mask; a shorter episode is padded."""
     mask = np.ones_like(factor)
     if len(factor) < steps:
         factor, mask = (np.pad(x, (0, steps - len(x))) for x in (factor, mask))

@@ -43,7 +43,7 @@ class HierarchyTeacher(Teacher):
         self.undecided = 0
 
     def use_factors(self, names: Sequence[str]) -> None:
-        """names: of the columns of Segments.factors."""
+        """Take the names of the columns of Segments.factors."""
         self.columns = columns_of([level.factor for level in self.levels], names, "levels")
 
     def observe(self, episodes: Sequence[Episode]) -> None:
@@ -66,7 +66,7 @@ class HierarchyTeacher(Teacher):
         return level, torch.where(level >= 0, (chosen > 0).float(), 0.5)
 
     def values(self, segments: Segments) -> Tensor:
-        """(N, levels) float64: each level's factor over the segment, with its sign so that more is better."""
+        """Return each level's factor (N, levels) float64 over the segment, with its sign so that more is better."""
         if segments.factors is None:
             raise ValueError("teacher=hierarchy was given segments without factors")
         columns = [
@@ -76,7 +76,7 @@ class HierarchyTeacher(Teacher):
         return torch.stack(columns, dim=1)
 
     def margins(self, steps: int) -> Tensor:
-        """(levels,) float64 in the factors' own units, for segments of this length."""
+        """Return the margins (levels,) float64 in the factors' own units, for segments of this length."""
         return torch.tensor([self._margin(i, steps) for i in range(len(self.levels))], dtype=torch.float64)
 
     def metrics(self) -> dict[str, float]:

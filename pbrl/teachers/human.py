@@ -66,7 +66,7 @@ class HumanTeacher(Teacher):
             raise ValueError(f"{said}: expected a script that judges true rewards at once, as oracle or human_like")
 
     def require(self, asks: Sequence[type[Question]]) -> None:
-        """ValueError where the script that stands in could not answer such questions."""
+        """Raise ValueError where the script that stands in could not answer such questions."""
         answers = () if self.script is None else self.script.kinds or self.script.desk.kinds
         if self.script is not None and (wrong := [kind.kind for kind in asks if kind not in answers]):
             who = type(self.script).__name__

@@ -92,7 +92,7 @@ class HumanLikeTeacher(Teacher):
         return RatingAnswers(asked.low + good * (asked.high - asked.low), every)
 
     def _rank(self, returns: Tensor, unit: float) -> Tensor:
-        """(n, k) places from best to worst; each two neighbours are compared once, and "equal" leaves it to a coin."""
+        """Rank from best to worst (n, k); each two neighbours are compared once, and "equal" leaves it to a coin."""
         order = returns.argsort(dim=1, descending=True, stable=True)
         for j in range(order.shape[1] - 1):
             one, other = (returns.gather(1, order[:, [place]])[:, 0] for place in (j, j + 1))

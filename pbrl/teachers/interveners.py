@@ -62,7 +62,7 @@ class ScriptedIntervener:
         self._left = np.zeros(0, int)  # steps that the expert still acts, in each environment
 
     def blames(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """(n,) bool."""
+        """Return which steps are blamed (n,) bool."""
         raise NotImplementedError
 
     def watch(self, obs: np.ndarray, actions: np.ndarray) -> Watched:

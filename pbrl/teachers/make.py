@@ -14,7 +14,7 @@ from pbrl.teachers.teacher import Teacher
 
 
 def make_teacher(node: DictConfig, *, factor_names: Sequence[str] | None = None, **given: Any) -> Any:
-    """factor_names: of the columns of `Segments.factors`, where there are such."""
+    """Make a teacher. factor_names: of the columns of `Segments.factors`, where there are such."""
     teacher_class(node)
     maker = maker_of(node, "teacher")
     teacher = maker.make(**given)

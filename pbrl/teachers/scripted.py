@@ -168,7 +168,7 @@ def median_return(rewards: Sequence[np.ndarray], steps: int) -> float:
 
 
 def whole_windows(reward: np.ndarray, steps: int) -> np.ndarray:
-    """(T,) -> (n, steps): whole windows; an episode shorter than one is padded, as its segments are."""
+    """Cut (T,) into whole windows (n, steps); an episode shorter than one is padded, as its segments are."""
     if len(reward) < steps:
         return np.pad(reward, (0, steps - len(reward)))[None]
     return reward[: len(reward) // steps * steps].reshape(-1, steps)

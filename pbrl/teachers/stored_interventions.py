@@ -14,7 +14,7 @@ from pbrl.types import Episode
 
 
 def blamed_steps(signals: np.ndarray) -> np.ndarray:
-    """(L,) bool: the policy's own steps that somebody answers, by taking over at the next one or by saying so."""
+    """Return which steps are blamed (L,) bool: the policy's own before somebody took over, or which somebody named."""
     over = (signals & Intervention.TOOK_OVER) > 0
     said = (signals & Intervention.WRONG) > 0
     follows = np.append(over[1:], False)

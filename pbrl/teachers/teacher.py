@@ -27,7 +27,7 @@ class Teacher:
     at_once: ClassVar[bool] = True
 
     def use_factors(self, names: Sequence[str]) -> None:
-        """names: of the columns of Segments.factors in this run."""
+        """Take the names of the columns of Segments.factors in this run."""
 
     def observe(self, episodes: Sequence[Episode]) -> None:
         """What the agent did since the last question."""

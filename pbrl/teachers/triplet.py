@@ -80,7 +80,7 @@ class TripletTeacher(Teacher):
 
 
 def feature_distance(videos: Videos, rows: Tensor, others: Tensor) -> Tensor:
-    """(B,), (B,) -> (B,): mean over frames of the distance in features, in standard deviations of each feature."""
+    """Return the mean distance (B,) over frames in features, in standard deviations of each feature."""
     features = videos.features / spread(videos.features.flatten(0, 1))
     return (features[rows] - features[others]).norm(dim=-1).mean(-1)
 

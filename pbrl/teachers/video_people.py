@@ -121,7 +121,7 @@ def _answered(store: LabelStore, kind: type[Question]) -> Answered | None:
 
 
 def _rows_of(videos: Videos, questions: Question, sha256: Any, key: str) -> Tensor:
-    """(Q, k) rows of these videos that the items are; -1 for episodes that are not among them."""
+    """Return the rows (Q, k) of these videos that the items are; -1 for episodes that are not among them."""
     if videos.ids is None or videos.source != sha256:
         raise UserError(f"{key} is about another data set than data=; valid are answers about that one")
     row_of: dict[int, int] = {int(number): row for row, number in enumerate(videos.ids.tolist())}

@@ -136,7 +136,7 @@ def opinion_in(reply: str) -> Opinion | None:
 
 
 def as_url(picture: np.ndarray) -> str:
-    """(H, W, 3) uint8 as a PNG within its address."""
+    """Write a picture (H, W, 3) uint8 as a PNG within its address."""
     from PIL import Image
 
     Image.fromarray(picture).save(file := io.BytesIO(), "PNG")

@@ -60,7 +60,7 @@ def build_run(config: DictConfig, folder: RunDir) -> Run:
 
 
 def _check_annotators(method: Method, parts: Parts) -> None:
-    """UserError where nobody could be told from anybody."""
+    """Raise UserError where nobody could be told from anybody."""
     if method.objective.annotators == "alike":
         return
     pairs = parts.data.pairs if parts.data is not None else None
@@ -186,7 +186,7 @@ def _another_agent(parts: Parts, make_agent: Any, make_env: Any, **changes: Any)
 
 
 def _evaluator(config: DictConfig, make_env: OneMore, env: gym.Env) -> Evaluator | None:
-    """env: the first of training, and the only one where there is one for evaluation."""
+    """Make the evaluator. env: the first of training, and the only one where there is none for evaluation."""
     c, seed = config.evaluation, stream_seed(config.seed, "evaluation")
     if c.every is None:
         return None

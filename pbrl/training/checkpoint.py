@@ -35,7 +35,7 @@ class Checkpoints:
         self._shards = Shards()
 
     def save(self, step: int, state: dict[str, Any], config: dict[str, Any] | None = None) -> None:
-        """state: nested dicts and lists of tensors, arrays and plain values. config: the plain values that ran."""
+        """Save a checkpoint. state: nested dicts and lists of tensors, arrays, plain values; config: as it ran."""
         try:
             with storing(self.folder):
                 self._save(step, state, config)

@@ -48,7 +48,7 @@ class Evaluator:
         self.factor_names = factor_names(self.envs[0])
 
     def __call__(self, act: Callable[[np.ndarray], np.ndarray]) -> Evaluation:
-        """act: observations (M, O) -> actions (M, A). NotFinite if one of them is not finite.
+        """Evaluate act: (M, O) -> (M, A). NotFinite if an action is not finite.
 
         Some environments clip actions that are not numbers to finite rewards, so that the return does not tell.
         """

@@ -45,7 +45,7 @@ class Given:
 
 
 def check_init(config: DictConfig) -> None:
-    """UserError where its keys make no sense, or its folder is no run."""
+    """Raise UserError where its keys make no sense, or its folder is no run."""
     init = config.get("init")
     if init is None:
         return

@@ -110,7 +110,7 @@ class Parts:
         }
 
     def load_state_dict(self, state: dict[str, Any], fresh_episode: bool = False) -> None:
-        """fresh_episode: see `SB3Agent.load_state_dict`."""
+        """Take over a state. fresh_episode: see `SB3Agent.load_state_dict`."""
         if self.data is not None and state["data_sha256"] != self.data.sha256:
             raise UserError(f"data={self.data_folder} is not what this run began with; put the old files back")
         self.updates = state["updates"]

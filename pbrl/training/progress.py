@@ -46,7 +46,7 @@ class Progress:
                 one.stop()
 
     def update(self, evaluated: bool = False) -> None:
-        """evaluated: there is a new return."""
+        """Show the progress anew. evaluated: there is a new return."""
         for one in self.shown:
             with contextlib.suppress(OSError):
                 one.show(self.look(), evaluated)

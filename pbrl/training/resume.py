@@ -26,7 +26,7 @@ def config_record(config: DictConfig) -> dict[str, Any]:
 
 
 def prove_resumable(run: RunDir, config: DictConfig) -> None:
-    """UserError where the config is not the one that ran, or there is nothing to go on with. Changes nothing."""
+    """Refuse a config that is not the one that ran, and a run with nothing to go on with; change nothing."""
     checkpoints = Checkpoints(run.checkpoints, keep=1)
     last, summary = checkpoints.last(), read_summary(run) or {}
     ended_at = summary.get("updates", summary.get("env_steps", 0))

@@ -45,7 +45,7 @@ class Reward:
         return RewardGraph(self._saved, self.scale, box).to(device).requires_grad_(False)
 
     def check_spaces(self, obs_space: gym.Space[Any], action_space: gym.Space[Any], what: str) -> None:
-        """UserError where these are not the spaces that the reward was learned in."""
+        """Raise UserError where these are not the spaces that the reward was learned in."""
         self._units.require_same(obs_space, action_space, what)
 
 

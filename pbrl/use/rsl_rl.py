@@ -63,7 +63,7 @@ class RslRlRewardWrapper:
 
     @property
     def episode_length_buf(self) -> Tensor:
-        """(n,) steps of the episodes so far; runners write it."""
+        """Return the steps (n,) of the episodes so far; runners write it."""
         return self.env.episode_length_buf
 
     @episode_length_buf.setter
@@ -134,7 +134,7 @@ class RslRlRewardWrapper:
         return load_dataset(Path(out))
 
     def _read(self, obs: Any) -> Tensor:
-        """(n, O) of the group that the reward reads."""
+        """Return the observations (n, O) of the group that the reward reads."""
         if isinstance(obs, Tensor):
             return obs
         if self.group is None or self.group not in obs.keys():  # noqa: SIM118 - a TensorDict iterates over rows

@@ -46,7 +46,7 @@ class Units:
         return Units(shown, action_space, f"env={saved.config.env.name}", picture)
 
     def obs(self, value: Any) -> tuple[np.ndarray, bool]:
-        """(M, *obs_shape) float32 of one observation or M of them, and whether there were several.
+        """Return (M, *obs_shape) float32 of one observation or M of them, and whether there were several.
 
         UserError where it is neither; M observations have one more axis in front, in each part of a dictionary.
         """
@@ -64,7 +64,7 @@ class Units:
         return np.array([self._flat(row, self._refuse) for row in rows], np.float32).reshape(-1, size), several
 
     def unit_actions(self, actions: Any, count: int) -> np.ndarray:
-        """(M, A) float32 in [-1, 1] of actions (A,) or (M, A) in the environment's units; count: M."""
+        """Map actions (A,) or (M, A) in the environment's units to (M, A) float32 in [-1, 1]; count: M."""
         given = np.asarray(actions, np.float64)
         size = self._box.space.shape[0]
         if given.shape not in ((count, size), *(((size,),) if count == 1 else ())):
@@ -72,11 +72,11 @@ class Units:
         return np.clip(self._box.unit(given.reshape(count, size)), -1, 1).astype(np.float32)
 
     def own_actions(self, unit: np.ndarray) -> np.ndarray:
-        """(M, A) in the environment's units and type of actions in [-1, 1]."""
+        """Map actions (M, A) in [-1, 1] to the environment's units and type."""
         return self._box(unit)
 
     def require_same(self, obs_space: gym.Space[Any], action_space: gym.Space[Any], what: str) -> None:
-        """UserError where these are not the spaces of the run."""
+        """Raise UserError where these are not the spaces of the run."""
         for name, ours, theirs in (
             ("observations", self.obs_space, obs_space),
             ("actions", self.action_space, action_space),

@@ -148,7 +148,7 @@ class ClipDrawer:
         return self.pictures(states[:: self.every], camera)
 
     def pictures(self, states: np.ndarray, camera: str) -> Iterator[np.ndarray]:
-        """(height, width, 3) of each state."""
+        """Draw a picture (height, width, 3) of each state."""
         self._views.choose(camera)
         for state in states:
             yield self._picture(state)

@@ -92,7 +92,7 @@ class StoredDrawer:
         self.fps = self._frames.fps / self.every
 
     def draw(self, path: Path, states: np.ndarray, camera: str) -> None:
-        """states: (L+1, 2C) positions."""
+        """Draw a video of positions (L+1, 2C)."""
         write_mp4(path, self.pictures(states[:: self.every], camera), self.fps, encoder=ENCODER)
 
     def pictures(self, positions: np.ndarray, camera: str) -> Iterator[np.ndarray]:

@@ -105,21 +105,21 @@ class SweepTask(MujocoTask):
         return Pusher(obs[:2].astype(float), yaw, float(obs[6]), two_sided=self.embodiment != "gripper")
 
     def expert_action(self, obs: np.ndarray) -> np.ndarray:
-        """(O,) -> (3,) float32: the way that people prefer; without memory."""
+        """Act in the way that people prefer, without memory: (O,) -> (3,) float32."""
         raise NotImplementedError
 
     def naive_action(self, obs: np.ndarray) -> np.ndarray:
-        """(O,) -> (3,) float32: the plain way, which ends in the goal zone as well; without memory."""
+        """Act in the plain way, which ends in the goal zone as well, without memory: (O,) -> (3,) float32."""
         raise NotImplementedError
 
 
 def seen_blocks(obs: np.ndarray, blocks: int) -> np.ndarray:
-    """(n, 2) positions of the blocks in an observation."""
+    """Return the positions (n, 2) of the blocks in an observation."""
     return obs[AGENT_SIZE : AGENT_SIZE + BLOCK_SIZE * blocks].reshape(blocks, BLOCK_SIZE)[:, :2].astype(float)
 
 
 def goal_distance(blocks: np.ndarray) -> np.ndarray:
-    """(n,) m that blocks (n, 2) are short of the goal zone; 0 inside."""
+    """Return how many m blocks (n, 2) are short of the goal zone (n,); 0 inside."""
     return np.maximum(GOAL_Y - blocks[:, 1], 0)
 
 

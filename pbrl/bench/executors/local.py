@@ -20,7 +20,7 @@ class LocalExecutor:
 
     @classmethod
     def from_options(cls, options: dict[str, str], retries: int) -> LocalExecutor:
-        """options: `workers`, by default as many as there are cores."""
+        """Make one from options: `workers`, by default as many as there are cores."""
         check_names("local", options, ("workers",))
         return cls(whole(options, "workers", cores(), least=1), retries)
 

@@ -35,7 +35,7 @@ class RayExecutor:
 
     @classmethod
     def from_options(cls, options: dict[str, str], retries: int) -> RayExecutor:
-        """options: those of OPTIONS; the address is otherwise that of the environment's RAY_ADDRESS, if any."""
+        """Make one from those of OPTIONS; the address is otherwise that of the environment's RAY_ADDRESS, if any."""
         check_names("ray", options, OPTIONS)
         address = options.get("address", os.environ.get("RAY_ADDRESS", "local"))
         cpus, gpus = share(options, "cpus", 1, above=True), share(options, "gpus", 0)
@@ -144,7 +144,7 @@ class RayRun:
         self._stopped = Event()
 
     def run(self, job: Job, retries: int, gpu: bool, facts: dict[str, str]) -> Outcome:
-        """facts: what the node must agree on, see `code_facts`. UserError where it does not, or sees another disk."""
+        """Run a job; UserError if the node does not agree on `facts`, see `code_facts`, or sees another disk."""
         if unlike := differences(facts, code_facts()):
             raise UserError(f"Ray node {platform.node()} has {unlike}; install there what is here")
         if not job.folder.parent.is_dir():

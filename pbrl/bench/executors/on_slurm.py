@@ -44,7 +44,7 @@ class SlurmExecutor:
 
     @classmethod
     def from_options(cls, options: dict[str, str], retries: int) -> SlurmExecutor:
-        """options: those of OPTIONS. time: hours; mem_gb, cpus, gpus: of each run."""
+        """Make one from those of OPTIONS. time: hours; mem_gb, cpus, gpus: of each run."""
         check_names("slurm", options, OPTIONS)
         cluster = options.get("cluster", "slurm")
         if cluster not in CLUSTERS:

@@ -30,12 +30,12 @@ class StackExecutor(LocalExecutor):
 
     @classmethod
     def from_options(cls, options: dict[str, str], retries: int) -> StackExecutor:
-        """options: `workers`, by default as many as there are cores, and `device`, where the updates are made."""
+        """Make one from `workers`, by default as many as there are cores, and `device`, where the updates are made."""
         check_names("stack", options, ("workers", "device"))
         return cls(whole(options, "workers", cores(), least=1), retries, options.get("device", "cpu"))
 
     def check(self, name: str, config: DictConfig) -> None:
-        """UserError where a run would have to make its updates alone."""
+        """Raise UserError where a run would have to make its updates alone."""
         if (reason := _reason_against(config)) is not None:
             raise UserError(f"executor=stack: {name}: {reason}")
 

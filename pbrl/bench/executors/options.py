@@ -15,7 +15,7 @@ def check_names(executor: str, options: dict[str, str], valid: Collection[str]) 
 
 
 def whole(options: dict[str, str], name: str, default: int | None, least: int) -> int:
-    """default: None where it must be given."""
+    """Read a whole number of at least `least`. default: None where it must be given."""
     if (text := options.get(name)) is None and default is not None:
         return default
     if text is None or not (text.isascii() and text.isdecimal()) or int(text) < least:

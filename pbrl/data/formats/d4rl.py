@@ -74,7 +74,7 @@ def _episodes(path: Path, source: str) -> Iterator[Recorded]:
 
 
 def _ends(rows: ReadRows, lengths: dict[str, int], m: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) rows after which an MDP ended, and after which an episode did."""
+    """Return the rows after which an MDP ended, and after which an episode did, as masks (M,)."""
     flags: dict[str, Any] = {name: rows(name, slice(None)) for name in ("terminals", "timeouts") if name in lengths}
     for name, flag in flags.items():
         if flag.ndim != 1:

@@ -176,7 +176,7 @@ def _recorded(demo: Any, name: str, file: Path, layout: Layout) -> Recorded:
 
 
 def _with_last(demo: Any, path: str, steps: int, file: Path) -> np.ndarray:
-    """(L+1, ...) where the file has the observation after the last action, at the array's end or in `next_obs`."""
+    """Return all L+1 rows if the file has the observation after the last action, at the end or in `next_obs`."""
     rows = read_rows(demo, path, file)
     if rows.ndim == 2 and rows.dtype == np.uint8 and len(rows) and looks_compressed(rows[0]):
         rows = np.stack(list(_unpacked(rows, f"{file}: {path}")))

@@ -134,5 +134,5 @@ def join_columns(parts: Mapping[str, np.ndarray], steps: int, where: str) -> np.
 
 
 def is_images(array: np.ndarray) -> bool:
-    """(L, H, W, C) of bytes."""
+    """Return whether it is pictures (L, H, W, C) of bytes."""
     return array.ndim == 4 and array.dtype == np.uint8 and array.shape[-1] in (1, 3, 4)

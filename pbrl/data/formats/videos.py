@@ -148,7 +148,7 @@ def _shown(episode: Recorded, films: Films, times: dict[str, np.ndarray], option
 
 
 def _seconds(film: Path, rows: Batch, options: Options, table: Path) -> np.ndarray:
-    """(L,) at how many seconds of the film each row is."""
+    """Return at how many seconds of the film each row is (L,)."""
     steps = len(next(iter(rows.values())))
     if "time" in options:
         return rows[options["time"]]

@@ -46,7 +46,7 @@ class FlipEM(AnswerLoss):
         return cross_entropy(gain, right * target + (1 - right) * (1 - target))
 
     def weights(self, gain: Tensor, target: Tensor) -> Tensor:
-        """(E, b) how likely each answer is to be right."""
+        """Return how likely each answer is to be right (E, b)."""
         says = torch.where(target > 0.5, gain, -gain)  # log odds of the answer
         return torch.sigmoid(says + torch.log1p(-self.flips) - torch.log(self.flips))
 

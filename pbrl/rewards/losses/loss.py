@@ -36,7 +36,7 @@ class AnswerLoss(nn.Module):
     lists: ClassVar[bool] = False
 
     def forward(self, gain: Tensor, target: Tensor, peers: Tensor | None = None) -> Tensor:
-        """(E, b) losses, whose mean over b each member minimises.
+        """Return the losses (E, b) whose mean over b each member minimises.
 
         gain: (E, b) score of the right segment less that of the left. target: (E, b) in [0, 1], 0.5 for a tie.
         peers: (E, b) the gains that member e + 1 finds in the comparisons of member e, without a graph.
@@ -66,7 +66,7 @@ class ListLoss(AnswerLoss):
         raise NotImplementedError
 
     def of_lists(self, scores: Tensor, told: Tensor) -> Tensor:
-        """(E, b) losses. scores: (E, b, items), of a ranking the best first. told: (E, b) of one item, from 0 to 1."""
+        """Return losses (E, b). scores: (E, b, items), of a ranking the best first; told: (E, b) of one, in [0, 1]."""
         raise NotImplementedError
 
 

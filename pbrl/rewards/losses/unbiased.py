@@ -29,7 +29,7 @@ class Unbiased(AnswerLoss):
 
 
 def require_flip_rate(flip_rate: float, least: float = 0.0) -> None:
-    """ValueError unless it is a probability from `least` to below 1/2: with more, answers say the opposite."""
+    """Raise ValueError unless it is a probability from `least` to below 1/2: with more, answers say the opposite."""
     number = isinstance(flip_rate, (int, float)) and not isinstance(flip_rate, bool)
     if not number or not least <= flip_rate < 0.5:
         raise ValueError(f"flip_rate={flip_rate}: expected a probability of at least {least:g} and below 0.5")
