@@ -98,7 +98,7 @@ def _run(args: list[str]) -> int:
 
 
 def _check_text(args: list[str]) -> None:
-    """Names that are not text where this terminal's encoding says so cannot be noted in any file of a run."""
+    """Refuse names that are not text by this terminal's encoding: no file of a run could note them."""
     from pbrl.errors import UserError
 
     try:

@@ -23,7 +23,7 @@ from pbrl.reading import read_yaml
 
 @cache
 def config_dir() -> Path:
-    """configs/ inside the installed package, else that of the checkout."""
+    """Return configs/ inside the installed package, else that of the checkout."""
     package = Path(__file__).resolve().parent
     for folder in (package / "configs", package.parent / "configs"):
         if (folder / "config.yaml").is_file():
@@ -32,7 +32,7 @@ def config_dir() -> Path:
 
 
 def compose_config(overrides: Sequence[str], extra_dir: str | None = None, also: Sequence[str] = ()) -> DictConfig:
-    """The config of `key=value` overrides; extra_dir is searched for groups of the user's own.
+    """Compose the config of `key=value` overrides; extra_dir is searched for groups of the user's own.
 
     also: keys that the command knows beside those of the config, for who misspells one.
     """
@@ -122,7 +122,7 @@ NAMED = ("method", "teacher")  # groups whose choice is told by its name, in sum
 
 
 def _name(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Takes Hydra's own section out; what was chosen has the name of its YAML, whatever that inherits from."""
+    """Take Hydra's own section out; what was chosen has the name of its YAML, whatever that inherits from."""
     chosen, told = config.hydra.runtime.choices, {parse(text).key_or_group for text in overrides}
     with open_dict(config):
         for group in NAMED:
@@ -213,7 +213,7 @@ def _is_read(key: str, node: Any) -> bool:
 
 
 def _check_types(config: DictConfig, defaults: DictConfig, overrides: Sequence[str]) -> None:
-    """A value must be of the kind of its default: number for number, list for list; where that is none, a folder."""
+    """Refuse a value of another kind than its default: number for number, list for list; for none a folder."""
     for key in PATHS:
         if (value := OmegaConf.select(config, key)) is None:
             continue
@@ -270,7 +270,7 @@ def _valid(group: str, name: str, extra_dir: str | None) -> str:
 
 
 def _near(key: str, overrides: Sequence[str], extra_dir: str | None, also: Sequence[str] = ()) -> str:
-    """Keys like this one in the files that were chosen."""
+    """Name the keys like this one in the files that were chosen."""
     if _chosen(overrides) == list(overrides):
         return ""  # a file asks for what is not there; the files alone cannot be composed
     config = _compose(_chosen(overrides), extra_dir, complete=False)

@@ -50,7 +50,7 @@ class Endpoint:
                 raise ValueError(f"key_env={self.key_env}: this environment variable has characters that no key has")
 
     def _key(self) -> str:
-        """Never part of a message."""
+        """Return the key of the endpoint, which is never part of a message."""
         return os.environ.get(self.key_env or "", "").strip()
 
     def chat(self, messages: list[dict[str, Any]]) -> str:

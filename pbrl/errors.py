@@ -1,4 +1,4 @@
-"""What a user did wrong, said in one line."""
+"""The errors of users, environments, viewers and disks, each said in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class UserError(Exception):
 
 
 class EnvError(UserError):
-    """What an environment did wrong in the middle of things; if it raised an exception, that is the `__cause__`."""
+    """A mistake of an environment in the middle of things; an exception that it raised is the `__cause__`."""
 
 
 class ViewerError(UserError):
@@ -46,7 +46,7 @@ def one_line(error: BaseException) -> str:
 
 
 def choices(name: object, valid: Iterable[object], also: str = "") -> str:
-    """Return what could be meant by a name that does not exist: `valid are mean, sum; did you mean sum?`
+    """Return what a name that does not exist could mean: `valid are mean, sum; did you mean sum?`
 
     also: what else is valid, in words.
     """

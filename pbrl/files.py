@@ -26,13 +26,13 @@ HOME = re.compile(r"(^|[,:])(~[^/,:]*)(?=[/,]|$)")
 
 
 def expand_home(text: str) -> str:
-    """A path, or several with commas between, in which ~ is the home folder, as a shell would have made it."""
+    """Expand ~ to the home folder in a path, or several with commas between, as a shell would have done."""
     return HOME.sub(lambda match: match[1] + os.path.expanduser(match[2]), text)
 
 
 @contextmanager
 def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes the name of `path` when the block ends well, and else vanishes."""
+    """Yield a path beside `path` to write to; it takes the name of `path` if the block ends well, and else vanishes."""
     # The suffix stays: SB3 adds its own to names without it.
     partial = path.with_name(f".{path.stem[:SHORT]}.partial{path.suffix}")
     try:
@@ -68,7 +68,7 @@ def require_new(out: Path) -> None:
 
 @contextmanager
 def new_folder(out: Path, *, private: bool = False) -> Iterator[Path]:
-    """A folder to fill; it takes the name `out` when the block ends well, and vanishes when it does not."""
+    """Yield a folder to fill; it takes the name `out` when the block ends well, and vanishes when it does not."""
     require_new(out)
     folder = out.parent / f".{out.name[:SHORT]}_{secrets.token_hex(4)}"
     with folder_if_all_goes_well(out.parent):
@@ -100,7 +100,7 @@ def make_folder(path: Path) -> list[Path]:
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Removes those that are there and hold nothing, or nothing but a lock."""
+    """Remove those that are there and hold nothing, or nothing but a lock."""
     for folder in folders:
         with suppress(OSError):
             if os.listdir(folder) == [LOCK]:
@@ -110,7 +110,7 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 @contextmanager
 def folder_if_all_goes_well(path: Path) -> Iterator[None]:
-    """A folder, its parents included; if the block fails, those that were not there before and stay empty go again."""
+    """Make a folder, its parents included; if the block fails, those that are new and stay empty go again."""
     made = make_folder(path)
     try:
         yield
@@ -121,7 +121,7 @@ def folder_if_all_goes_well(path: Path) -> Iterator[None]:
 
 @contextmanager
 def folder_beside(out: Path) -> Iterator[Path]:
-    """A folder for what is on its way to `out`, on the same disk; it vanishes when the block ends, however it does."""
+    """Yield a folder for what is on its way to `out`, on the same disk; it vanishes when the block ends."""
     with folder_if_all_goes_well(out.parent), storing(out):
         prefix = f".{out.name[:SHORT]}_rows_"
         with tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent, ignore_cleanup_errors=True) as folder:
@@ -129,7 +129,7 @@ def folder_beside(out: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """What was written to this file, or the names in this folder, is on the disk when this returns."""
+    """Bring this file, or the names in this folder, onto the disk before this returns."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

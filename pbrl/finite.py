@@ -23,7 +23,7 @@ class NotFinite(UserError):
 
 
 def require_finite(values: np.ndarray, who: str, what: str) -> np.ndarray:
-    """The values; NotFinite if one of them is NaN or infinite. what: one of them, as "an action"."""
+    """Return the values; NotFinite if one of them is NaN or infinite. what: one of them, as "an action"."""
     if not np.isfinite(values).all():
         raise NotFinite(who, what)
     return values

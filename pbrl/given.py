@@ -16,7 +16,7 @@ _kept: dict[str, Callable[..., Any]] = {}
 
 
 def reference(function: Callable[..., Any]) -> str:
-    """What a config calls this function: `module:name` as Python imports it, or a name here, under which it is kept."""
+    """Return a config's name of this function: `module:name` as Python imports it, or a name here, where it is kept."""
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", type(function).__name__)
     if module and module != "__main__" and getattr(sys.modules.get(module), name, None) is function:
         return f"{module}.{name}"
@@ -24,7 +24,7 @@ def reference(function: Callable[..., Any]) -> str:
 
 
 def find(function: Callable[..., Any] | str | None, key: str) -> Callable[..., Any]:
-    """The function that a config names, as my_module.better; UserError where there is none."""
+    """Return the function that a config names, as my_module.better; UserError where there is none."""
     if callable(function):
         return function
     if function is None:
@@ -56,13 +56,13 @@ def keep(function: Callable[..., Any], name: str) -> str:
 
 
 def give_again(where: str, function: Callable[..., Any], key: str) -> None:
-    """Puts a function in the place of one that a config knows by `where`, in a process that does not have it yet."""
+    """Put a function in the place of one that a config knows by `where`, in a process that does not have it yet."""
     if not where.startswith(f"{__name__}."):
         raise UserError(f"{key}={where} is imported by its name; leave {key.split('.')[0]}= out")
     _kept[where.removeprefix(f"{__name__}.")] = function
 
 
 def _plain(name: str) -> str:
-    """A name without <locals>, <lambda> and dots."""
+    """Return a name without <locals>, <lambda> and dots."""
     last = name.rsplit(".", 1)[-1].strip("<>")
     return last if last.isidentifier() else "function"

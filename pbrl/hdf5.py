@@ -1,4 +1,4 @@
-"""Reading HDF5 files of others: numbers that lie in the file itself, after their size was looked at."""
+"""HDF5 files of others: numbers that lie in the file itself, read after their size was looked at."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUFFIXES = (".hdf5", ".h5", ".hdf")
 
 @contextmanager
 def open_hdf5(file: Path) -> Iterator[Any]:
-    """The open file, an `h5py.File`; what fails inside is one line that names it."""
+    """Yield the open file, an `h5py.File`; what fails inside is one line that names it."""
     try:
         import h5py
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""How much memory this process may still take."""
+"""The memory that this process may still take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GIB = 2**30
 
 
 class Files(NamedTuple):
-    """Where Linux says what a control group, such as that of a container or of a job, may take and has taken."""
+    """The files of Linux that say what a control group, as of a container or of a job, may take and has taken."""
 
     root: Path
     limit: str
@@ -31,7 +31,7 @@ VERSION_1 = Files(
 
 
 def free_memory() -> float:
-    """Bytes, as far as the system tells: of the machine, and of each group that this process is in; else infinite."""
+    """Return bytes, as far as the system tells: of the machine, and of each group of this process; else infinite."""
     free = math.inf
     with contextlib.suppress(OSError, StopIteration, ValueError):  # not Linux
         lines = MEMINFO.read_text().splitlines()

@@ -87,7 +87,7 @@ class Child:
         self.process.kill()
 
     def wait(self, seconds: float) -> int | None:
-        """Its exit code, negative where a signal ended it; None if it still runs after so many seconds."""
+        """Wait so many seconds at most; return the exit code, negative after a signal, None if it still runs."""
         if self._asked_at is not None and time.monotonic() - self._asked_at > SAVE_S:
             self.kill()
         self.process.join(seconds)

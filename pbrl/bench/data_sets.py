@@ -24,7 +24,7 @@ COMMAND = "pbrl.commands.collect_command"  # has the defaults of what is not sai
 
 
 def data_version(env: EnvEntry, out: Path, extra_dir: Path | None) -> str:
-    """Stands for a data set: how it is made, our code apart, or the sums of what lies there."""
+    """Return what stands for a data set: how it is made, our code apart, or the sums of what lies there."""
     if env.collect is not None:
         return str(_recipe(env, out, extra_dir)["version"])
     assert env.data is not None
@@ -82,7 +82,7 @@ def _runs_in(collecting: Sequence[str]) -> list[str]:
 
 @cache
 def _resolved(arguments: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    """Stands for what these arguments of `pbrl collect` come to; the user's own code that it names."""
+    """Return what stands for the outcome of these arguments of `pbrl collect`, and the user's own code in it."""
     from pbrl.commands.collect_command import parse, read
 
     config, plan = read(parse(list(arguments)))

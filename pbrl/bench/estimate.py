@@ -1,4 +1,4 @@
-"""How long a bench will take: from its finished cells, and from a quick look at some that are still to run."""
+"""An estimate of how long a bench will take: from finished cells, and a quick look at some that are still to run."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _rows(job: Job) -> list[tuple[float, float]]:
 
 
 def _extrapolate(rows: list[tuple[float, float]], steps: int, wall_s: float) -> float | None:
-    """The later half of what was seen goes on to the end."""
+    """Extrapolate the later half of what was seen to the end."""
     if not rows:
         return None
     middle, (last_step, last_s) = rows[(len(rows) - 1) // 2], rows[-1]

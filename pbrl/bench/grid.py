@@ -1,4 +1,4 @@
-"""What a bench compares: methods x environments x teachers x budgets x seeds."""
+"""The grid of a bench: methods x environments x teachers x budgets x seeds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class EnvEntry:
 
     @property
     def collecting(self) -> tuple[str, ...]:
-        """Arguments of `pbrl collect`, but out: of a run's overrides a data set takes those of its environment."""
+        """The arguments of `pbrl collect`, but out: of a run's overrides a data set takes those of its environment."""
         return (*of_env(self.overrides), *(self.collect or ()))
 
 
@@ -70,7 +70,7 @@ class Grid:
     published: tuple[Published, ...] = ()
 
     def choose(self, beginnings: Sequence[str]) -> tuple[Cell, ...]:
-        """Cells whose names begin so; all for none."""
+        """Return the cells whose names begin so; all for none."""
         for beginning in beginnings:
             if not any(c.name.startswith(beginning) for c in self.cells):
                 names = ", ".join(f"{env}/" for env in self.envs)

@@ -1,4 +1,4 @@
-"""What the numbers of a cell hang on besides our code: its resolved config and its data, each as 8 hex digits."""
+"""Versions of what a cell's numbers hang on besides our code: its resolved config and its data, each 8 hex digits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def config_version(config: DictConfig, data: str) -> str:
 
 
 def stamp(cell: Cell, data: str, extra_dir: Path | None) -> str:
-    """Equal stamps mean equal configs, whatever is in them; it spares composing a thousand."""
+    """Return equal stamps for equal configs, whatever is in them; it spares composing a thousand."""
     return digest([cell.arguments, data, *map(yamls_version, yaml_folders(extra_dir))])
 
 

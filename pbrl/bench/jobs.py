@@ -44,7 +44,7 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What the process prints, of all attempts."""
+        """The file of what the process prints, of all attempts."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     def finished(self) -> bool:
@@ -54,7 +54,7 @@ class Job:
         return (self.folder / "config.yaml").exists()
 
     def command(self) -> list[str]:
-        """Arguments of `pbrl`: a run that has begun goes on from its last checkpoint."""
+        """The arguments of `pbrl`: a run that has begun goes on from its last checkpoint."""
         if self.has_begun():
             return ["train", f"resume={self.folder}"]
         data = [] if self.data is None else [f"data={self.data}"]
@@ -64,7 +64,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended."""
+    """The end of a job: its exit code and why it failed."""
 
     job: Job
     code: int  # exit code of the last attempt; negative: killed by that signal
@@ -78,14 +78,14 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """Jobs at the same time."""
+        """The number of jobs that run at the same time."""
         ...
 
     def check(self, name: str, config: Any) -> None:
         """Raise UserError for the config of a cell that cannot run there; before any has begun."""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
-        """Outcomes in the order in which jobs end; their folders are whole by then."""
+        """Yield outcomes in the order in which jobs end; their folders are whole by then."""
         ...
 
     def stop(self) -> None:
@@ -94,7 +94,7 @@ class Executor(Protocol):
 
 
 class Stop(Protocol):
-    """Whether a run should save and end; a threading.Event is one."""
+    """A wish that a run should save and end; a threading.Event is one."""
 
     def is_set(self) -> bool: ...
 
@@ -123,7 +123,7 @@ def run_job(job: Job, retries: int, stopped: Stop, line: MakeLine = lambda: None
 
 
 def _try(job: Job, stopped: Stop, line: MakeLine) -> tuple[int, str]:
-    """An attempt: its exit code, and why it failed."""
+    """Make an attempt; return its exit code, and why it failed."""
     try:
         code = attempt(job, stopped, line)
     except UserError as error:
@@ -134,7 +134,7 @@ def _try(job: Job, stopped: Stop, line: MakeLine) -> tuple[int, str]:
 
 
 def _begin_anew(job: Job, old: Path, stopped: Stop, line: MakeLine) -> tuple[int, str]:
-    """An attempt from the start of a run that cannot be gone on with. If it is refused too, the run is not to blame."""
+    """Start a run over that cannot be gone on with. If it is refused too, the run is not to blame."""
     aside = set_aside([job.folder], old)
     code, message = _try(job, stopped, line)
     if code == WRONG_INPUT:
@@ -145,7 +145,7 @@ def _begin_anew(job: Job, old: Path, stopped: Stop, line: MakeLine) -> tuple[int
 
 
 def attempt(job: Job, stopped: Stop, line: MakeLine = lambda: None) -> int:
-    """Starts the run, or goes on with it, in a process of its own; the exit code, negative if a signal killed it."""
+    """Start the run, or go on with it, in its own process; return the exit code, negative if a signal killed it."""
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     settle(job, stopped)
     if stopped.is_set():
@@ -207,7 +207,7 @@ def set_aside(paths: Iterable[Path], folder: Path) -> Path:
 
 
 def side_by_side(work: Callable[[Item, Stop], Result], items: Iterable[Item], slots: int) -> list[Result]:
-    """`work` on each item, `slots` at once in threads. The first Ctrl-C tells all of them to stop, then the caller."""
+    """Call `work` on each item, `slots` at once in threads. The first Ctrl-C tells all to stop, then the caller."""
     stopped = Event()
 
     def work_on(item: Item) -> Result:

@@ -1,4 +1,4 @@
-"""What a person sees of a bench: a live table on a terminal, a line per cell elsewhere."""
+"""The display of a bench: a live table on a terminal, a line per cell elsewhere."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Spoken:
         return seconds * (sum(taken for _, taken in seen) / sum(foreseen for foreseen, _ in seen) if seen else 1.0)
 
     def _show(self) -> None:
-        """A line a minute while nothing ends."""
+        """Print a line a minute while nothing ends."""
         self.showing.enter_context(every(SILENCE_S, self._tell))
 
     def _tell(self) -> None:
@@ -149,7 +149,7 @@ def _step(planned: Planned) -> str:
 
 
 def ending(outcome: Outcome, row: dict[str, Any]) -> str:
-    """One line about a cell that ended."""
+    """Describe in one line how a cell ended."""
     name, took = outcome.job.name, duration(outcome.wall_s)
     if row["status"] == "finished":
         success = "" if row["success"] is None else f", success {row['success']:.0%}"

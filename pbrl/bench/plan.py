@@ -1,4 +1,4 @@
-"""What of a grid is still to do: a cell that is done is never run again, one of another config or code is another."""
+"""The plan of a bench: a cell that is done is never run again, one of another config or code is another."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Planned:
         return self.job.folder.with_name(f"{self.job.folder.name}.json")
 
     def record(self) -> dict[str, Any]:
-        """Return what is written about the cell; empty before it was begun."""
+        """The record about the cell; empty before it was begun."""
         return find_object(self.record_file) or {}
 
     def write_record(self, **fields: Any) -> None:
@@ -91,7 +91,7 @@ class Composed:
         return config_version(self.config(cell), data)
 
     def config(self, cell: Cell) -> Any:
-        """Resolved and checked; raises UserError with the name of the cell."""
+        """Return the resolved and checked config; a UserError names the cell."""
         from pbrl.config import compose_config
 
         key = tuple(text for text in cell.arguments if not text.startswith("seed="))
@@ -108,7 +108,7 @@ class Composed:
 
 
 def _check(config: Any, cell: Cell) -> None:
-    """What a run would refuse at its start; its data set, which may not be there yet, apart."""
+    """Refuse what a run would refuse at its start; its data set, which may not be there yet, apart."""
     if config.env.make is None:
         raise UserError("env=none: a bench compares what policies reach, which takes an environment")
     config = config.copy()

@@ -1,4 +1,4 @@
-"""What a bench wrote down, and results of others, read and checked."""
+"""The records of a bench, and results of others, read and checked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Cell:
 
     @property
     def counts(self) -> bool:
-        """Whether it has a result."""
+        """Return whether it has a result."""
         return self.described.get("status") == "finished" and "score" in self.numbers
 
 
@@ -158,7 +158,7 @@ def _cell(row: _Row, bench: Bench, source: str, status: str) -> Cell:
 
 
 def _score(numbers: dict[str, float], env: Env) -> None:
-    """The score is the column that the task names, and always normalised by the bench's own low and high."""
+    """Take the score from the column that the task names, and normalise it by the bench's own low and high."""
     if "score" not in numbers and env.score in numbers:
         numbers["score"] = numbers[env.score]
     numbers.pop("normalised", None)

@@ -1,4 +1,4 @@
-"""What random actions reach in each environment of a bench: the 0 of its normalised scores."""
+"""The scores of random actions in each environment of a bench: the 0 of its normalised scores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Scores = dict[str, float | None]
 
 
 def task_of(config: DictConfig) -> list[Any]:
-    """What the runs of an env share, since their scores are compared: the environment and how it is evaluated."""
+    """Return what the runs of an env share, since their scores are compared: the environment and its evaluation."""
     return [OmegaConf.to_container(config.env, resolve=True), config.evaluation.episodes]
 
 

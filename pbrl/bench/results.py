@@ -164,7 +164,7 @@ def _scored(row: Row, scales: dict[str, Env]) -> Row:
 
 
 def _finite(value: float | None) -> float | None:
-    """What is not a number counts as missing: one such run would take the scale from all others."""
+    """Return a finite value, else None for missing: one such run would take the scale from all others."""
     return value if value is not None and math.isfinite(value) else None
 
 

@@ -123,7 +123,7 @@ def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener, 
 
 
 class _Jobs:
-    """Jobs that are made ready one by one, as an executor draws them; none after a stop, or with other code."""
+    """A sequence of jobs made ready one by one, as an executor draws them; none after a stop, or with other code."""
 
     def __init__(
         self, todo: Sequence[Planned], composed: Composed, out: Path, executor: Executor, listener: Listener
@@ -182,7 +182,7 @@ def _record(planned: Planned, outcome: Outcome) -> None:
 
 
 def _first_per_env(planned: Sequence[Planned]) -> dict[str, Planned]:
-    """The cell of each env in which random actions are measured: the first of the grid, however far that is."""
+    """Choose the cell of each env in which random actions are measured: the first of the grid, however far that is."""
     return {p.cell.env: p for p in reversed(planned)}
 
 
@@ -198,26 +198,26 @@ def _check_same_task(planned: Planned, first: Planned, composed: Composed) -> No
 
 
 def _write(options: Options, results: Results) -> None:
-    """The tables and what they are of, together: a report of a bench that still runs, or was killed, needs both."""
+    """Write the tables and what they are of, together: a report needs both, also of a bench that was killed."""
     results.write()
     _describe(options, results)
 
 
 def _keep_tables(out: Path, results: Results) -> None:
-    """Sets aside tables whose rows of stale cells are about to go: it may take long until all are made anew."""
+    """Set aside tables whose rows of stale cells are about to go: it may take long until all are made anew."""
     before = _before(out)
     if before.get("finished", 0) > results.finished():
         set_aside([out / "results.csv", out / "curves.csv"], out / "old" / f"tables_{before['code']}")
 
 
 def _before(out: Path) -> dict[str, Any]:
-    """bench.json as it is; empty for a new bench."""
+    """Read bench.json as it is; empty for a new bench."""
     file = out / BENCH_FILE
     return read_object(file) if file.exists() else {}
 
 
 def _describe(options: Options, results: Results) -> None:
-    """bench.json: what the tables are of."""
+    """Write bench.json: what the tables are of."""
     grid = options.grid
     write_json(
         options.out / BENCH_FILE,
@@ -240,7 +240,7 @@ def _describe(options: Options, results: Results) -> None:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """One bench at a time in a folder that is a bench's, or empty."""
+    """Lock a folder, which is a bench's or empty, so that one bench at a time works in it."""
     names = set(os.listdir(out)) if out.is_dir() else set()
     other = {name for name in names - EARLY if not name.startswith(".")}  # hidden: a lock, files that are half written
     if out.exists() and BENCH_FILE not in names and (other or not out.is_dir()):

@@ -71,7 +71,7 @@ def changed(modules: Iterable[str], folders: Iterable[Path]) -> bool:
 
 
 def own_code(config: DictConfig) -> dict[str, str]:
-    """Versions of the modules besides ours that a config names: in `_target_`, or as `module:Env-v0`."""
+    """Return versions of the modules besides ours that a config names: in `_target_`, or as `module:Env-v0`."""
     names = set(_named(OmegaConf.to_container(config, resolve=True), ""))
     return {name: module_version(name) for name in sorted(names - {*OURS, "hydra", *sys.stdlib_module_names})}
 
@@ -113,7 +113,7 @@ def _sources(name: str) -> list[list[str]]:
 
 @cache
 def _of_file(file: Path, changed_ns: int, size: int) -> str:
-    """changed_ns, size: a file that keeps both is not read again."""
+    """Hash a file. changed_ns, size: a file that keeps both is not read again."""
     content = file.read_bytes()
     try:
         tree = ast.parse(content)

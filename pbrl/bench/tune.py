@@ -1,4 +1,4 @@
-"""Tuning: proposes settings, runs each on all its seeds, and goes on where a process that was killed stopped."""
+"""The loop of tuning: propose settings, run each on all its seeds, go on where a killed process stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFIRMING = range(200, 300)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to tune, where nothing depends on how far it has come."""
+    """The plan of a tuning: what does not depend on how far it has come."""
 
     space: Space
     objective: str
@@ -121,7 +121,7 @@ class Tuning:
 
 
 def read_score(run: Path, objective: str) -> tuple[float, float]:
-    """The objective of a finished run, and how many seconds it trained.
+    """Read the objective of a finished run, and how many seconds it trained.
 
     final_*: of the last evaluation. area_*: the mean height of the evaluation curve (trapezoids over its steps).
     """

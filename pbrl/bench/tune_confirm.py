@@ -1,4 +1,4 @@
-"""What runs on fresh seeds say about tuned settings."""
+"""The verdict of runs on fresh seeds about tuned settings."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class TuningFiles:
     """A folder, of one process at a time."""
 
     def __init__(self, folder: Path, plan: Plan, command: str) -> None:
-        """A new folder, or one that was begun with the same settings."""
+        """Make a new folder, or take one that was begun with the same settings."""
         self.folder, self.plan = folder, plan
         begun = folder / SETTINGS
         if not begun.exists() and _is_taken(folder):
@@ -57,7 +57,7 @@ class TuningFiles:
         return self.folder / "experiment" / "best.yaml"
 
     def write(self, trials: Sequence[Trial]) -> None:
-        """trials.csv, and the best of them so far."""
+        """Write trials.csv, and the best of them so far."""
         seeds = self.plan.seeds
         rows = [
             {
@@ -156,7 +156,7 @@ def _read_commands(file: Path, settings: dict[str, Any], folder: Path) -> list[s
 
 
 def _difference(before: Any, now: Any, key: str) -> str | None:
-    """The first entry that differs, in words."""
+    """Return the first entry that differs, in words."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return None if before == now else f"{key}={json.dumps(before)}, not {json.dumps(now)}"
     for name in [*before, *(name for name in now if name not in before)]:

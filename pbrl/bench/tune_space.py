@@ -1,4 +1,4 @@
-"""What is tuned: configs/tune/NAME.yaml names a method, its few knobs with their ranges, and what counts."""
+"""The space of a tuning: configs/tune/NAME.yaml names a method, its few knobs with their ranges, and what counts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Knob:
         return self.values[0] <= value <= self.values[1]
 
     def choice(self, value: Any) -> int | None:
-        """The place of a value among the choices; 1 and 1.0 are the same, 1 and true are not."""
+        """Return the place of a value among the choices; 1 and 1.0 are the same, 1 and true are not."""
         same = (i for i, v in enumerate(self.values) if v == value and isinstance(v, bool) == isinstance(value, bool))
         return next(same, None)
 
@@ -72,7 +72,7 @@ class Space:
     knobs: tuple[Knob, ...]
 
     def without(self, keys: Sequence[str]) -> Space:
-        """A knob that the command line gives keeps that value."""
+        """Return the space without these knobs: one that the command line gives keeps that value."""
         left = tuple(knob for knob in self.knobs if knob.key not in keys)
         if not left:
             raise UserError(f"space={self.name}: all its knobs are given, and none is left to tune")
@@ -159,7 +159,7 @@ def _default(space: Space, knob: Knob, config: DictConfig) -> Any:
 
 
 def _check(config: DictConfig) -> None:
-    """What `pbrl train` would refuse, and what measures nothing."""
+    """Refuse what `pbrl train` would, and what measures nothing."""
     if config.evaluation.every is None:
         raise UserError("evaluation.every=null measures no return; tuning compares returns")
     from pbrl.training.check import check

@@ -84,7 +84,7 @@ class Study:
         self._study.tell(number, float(np.mean(list(scores.values()))))
 
     def fail(self, number: int, scores: dict[int, float], wall_s: float, reason: str) -> None:
-        """The sampler passes over such a trial; it is not run again."""
+        """Record a trial as failed, which the sampler passes over; it is not run again."""
         self._note(number, scores, wall_s, reason)
         self._study.tell(number, state=TrialState.FAIL)
 
@@ -136,7 +136,7 @@ def _distribution(knob: Knob) -> BaseDistribution:
 
 
 def _repair(journal: Path) -> None:
-    """Takes away what a killed process left: its lock, and a line that is not whole, onto which the next would go."""
+    """Remove what a killed process left: its lock, and a line that is not whole, onto which the next would go."""
     for lock in journal.parent.glob(f"{journal.name}.lock*"):
         lock.unlink()
     if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):

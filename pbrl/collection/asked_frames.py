@@ -54,7 +54,7 @@ class AskedFrames:
         return self._wrapped[-1]
 
     def keep(self, questions: Question) -> Question:
-        """The same questions, with their clips in files that stay."""
+        """Return the same questions, with their clips in files that stay."""
         if questions.item_states is None:
             return questions
         hashes, places = questions.hashes(), []

@@ -1,4 +1,4 @@
-"""Who acts while a data set is collected: scripted experts of any skill, saved policies, chance."""
+"""The policies that act while a data set is collected: scripted experts of any skill, saved policies, chance."""
 
 from __future__ import annotations
 

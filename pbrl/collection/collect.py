@@ -50,7 +50,7 @@ Score = Callable[[Cut], np.ndarray]
 
 @dataclass(frozen=True)
 class CutPlan:
-    """How episodes become segments and comparisons."""
+    """The plan of cutting episodes into segments and comparisons."""
 
     segments: int
     segment_length: int
@@ -62,7 +62,7 @@ class CutPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who acts and how, and what the segments are scored and judged by."""
+    """The plan of a data set: who acts and how, and by what segments are scored and judged."""
 
     episodes: int
     policies: tuple[str, ...] | None  # None: what the environment offers
@@ -185,7 +185,7 @@ def assemble(
 def _known(
     cut: Cut, values: Mapping[str, np.ndarray], name: str, say: Callable[[str], None]
 ) -> tuple[Cut, dict[str, np.ndarray]]:
-    """The segments of which this score is known."""
+    """Keep the segments of which this score is known."""
     known = ~np.isnan(values[name])
     if not known.any():
         raise UserError(f"rollout_error leaves out all {len(known)} segments; valid are a larger one, or more rollouts")
@@ -204,7 +204,7 @@ def _compare(
     seeds: Sequence[np.random.SeedSequence],
     say: Callable[[str], None],
 ) -> dict[str, ComparisonRows]:
-    """A teacher's answers by each of these scores, about the same pairs."""
+    """Ask a teacher by each of these scores, about the same pairs."""
     if not judged:
         return {}
     pair_seed, *teacher_seeds = seeds
@@ -245,7 +245,7 @@ def _default_labels(env: gym.Env) -> tuple[str, ...]:
 
 
 def _scores(labels: Sequence[str], plan: Plan, env: gym.Env, config: DictConfig) -> dict[str, Score]:
-    """Functions for the scores that can be made ready now; those by roll-outs need the episodes."""
+    """Return functions for the scores that can be made ready now; those by roll-outs need the episodes."""
     for name in labels:
         if name not in SCORES:
             raise UserError(f"labels={name}: {choices(name, SCORES)}")

@@ -1,4 +1,4 @@
-"""Rolls behaviours out into episodes."""
+"""Roll-outs of behaviours into episodes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def collect_episodes(
     seed: int,
     wrap: Callable[[gym.Env], gym.Env] = lambda env: env,
 ) -> tuple[list[Episode], list[str]]:
-    """Episodes, dealt to the behaviours in turn, and who acted in each.
+    """Collect episodes, dealt to the behaviours in turn; return them and who acted in each.
 
     Args:
         wrap: around the environment, below the recorder.

@@ -1,4 +1,4 @@
-"""How good each segment is: its return, and its negated regret by an expert's roll-outs or by an agent's critics."""
+"""Scores of segments: the return, and the negated regret by an expert's roll-outs or by an agent's critics."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def no_rollouts(env: gym.Env) -> str | None:
 
 @dataclass(frozen=True)
 class Rollouts:
-    """How V of a state is measured: the mean return of roll-outs of the expert."""
+    """The measure of a state's V: the mean return of roll-outs of the expert."""
 
     number: int = 1
     noise: float = 0.0  # standard deviation, on every action of the expert

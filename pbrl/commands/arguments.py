@@ -53,6 +53,6 @@ class Arguments:
 
 
 def _expanded(arg: str) -> str:
-    """The shell leaves ~ as it is behind an =, and sh does so more often than bash."""
+    """Expand ~ also behind an =, where the shell leaves it as it is, and sh does so more often than bash."""
     key, equals, value = arg.partition("=")
     return f"{key}={expand_home(value)}" if equals else expand_home(arg)

@@ -90,7 +90,7 @@ def parse(args: list[str]) -> Arguments:
 
 
 def read(parsed: Arguments) -> tuple[Any, Plan]:
-    """The config, of which a data set takes env and teacher, and how to collect; defaults filled in."""
+    """Read the config, of which a data set takes env and teacher, and how to collect; defaults filled in."""
     check_keys(parsed, KEYS)
     required(parsed, "env", "an environment, as env=point_reach; `pbrl list envs` shows all")
     required(parsed, "out", "a new folder, as out=data/point_reach")
@@ -99,7 +99,7 @@ def read(parsed: Arguments) -> tuple[Any, Plan]:
 
 
 def check_keys(parsed: Arguments, own: tuple[str, ...]) -> None:
-    """Keys of this command, and those of the groups env and teacher."""
+    """Check the keys of this command, and those of the groups env and teacher."""
     if parsed.words:
         raise UserError(f"unknown word {parsed.words[0]!r}: expected key=value")
     for key in parsed.values:
@@ -110,7 +110,7 @@ def check_keys(parsed: Arguments, own: tuple[str, ...]) -> None:
 
 
 def compose(parsed: Arguments) -> Any:
-    """The config of a run, of which a data set takes env and teacher."""
+    """Compose the config of a run, of which a data set takes env and teacher."""
     from pbrl.config import compose_config
 
     overrides = [text for text in parsed.overrides if _of_config(text.split("=")[0])]

@@ -58,7 +58,7 @@ def import_file(name: str, parsed: Arguments, command: str) -> None:
 
 
 def _workplace(out: Path | None) -> AbstractContextManager[Path]:
-    """A folder for what is read, beside what is written; where nothing is to be kept, wherever there is room."""
+    """Return a folder for what is read, beside what is written; where nothing is to be kept, wherever there is room."""
     from pbrl.files import folder_beside
 
     return folder_beside(out) if out is not None else _temporary()

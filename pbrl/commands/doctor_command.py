@@ -1,4 +1,4 @@
-"""`pbrl doctor`: tries what a run needs, each in a process of its own where a bad driver or wheel could crash it."""
+"""Checks of what a run needs (`pbrl doctor`), each in a process of its own where a bad driver or wheel could crash."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def disk(folder: Path | None = None) -> Iterator[Finding]:
 
 
 def database(folder: Path | None = None) -> Iterator[Finding]:
-    """Labels need SQLite's write-ahead log, which network file systems may refuse."""
+    """Check that SQLite's write-ahead log works here: labels need it, and network file systems may refuse it."""
     folder = folder or Path.cwd()
     try:
         with tempfile.TemporaryDirectory(prefix=".pbrl_doctor_", dir=folder) as there:

@@ -87,13 +87,13 @@ def _along(parsed: Arguments, path: Path, saved: SavedRun, seed: int) -> SavedRu
 
 
 class BestOf(NamedTuple):
-    """How many candidates each action is the best of, and how far they spread."""
+    """The counts of candidates that each action is the best of, and how far they spread."""
 
     candidates: int | None  # None: as the run acts
     std: float | None  # None: not said
 
     def acting(self, saved: SavedRun, seed: int) -> SavedRun:
-        """The run as it acts with a choice, each time from the same random numbers."""
+        """Return the run as it acts with a choice, each time from the same random numbers."""
         if self.candidates is None:
             return saved
         if saved.choosing is not None:
@@ -121,7 +121,7 @@ class BestOf(NamedTuple):
 
 
 def _without_env(saved: SavedRun, report: bool) -> None:
-    """What is known of a policy that was learned with env=none; there is nowhere to run it."""
+    """Report what is known of a policy that was learned with env=none; there is nowhere to run it."""
     from pbrl.training.run_dir import RunDir
     from pbrl.training.saved_run import without_env
 
@@ -159,7 +159,7 @@ def _report(path: Path, checkpoint: str | None) -> None:
 
 
 def describe(result: dict[str, Any]) -> str:
-    """One line."""
+    """Describe a result in one line."""
     parts = [f"return {result['return_mean']:.1f} ± {result['return_std']:.1f}"]
     if result["success_rate"] is not None:
         parts.append(f"success {result['success_rate']:.0%}")

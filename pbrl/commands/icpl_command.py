@@ -164,7 +164,7 @@ def _proposer(parsed: Arguments, seed: int) -> RewardProposer:
 
 
 def _chooser(name: str, seed: int, folder: Path, opened: ExitStack) -> Choose | None:
-    """None: nothing is learned from a round. folder: of what people are asked; opened: until the last round."""
+    """Return who chooses; None: nothing is learned from a round. folder: of what people are asked."""
     import numpy as np
 
     from pbrl.rewards.rounds import by_score

@@ -68,7 +68,7 @@ def main(args: list[str]) -> int:
 
 
 def label_data(parsed: Arguments) -> int:
-    """A viewer, and beside it what asks."""
+    """Serve a viewer, and beside it what asks."""
     out = Path(required(parsed, "out", "a new folder for the labels, as out=labels/clips"))
     data = Path(parsed.values["data"]) if parsed.values.get("data") else None
     plan: dict[str, Any] = {

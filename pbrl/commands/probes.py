@@ -1,4 +1,4 @@
-"""What `pbrl doctor` tries, each in a process of its own where a bad driver or wheel may crash without harm."""
+"""The trials of `pbrl doctor`, each in a process of its own where a bad driver or wheel may crash without harm."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ assert float((ones @ ones).sum()) == 512
 
 
 def attempt(script: str, environment: dict[str, str] | None = None) -> tuple[str, str | None]:
-    """Runs Python code by itself: its last line of output, and None or what went wrong."""
+    """Run Python code by itself; return its last line of output, and None or what went wrong."""
     command = [sys.executable, "-c", script]
     settings = dict(os.environ) if environment is None else {**os.environ, **environment}
     if environment is not None:

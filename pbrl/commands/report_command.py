@@ -56,7 +56,7 @@ def _folders(words: list[str]) -> list[Path]:
 
 
 def _several(folders: list[Path], parsed: Arguments) -> int:
-    """A page that compares runs."""
+    """Write a page that compares runs."""
     if "with" in parsed.values:
         raise UserError("with= is for benches; leave it out")
     from pbrl.reports.compared_page import write_comparison

@@ -101,7 +101,7 @@ def write(out: Path, command: str, effort: Any, rows: list[Row]) -> None:
 
 
 def peak_rss() -> int:
-    """Bytes of memory that this process held at most."""
+    """Return how many bytes of memory this process held at most."""
     import resource
     import sys
 

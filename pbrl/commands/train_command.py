@@ -70,7 +70,7 @@ def resume_run(path: Path, steps: int | None = None, fresh_episode: bool = False
 
 
 def _read_resume(parsed: Arguments) -> tuple[Path, int | None, bool]:
-    """RUN_DIR, and the few keys that may be given with it."""
+    """Read RUN_DIR, and the few keys that may be given with it."""
     other = [key for key in parsed.values if key not in ("resume", "steps", "fresh_episode")] + parsed.words
     if other:
         valid = "steps=N, which extends it, and fresh_episode=true"
@@ -80,7 +80,7 @@ def _read_resume(parsed: Arguments) -> tuple[Path, int | None, bool]:
 
 
 def _end(run: Run, config: DictConfig, finished: bool) -> int:
-    """Says what came out; the exit code."""
+    """Say what came out; return the exit code."""
     from pbrl.use.train import make_report
 
     path = run.folder.path
@@ -95,7 +95,7 @@ def _end(run: Run, config: DictConfig, finished: bool) -> int:
 
 
 def _score(run: Run, config: DictConfig) -> str:
-    """The return; without an environment, how well held-out labels are foreseen."""
+    """Return, in words, the return, or without an environment how well held-out labels are foreseen."""
     evaluation = run.last_evaluation
     if config.env.make is None:
         from pbrl.training.saved_run import without_env

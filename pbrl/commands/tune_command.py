@@ -128,7 +128,7 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 
 def tune(plan: Plan, study: Study, files: TuningFiles, executor: Executor, trials: int) -> bool:
-    """Runs the trials and writes a line about each that ends; False if Ctrl-C ended it early."""
+    """Run the trials and write a line about each that ends; return False if Ctrl-C ended it early."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -162,7 +162,7 @@ def describe(plan: Plan, trial: Trial) -> str:
 
 
 def report(plan: Plan, trials: Sequence[Trial], files: TuningFiles) -> None:
-    """What came of the trials; raises if all failed."""
+    """Report what came of the trials; raise if all failed."""
     from pbrl.bench.tune_files import overrides_text
     from pbrl.bench.tune_study import best_of
 

@@ -27,7 +27,7 @@ def yes_or_no(parsed: Arguments, key: str, default: bool) -> bool:
 
 
 def run_folder(words: list[str], usage: str) -> Path:
-    """The one word that is left: a run directory, which has a config."""
+    """Read the one word that is left: a run directory, which has a config."""
     if len(words) != 1:
         given = f"{len(words)} given: {' '.join(words)}" if words else "none given"
         raise UserError(f"expected one run directory, {given}; {usage}")
@@ -40,7 +40,7 @@ def run_folder(words: list[str], usage: str) -> Path:
 
 
 def new_file(parsed: Arguments, key: str, default: Path) -> Path:
-    """The file to write: the one that was asked for, if it is free, else the default with the next free number."""
+    """Choose the file to write: the one that was asked for, if it is free, else the default with a free number."""
     text = parsed.values.get(key)
     if text is None:
         return free_name(default)
@@ -53,7 +53,7 @@ def new_file(parsed: Arguments, key: str, default: Path) -> Path:
 
 
 def free_name(path: Path) -> Path:
-    """policy.mp4, else policy_2.mp4, policy_3.mp4, ..."""
+    """Return policy.mp4, else policy_2.mp4, policy_3.mp4, ..."""
     number, free = 1, path
     while free.exists() or free.is_symlink():
         number += 1

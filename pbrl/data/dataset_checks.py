@@ -1,4 +1,4 @@
-"""The format of offline data sets, version 2, and what is checked before one is used; see docs/data-format.md."""
+"""The format of offline data sets, version 2, and the checks before one is used; see docs/data-format.md."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def check_meta(meta: dict[str, Any], file: Path) -> None:
 
 
 def check_episodes(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
-    """K episodes of at least one step, whose rows fill the arrays, with numbers that an algorithm can use."""
+    """Refuse episodes without steps, whose rows do not fill the arrays, or with numbers that no algorithm can use."""
     known = meta.get("true_reward", True)
     _check_kinds(arrays, EPISODES if known else {k: v for k, v in EPISODES.items() if k != "true_reward"}, where)
     length = arrays["length"]
@@ -117,7 +117,7 @@ def check_episodes(arrays: Arrays, meta: dict[str, Any], where: Path) -> None:
 def check_segments(
     arrays: Arrays, store: EpisodeStore, length: np.ndarray, meta: dict[str, Any], where: Path
 ) -> np.ndarray:
-    """Segments lie inside their episodes and no episode is in two splits; returns the episode (N,) of each."""
+    """Refuse segments outside their episodes, and episodes in two splits; return the episode (N,) of each segment."""
     names = [name for name in arrays if name.startswith("score/")]
     _check_kinds(arrays, {"ids": ("i", 1), "split": ("i", 1)} | dict.fromkeys(names, ("f", 1)), where)
     ids, split = arrays["ids"], arrays["split"]
@@ -139,7 +139,7 @@ def check_segments(
 
 
 def check_comparisons(arrays: Arrays, segments: Arrays, label: str, where: Path) -> None:
-    """Pairs of two segments of one split, by a score that the segments have."""
+    """Refuse pairs that are not of two segments of one split, by a score that the segments have."""
     _check_kinds(arrays, COMPARISONS, where)
     left, right, value, answered = (arrays[name] for name in COMPARISONS)
     _check_rows(arrays, ["right", "prefers_right", "answered"], len(left), "left", where)

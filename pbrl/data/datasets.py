@@ -60,7 +60,7 @@ class ComparisonRows:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What `pbrl collect` and `pbrl data import` write. Labels and scores go by the same names: what was judged."""
+    """A data set, as `pbrl collect` and `pbrl data import` write it. Labels and scores go by the same names."""
 
     path: Path
     meta: dict[str, Any]  # meta.json
@@ -75,7 +75,7 @@ class Dataset:
 
     @property
     def choices(self) -> int | None:
-        """n where an action is a choice of n; None where it is numbers."""
+        """The number n where an action is a choice of n; None where it is numbers."""
         return (self.meta.get("actions") or {}).get("discrete")
 
     @cached_property
@@ -95,7 +95,7 @@ class Dataset:
         return np.cumsum([0, *(len(e) + 1 for e in self.episodes[:-1])])
 
     def states(self, rows: np.ndarray) -> np.ndarray | None:
-        """What clips of these segments are drawn from (n, T+1, D): states of the simulator or positions in videos."""
+        """Return what clips of these segments are drawn from (n, T+1, D): simulator states or positions in videos."""
         return self.store.states(self.segments.ids.numpy()[rows], self.meta["segment_length"])
 
     @cached_property
@@ -106,7 +106,7 @@ class Dataset:
         return split
 
     def rows(self, label: str, split: str = "train", n: int | None = None) -> np.ndarray:
-        """Row numbers of the first n comparisons of a split (all if None), skips included."""
+        """Return row numbers of the first n comparisons of a split (all if None), skips included."""
         if label not in self.comparisons:
             there = ", ".join(self.comparisons) or "none"
             raise UserError(f"{self.path} has no comparisons by {label!r}; valid are {there}")
@@ -118,7 +118,7 @@ class Dataset:
         return rows[:n]
 
     def compare(self, label: str, split: str = "train", n: int | None = None) -> Comparisons:
-        """The answered ones of the first n comparisons of a split."""
+        """Return the answered ones of the first n comparisons of a split."""
         rows, c = self.rows(label, split, n), self.comparisons[label]
         rows = rows[c.answered[rows]]
         left, right = (self.segments[torch.from_numpy(side[rows])] for side in (c.left, c.right))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def distinct_pairs(things: int, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Rows (n,) left and (n,) right of `things`, each ordered pair of different ones equally likely.
+    """Draw rows (n,) left and (n,) right of `things`, each ordered pair of different ones equally likely.
 
     ValueError: fewer than two things.
     """

@@ -51,12 +51,12 @@ def env_overrides(path: Path, config_dirs: Sequence[Path]) -> list[str]:
 
 
 def _of_name(files: Sequence[Path], name: str) -> tuple[Path, Leaves] | None:
-    """The YAML of this very environment, and what it comes to."""
+    """Find the YAML of this very environment, and what it comes to."""
     return next(((file, _resolved(raw, {})) for file in files if (raw := _read(file)).get("name") == name), None)
 
 
 def _of_maker(files: Sequence[Path], wanted: Leaves) -> tuple[Path, Leaves] | None:
-    """The YAML of any task of the same maker, such as env=gym, and what it comes to with what must be given."""
+    """Find the YAML of any task of the same maker, such as env=gym, and what it comes to with what must be given."""
     target = wanted.get(("make", "_target_"))
     for file in files:
         raw = _read(file)
@@ -97,7 +97,7 @@ def is_plain(value: Any) -> bool:
 
 
 def as_word(value: Any) -> str:
-    """A plain value in the words of Hydra's command line."""
+    """Write a plain value in the words of Hydra's command line."""
     if isinstance(value, list):
         return f"[{','.join(map(as_word, value))}]"
     if isinstance(value, dict):

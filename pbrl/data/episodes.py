@@ -43,7 +43,7 @@ def whole_episodes(episodes: Sequence[Episode], ids: Sequence[int], steps: int |
 def episode_items(
     episodes: Sequence[Episode], first_rows: np.ndarray, rows: torch.Tensor
 ) -> tuple[tuple[Segments, ...], tuple[np.ndarray, ...]]:
-    """Each column of `rows` (n, k), numbers of episodes, as the items of questions about them, and their states.
+    """Return each column of `rows` (n, k), numbers of episodes, as the items of questions about them, and their states.
 
     All are as long as the longest of the episodes, so that all questions fit together. first_rows: their ids. All
     episodes have states: without, there is nothing to show.
@@ -119,26 +119,26 @@ class EpisodeStore:
         return np.where(terminated, padded, whole)
 
     def sample(self, n: int, length: int, rng: torch.Generator, last: int | None = None) -> Segments:
-        """n segments, each start in the last episodes equally likely."""
+        """Draw n segments, each start in the last episodes equally likely."""
         starts = self._starts(length, last)
         return self.gather(starts[torch.randint(len(starts), (n,), generator=rng).numpy()], length)
 
     def draw(self, n: int, length: int, rng: torch.Generator, last: int | None = None) -> StoredSegments:
-        """n different segments of the last episodes, or all where there are fewer, without gathering them yet."""
+        """Draw n different segments of the last episodes, or all where there are fewer, without gathering them yet."""
         starts = torch.from_numpy(self._starts(length, last))
         return StoredSegments(self, starts[torch.randperm(len(starts), generator=rng)[:n]], length)
 
     def sample_pairs(
         self, n: int, length: int, rng: torch.Generator, last: int | None = None
     ) -> tuple[Segments, Segments]:
-        """n segments and n others to compare them with; each pair of different starts is equally likely."""
+        """Draw n segments and n others to compare them with; each pair of different starts is equally likely."""
         left, right = self.draw_pairs(n, length, rng, last)
         return left[:], right[:]
 
     def sample_lists(
         self, n: int, k: int, length: int, rng: torch.Generator, last: int | None = None
     ) -> tuple[Segments, ...]:
-        """k times n segments: of each k that belong together all starts differ."""
+        """Draw k times n segments: of each k that belong together all starts differ."""
         starts = self._starts(length, last)
         drawn = np.stack([starts[torch.randperm(len(starts), generator=rng)[:k].numpy()] for _ in range(n)])
         return tuple(self.gather(column, length) for column in drawn.T)
@@ -152,7 +152,7 @@ class EpisodeStore:
         return StoredSegments(self, starts[left], length), StoredSegments(self, starts[right], length)
 
     def gather(self, ids: np.ndarray, length: int) -> Segments:
-        """The segments with these ids, by one fancy index per array."""
+        """Gather the segments with these ids, by one fancy index per array."""
         rows, mask, last_real = self._locate(ids, length)
         steps = rows[:, :-1]
         factors = self._rows.get("factors")
@@ -169,7 +169,7 @@ class EpisodeStore:
         )
 
     def take(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """What stands in these rows (...) of an array, by their numbers: obs, actions, true_reward, states, ..."""
+        """Return these rows (...) of an array, by their numbers: obs, actions, true_reward, states, ..."""
         return self._rows[name][rows - self._dropped]
 
     def states(self, ids: np.ndarray, length: int) -> np.ndarray | None:
@@ -185,7 +185,7 @@ class EpisodeStore:
         return self._rows["states"][begin : self._used] if "states" in self._rows else None
 
     def as_question(self, left: Segments, right: Segments) -> SegmentPair:
-        """Which of these is better, with the states of the simulator that clips are drawn from."""
+        """Ask which of these is better, with the states of the simulator that clips are drawn from."""
         return SegmentPair(left, right, *(self.states(side.ids.numpy(), side.steps) for side in (left, right)))
 
     def recent_steps(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -245,7 +245,7 @@ class EpisodeStore:
         self._first, self._length, self._terminated = self._first[keep], self._length[keep], self._terminated[keep]
 
     def _reserve(self, n: int) -> None:
-        """Room for n more rows: first by moving the kept ones to the front, then by doubling."""
+        """Make room for n more rows: first by moving the kept ones to the front, then by doubling."""
         capacity = len(self._rows["obs"])
         if self._used + n <= capacity:
             return

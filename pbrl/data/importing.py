@@ -82,7 +82,7 @@ def import_recording(
 
 
 class _Index:
-    """What is known of each episode as a whole."""
+    """The facts about each episode as a whole."""
 
     def __init__(self) -> None:
         self.sources: list[str] = []
@@ -170,7 +170,7 @@ def _complete(e: Recorded, last_obs: bool, where: str) -> tuple[Recorded, int]:
 
 
 def _rows(e: Recorded, where: str) -> Arrays:
-    """L+1 rows of each column; the last of actions and rewards means nothing."""
+    """Return L+1 rows of each column; the last of actions and rewards means nothing."""
     if not is_name(e.source) or not is_name(e.name):
         raise UserError(f"{where} has the source {e.source!r}, expected names without control characters")
     choice = e.actions.ndim == 1

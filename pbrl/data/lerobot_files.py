@@ -1,4 +1,4 @@
-"""What goes back beside a LeRobotDataset: people's answers, and a learned reward of each frame as progress."""
+"""Files that go back beside a LeRobotDataset: people's answers, and a learned reward of each frame as progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRESS = "pbrl_progress.parquet"
 
 
 class Frames(NamedTuple):
-    """Where rows of a data set are in the LeRobotDataset that it was imported from. K episodes."""
+    """The place of a data set's rows in the LeRobotDataset that it was imported from. K episodes."""
 
     first: np.ndarray  # (K,) row of each episode's first observation
     episode_index: np.ndarray  # (K,)

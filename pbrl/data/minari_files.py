@@ -68,7 +68,7 @@ def import_minari() -> ModuleType:
 
 @contextmanager
 def _storage_in(root: Path) -> Iterator[None]:
-    """Minari's functions write below this folder instead of their own."""
+    """Let Minari's functions write below this folder instead of their own."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = str(root)
     try:

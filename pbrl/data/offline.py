@@ -1,4 +1,4 @@
-"""What an offline learner learns from: labelled pairs of segments, all segments, and the episodes they come from."""
+"""The data of an offline learner: labelled pairs of segments, all segments, and the episodes they come from."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ class OfflineData:
 
     @property
     def criterion(self) -> str:
-        """What the answers are about."""
+        """The name of what the answers are about."""
         return self.pairs.criterion
 
     @property
     def labels(self) -> int:
-        """What was paid for: comparisons, or scored segments where all pairs of them count."""
+        """The number of labels that were paid for: comparisons, or scored segments where all pairs of them count."""
         if self.scores is not None:
             return len(self.scores)
         if self.lists is not None:
@@ -91,7 +91,7 @@ class OfflineData:
         return np.concatenate([e.obs[:-1] for e in self.episodes])
 
     def to(self, device: torch.device) -> OfflineData:
-        """The same with its tensors there, so that batches are gathered where they are learned from."""
+        """Return the same with its tensors on a device, so that batches are gathered where they are learned from."""
         pairs = {name: getattr(self.pairs, name).to(device) for name in ("left", "right", "prefers_right", "annotator")}
         return replace(
             self,
@@ -103,7 +103,7 @@ class OfflineData:
         )
 
     def shuffled(self, rng: torch.Generator) -> OfflineData:
-        """Return what was paid for, answers or scores, given to other pairs or segments; the test stays as it is."""
+        """Give what was paid for, answers or scores, to other pairs or segments; the test stays as it is."""
 
         def dealt(told: Tensor) -> Tensor:
             return told[torch.randperm(len(told), generator=rng)]

@@ -122,7 +122,7 @@ def _refuse_choices(n: int | None, choices: bool, path: Path) -> None:
 
 
 def _from_both(dataset: Dataset, path: Path, told: OfflineData, rng: torch.Generator) -> OfflineData:
-    """What a label set told, and all episodes of a data set, cut into segments as long as those that were labelled."""
+    """Return what a label set told, and all episodes of a data set, cut into segments as long as those with labels."""
     example, steps = told.segments, told.segments.steps
     shapes = example.obs.shape[2:], example.actions.shape[2:]
     wanted = dataset.segments.obs.shape[2:], dataset.segments.actions.shape[2:]
@@ -300,7 +300,7 @@ def _scores(dataset: Dataset, label: str, train: np.ndarray, budget: int | None)
 
 
 class _Test(NamedTuple):
-    """What is asked of a method at the end: pairs of the test split, as rows of all segments."""
+    """The test of a method at the end: pairs of the test split, as rows of all segments."""
 
     dataset: Dataset
     label: str
@@ -320,7 +320,7 @@ class _Test(NamedTuple):
         return None if math.isnan(share) else share
 
     def of_expert(self) -> str | None:
-        """The score by which an expert's own actions are likeliest: of the one whose values the label follows."""
+        """Return the score by which an expert's own actions are likeliest: that whose values the label follows."""
         known = [name for name in LIKELIHOOD.values() if name in self.dataset.scores]
         own = LIKELIHOOD.get(self.label, self.label)
         return own if own in known else next(iter(known), None) if self.label == "return" else None
@@ -367,7 +367,7 @@ def _episode(segments: Segments, row: int) -> Episode:
 
 
 def _who(meta: dict[str, Any]) -> str:
-    """Scripted answers of a run follow the return; those of people and models what people and models follow."""
+    """Say whom answers follow: scripts the return, people and models what people and models follow."""
     beginnings = {"scripted:": "return", "model:": "model"}
     kinds = {
         next((kind for text, kind in beginnings.items() if name.startswith(text)), None)

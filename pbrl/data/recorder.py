@@ -30,7 +30,7 @@ Measure = Callable[[float, Mapping[str, float]], Sequence[float]]
 
 
 def hidden(reward: float, factors: Mapping[str, float]) -> float:
-    """The agent gets nothing of the environment's reward."""
+    """Return what the agent gets of the environment's reward: nothing."""
     return 0.0
 
 
@@ -110,7 +110,7 @@ class EpisodeRecorder(gym.Wrapper):
 
     @property
     def steps(self) -> int:
-        """So far in the episode that goes on."""
+        """The number of steps so far in the episode that goes on."""
         return len(self._actions)
 
     def take_finished(self) -> list[Episode]:
@@ -119,14 +119,14 @@ class EpisodeRecorder(gym.Wrapper):
         return finished
 
     def state_dict(self) -> dict[str, Any]:
-        """The unfinished episode: what makes it again, and what proves that it is the same."""
+        """Return the unfinished episode: what makes it again, and what proves that it is the same."""
         actions = np.array(self._actions, np.float32).reshape(-1, *(self.action_space.shape or ()))
         proof = {"obs": np.array(self._obs), "rewards": np.array(self._rewards, np.float64)}
         tags = {"tags": np.array(self._tags, np.float32)} if self._tags else {}
         return {"seed": self.seed, "episode": self.episode, "actions": actions, **proof, **tags}
 
     def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
-        """Plays the unfinished episode again; returns its last observation. NotRepeated if it is another one."""
+        """Play the unfinished episode again; return its last observation. NotRepeated if it is another one."""
         obs, steps = self.begin(int(state["seed"]), int(state["episode"])), len(state["actions"])
         self._replaying = True
         self._require_same(state, 0)
@@ -174,7 +174,7 @@ class EpisodeRecorder(gym.Wrapper):
 
 
 def _copy(obs: np.ndarray) -> np.ndarray:
-    """Images stay bytes, all else is float32; a copy, since environments may reuse theirs."""
+    """Copy an observation, since environments may reuse theirs: images stay bytes, all else becomes float32."""
     return np.array(obs, np.uint8 if obs.dtype == np.uint8 else np.float32)
 
 

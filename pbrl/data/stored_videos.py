@@ -44,7 +44,7 @@ class StoredVideos:
 
     @staticmethod
     def of(meta: Mapping[str, Any], where: Path) -> StoredVideos:
-        """Return what meta.json says; `where` is that file."""
+        """Read what meta.json says; `where` is that file."""
         try:
             files = [(str(f["path"]), int(f["bytes"])) for f in meta["files"]]
             cameras, root, fps = tuple(map(str, meta["cameras"])), meta["root"], float(meta["fps"])
@@ -58,7 +58,7 @@ class StoredVideos:
         return StoredVideos(cameras, paths, sizes, root, fps)
 
     def path(self, number: int, folder: Path) -> Path:
-        """The file of this number; `folder` is the data set's. UserError: it is gone, or it is another one."""
+        """Return the file of this number in the data set's `folder`; UserError if it is gone or another one."""
         name, size = self.files[number], self.sizes[number]
         beside = folder / FOLDER / name
         found = beside if beside.exists() or self.root is None else Path(self.root) / name
@@ -79,7 +79,7 @@ class StoredFrames:
         self._open: dict[int, _Video] = {}
 
     def frames(self, positions: np.ndarray, camera: str) -> Iterator[np.ndarray]:
-        """Pictures (H, W, 3) uint8 of these positions (L, 2C), in order; black ones where a step has none."""
+        """Read pictures (H, W, 3) uint8 of these positions (L, 2C), in order; black ones where a step has none."""
         if camera not in self.cameras:
             raise UserError(f"camera={camera}; {choices(camera, self.cameras)}")
         if positions.ndim != 2 or positions.shape[1] != 2 * len(self.cameras):

@@ -22,7 +22,7 @@ HOW = (
 
 @dataclass(frozen=True)
 class ActionRange:
-    """What becomes -1 and what becomes 1, of each number of an action."""
+    """The range of each number of an action: what becomes -1 and what becomes 1."""
 
     low: np.ndarray  # (A,) or ()
     high: np.ndarray  # (A,) or ()

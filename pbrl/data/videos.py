@@ -60,7 +60,7 @@ class Videos:
 
 @dataclass(frozen=True)
 class Triplets:
-    """Which of two videos is closer to a third one. The rows are of one `Videos`."""
+    """Answers to which of two videos is closer to a third one. The rows are of one `Videos`."""
 
     anchor: Tensor  # (B,) int
     first: Tensor  # (B,) int
@@ -81,7 +81,7 @@ class Triplets:
 
 @dataclass(frozen=True)
 class VideoPairs:
-    """Which of two videos is preferred. The rows are of one `Videos`."""
+    """Answers to which of two videos is preferred. The rows are of one `Videos`."""
 
     left: Tensor  # (B,) int
     right: Tensor  # (B,) int
@@ -100,7 +100,7 @@ class VideoPairs:
 
 
 def _check(labels: Triplets | VideoPairs, answer: str) -> None:
-    """All fields (B,), rows whole numbers from 0 on and different in each question, answers probabilities."""
+    """Refuse fields of other shapes, rows that are not different whole numbers, answers that are not probabilities."""
     kind, fields = type(labels).__name__, [f.name for f in dataclasses.fields(labels)]
     first = getattr(labels, fields[0])
     if first.ndim != 1:

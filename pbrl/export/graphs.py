@@ -81,7 +81,7 @@ def torchscript(graph: nn.Module, examples: tuple[Tensor, ...]) -> bytes:
 
 
 def onnx(graph: Any, examples: tuple[Tensor, ...]) -> bytes:
-    """What onnxruntime opens; the first axis of every input and output is open. UserError without the onnx package."""
+    """Return what onnxruntime opens; all first axes are open. UserError without the onnx package."""
     try:
         import onnx as _  # noqa: F401
     except ImportError as error:
@@ -146,7 +146,7 @@ def _module(of: Any) -> Any:
 
 
 class EnsembleReward(nn.Module):
-    """What the members' rewards become together."""
+    """The combination of the members' rewards."""
 
     def __init__(self, model: PartialReturn) -> None:
         super().__init__()

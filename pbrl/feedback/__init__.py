@@ -1,1 +1,1 @@
-"""Ask questions and fit a reward: who is asked what and when, and what is learned from the answers."""
+"""Questions and the fit of a reward: who is asked what and when, and what is learned from the answers."""

@@ -36,7 +36,7 @@ class CroppedReward(Protocol):
 
 
 def draw_crops(pairs: int, steps: int, crop: Sequence[int], times: int, rng: torch.Generator) -> Crops:
-    """`times` crops of each pair of segments of `steps` steps.
+    """Draw `times` crops of each pair of segments of `steps` steps.
 
     Lengths are uniform between the two numbers of `crop`, starts uniform and each side's its own.
     """

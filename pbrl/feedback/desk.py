@@ -1,4 +1,4 @@
-"""Who answers questions, behind one interface: a method asks and looks for answers, and never knows who it was."""
+"""The desk, one interface to whoever answers: a method asks and looks for answers, and never knows who it was."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Standing(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What segments of a run are like; those from elsewhere must be like them."""
+    """The shape of a run's segments; those from elsewhere must be like them."""
 
     steps: int
     obs_size: int
@@ -61,7 +61,7 @@ class Shape(NamedTuple):
 
 @dataclass
 class Counts:
-    """What was asked so far and how it was answered."""
+    """The number of questions so far and of each kind of answer."""
 
     asked: int = 0
     decisive: int = 0
@@ -118,15 +118,15 @@ class Desk:
     overlap: Any = 1
 
     def __init__(self, labels: int = 0) -> None:
-        """labels: that a method was given before."""
+        """Begin with labels that a method was given before."""
         self.counts, self.sessions = Counts(decisive=labels), 0
         self.stopped: Callable[[], bool] = lambda: False
 
     def observe(self, episodes: Sequence[Episode]) -> None:
-        """What the agent did since the last question."""
+        """Hear what the agent did since the last question."""
 
     def look(self, step: int) -> None:
-        """Takes note of what was answered, at this step of the run."""
+        """Take note of what was answered, at this step of the run."""
 
     def room(self, wanted: int) -> int:
         """Return how many questions may be asked now, of so many that are due."""
@@ -156,14 +156,14 @@ class Desk:
         return {}
 
     def judge(self, score: Score, trained: bool) -> float:
-        """Share of the news that the reward foresaw; NaN: not known. trained: it has learned something."""
+        """Return the share of the news that the reward foresaw; NaN: not known. trained: it has learned something."""
         return math.nan
 
     def learned(self, score: Score | None) -> None:
-        """The news were learned from; None: they taught nothing."""
+        """Note that the news were learned from; score None: they taught nothing."""
 
     def tell(self, state: str, step: int, next_at: int | None) -> None:
-        """What the run does now, and when it asks next, for those who answer."""
+        """Tell those who answer what the run does now, and when it asks next."""
 
     def metrics(self) -> dict[str, float]:
         """feedback/* for progress.csv."""
@@ -180,7 +180,7 @@ class Desk:
 
 
 class ScriptedDesk(Desk):
-    """A script answers at once.
+    """A script at the desk, which answers at once.
 
     Args:
         teacher: the script, a `pbrl.teachers.teacher.Teacher`.
@@ -212,7 +212,7 @@ class ScriptedDesk(Desk):
         self.teacher.observe(episodes)
 
     def look(self, step: int) -> None:
-        """Answers that `pbrl labels import` brought; they cost no budget."""
+        """Take in answers that `pbrl labels import` brought; they cost no budget."""
         known = self.store.queries(criterion=self.criterion)
         queries = [q.id for q in known if q.session < 0 and q.id > self.imported]
         self.imported = max(queries, default=self.imported)

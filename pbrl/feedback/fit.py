@@ -44,9 +44,9 @@ class Fit:
     def __call__(
         self, model: RewardModel, preferences: PreferenceDataset, rng: torch.Generator, objective: Objective = PLAIN
     ) -> dict[str, float]:
-        """Returns the last epoch's `loss` and `accuracy`, the number of gradient steps in `updates`, and
+        """Fit the model; return the last epoch's `loss` and `accuracy`, and the number of gradient steps in `updates`.
 
-        `heldout_loss`, `heldout_accuracy` and so on where answers are held out, see `heldout_figures`.
+        There are also `heldout_loss`, `heldout_accuracy` and so on where answers are held out, see `heldout_figures`.
         """
         heldout = preferences.heldout
         best, best_weights, waited, updates = math.inf, None, 0, 0

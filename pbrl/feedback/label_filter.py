@@ -1,4 +1,4 @@
-"""Which answers a reward trusts and which it turns round: RIME's filter (Cheng et al. 2024)."""
+"""RIME's filter (Cheng et al. 2024): the answers that a reward trusts, and those that it turns round."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LabelFilter:
         return Chosen(surprise < self.bound, surprise > self.flip_bound)
 
     def learned(self, trusted: Tensor) -> None:
-        """An epoch is over that trusted answers of these surprises (n,)."""
+        """Note that an epoch over trusted answers of these surprises (n,) is over."""
         self.epoch += 1
         if (n := len(trusted)) == 0:
             return

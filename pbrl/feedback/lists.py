@@ -68,7 +68,7 @@ class ListDataset:
             self._ids += [ids[row] for row in new]
 
     def batches(self, batch_size: int, members: int, bootstrap: bool, rng: torch.Generator) -> Iterator[Lists]:
-        """One epoch, see `PreferenceDataset.batches`."""
+        """Yield the batches of one epoch, see `PreferenceDataset.batches`."""
         if self._lists is None or len(rows := self.train_rows) == 0:
             return
         drawn = rows.expand(members, -1)

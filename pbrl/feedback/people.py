@@ -92,7 +92,7 @@ class PeopleDesk(Desk):
 
     @property
     def news(self) -> int:
-        """Answers that came or went since the reward learned last."""
+        """The number of answers that came or went since the reward learned last."""
         return len(self.seen ^ {a.id for a in self.standing})
 
     @property
@@ -101,12 +101,12 @@ class PeopleDesk(Desk):
 
     @property
     def open(self) -> list[int]:
-        """Queries that wait for an answer, the newest first."""
+        """The queries that wait for an answer, the newest first."""
         return [query.id for query in self._open()]
 
     @property
     def spent(self) -> int:
-        """What the budget was charged so far, by `feedback.counts`."""
+        """The part of the budget that was charged so far, by `feedback.counts`."""
         charged = self.counts.charged(self.feedback.counts)
         if self.feedback.counts == "asked":
             return charged
@@ -115,7 +115,7 @@ class PeopleDesk(Desk):
 
     @property
     def affordable(self) -> int:
-        """New questions that the budget is good for."""
+        """The number of new questions that the budget is good for."""
         each = 1 if self.feedback.counts == "asked" else self.overlap
         return (self.feedback.budget - self.spent) // each
 
@@ -252,7 +252,7 @@ class PeopleDesk(Desk):
         self._count_all()
 
     def _do_without(self, queries: set[int]) -> None:
-        """The time for these is over: a script answers them, or nobody. What people still say takes its place."""
+        """Go on without answers to these: a script answers them, or nobody. What people still say takes its place."""
         with self.store.transaction():
             left_over = sorted(queries & set(self.open))  # somebody may have answered since
             if self.teacher.script is None:
@@ -298,7 +298,7 @@ class PeopleDesk(Desk):
         return [a for a in rows if self.forms[a.query][::2] == (kind.kind, criterion)]
 
     def _by_form(self, queries: Sequence[int]) -> list[list[int]]:
-        """The queries, those of one form together, as they can be read."""
+        """Group queries by form, as they can be read."""
         found: dict[Form, list[int]] = {}
         for query in self.store.queries(queries):
             found.setdefault(query.form, []).append(query.id)

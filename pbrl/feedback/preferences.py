@@ -25,7 +25,7 @@ class PreferenceDataset:
     def __init__(
         self, heldout: float, rng: torch.Generator, believe: Callable[[Comparisons], Tensor | None] = lambda _: None
     ) -> None:
-        """believe: (B,) what is learned from each answer; None: what was said."""
+        """Make an empty one. believe: (B,) what is learned from each answer; None: what was said."""
         if not 0 <= heldout < 1:
             raise ValueError(f"heldout is {heldout}, expected a share in [0, 1)")
         self.heldout_share = heldout
@@ -42,14 +42,14 @@ class PreferenceDataset:
 
     @property
     def all(self) -> Comparisons | None:
-        """Everything answered so far, in order; None if there is nothing yet."""
+        """Return everything answered so far, in order; None if there is nothing yet."""
         if len(self._parts) > 1:
             self._parts = [Comparisons.cat(self._parts)]
         return self._parts[0] if self._parts else None
 
     @property
     def segments(self) -> list[Segments]:
-        """All that were asked about."""
+        """Return all segments that were asked about."""
         return [] if (data := self.all) is None else [data.left, data.right]
 
     @property
@@ -97,7 +97,7 @@ class PreferenceDataset:
         self._heldout = [self._heldout[row] for row in rows]
 
     def batches(self, batch_size: int, members: int, bootstrap: bool, rng: torch.Generator) -> Iterator[Comparisons]:
-        """One epoch: batches of members * b comparisons, b <= batch_size, b consecutive rows for each member.
+        """Yield an epoch's batches of members * b comparisons, b <= batch_size, b consecutive rows for each member.
 
         Every member sees the training comparisons in an order of its own; with `bootstrap`, a resample of its own
         that is the same in each epoch.
@@ -115,7 +115,7 @@ class PreferenceDataset:
 
     @property
     def believed(self) -> Comparisons | None:
-        """All answers as they are learned from, in the same order."""
+        """Return all answers as they are learned from, in the same order."""
         if (data := self.all) is None:
             return None
         if self._believed is None or self._believed[0] is not data:

@@ -1,4 +1,4 @@
-"""How well a learned reward agrees with the true one; evaluation only, nothing learns from it."""
+"""Agreement of a learned reward with the true one; for evaluation only, nothing learns from it."""
 
 from __future__ import annotations
 

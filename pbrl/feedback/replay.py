@@ -40,7 +40,7 @@ class ReplayDesk(ScriptedDesk):
         return super().room(min(wanted, self.teacher.remaining))
 
     def keep(self, queries: Sequence[int], answers: Answers) -> None:
-        """Under the names of those who once said so."""
+        """Keep answers under the names of those who once said so."""
         who = np.array(self.teacher.annotators(len(queries)))
         for name in dict.fromkeys(who.tolist()):
             rows = np.flatnonzero(who == name)

@@ -1,4 +1,4 @@
-"""Which candidate pairs to ask: the samplers of B-Pref. Each returns the rows to ask, most wanted first.
+"""The samplers of B-Pref, which choose pairs to ask. Each returns rows of the candidates, most wanted first.
 
 model: what has been learned so far. left, right: C candidate pairs. n: how many to ask. asked: every comparison
 answered before, or None. rng: for ties and random choices.
@@ -32,21 +32,21 @@ CHECKS: dict[str, Callable[..., object]] = {  # of a sampler's settings, before 
 def uniform(
     model: RewardModel, left: SegmentPool, right: SegmentPool, n: int, asked: Comparisons | None, rng: torch.Generator
 ) -> Tensor:
-    """Any pairs."""
+    """Choose any pairs."""
     return torch.randperm(len(left), generator=rng)[:n]
 
 
 def disagreement(
     model: RewardModel, left: SegmentPool, right: SegmentPool, n: int, asked: Comparisons | None, rng: torch.Generator
 ) -> Tensor:
-    """The pairs on which P[right preferred] has the largest standard deviation over the members."""
+    """Choose the pairs on which P[right preferred] has the largest standard deviation over the members."""
     return _top(preference_probability(model, left, right).std(0, unbiased=False), n)
 
 
 def entropy(
     model: RewardModel, left: SegmentPool, right: SegmentPool, n: int, asked: Comparisons | None, rng: torch.Generator
 ) -> Tensor:
-    """The pairs with the largest entropy of P[right preferred], averaged over the members."""
+    """Choose the pairs with the largest entropy of P[right preferred], averaged over the members."""
     return _top(_mean_entropy(model, left, right), n)
 
 
@@ -80,14 +80,14 @@ def expected_gap(gains: Tensor) -> Tensor:
 def k_center(
     model: RewardModel, left: SegmentPool, right: SegmentPool, n: int, asked: Comparisons | None, rng: torch.Generator
 ) -> Tensor:
-    """Greedy farthest-first on the observations of both segments, away from everything asked before."""
+    """Choose greedily the farthest from everything asked before, by the observations of both segments."""
     return _farthest_first(left, right, n, asked, rng)
 
 
 def k_center_disagreement(
     model: RewardModel, left: SegmentPool, right: SegmentPool, n: int, asked: Comparisons | None, rng: torch.Generator
 ) -> Tensor:
-    """Farthest-first among the 5 n pairs of largest disagreement."""
+    """Choose farthest-first among the 5 n pairs of largest disagreement."""
     rows = disagreement(model, left, right, 5 * n, asked, rng)
     return rows[_farthest_first(PartOf(left, rows), PartOf(right, rows), n, asked, rng)]
 
@@ -95,7 +95,7 @@ def k_center_disagreement(
 def k_center_entropy(
     model: RewardModel, left: SegmentPool, right: SegmentPool, n: int, asked: Comparisons | None, rng: torch.Generator
 ) -> Tensor:
-    """Farthest-first among the 5 n pairs of largest entropy."""
+    """Choose farthest-first among the 5 n pairs of largest entropy."""
     rows = entropy(model, left, right, 5 * n, asked, rng)
     return rows[_farthest_first(PartOf(left, rows), PartOf(right, rows), n, asked, rng)]
 
@@ -122,7 +122,7 @@ def _top(score: Tensor, n: int) -> Tensor:
 def _farthest_first(
     left: SegmentPool, right: SegmentPool, n: int, asked: Comparisons | None, rng: torch.Generator
 ) -> Tensor:
-    """Each next row is the one farthest from all chosen and asked ones; the first is random if nothing was asked."""
+    """Choose in turn the row farthest from all chosen and asked ones; the first is random if nothing was asked."""
     places = _Places(left, right)
     distance, chosen = torch.full((len(left),), torch.inf), []
     if asked is None or len(asked) == 0:

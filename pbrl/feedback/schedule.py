@@ -1,4 +1,4 @@
-"""How many questions each feedback session gets."""
+"""The schedules that say how many questions each feedback session gets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SCHEDULES = ("uniform", "decay", "increase")
 
 
 def session_size(schedule: str, per_session: int, step: int, steps: int) -> int:
-    """Questions of a session at `step` of `steps` (Lee et al. 2021, B-Pref, section 3; T = steps, t = step).
+    """Return the questions of a session at `step` of `steps` (Lee et al. 2021, B-Pref, section 3; T = steps, t = step).
 
     uniform: per_session. decay: 2 per_session (T - t) / T. increase: per_session / 2 * T / (T - t + 1). The factors 2
     and 1/2 make the totals comparable. At least 1.

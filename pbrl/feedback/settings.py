@@ -1,4 +1,4 @@
-"""How much is asked, when, and about what: the `feedback` section of a config."""
+"""The `feedback` section of a config: how much is asked, when, and about what."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Feedback:
             raise ValueError(f"criterion={self.criterion!r}: expected a word, as safety")
 
     def session_size(self, step: int) -> int:
-        """Questions of a session at this step."""
+        """Return the number of questions of a session at this step."""
         return session_size(self.schedule, self.per_session, step, self.steps)
 
     def questions_in_time(self) -> int:

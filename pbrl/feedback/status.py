@@ -1,4 +1,4 @@
-"""What a run is doing now, in status.json: written by the trainer, read by the viewer, which is another process."""
+"""The state of a run in status.json: written by the trainer, read by the viewer, which is another process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_status(run_dir: Path, state: str, **more: Any) -> None:
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
-    """The last status; `stopped` where the process is gone without having said so, `starting` before the first one."""
+    """Read the last status; `stopped` if the process went without saying so, `starting` before the first one."""
     status = _read(run_dir / FILE_NAME)
     if status is None or status.get("state") not in STATES:
         return {"state": "starting"}

@@ -1,4 +1,4 @@
-"""How far steps lie from those that somebody was asked about: 0 among them, 1 far away."""
+"""Distance of steps from those that somebody was asked about: 0 among them, 1 far away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people said about whole episodes of a data set: pairs, triplets and rankings in a label set."""
+"""Answers of people about whole episodes of a data set: pairs, triplets and rankings in a label set."""
 
 from __future__ import annotations
 

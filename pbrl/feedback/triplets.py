@@ -1,4 +1,4 @@
-"""Which triplets of videos to ask, and what a ranked list says about them."""
+"""Choice of the triplets of videos to ask, and the triplets that a ranked list says."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Unanswered(Exception):
-    """What was asked is in the label store, and people have not answered it all."""
+    """Raised where what was asked is in the label store, and people have not answered it all."""
 
 
 class VideoPeopleDesk(PeopleDesk):
-    """Asking the same again finds the questions that are there, so that a run that was killed goes on waiting.
+    """Asks people about videos; asking the same again finds the old questions, so that a killed run goes on waiting.
 
     Args:
         source: what clips of the run are drawn from.
@@ -48,7 +48,7 @@ class VideoPeopleDesk(PeopleDesk):
         self._source = source
 
     def show(self, data: Dataset) -> None:
-        """What is asked about, before anything is; the viewer finds its videos by a note in the folder of the run."""
+        """Note what is asked about, before anything is: the viewer finds its videos by it."""
         write_source(self.store.run_dir, data)
         self._data = data
         theirs = ((data.meta["env"] or {}).get("make") or {}).get("kwargs")
@@ -75,11 +75,11 @@ class VideoPeopleDesk(PeopleDesk):
         return VideoPairs(left, right, prefers_right)
 
     def rank(self, videos: Videos) -> Tensor:
-        """All rows (N,), the largest true return first: triplets do not say which videos are preferred."""
+        """Return all rows (N,), the largest true return first: triplets do not say which videos are preferred."""
         return videos.by_true_return()
 
     def _put(self, kind: Any, videos: Videos, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows (A, k) that were answered, one for each answer, and the answers (A,)."""
+        """Ask, and return the rows (A, k) that were answered, one for each answer, and the answers (A,)."""
         assert videos.ids is not None
         first = self._data.first_rows
         episodes = torch.from_numpy(np.searchsorted(first, videos.ids.numpy()))[rows]
@@ -100,4 +100,4 @@ class VideoPeopleDesk(PeopleDesk):
         return told, torch.from_numpy(standing.prefers_right[known])
 
     def _require_shape(self, queries: Any) -> None:
-        """Whatever the videos are of: nothing but pictures is learned from."""
+        """Accept videos of any shape: nothing but pictures is learned from."""

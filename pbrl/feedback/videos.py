@@ -13,7 +13,7 @@ from pbrl.questions import Question
 
 
 class VideoDesk(Desk):
-    """teacher: a `pbrl.teachers.triplet.TripletTeacher`."""
+    """Answers as a `pbrl.teachers.triplet.TripletTeacher` does."""
 
     of_videos = True
     stream = "reward"  # of random numbers: answers come before a model is trained with them
@@ -36,6 +36,6 @@ class VideoDesk(Desk):
         return answers
 
     def rank(self, videos: Videos) -> Tensor:
-        """All rows (N,), the most preferred first."""
+        """Return all rows (N,), the most preferred first."""
         order: Tensor = self.teacher.rank(videos)
         return order

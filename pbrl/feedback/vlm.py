@@ -68,7 +68,7 @@ class VlmDesk(PeopleDesk):
         super().close()
 
     def _clips(self, question: Question) -> list[list[np.ndarray]]:
-        """Pictures of the left and of the right segment of one question, at even distances."""
+        """Draw the left and the right segment of one question, at even distances."""
         if (all_states := question.item_states) is None:
             raise UserError("these segments have no simulator states and no videos, which pictures are drawn from")
         if self._drawer is None:

@@ -1,4 +1,4 @@
-"""What people are asked about recorded data: pairs of segments, or whole episodes, and never the same twice."""
+"""Choice of what people are asked about recorded data: pairs of segments, or whole episodes, never the same twice."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Chooser(Protocol):
     possible: int  # different questions
 
     def choose(self, n: int, session: int, store: LabelStore) -> Question:
-        """n questions that are not in the store yet."""
+        """Choose n questions that are not in the store yet."""
         ...
 
 
@@ -140,7 +140,7 @@ class EpisodeChooser:
 
 
 def session_rng(seed: int, session: int) -> torch.Generator:
-    """A stream for each session, so that nothing of it has to be saved."""
+    """Return the random stream of a session, so that nothing of it has to be saved."""
     return torch.Generator().manual_seed(small_seed(np.random.SeedSequence([seed, session])))
 
 

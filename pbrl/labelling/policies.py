@@ -26,7 +26,7 @@ SAMPLER = "policies"
 
 
 class PolicyJudges:
-    """Whoever opens the viewer. Use it as a context manager: the viewer stays open from the first question on.
+    """People who judge policies in a viewer. Use it as a context manager: the viewer opens with the first question.
 
     Args:
         folder: for questions and answers; a new one, or one of the same policies, whose answers stand.
@@ -47,11 +47,11 @@ class PolicyJudges:
             stop_viewer(self._viewer)
 
     def __call__(self, runs: Sequence[Path]) -> tuple[int, int]:
-        """The places of the best and of the worst of these runs."""
+        """Ask for the best and the worst of these runs; return their places."""
         return self.choose([load_run(run) for run in runs])
 
     def choose(self, saved: Sequence[SavedRun]) -> tuple[int, int]:
-        """The places of the best and of the worst."""
+        """Ask for the best and the worst; return their places."""
         question = episodes_of(saved, self.seed)
         if not self._opened:
             self._open(saved[0])
@@ -62,7 +62,7 @@ class PolicyJudges:
         return int(best), int(worst)
 
     def _open(self, saved: SavedRun) -> None:
-        """The store, and a viewer of it that draws in the environment of these runs."""
+        """Open the store, and a viewer of it that draws in the environment of these runs."""
         config = saved.config.copy()
         config.teacher = NO_TRAINING
         config.viewer.repeats = 0.0
@@ -88,7 +88,7 @@ def _answer_to(store: LabelStore, query: int) -> tuple[float, ...]:
 
 
 def pick_along(run: Path, checkpoint: str | None, folder: Path, seed: int) -> SavedRun:
-    """The policy of a run's front that somebody likes best; of many the least crowded ones are shown.
+    """Return the policy of a run's front that somebody likes best; of many the least crowded ones are shown.
 
     folder: a new one for the question and its answer.
     """
@@ -102,7 +102,7 @@ def pick_along(run: Path, checkpoint: str | None, folder: Path, seed: int) -> Sa
 
 
 def episodes_of(runs: Sequence[SavedRun], seed: int) -> Choice:
-    """One question: an episode of each policy, from the same start."""
+    """Ask about an episode of each policy, from the same start."""
     episodes = [roll_out(run.make_env, run.act, 1, seed, envs=1)[0] for run in runs]
     longest = max(map(len, episodes))
     items, states = [], []

@@ -31,7 +31,7 @@ MOST_ITEMS = 9  # that the page can show
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked, and how much.
+    """The settings of a project: what is asked, and how much.
 
     Args:
         questions: in all.
@@ -130,7 +130,7 @@ def _go_on(
     overrides: Sequence[str],
     viewer: dict[str, str],
 ) -> Project:
-    """Everything is as it was begun, but there may be more questions now, and another viewer."""
+    """Go on with a project as it was begun, save for more questions, and another viewer."""
     before = Plan(**{str(k): v for k, v in config[SECTION].items()})
     plan = _plan({**asdict(before), **given})
     words = [f"{key}={value}" for key, value in given.items() if key != "questions" and value != asdict(before)[key]]

@@ -1,4 +1,4 @@
-"""Rankings and choices of the best or the worst as what they say of every two clips, which methods of pairs learn."""
+"""Pairs from rankings and choices of the best or the worst: what they say of every two clips, for methods of pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_ITEMS = 100  # whose pairs can be numbered
 
 
 def better_and_worse(order: Sequence[int], wanted: str, items: int) -> list[tuple[int, int]]:
-    """Places of the better and the worse item, of every two of which the answer says which is which."""
+    """Return the places of the better and the worse item, of every two that the answer orders."""
     if wanted == "ranking":
         return list(itertools.combinations(order, 2))
     best, worst = order[0], order[-1]
@@ -26,7 +26,7 @@ def better_and_worse(order: Sequence[int], wanted: str, items: int) -> list[tupl
 
 
 def pairs_of_choices(questions: Choice, columns: Arrays) -> tuple[SegmentPair, Arrays]:
-    """The same answers as comparisons, without the skips; columns: as of a label set.
+    """Return the same answers as comparisons, without the skips; columns: as of a label set.
 
     The left one is the item with the lower place, so that a pair that several people compared is one question.
     """

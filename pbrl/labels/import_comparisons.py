@@ -37,7 +37,7 @@ class Rows:
         return len(self.value)
 
     def add(self, told: dict[str, Any], annotator: str) -> None:
-        """told: left and right as (episode, start, length), value, annotator, query and response_s."""
+        """Add an answer. told: left and right as (episode, start, length), value, annotator, query and response_s."""
         for side, numbers in self.sides.items():
             episode, start, length = told[side]
             place = self.episodes.setdefault(episode, len(self.episodes))

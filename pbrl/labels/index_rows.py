@@ -37,7 +37,7 @@ SAME = 1e-5  # distance from which an observation is another one, as in the publ
 
 @dataclass(frozen=True)
 class Steps:
-    """M steps, row i being the one that the index i names."""
+    """Steps in arrays of M rows, row i being the one that the index i names."""
 
     obs: np.ndarray  # (M, O)
     actions: np.ndarray  # (M, A)
@@ -71,7 +71,7 @@ def _flat_steps(data: Arrays, where: Path) -> Steps:
 
 
 def _from_file(data: Arrays) -> Steps:
-    """D4RL's own rows, less those that `qlearning_dataset` leaves out."""
+    """Read D4RL's own rows, less those that `qlearning_dataset` leaves out."""
     obs, terminated, timeout = data["observations"], data["terminals"] != 0, data["timeouts"] != 0
     ended = terminated | timeout
     kept = np.flatnonzero(~timeout[:-1])
@@ -89,7 +89,7 @@ def _from_file(data: Arrays) -> Steps:
 
 
 def _from_qlearning(data: Arrays) -> Steps:
-    """What `qlearning_dataset` returned: an episode ends by a terminal, or where the next row is not what followed."""
+    """Read what `qlearning_dataset` returned: an episode ends by a terminal, or where the next row does not follow."""
     obs, following, terminated = data["observations"], data["next_observations"], data["terminals"] != 0
     follows = np.append(np.linalg.norm(following[:-1] - obs[1:], axis=1) <= SAME, False)
     ended = terminated | ~follows
@@ -122,7 +122,7 @@ def _robomimic(demos: Any, where: Path) -> Steps:
 
 
 def _demo(demo: Any, file: Path, name: str, number: int) -> Steps:
-    """The steps of a demo without the last, as the indices count them. Its `dones` tell of success, not of an end."""
+    """Read a demo's steps without the last, as the indices count them. Its `dones` tell of success, not of an end."""
     where = f"{file}: {name}"
     if missing := [key for key in ROBOMIMIC if key not in demo["obs"]]:
         raise UserError(f"{where}: obs/{missing[0]} missing; it has {', '.join(sorted(demo['obs']))}")

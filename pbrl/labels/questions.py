@@ -44,7 +44,7 @@ def leased_elsewhere(db: sqlite3.Connection, annotator: str) -> dict[int, int]:
 
 
 def lease(db: sqlite3.Connection, queries: Iterable[int], annotator: str, seconds: float) -> None:
-    """Nobody else gets these queries for so long, unless several people are wanted for each; renews a lease."""
+    """Keep these queries from others for so long, unless several people are wanted for each; renews a lease."""
     who, until = annotator_id(db, annotator), time.time() + seconds
     sql = "INSERT OR REPLACE INTO leases SELECT id, ?, ? FROM queries WHERE id = ?"  # unknown ones are left out
     db.executemany(sql, [(who, until, query) for query in queries])
@@ -67,12 +67,12 @@ def retire(db: sqlite3.Connection, queries: Collection[int], reason: str) -> lis
 
 
 def unretire(db: sqlite3.Connection, queries: Iterable[int]) -> None:
-    """They wait for an answer again."""
+    """Let these wait for an answer again."""
     db.executemany("DELETE FROM retired WHERE query = ?", [(query,) for query in queries])
 
 
 def drop_leases(db: sqlite3.Connection, queries: Iterable[int]) -> None:
-    """Whoever holds one of these may still answer."""
+    """End the leases of these; whoever holds one may still answer."""
     db.executemany("DELETE FROM leases WHERE query = ?", [(query,) for query in queries])
 
 
@@ -87,14 +87,14 @@ def retired(db: sqlite3.Connection) -> set[int]:
 
 
 def signal(db: sqlite3.Connection, name: str) -> int:
-    """Leaves a message for the other process; returns its number."""
+    """Leave a message for the other process; return its number."""
     row = db.execute("INSERT INTO signals (name, created_at) VALUES (?, ?)", (name, time.time()))
     assert row.lastrowid is not None
     return row.lastrowid
 
 
 def last_signal(db: sqlite3.Connection, name: str) -> int:
-    """The number of the newest message of this name, 0 if there is none."""
+    """Return the number of the newest message of this name, 0 if there is none."""
     return db.execute("SELECT coalesce(max(id), 0) FROM signals WHERE name = ?", (name,)).fetchone()[0]
 
 
@@ -104,5 +104,5 @@ def run_id(db: sqlite3.Connection) -> str:
 
 
 def last_answer(db: sqlite3.Connection) -> int:
-    """The id of the newest answer or retraction, 0 if there is none: has anything happened?"""
+    """Return the id of the newest answer or retraction, 0 if there is none, to see whether anything happened."""
     return db.execute("SELECT coalesce(max(id), 0) FROM answers").fetchone()[0]

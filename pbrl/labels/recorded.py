@@ -1,4 +1,4 @@
-"""What labels on recorded data are about: the data set and its videos, beside the label store and in label sets."""
+"""The source of labels on recorded data: the data set and its videos, beside the label store and in label sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEPT = (*KEYS, "env_name", "env", "last_obs")  # of the meta.json of a label set
 
 
 def describe_source(dataset: Dataset) -> dict[str, Any]:
-    """What meta.json of labels says of the data set that they are about: with it episodes and clips are found again."""
+    """Describe the data set for the meta.json of labels about it: with that, episodes and clips are found again."""
     notes: dict[str, Any] = {"data": {"path": str(dataset.path.resolve()), "sha256": dataset.meta["sha256"]}}
     if (videos := dataset.meta.get("videos")) is not None:
         notes["videos"] = {**videos, "root": videos["root"] or str((dataset.path / FOLDER).resolve())}

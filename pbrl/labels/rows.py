@@ -50,13 +50,13 @@ class StandingAnswer(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """Which questions are meant by "all"; None: of any kind, by any criterion."""
+    """A choice of questions, which "all" means; None: of any kind, by any criterion."""
 
     kind: str | None = SegmentPair.kind
     criterion: str | None = OVERALL
 
     def where(self) -> tuple[str, tuple[str, ...]]:
-        """A condition on `batches AS b` and its parameters."""
+        """Return a condition on `batches AS b` and its parameters."""
         named = {f"b.{name}": value for name, value in self._asdict().items() if value is not None}
         return " AND ".join(["TRUE", *(f"{column} = ?" for column in named)]), tuple(named.values())
 
@@ -192,7 +192,7 @@ def add_answer(
     response_s: float | None,
     client_id: str | None,
 ) -> int:
-    """The id of this answer, written unless it stands already or its client_id was seen."""
+    """Write an answer, unless it stands already or its client_id was seen; return its id."""
     if client_id is not None and (retried := _find_client(db, query, annotator, told, client_id)):
         return retried
     standing = db.execute(
@@ -241,7 +241,7 @@ def latest_answer(db: sqlite3.Connection, query: int | None, annotator: str | No
 
 
 def retract_answer(db: sqlite3.Connection, answer: int) -> int | None:
-    """The id of the retraction, written unless it is there; None if there is no such answer."""
+    """Write a retraction, unless it is there; return its id, None if there is no such answer."""
     found = db.execute("SELECT id FROM answers WHERE retracts = ?", (answer,)).fetchone()
     if found:
         return found[0]
@@ -268,7 +268,7 @@ def _insert(db: sqlite3.Connection, table: str, **row: float | str | None) -> in
 
 
 def _among(column: str, ids: Sequence[int] | None, scope: Scope) -> tuple[str, tuple[str, ...]]:
-    """A condition and its parameters. Any number of ids: in the text, since SQLite limits the number of parameters."""
+    """Return a condition and its parameters, with ids in the text, since SQLite limits the number of parameters."""
     condition, values = scope.where()
     given = "" if ids is None else f" AND {column} IN ({', '.join(str(int(i)) for i in ids)})"
     return condition + given, values

@@ -159,7 +159,7 @@ class StoreLocked(StorageError):
 
 
 def open_database(path: Path, busy_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
-    """A connection in autocommit mode to a database of this schema, made where there is none yet.
+    """Connect in autocommit mode to a database of this schema, made where there is none yet.
 
     busy_s: how long each call waits for another process that writes.
     synchronous=FULL: in WAL mode NORMAL would survive a killed process, but not a power cut or a preempted machine.
@@ -190,7 +190,7 @@ def open_database(path: Path, busy_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connect
 
 @contextmanager
 def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """All or nothing, and alone: other writers wait. Inside another transaction it joins that one."""
+    """Store all of a block or nothing, and alone: other writers wait. Inside another transaction it joins that one."""
     if db.in_transaction:
         yield
         return
@@ -207,7 +207,7 @@ def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
 
 @contextmanager
 def explained(path: Path, damaged: type[UserError] = UserError) -> Iterator[None]:
-    """SQLite's errors about the file itself, as one line; those about what we asked of it stay as they are.
+    """Turn SQLite's errors about the file itself into one line; those about what we asked of it stay as they are.
 
     damaged: what is raised where the file is no label database, or no longer.
     """
@@ -224,7 +224,7 @@ def explained(path: Path, damaged: type[UserError] = UserError) -> Iterator[None
 
 
 def _check(db: sqlite3.Connection, path: Path) -> int:
-    """The schema version, 0 if nothing has been written yet; refuses what is not ours or too new."""
+    """Return the schema version, 0 if nothing has been written yet; refuse what is not ours or too new."""
     application, version, tables = (
         db.execute(sql).fetchone()[0]
         for sql in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
@@ -284,7 +284,7 @@ def _parsed(text: str) -> Any:
 
 
 def _use_wal(db: sqlite3.Connection, busy_s: float) -> None:
-    """Readers never wait for a writer then. Switching fails at once, timeout or not, while another process does it."""
+    """Use a write-ahead log, so that readers never wait for a writer; try until no other process switches to it."""
     deadline = time.monotonic() + busy_s
     while not _switch_to_wal(db, last_try=time.monotonic() > deadline):
         time.sleep(0.01)

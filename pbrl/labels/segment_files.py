@@ -46,7 +46,7 @@ def to_arrays(questions: Question) -> Arrays:
 
 
 def from_arrays(arrays: Arrays, form: Form, where: Path) -> Question:
-    """Questions of a form; anything wrong with the arrays is one line."""
+    """Read questions of a form; anything wrong with the arrays is one line."""
     places = form.type.places(form.items)
     require(arrays, [f"{place}/{name}" for place in places for name in SEGMENT_ARRAYS], where)
     for place, (name, kinds) in itertools.product(places, KINDS.items()):
@@ -64,7 +64,7 @@ def from_arrays(arrays: Arrays, form: Form, where: Path) -> Question:
 
 
 def content_hash(hashes: Sequence[tuple[str, ...]], form: Form) -> str:
-    """One hash for the questions of a session, in order, and for what they ask unless it is the usual."""
+    """Hash the questions of a session, in order, and what they ask unless it is the usual."""
     asked = "" if form == PAIRS else f"{json.dumps(form)} "
     text = asked + " ".join("".join(items) for items in hashes)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -88,13 +88,13 @@ def stage(folder: Path, arrays: Arrays) -> Path:
 
 
 def publish(staged: Path, path: Path) -> None:
-    """Gives a staged file its name; after a power cut the file has it whole or does not exist."""
+    """Give a staged file its name; after a power cut the file has it whole or does not exist."""
     os.replace(staged, path)
     sync(path.parent)
 
 
 def free_name(run_dir: Path, stem: str, staged: Path, taken: Collection[str]) -> str:
-    """A name that no batch has. A file left by a process killed before its commit is reused if equal, else let be."""
+    """Find a name that no batch has. A file that a killed process left is reused if equal, else let be."""
     for number in itertools.count(1):
         name = f"{stem}.npz" if number == 1 else f"{stem}_{number}.npz"
         path = run_dir / name

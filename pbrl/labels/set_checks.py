@@ -1,4 +1,4 @@
-"""The format of label sets, version 2, and what is checked before one is used; see docs/data-format.md."""
+"""The format of label sets, version 2, and the checks before one is used; see docs/data-format.md."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ COLUMNS: dict[str, type] = {  # and the answers, see `columns_of`
 
 
 def format_of(folder: Path) -> str | None:
-    """What the directory says it is in meta.json: "pbrl-labels", "pbrl-dataset", or None. It may still be damaged."""
+    """Read what the directory is by its meta.json: "pbrl-labels", "pbrl-dataset", or None. It may still be damaged."""
     found = find_object(Path(folder) / META_FILE) or {}
     return found["format"] if isinstance(found.get("format"), str) else None
 
@@ -63,7 +63,7 @@ def read_meta(file: Path) -> dict[str, Any]:
 
 
 def columns_of(kind: type[Question]) -> dict[str, type]:
-    """Arrays with a row for each answer, and their types."""
+    """Return the arrays with a row for each answer, and their types."""
     return {kind.value_name(): kind.dtype, **COLUMNS}
 
 
@@ -90,13 +90,13 @@ def check_meta(meta: dict[str, Any], file: Path) -> None:
 
 
 def check_names(names: list[Any], key: str, file: Path) -> None:
-    """Names that a table can show, which are not blank and of which each is there once."""
+    """Refuse names that a table cannot show: blank ones, and the same one twice."""
     if not names or not all(map(is_name, names)) or len(set(names)) < len(names):
         raise UserError(f"{file}: {key} is {names!r}, expected different names without control characters")
 
 
 def check_label_set(arrays: Arrays, meta: dict[str, Any], where: Path) -> Question:
-    """All that a label set must fulfil, whether it is read or about to be written; returns its questions."""
+    """Check all that a label set must fulfil, whether it is read or about to be written; return its questions."""
     form = Form(meta["kind"], meta["items"], meta["criterion"], json.dumps(meta["details"], sort_keys=True))
     places = form.type.places(form.items)
     require(arrays, list(columns_of(form.type)), where)
@@ -116,7 +116,7 @@ def check_label_set(arrays: Arrays, meta: dict[str, Any], where: Path) -> Questi
 
 
 def check_types(arrays: Arrays, rows: int, form: Form, where: Path) -> None:
-    """Every array has as many rows as there are questions, and numbers of its kind."""
+    """Refuse arrays that have not as many rows as there are questions, or no numbers of their kind."""
     for name, dtype in columns_of(form.type).items():
         shape = (rows, *form.type.answer_shape(form)) if name == form.type.value_name() else (rows,)
         if arrays[name].shape != shape or arrays[name].dtype != dtype:
@@ -132,7 +132,7 @@ def check_types(arrays: Arrays, rows: int, form: Form, where: Path) -> None:
 
 
 def check_values(arrays: Arrays, meta: dict[str, Any], form: Form, where: Path) -> None:
-    """No answer that contradicts its kind or meta.json."""
+    """Refuse an answer that contradicts its kind or meta.json."""
     kind, name = form.type, form.type.value_name()
     value, answered, who = arrays[name], arrays["answered"], arrays["annotator"]
     told = value.reshape(len(value), math.prod(value.shape[1:]))  # (R, w)
@@ -148,7 +148,7 @@ def check_values(arrays: Arrays, meta: dict[str, Any], form: Form, where: Path) 
 
 
 def check_segments(arrays: Arrays, side: str, true_reward: bool, where: Path) -> None:
-    """No number of one item that an algorithm would choke on."""
+    """Refuse numbers of one item that an algorithm would choke on."""
     for name in ("mask", "terminated"):
         array = arrays[f"{side}/{name}"]
         refuse((array != 0) & (array != 1), array, f"{side}/{name}", "0 or 1", where)
@@ -167,12 +167,12 @@ def check_segments(arrays: Arrays, side: str, true_reward: bool, where: Path) ->
 
 
 def check_states(states: np.ndarray, name: str, where: Path) -> None:
-    """NaN stands for what a task does not know yet, as the pendulum's last torque before its first step."""
+    """Refuse infinite states; NaN stands for what a task does not know yet, as the pendulum's torque before a step."""
     refuse_rows(np.isinf, states, name, "finite numbers, or NaN where the task knows none yet", where)
 
 
 def check_queries(query: np.ndarray, annotator: np.ndarray, questions: Question, where: Path) -> None:
-    """A query means the same segments in all its rows, and has one answer of each annotator."""
+    """Refuse a query with other segments in some of its rows, or with two answers of one annotator."""
     if len(np.unique(np.stack([query, annotator]), axis=1)[0]) < len(query):
         raise UserError(f"{where}: an annotator has two answers to one query, expected the one that stands")
     if len(np.unique(query)) == len(query):

@@ -62,12 +62,12 @@ class LabelSet:
 
     @property
     def last_obs(self) -> bool:
-        """False: the observation after the last action may be a repeat of the one before, and must not be used."""
+        """Whether the observation after the last action is known; else it may be a repeat, and must not be used."""
         return self.meta.get("last_obs", True)
 
     @property
     def twins(self) -> int:
-        """Rows of which two items are the same clip, so that their answer says little or nothing."""
+        """The number of rows of which two items are the same clip, so that their answer says little or nothing."""
         return count_twins(self.questions.hashes())
 
     @property
@@ -154,7 +154,7 @@ def load_label_set(path: Path) -> LabelSet:
 
 
 def load_answers(path: Path) -> LabelSet:
-    """A label set; or the answers about pairs of segments in a folder of `pbrl label`, as one."""
+    """Read a label set; or the answers about pairs of segments in a folder of `pbrl label`, as one."""
     if not (path / STORE_FILE).is_file():
         return load_label_set(path)
     with tempfile.TemporaryDirectory(prefix="pbrl_labels_") as folder:
@@ -184,7 +184,7 @@ def import_labels(run_dir: Path, path: Path) -> dict[str, int]:
 
 @contextmanager
 def as_store(path: Path) -> Iterator[Path]:
-    """The folder of a label store: `path` itself, or a copy of the label set in it that is gone afterwards."""
+    """Yield the folder of a label store: `path` itself, or a copy of the label set in it that is gone afterwards."""
     if format_of(path) != FORMAT:
         yield path
         return
@@ -233,7 +233,7 @@ def _rows_to_arrays(store: LabelStore, rows: list[StandingAnswer], kind: type[Qu
 
 
 def _environment(run_dir: Path) -> dict[str, Any]:
-    """Name and config of the environment, as far as the run directory tells."""
+    """Return name and config of the environment, as far as the run directory tells."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -266,7 +266,7 @@ def write_label_set(out: Path, arrays: Arrays, meta: dict[str, Any], source: Pat
 
 
 def _check_alike(store: LabelStore, questions: Question) -> None:
-    """Questions of another form or shape would make those of this run unreadable as one batch."""
+    """Refuse questions of another form or shape: those of this run could not be read as one batch with them."""
     known = store.queries(kind=type(questions), criterion=questions.criterion)
     if not known:
         return
@@ -284,7 +284,7 @@ def _check_alike(store: LabelStore, questions: Question) -> None:
 
 
 def _import_queries(store: LabelStore, labels: LabelSet) -> dict[int, int]:
-    """The store's query for each query of the set; those it lacks become sessions with negative numbers."""
+    """Return the store's query for each query of the set; those it lacks become sessions with negative numbers."""
     here = defaultdict(list)  # a question that was asked twice matches a question that was asked twice
     for known in reversed(store.queries(kind=type(labels.questions), criterion=labels.questions.criterion)):
         here[known.hashes].append(known.id)

@@ -141,7 +141,7 @@ class LabelStore:
         kind: str = "scripted",
         client_id: str | None = None,
     ) -> list[int]:
-        """Stores answers, all or none, and returns their ids. To pairs they are `Answers`, see `Question.answers`.
+        """Store answers, all or none, and return their ids. To pairs they are `Answers`, see `Question.answers`.
 
         An answer equal to the one that stands writes nothing; a different one retracts it. A `client_id`, for one
         answer at a time, makes a retry write nothing even after the answer was retracted.
@@ -163,7 +163,7 @@ class LabelStore:
             ]
 
     def retract(self, answer_id: int | None = None, *, query: int | None = None, annotator: str | None = None) -> int:
-        """Undoes the answer with this id, or the latest of this annotator to this query; returns the retraction's id.
+        """Undo the answer with this id, or the latest of this annotator to this query; return the retraction's id.
 
         Retracting what is retracted already changes nothing.
         """
@@ -214,7 +214,7 @@ class LabelStore:
             leave_out(self._db, self._known(annotator), reason)
 
     def take_in(self, annotator: str) -> None:
-        """The answers of this person count again."""
+        """Let the answers of this person count again."""
         with self.transaction():
             take_in(self._db, self._known(annotator))
 
@@ -245,7 +245,7 @@ class LabelStore:
         kind: Kind = SegmentPair,
         criterion: str | None = OVERALL,
     ) -> list[int]:
-        """Which of the queries this annotator (default: anyone) neither answered nor skipped, in the given order."""
+        """Return the queries that this annotator (default: anyone) neither answered nor skipped, in the given order."""
         about: Any = {"kind": kind, "criterion": criterion}
         standing = self.standing_answers(queries, **about)
         done = {a.query for a in standing if annotator in (None, a.annotator)}

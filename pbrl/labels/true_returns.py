@@ -1,4 +1,4 @@
-"""What pairs differ by in true return, which teachers and evaluation know and people never see."""
+"""True returns of pairs, by which they differ, which teachers and evaluation know and people never see."""
 
 from __future__ import annotations
 

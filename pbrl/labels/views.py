@@ -1,4 +1,4 @@
-"""How the answers of people came about (table `views`), and pairs shown to them twice (table `checks`)."""
+"""The way that people's answers came about (table `views`), and pairs shown to them twice (table `checks`)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MIRROR = {"left": "right", "right": "left"}
 
 
 def in_segment_order(choice: str, swapped: bool) -> str:
-    """The choice between segments that a choice on the screen means, and the other way round."""
+    """Return the choice between segments that a choice on the screen means, and the other way round."""
     return MIRROR.get(choice, choice) if swapped else choice
 
 
 class View(NamedTuple):
-    """What the person saw and did. An answer from elsewhere than the viewer has none."""
+    """A record of what a person saw and did. An answer from elsewhere than the viewer has none."""
 
     answer: int  # id of the answer, which may be retracted by now
     choice: str  # of CHOICES
@@ -92,7 +92,7 @@ def find_history(db: sqlite3.Connection, scope: Scope = USUAL) -> list[GivenAnsw
 
 
 def find_views(db: sqlite3.Connection) -> list[View]:
-    """All of them, those of retracted answers too, ordered by answer."""
+    """Return all views, those of retracted answers too, ordered by answer."""
     rows = db.execute(f"SELECT {', '.join(View._fields)} FROM views ORDER BY answer")
     return [view._replace(swapped=bool(view.swapped)) for view in map(View._make, rows)]
 
@@ -108,7 +108,7 @@ def find_checks(db: sqlite3.Connection) -> list[Check]:
 
 
 def add_view(db: sqlite3.Connection, view: View) -> None:
-    """Stores it, unless that answer has one."""
+    """Store a view, unless that answer has one."""
     _valid("choice", view.choice, CHOICES)
     _valid("strength", view.strength, STRENGTHS)
     marks = ", ".join("?" * len(View._fields))
@@ -117,7 +117,7 @@ def add_view(db: sqlite3.Connection, view: View) -> None:
 
 
 def add_arrangement(db: sqlite3.Connection, shown: Arrangement) -> None:
-    """Stores it, unless that answer has one."""
+    """Store an arrangement, unless that answer has one."""
     row = shown._replace(places=json.dumps(shown.places))  # type: ignore[arg-type]
     db.execute("INSERT INTO arrangements VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (answer) DO NOTHING", row)
 
@@ -129,7 +129,7 @@ def find_places(db: sqlite3.Connection) -> dict[int, tuple[int, ...]]:
 
 
 def add_tags(db: sqlite3.Connection, answer: int, tags: Iterable[str]) -> None:
-    """Why the answer is what it is, in words that the viewer offered."""
+    """Store why the answer is what it is, in words that the viewer offered."""
     db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", [(answer, tag) for tag in tags])
 
 
@@ -155,7 +155,7 @@ def add_check(
     expected: str | None = None,
     **seen: Any,
 ) -> int:
-    """The id of this check, written unless its client_id was seen. Call it inside a transaction.
+    """Write a check unless its client_id was seen, and return its id. Call it inside a transaction.
 
     seen: strength, shown_at, played_at, plays_left and plays_right, as of a `View`.
     """

@@ -1,4 +1,4 @@
-"""What methods do between their sessions, at every so many steps."""
+"""Steps of methods between their sessions, at every so many steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BetweenSessions(Pebble):
 
     @property
     def is_between(self) -> bool:
-        """Whether the reward has learned from answers to this run's questions, and more are to come."""
+        """Return whether the reward has learned from answers to this run's questions, and more are to come."""
         return self.updates > 0 and len(self.preferences) > 0 and not self.run.desk.exhausted
 
     def due(self) -> int | None:

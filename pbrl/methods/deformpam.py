@@ -47,7 +47,7 @@ class Chooser:
 
 
 class DeformPam(OfflineMethod):
-    """First a diffusion policy that copies all episodes; then one, tuned from there on comparisons by Diffusion-DPO.
+    """Copies all episodes by a diffusion policy, then tunes another from there on comparisons by Diffusion-DPO.
 
     The tuned policy never acts. What it denoises better than the clone is what people prefer, and by this implied
     reward the best of several samples of the clone is done.
@@ -156,7 +156,7 @@ class DeformPam(OfflineMethod):
         return Chooser(tuned, self.clone, samples, self.score_share, self.score_draws)
 
     def exported(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Before the second stage the clone stands for the tuned policy, too."""
+        """Return weights to export; before the second stage the clone stands for the tuned policy, too."""
         if not state["tuning"]:
             state = {**state, "tuned": {name: value.clone() for name, value in state["actor"].items()}}
         return super().exported(state)

@@ -73,7 +73,7 @@ class DemoKL(Pebble):
         self._fit_clone(obs, actions, rng)
 
     def _fit_clone(self, obs: Tensor, actions: Tensor, rng: torch.Generator) -> None:
-        """Squared error, as `bc`."""
+        """Fit the clone by the squared error, as `bc` does."""
         self.clone.observe(obs.numpy())
         optimizer = adam(self.clone.parameters(), self.clone_lr)
         for _ in range(self.clone_updates):

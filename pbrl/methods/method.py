@@ -33,7 +33,7 @@ REWARD_FILE = "reward.safetensors"
 
 
 class Run(Protocol):
-    """What a method sees of the run it is in."""
+    """A run as a method sees it."""
 
     steps: int  # of the whole run: environment steps, or updates where there is no agent
     env_name: str
@@ -71,7 +71,7 @@ class Run(Protocol):
 
 
 class Learned(NamedTuple):
-    """What a finished run is used by."""
+    """The parts of a finished run by which it is used."""
 
     policy: Policy | None = None  # None: that of the agent
     reference: Policy | None = None  # what the policy was learned relative to
@@ -80,7 +80,7 @@ class Learned(NamedTuple):
 
 
 class Method:
-    """What is learned from people, and how it drives behaviour. One file and one YAML per method.
+    """A way to learn from people, and to drive behaviour by it. One file and one YAML per method.
 
     The constructor takes the numbers of the YAML; `begin` makes networks of them, once the run is there. Every hook
     has a default that does nothing. Modules, optimisers, generators, numbers and arrays in attributes are saved with
@@ -123,7 +123,7 @@ class Method:
         """Raise ValueError where its numbers do not fit those of the `feedback` section; before there is a run."""
 
     def learn_by(self, objective: Objective) -> None:
-        """Before anything else, where the `fit` section says anything."""
+        """Take the objective, before anything else, where the `fit` section says anything."""
         self.objective = objective
 
     def check_objective(self, heldout: float | None) -> None:
@@ -143,11 +143,11 @@ class Method:
             self.objective.check(self.small_model(), heldout)
 
     def small_model(self) -> Any:
-        """A reward model of one observation and one action, to see its numbers; of methods with `fits`."""
+        """Make a reward model of one observation and one action, to see its numbers; of methods with `fits`."""
         raise NotImplementedError
 
     def begin(self, run: Run) -> None:
-        """Once, before anything happens; an extension calls this first."""
+        """Begin with a run, once, before anything happens; an extension calls this first."""
         self._settings = attributes_without_state(self)  # what the YAML says is no state
         self.run = run
 
@@ -156,50 +156,50 @@ class Method:
         return True
 
     def observe(self, finished: Sequence[Episode]) -> None:
-        """Episodes that the agent has just ended."""
+        """Hear of episodes that the agent has just ended."""
 
     def due(self) -> int | None:
-        """The step of the run (environment steps, or updates where there is no agent) at which `step` is wanted.
+        """Return the step (environment steps, or updates where there is no agent) at which `step` is wanted.
 
         None: each round. A step that is over and still due is asked for again after the next round.
         """
         return None
 
     def step(self) -> Metrics:
-        """Asks, learns, adopts what was learned; returns what it measured, under names such as reward/loss."""
+        """Ask, learn and adopt what was learned; return what was measured, under names such as reward/loss."""
         return {}
 
     def reward(self) -> RewardSource | None:
-        """What drives the agent now; None: what `given` passes on of the environment's own."""
+        """Return what drives the agent now; None: what `given` passes on of the environment's own."""
         return None
 
     def given(self, reward: float, factors: Mapping[str, float]) -> float:
-        """What the environment gives the agent at a step: nothing, but where the method is a yardstick."""
+        """Return what the environment gives the agent at a step: nothing, but where the method is a yardstick."""
         return 0.0
 
     def rows(self, buffer: Any, n: int) -> np.ndarray | None:
-        """Which n rows of a `LearnedRewardBuffer` a batch holds; None: drawn uniformly."""
+        """Return n rows of a `LearnedRewardBuffer` for a batch; None: drawn uniformly."""
         return None
 
     @property
     def behaves(self) -> bool:
-        """Whether `behave` has a say in this run, once it has begun."""
+        """Return whether `behave` has a say in this run, once it has begun."""
         return type(self).behave is not Method.behave
 
     def behave(self, obs: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """What is done in training instead of `actions` (n_envs, A) at `obs` (n_envs, O), and tags (n_envs, K)."""
+        """Return what is done in training for `actions` (n_envs, A) at `obs` (n_envs, O), and tags (n_envs, K)."""
         return actions, None
 
     def measure(self, reward: float, factors: Mapping[str, float]) -> Sequence[float]:
-        """What of a step's outcome is stored with it, as its last tags: so many numbers as `measures` says."""
+        """Return what of a step's outcome is stored with it, as its last tags: so many numbers as `measures` says."""
         raise NotImplementedError
 
     def policy(self, context: Any = None) -> Act:
-        """What is evaluated; several where the method has several contexts."""
+        """Return what is evaluated; several policies where the method has several contexts."""
         return partial(self.run.agent.act, deterministic=True)
 
     def learned_return(self, episode: Episode) -> float | None:
-        """What the learned reward gave a whole episode; None: nothing is learned yet, or ever."""
+        """Return what the learned reward gave a whole episode; None: nothing is learned yet, or ever."""
         return None
 
     def recent_rewards(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -208,15 +208,15 @@ class Method:
 
     @property
     def reward_trained(self) -> bool:
-        """Whether a reward that is not finite can have come from training."""
+        """Return whether a reward that is not finite can have come from training."""
         return True
 
     def metrics(self) -> Metrics:
-        """What stands at each row of progress.csv, besides what `step` returned."""
+        """Return what stands at each row of progress.csv, besides what `step` returned."""
         return self.run.desk.metrics()
 
     def facts(self) -> dict[str, Any]:
-        """What summary.json says of it."""
+        """Return what summary.json says of it."""
         return {}
 
     def save(self, folder: Path) -> None:
@@ -226,36 +226,36 @@ class Method:
         save_weights(folder / REWARD_FILE, of_part(self.exported(self.state_dict()), "model"), self.about_reward())
 
     def about_reward(self) -> dict[str, str]:
-        """What reward.safetensors says beside its weights."""
+        """Return what reward.safetensors says beside its weights."""
         return {}
 
     def exported(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The weights in a `state_dict` that `exports` names: model.NAME, policy.NAME, ..."""
+        """Return the weights in a `state_dict` that `exports` names: model.NAME, policy.NAME, ..."""
         found = {part: state.get(attribute) for part, attribute in self.exports.items()}
         return {f"{part}.{k}": v.contiguous() for part, weights in found.items() if weights for k, v in weights.items()}
 
     def of_weights(self, weights: Mapping[str, Tensor], obs_shape: tuple[int, ...], action_size: int) -> Learned:
-        """What these `exported` weights are of; without a run, on a method that has not begun."""
+        """Return what these `exported` weights are of; without a run, on a method that has not begun."""
         return Learned()
 
     def personal(self, user: str) -> Learned:
-        """What is learned for one user, a name or the folder of their label set; after `of_weights`."""
+        """Return what is learned for one user, a name or the folder of their label set; after `of_weights`."""
         raise UserError(f"user={user}: this run has one policy for everybody; method=vpl learns one for each user")
 
     def preferred(self, weights: Sequence[float]) -> int:
-        """The number of the policy that is best by these weights of its objectives; after `of_weights`."""
+        """Return the number of the policy that is best by these weights of its objectives; after `of_weights`."""
         raise UserError(ONE_POLICY)
 
     def shown(self, most: int) -> list[int]:
-        """The numbers of policies that people choose from; after `of_weights`."""
+        """Return the numbers of policies that people choose from; after `of_weights`."""
         raise UserError(ONE_POLICY)
 
     def policy_of(self, number: int) -> tuple[Mapping[str, Tensor], str]:
-        """The weights of its actor, and what it is in words."""
+        """Return the weights of an actor, and what it is in words."""
         raise UserError(ONE_POLICY)
 
     def begin_with(self, updates: int, scale: float) -> None:
-        """`model` has the weights of another run now, which came of so many updates and drove an agent at `scale`."""
+        """Begin with the weights of another run in `model`, of so many updates, which drove an agent at `scale`."""
 
     def state_dict(self) -> dict[str, Any]:
         return found_state(self, self._settings)
@@ -265,12 +265,12 @@ class Method:
 
 
 def of_part(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Those of model, policy, ..., under the names that the network has for them."""
+    """Return the weights of model, policy, ..., under the names that the network has for them."""
     return {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
 
 
 def save_weights(file: Path, weights: Mapping[str, Tensor], about: dict[str, str] | None = None) -> None:
-    """Nothing where there are none."""
+    """Write the weights to a file; nothing where there are none."""
     from safetensors.torch import save_file
 
     if weights:
@@ -279,5 +279,5 @@ def save_weights(file: Path, weights: Mapping[str, Tensor], about: dict[str, str
 
 
 def next_time(due: int, every: int, here: int) -> int:
-    """The first of due, due + every, ... that is after `here`: rounds of an agent may jump over several."""
+    """Return the first of due, due + every, ... after `here`: rounds of an agent may jump over several."""
     return due if due > here else due + every * ((here - due) // every + 1)

@@ -62,7 +62,7 @@ class Mrn(BetweenSessions):
             raise ValueError(f"second_derivative=True: {why}; choose agent=sac_torch, or second_derivative=false")
 
     def between(self) -> Metrics:
-        """One step of the reward, which everything stored gets at once."""
+        """Step the reward once, which everything stored gets at once."""
         newest = self.newest()
         if len(newest) == 0:  # all taken back, or held out
             return {}

@@ -1,4 +1,4 @@
-"""What methods have in common that learn a policy from recorded data alone."""
+"""The base of methods that learn a policy from recorded data alone."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class OfflineMethod(Method):
         return replace(self.data, pairs=replace(pairs, prefers_right=told.to(pairs.prefers_right.device)))
 
     def step(self) -> Metrics:
-        """One gradient step."""
+        """Take one gradient step."""
         self.train()
         metrics = self.update()
         self.reward_steps += "reward/loss" in metrics
@@ -120,7 +120,7 @@ class OfflineMethod(Method):
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> None:
-        """Networks as they are in training, or as they act."""
+        """Put the networks as they are in training, or as they act."""
         for value in vars(self).values():
             if isinstance(value, torch.nn.Module):
                 value.train(mode)
@@ -148,7 +148,7 @@ class OfflineMethod(Method):
         return metrics
 
     def action_error(self) -> dict[str, Any]:
-        """How far the policy's actions are from recorded ones: the mean of |a - a'|, or the share of other choices.
+        """Measure the policy's distance to recorded actions: the mean of |a - a'|, or the share of other choices.
 
         On episodes of the test split, or where there are none on those of training.
         """
@@ -182,7 +182,8 @@ class OfflineMethod(Method):
         }
 
     def save(self, folder: Path) -> None:
-        """policy.safetensors, with what it was learned relative to; and reward.safetensors, where there is a model."""
+        """Write policy.safetensors, with what it was learned relative to; and reward.safetensors, if there is a model.
+        """
         weights = self.exported(self.state_dict())
         save_weights(folder / POLICY_FILE, {k: v for k, v in weights.items() if not k.startswith("model.")})
         save_weights(folder / REWARD_FILE, of_part(weights, "model"), self.about_reward())

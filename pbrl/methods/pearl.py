@@ -23,7 +23,7 @@ FEWEST = 4  # segments of a task; with fewer there is nothing to match by
 
 @dataclass(frozen=True)
 class Draw:
-    """What one draw of segments of both tasks gave."""
+    """The outcome of one draw of segments of both tasks."""
 
     pairs: Pairs  # of the target's training segments
     agreement: float  # with held-out answers about the target; NaN where there are none

@@ -153,7 +153,7 @@ class Pebble(Method):
         return type(self).behave is not Pebble.behave or (self.explore is not None and self.explore.acts)
 
     def behave(self, obs: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """What explores may act itself, until a reward is learned."""
+        """Let what explores act until a reward is learned, if it acts itself."""
         if self.explore is None or not self.explore.acts or self.updates:
             return actions, None
         return self.explore.behave(obs), None
@@ -162,7 +162,7 @@ class Pebble(Method):
         return self.next_session
 
     def step(self) -> Metrics:
-        """A session: ask about recent behaviour, learn from all answers, adopt what was learned."""
+        """Hold a session: ask about recent behaviour, learn from all answers, adopt what was learned."""
         desk, metrics = self.run.desk, Metrics()
         if not (self.can_ask() or (len(self.run.episodes) and desk.expects_answers)):
             return {}  # stays due: it waits for an episode that is long enough
@@ -181,7 +181,7 @@ class Pebble(Method):
         return metrics
 
     def ask(self, n: int) -> Metrics:
-        """n questions about what the agent did lately."""
+        """Ask n questions about what the agent did lately."""
         brought = self.run.desk.own_questions(n)
         if brought is None and self.objective.loss.lists:
             brought = self.choose_lists(n)
@@ -192,11 +192,11 @@ class Pebble(Method):
 
     @property
     def sampler_name(self) -> str:
-        """Under which questions are stored."""
+        """The name under which questions are stored."""
         return self.run.sampler_name
 
     def choose_lists(self, n: int) -> Question:
-        """Random segments, those of a list different ones."""
+        """Choose random segments, those of a list different ones."""
         f, loss, rng = self.run.feedback, self.objective.loss, self.run.rng("queries")
         items = self.run.episodes.sample_lists(n, loss.items, f.segment_length, rng, f.pool_episodes)
         states = [self.run.episodes.states(item.ids.numpy(), item.steps) for item in items]
@@ -205,7 +205,7 @@ class Pebble(Method):
         return question
 
     def choose(self, n: int) -> tuple[SegmentPair, float]:
-        """The pairs that the sampler wants most among random ones, and the members' disagreement on some of these."""
+        """Choose the pairs that the sampler wants most among random ones; return them and the members' disagreement."""
         f, episodes, rng = self.run.feedback, self.run.episodes, self.run.rng("queries")
         # Candidates are gathered in blocks, and only what is asked with the states of the simulator.
         drawn = episodes.draw_pairs(f.candidates * n, f.segment_length, rng, f.pool_episodes)
@@ -259,7 +259,7 @@ class Pebble(Method):
         return self.fit(self.model, self.preferences, self.run.rng("fit"), self.objective)
 
     def adopt(self, first: bool) -> None:
-        """The agent's past and future get the new reward; the critic that valued exploring is replaced once."""
+        """Give the agent's past and future the new reward; replace the critic that valued exploring, once."""
         agent = self.run.agent
         self.relabel()
         if first and self.resets_critic:
@@ -268,12 +268,12 @@ class Pebble(Method):
             agent.update(self.critic_updates)
 
     def relabel(self) -> None:
-        """What the agent does, and what it has stored where it learns from that again, gets the reward of now."""
+        """Give what the agent does, and what it has stored where it learns from that again, the current reward."""
         self.run.agent.set_reward(self)
         self.relabels += self.run.agent.relabels
 
     def begin_with(self, updates: int, scale: float) -> None:
-        """The model's weights are now those of another run, after so many updates."""
+        """Note that the model's weights are those of another run now, after so many updates."""
         self.updates, self.scale = updates, scale
         self.run.agent.set_reward(self)
 
@@ -315,7 +315,7 @@ class Pebble(Method):
         return require_finite(self.model.step_reward(obs, actions), REWARD_MODEL, "a reward"), true
 
     def metrics(self) -> Metrics:
-        """What equal comparisons of methods need, whoever did it: gradient steps, relabels, when labels ended."""
+        """Return what equal comparisons of methods need: gradient steps, relabels, and when labels ended."""
         spent = {"reward/updates": self.updates, "reward/relabels": self.relabels}
         last = {} if math.isnan(self.last_label_step) else {"feedback/last_label_step": self.last_label_step}
         return super().metrics() | spent | last
@@ -345,7 +345,7 @@ class Pebble(Method):
         return Learned(reward=model.step_reward)
 
     def can_ask(self) -> bool:
-        """There is budget left, and there are segments to ask about; if not, the session waits for them."""
+        """Return whether there is budget left, and segments to ask about; if not, the session waits for them."""
         f, episodes, desk = self.run.feedback, self.run.episodes, self.run.desk
         if desk.exhausted or len(episodes) == 0:
             return False
@@ -360,7 +360,7 @@ class Pebble(Method):
         return False
 
     def learn_scales(self) -> None:
-        """Input statistics from all observations since the last session."""
+        """Learn input statistics from all observations since the last session."""
         if self.observed:
             self.model.observe(np.concatenate(self.observed))
             self.observed.clear()

@@ -85,7 +85,7 @@ class Policer(BetweenSessions, Qpa):
         return (each * segments.mask).sum(1) / (segments.mask.sum(1) * segments.actions.shape[-1])
 
     def between(self) -> Metrics:
-        """Looks at the values of what the policy would do."""
+        """Look at the values of what the policy would do."""
         if self.threshold is None:
             return {}
         stored = self.run.agent.stored_obs
@@ -95,7 +95,7 @@ class Policer(BetweenSessions, Qpa):
 
     @property
     def must_reset(self) -> bool:
-        """Nothing is looked at before the first session, which resets the critics anyway."""
+        """Return whether values grew too large; never before the first session, which resets the critics anyway."""
         return self.threshold is not None and self.largest > self.threshold
 
     def learn_model(self) -> Metrics:
@@ -117,7 +117,7 @@ class Policer(BetweenSessions, Qpa):
         self.run.agent.set_update_times(self.times_now)
 
     def after_reset(self) -> None:
-        """The next reset needs larger values, and until then each step has one more update."""
+        """Make the next reset need larger values, and give each step one more update until then."""
         assert self.threshold is not None
         self.resets, self.largest = self.resets + 1, 0.0
         self.threshold = min(self.threshold + self.raise_by, self.reset_most)

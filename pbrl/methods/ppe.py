@@ -25,7 +25,7 @@ TINY = 1e-12
 
 
 class Ppe(Qpa):
-    """Two changes to QPA by a score of steps: 0 among those that were asked about, 1 far away.
+    """Changes QPA in two ways by a score of steps: 0 among those that were asked about, 1 far away.
 
     While there is budget left, the actor's mean moves a little towards larger scores, inside a ball of KL divergence;
     and a share of the pairs are both drawn in proportion to the mean score of their steps, the others to 1 less it.
@@ -98,7 +98,7 @@ class Ppe(Qpa):
         return (scores * segments.mask).sum(1) / segments.mask.sum(1).clamp(min=1)
 
     def behave(self, obs: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """The drawn actions, as if the actor's mean were elsewhere: the noise stays what it was."""
+        """Return the drawn actions, as if the actor's mean were elsewhere: the noise stays what it was."""
         if not self.supported or self.nudge == 0 or self.run.desk.exhausted:
             return super().behave(obs, actions)
         seen = torch.from_numpy(np.asarray(obs, np.float32))

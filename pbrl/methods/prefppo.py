@@ -6,7 +6,7 @@ from pbrl.methods.pebble import Pebble
 
 
 class PrefPPO(Pebble):
-    """The same sessions; each rollout is rewarded once, when it is whole, by the reward of that moment."""
+    """Holds the same sessions; each rollout is rewarded once, when it is whole, by the reward of that moment."""
 
     learns_lists = True
     accelerated = True

@@ -21,7 +21,7 @@ from pbrl.types import Episode
 
 
 class Qpa(Pebble):
-    """Three changes to PEBBLE, each of which can be switched off.
+    """Changes PEBBLE in three ways, each of which can be switched off.
 
     The pool is the last few episodes (`feedback.pool_episodes`), asked about uniformly; part of every SAC batch comes
     from these episodes while labels last; and the reward learns from crops of the labelled pairs, for long.
@@ -69,7 +69,7 @@ class Qpa(Pebble):
         self.lengths.extend(map(len, finished))
 
     def rows(self, buffer: LearnedRewardBuffer, n: int) -> np.ndarray | None:
-        """A share from the pool's steps; all uniform once nobody is asked any more."""
+        """Take a share from the pool's steps; all uniform once nobody is asked any more."""
         if self.recent_share == 0:
             return None
         pool = buffer.recent_rows(-(-sum(self.lengths) // buffer.n_envs))
@@ -80,7 +80,7 @@ class Qpa(Pebble):
         return np.concatenate([buffer.draw_uniformly(n - recent), pool[drawn]])
 
     def learn_model(self) -> Metrics:
-        """Passes over all labels in an order of their own for each member, with new crops in each."""
+        """Pass over all labels in an order of its own for each member, with new crops in each."""
         rng, members = self.run.rng("fit"), self.model.members
         passes = (self.preferences.batches(self.batch_size, members, False, rng) for _ in range(self.passes))
         most = math.ceil(self.passes * len(self.preferences.train_rows) / self.batch_size)

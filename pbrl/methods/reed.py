@@ -85,7 +85,7 @@ class Reed(Pebble):
         self.predicted = 0  # gradient steps so far
 
     def ask(self, n: int) -> Metrics:
-        """The encoder first, so that questions are chosen by it."""
+        """Train the encoder first, so that questions are chosen by it."""
         desk, due = self.run.desk, self.run.desk.sessions % self.prediction_every == 0
         found = self.learn_dynamics() if due else {}
         metrics = super().ask(n)
@@ -96,7 +96,7 @@ class Reed(Pebble):
         return found | metrics
 
     def learn_dynamics(self) -> Metrics:
-        """Passes over the steps of the pool, in an order of its own for each member."""
+        """Pass over the steps of the pool, in an order of its own for each member."""
         rng, f = self.run.rng("prediction"), self.run.feedback
         steps = self.run.episodes.draw(EVERY_STEP, 1, rng, f.pool_episodes)  # in random order
         trained = max(int(TRAINED * len(steps)), 1)

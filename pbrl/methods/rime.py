@@ -136,7 +136,7 @@ class Rime(Pebble):
         return self.objective.scores(self.model.score(segments), segments)
 
     def learn_epoch(self, told: Comparisons, rows: Tensor) -> Metrics:
-        """Mean loss and accuracy; an epoch of ties alone has no accuracy and counts as right."""
+        """Learn for an epoch; return mean loss and accuracy: one of ties alone has no accuracy and counts as right."""
         found = []
         for batch in self.batches(told, rows):
             found.append((len(batch), self.objective.update(self.model, batch)))

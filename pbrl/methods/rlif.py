@@ -91,7 +91,7 @@ class Rlif(Method):
         return float(self.of_episode(episode).sum())
 
     def metrics(self) -> Metrics:
-        """Interventions, and steps of the expert, so far."""
+        """Return the interventions, and steps of the expert, so far."""
         return {"feedback/interventions": self.blamed_steps, "feedback/expert_steps": self.expert_steps}
 
     def _find_expert(self, judge: Judge | None) -> Choose:
@@ -107,7 +107,7 @@ class Rlif(Method):
 
 
 def judge_of(saved: SavedRun) -> Judge:
-    """Values by the smaller of the run's two critics, and its policy."""
+    """Make a judge of the smaller of the run's two critics, and its policy."""
     critic = saved.agent.model.critic  # type: ignore[union-attr]
 
     @torch.no_grad()

@@ -60,7 +60,7 @@ class RlifPeople(Rlif):
         return super().step()
 
     def _find_expert(self, judge: Judge | None) -> Choose:
-        """Nobody acts but the agent, unless there are demonstrations."""
+        """Return who acts in interventions: the agent, as there is nobody else, unless there are demonstrations."""
         if self.demonstration_steps:
             return super()._find_expert(judge)
         return lambda obs: self.run.agent.act(obs, deterministic=True)

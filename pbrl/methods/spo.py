@@ -201,7 +201,7 @@ class Spo(Method):
         return act
 
     def save(self, folder: Path) -> None:
-        """policy.zip has the averaged policy, where there is one."""
+        """Write what a method does, and as policy.zip the averaged policy, where there is one."""
         if not self.averages:
             super().save(folder)
             return

@@ -1,4 +1,4 @@
-"""What of an object's attributes decides its future, found by what they are, and put back."""
+"""The part of an object's attributes that decides its future, found by what they are, and put back."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ SERIES = (list, tuple, deque)
 
 
 def found_state(owner: object, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of each attribute that has one: modules, optimizers, generators and whatever else has `state_dict`,
+    """Return the state of each attribute that has one.
 
-    numbers, words and arrays, and series and mappings of all these. Left out are `settings`, `run`, and names that
+    That is modules, optimizers, generators and whatever else has `state_dict`, numbers, words and arrays, and series
+    and mappings of all these. Left out are `settings`, `run`, and names that
     begin with an underscore. UserError: an attribute has none of that, and would be lost.
     """
     stateful = _stateful(owner, settings)
@@ -35,7 +36,7 @@ def found_state(owner: object, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restore_state(owner: object, state: Mapping[str, Any], settings: Collection[str]) -> None:
-    """Puts back what `found_state` found; an attribute that one side lacks raises KeyError."""
+    """Put back what `found_state` found; an attribute that one side lacks raises KeyError."""
     there = _stateful(owner, settings)
     if different := there.keys() ^ state.keys():
         names = ", ".join(sorted(different))
@@ -47,7 +48,7 @@ def restore_state(owner: object, state: Mapping[str, Any], settings: Collection[
 
 
 def attributes_without_state(owner: object) -> dict[str, Any]:
-    """The attributes that are as they were made, numbers, words, functions and so on; copies of the plain ones."""
+    """Return the attributes that are as they were made, such as numbers and functions; copies of the plain ones."""
     found = {name: value for name, value in vars(owner).items() if not _has_state(value) or value == {}}
     return {name: copy.deepcopy(value) if _is_plain(value) else value for name, value in found.items()}
 
@@ -82,7 +83,7 @@ def _state(value: Any) -> Any:
 
 
 def _restored(value: Any, saved: Any) -> Any:
-    """The attribute itself with its state put back, or what was saved in its place."""
+    """Put the state of an attribute back into it, or return what was saved in its place."""
     if isinstance(value, torch.Generator):
         value.set_state(saved)
         return value

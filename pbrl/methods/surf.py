@@ -84,7 +84,7 @@ class Surf(Pebble):
         return {"updates": updates, **means}
 
     def unlabelled_pool(self, n: int) -> Comparisons:
-        """n random pairs of recent segments; their answers are not known and never read."""
+        """Draw n random pairs of recent segments; their answers are not known and never read."""
         f = self.run.feedback
         left, right = self.run.episodes.sample_pairs(n, f.segment_length, self.run.rng("fit"), f.pool_episodes)
         return Comparisons(left, right, torch.full((n,), 0.5), torch.zeros(n, dtype=torch.long))
@@ -99,7 +99,7 @@ class Surf(Pebble):
         return {"loss": value / members, "accuracy": 1.0 if math.isnan(accuracy) else accuracy, "pseudo_labels": used}
 
     def unlabelled_loss(self, pairs: Comparisons) -> tuple[Tensor, float]:
-        """Sum over members of the mean over their pairs, and the share of pairs that they are sure of."""
+        """Return the sum over members of the mean loss on their pairs, and the share of pairs that they are sure of."""
         sides = (pairs.left, pairs.right)
         rewards = [self.model.own_rewards(side) for side in sides]  # (E, b, T)
         with torch.no_grad():

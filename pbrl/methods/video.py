@@ -125,7 +125,7 @@ class VideoMethod(Method):
         return True
 
     def _learn_if_answered(self) -> None:
-        """Asks, and learns where people have answered already; else nothing is drawn: the same is asked again."""
+        """Ask, and learn where people have answered already; else nothing is drawn: the same is asked again."""
         rng = self.run.rng("reward")
         before = rng.get_state()
         try:
@@ -160,7 +160,7 @@ class VideoMethod(Method):
         return {"reward_accuracy": self._facts["pair_accuracy"]}
 
     def fit(self, seed: int) -> VideoFit:
-        """Asks, learns, and measures on videos that nothing was learned from.
+        """Ask, learn, and measure on videos that nothing was learned from.
 
         Which videos are held out follows from the seed alone, so methods can be compared on the same ones.
         """
@@ -192,7 +192,7 @@ class VideoMethod(Method):
         return VideoFit(model, answers, heldout, seen, facts)
 
     def ask(self, videos: Videos, n: int, rng: torch.Generator) -> Triplets | VideoPairs:
-        """n questions about these videos, with answers."""
+        """Ask n questions about these videos; return them with answers."""
         raise NotImplementedError
 
     def said(self, told: ToldVideos) -> Triplets | VideoPairs:
@@ -214,7 +214,7 @@ class VideoMethod(Method):
     def after_fit(
         self, model: Any, data: Dataset, shown: Videos, heldout: np.ndarray, seed: int
     ) -> tuple[Dataset, np.ndarray]:
-        """What else the reward needs; returns the data and the numbers of the episodes to measure it on."""
+        """Learn what else the reward needs; return the data and the numbers of the episodes to measure it on."""
         return data, heldout
 
     def settings(self) -> dict[str, Any]:
@@ -237,7 +237,7 @@ class VideoMethod(Method):
 
     @property
     def _people(self) -> bool:
-        """They answered, so that nothing but pictures is needed; a script judges by what the task knows."""
+        """Return whether people answered, who need nothing but pictures; a script judges by what the task knows."""
         return self.run.labels_folder is not None or not self.run.desk.teacher.at_once
 
     def load_data(self, folder: Path | None) -> Dataset:
@@ -259,7 +259,7 @@ class VideoMethod(Method):
         return fit.model, fit.facts
 
     def _take_over(self, learned: Path) -> tuple[Any, dict[str, Any]]:
-        """Copies what another run has learned, what is known of it last: then the reward is there."""
+        """Copy what another run has learned, what is known of it last: then the reward is there."""
         try:
             model, facts = self._load(learned)
         except UserError as error:

@@ -83,7 +83,7 @@ class _RewardOfUser(torch.nn.Module):
 
 
 class Vpl(OfflineMethod):
-    """First the latent-variable reward, from the answers of each annotator; then IQL on rewards of many tastes at once.
+    """Learns the latent-variable reward from each annotator's answers, then IQL on rewards of many tastes at once.
 
     In a batch of IQL each step is seen with the taste of one of a few users, inferred from answers drawn anew, and its
     reward is divided by the spread of that taste's rewards in the batch: how much a user cares has no say in it.
@@ -227,7 +227,7 @@ class Vpl(OfflineMethod):
         return OfUser(self.actor, self._seen(self.users.get(context, torch.zeros(self.latent)))).act
 
     def _seen(self, z: Tensor) -> Tensor:
-        """The taste that the policy sees of a user's; nobody's where there is one policy for all."""
+        """Return the taste that the policy sees of a user's; nobody's where there is one policy for all."""
         return z if self.maxmin is None else torch.zeros(self.latent)
 
     def metrics(self) -> Metrics:
@@ -242,7 +242,7 @@ class Vpl(OfflineMethod):
 
     @torch.no_grad()
     def _score_both(self, held: Comparisons) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Scores (n,) of both sides and the answers, of the users that there are training answers of."""
+        """Score both sides of answers (n,), of the users that there are training answers of."""
         parts: list[tuple[Tensor, ...]] = []
         for i, name in enumerate(self.data.annotators):
             if name in self._own and (rows := torch.nonzero(held.annotator == i)[:, 0]).numel():
@@ -259,7 +259,7 @@ class Vpl(OfflineMethod):
         return found
 
     def of_weights(self, weights: Mapping[str, Tensor], obs_shape: tuple[int, ...], action_size: int) -> Learned:
-        """The policy of the only user, or of nobody in particular; `personal` gives those of users."""
+        """Return the policy of the only user, or of nobody in particular; `personal` gives those of users."""
         self.obs_shape, self.action_size = obs_shape, action_size
         self.actor, self.model = self.make_policy(torch.Generator()), self._reward(torch.Generator())
         self.actor.load_state_dict(of_part(weights, "policy"))

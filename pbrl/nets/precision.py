@@ -74,7 +74,7 @@ def choose_float32_products() -> str:
 
 
 def products_are_exact() -> bool:
-    """Whether products of numbers that bfloat16 cannot tell from 1 keep them, in the sizes and calls that are used."""
+    """Return whether products of numbers that bfloat16 cannot tell from 1 keep them, in the sizes that are used."""
     for size in (32, 256, 512):
         x, identity = torch.full((2, size, size), 1 + 2.0**-20), torch.eye(size).expand(2, size, size)
         products = (x[0] @ identity[0], torch.bmm(x, identity), torch.nn.functional.linear(x[0], identity[0]))

@@ -152,7 +152,7 @@ def _check_online(config: DictConfig, method: Method) -> None:
 
 
 def check_asked(config: DictConfig, method: Method) -> None:
-    """Whether the teacher can answer what the method asks."""
+    """Check that the teacher can answer what the method asks."""
     name = config.teacher.name
     if not method.asks:
         if asks_people(config.teacher):

@@ -210,7 +210,7 @@ class Desk:
         return leases.mine.get(query, False) or self._has_room(query, leases)
 
     def _was_asked(self, given: Given) -> bool:
-        """Whether this person was ever given the question, or answered it: then their answer comes late at most."""
+        """Return whether this person was ever given or answered the question; the answer then comes late at most."""
         who = "AND annotator = (SELECT id FROM annotators WHERE name = ?)"
         sql = f"SELECT 1 FROM leases WHERE query = ? {who} UNION ALL SELECT 1 FROM answers WHERE query = ? {who}"
         key = (given.query, given.annotator)

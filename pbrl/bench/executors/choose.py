@@ -7,7 +7,7 @@ from pbrl.errors import UserError, choices
 
 
 def make_executor(name: str, options: dict[str, str], retries: int) -> Executor:
-    """The executor of that name; the options are its own."""
+    """Make the executor of that name; the options are its own."""
     if name == "local":
         from pbrl.bench.executors.local import LocalExecutor
 

@@ -1,4 +1,4 @@
-"""What two machines must agree on before numbers made on them may stand in one table."""
+"""The facts that two machines must agree on before numbers made on them may stand in one table."""
 
 from __future__ import annotations
 

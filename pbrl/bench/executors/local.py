@@ -25,7 +25,7 @@ class LocalExecutor:
         return cls(whole(options, "workers", cores(), least=1), retries)
 
     def check(self, name: str, config: Any) -> None:
-        """Whatever `pbrl train` takes runs here."""
+        """Accept every config: whatever `pbrl train` takes runs here."""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         waiting = iter(jobs)

@@ -47,7 +47,7 @@ class RayExecutor:
         return self._cluster.slots(self.cpus, self.gpus)
 
     def check(self, name: str, config: Any) -> None:
-        """Whatever `pbrl train` takes runs there."""
+        """Accept every config: whatever `pbrl train` takes runs there."""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         waiting = iter(jobs)

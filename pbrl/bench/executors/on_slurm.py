@@ -64,7 +64,7 @@ class SlurmExecutor:
         return cls(slots=slots, cluster=cluster, parameters=parameters, retries=retries)
 
     def check(self, name: str, config: Any) -> None:
-        """Whatever `pbrl train` takes runs there."""
+        """Accept every config: whatever `pbrl train` takes runs there."""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         waiting = (_Cell(job) for job in jobs)
@@ -142,7 +142,7 @@ class SlurmExecutor:
         return executor
 
     def _earlier(self, logs: Path) -> dict[str, str]:
-        """Jobs of a bench that was killed, by name: they are still in the queue."""
+        """Find the jobs of a bench that was killed, by name: they are still in the queue."""
         file = logs / "submitted.json"
         if self.cluster != "slurm" or not file.exists():
             return {}
@@ -150,7 +150,7 @@ class SlurmExecutor:
         return {name: job_id for name, job_id in read_object(file).items() if job_id in queue}
 
     def _step(self) -> list[Outcome]:
-        """Waits a moment; what has ended by then."""
+        """Wait a moment; return the outcomes of what has ended by then."""
         self._ask_to_stop()
         self._look_at_queue()
         outcomes = []
@@ -174,7 +174,7 @@ class SlurmExecutor:
         return [replace(outcome, job=cell.job, attempts=outcome.attempts + cell.attempts - 1)]
 
     def _lost(self, cell: _Cell, why: str) -> list[Outcome]:
-        """No outcome if it is tried again."""
+        """Try a lost job again, or return its outcome where it had its last try."""
         if self._stopped.is_set():
             return [self._outcome(cell, INTERRUPTED, "stopped")]
         if cell.attempts <= self.retries:
@@ -198,7 +198,7 @@ class SlurmExecutor:
             cell.missing = 0 if cell.handle.job_id in queue else cell.missing + 1
 
     def _ask_to_stop(self) -> None:
-        """Running jobs save and end by themselves; SLURM ends those that wait, and in the end those that do not."""
+        """Ask running jobs to save and end; SLURM ends those that wait, and in the end those that do not save."""
         if not self._stopped.is_set():
             return
         jobs = [cell.handle.job_id for cell in self._cells]
@@ -240,7 +240,7 @@ class _Cell:
 
     @property
     def logs(self) -> Path:
-        """OUT/slurm, where the run is OUT/runs/NAME."""
+        """The folder OUT/slurm, where the run is OUT/runs/NAME."""
         above = itertools.islice(self.there.folder.parents, self.job.name.count("/") + 1, None)
         return next(above) / "slurm"
 

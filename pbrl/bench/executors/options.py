@@ -36,7 +36,7 @@ def number(options: dict[str, str], name: str, default: float, *, least: float =
 
 
 def share(options: dict[str, str], name: str, default: float, *, above: bool = False) -> float:
-    """Return how many of a resource a run takes: a share of one, or a whole number of them."""
+    """Read how many of a resource a run takes: a share of one, or a whole number of them."""
     value = number(options, name, default, above=above)
     if value > 1 and value != int(value):
         raise UserError(f"{name}={options[name]}: expected a share of one, such as 0.25, or a whole number")

@@ -108,7 +108,7 @@ def _import_ray() -> Any:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; whoever runs us may have plans for it."""
+    """Keep our handlers of signals: Ray takes SIGTERM for itself, and whoever runs us may have plans for it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What SLURM runs: a job of a bench, which saves and goes back into the queue when its time is up or others need it."""
+"""The job of a bench that SLURM runs: it saves and goes back into the queue when its time is up or others need it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StopFile:
 
 
 class SlurmCell:
-    """What submitit pickles and calls; `checkpoint` is its protocol for jobs that are preempted or out of time."""
+    """The callable that submitit pickles; `checkpoint` is its protocol for jobs that are preempted or out of time."""
 
     def __init__(self, job: Job, retries: int, stop_file: Path) -> None:
         self.job, self.retries, self.stop_file = job, retries, stop_file

@@ -49,7 +49,7 @@ class Group:
         self._restack([m for m in self.members if m is not member])
 
     def _restack(self, members: list[Member]) -> None:
-        """Another number of seeds is another stack; those that stay keep their numbers, also where there is no room."""
+        """Stack anew for another number of seeds; those that stay keep their numbers, also where there is no room."""
         kept = {id(m): self.stack.get(i) for i, m in enumerate(self.members) if self.stack is not None}
         stack = SeedStack(self.problem, len(members), self.device) if members else None
         for i, member in enumerate(members):
@@ -58,7 +58,7 @@ class Group:
         self.members, self.stack = members, stack
 
     def work(self) -> bool:
-        """Some updates, if everybody waits for one; whether there were any."""
+        """Make some updates, if everybody waits for one; return whether there were any."""
         if self.stack is None or not all(m.wanted for m in self.members):
             return False
         count = min(AT_ONCE, *(m.wanted - m.done for m in self.members))
@@ -89,7 +89,7 @@ class StackServer(threading.Thread):
         self._lock, self._ended = threading.Lock(), threading.Event()
 
     def line(self) -> Connection:
-        """The end of a new run's line, to be given to its process and closed here."""
+        """Return the end of a new run's line, to be given to its process and closed here."""
         ours, theirs = multiprocessing.Pipe()
         with self._lock:
             self.members[ours] = Member(ours)

@@ -1,4 +1,4 @@
-"""The formats of the field, one module each: whichever of them has a `FORMAT` is found here by itself."""
+"""The formats of the field, one module each: any of them that has a `FORMAT` is found by itself."""
 
 from __future__ import annotations
 

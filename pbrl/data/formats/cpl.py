@@ -24,7 +24,7 @@ def is_cpl(path: Path) -> bool:
 
 
 def read(path: Path, options: Options) -> Recording:
-    """Each segment is an episode; the observation after its last action is not in the file."""
+    """Read each segment as an episode; the observation after its last action is not in the file."""
     data = read_arrays(path)
     require(data, ["obs", "action"], path)
     n, t = data["action"].shape[:2] if data["action"].ndim == 3 else (0, 0)

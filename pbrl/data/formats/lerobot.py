@@ -38,7 +38,7 @@ OBS = ("observation.state", "observation.environment_state")  # what is observed
 
 @dataclass(frozen=True)
 class Features:
-    """Which columns are read."""
+    """The columns that are read."""
 
     obs: tuple[str, ...]
     cameras: tuple[str, ...]  # videos, or pictures in the rows

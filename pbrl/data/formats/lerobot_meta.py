@@ -1,4 +1,4 @@
-"""Where the rows and frames of a LeRobotDataset are, as its `meta` folder says."""
+"""The places of a LeRobotDataset's rows and frames, as its `meta` folder says."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERSIONS = ("v2.0", "v2.1", "v3.0")
 
 @dataclass(frozen=True)
 class Place:
-    """Where an episode's rows and frames are."""
+    """The place of an episode's rows and frames."""
 
     length: int
     tasks: tuple[str, ...]

@@ -26,7 +26,7 @@ def is_minari(path: Path) -> bool:
 
 
 def read(path: Path, options: Options) -> Recording:
-    """Observations are flattened as in pbrl's environments, images stay images; a choice of n stays a choice."""
+    """Read a data set: observations become flat as in our environments, images stay images, a choice of n a choice."""
     minari = import_minari()
     folder = _folder(minari, str(path))
     _check_spaces(folder / "data" / "metadata.json")
@@ -82,7 +82,7 @@ def _check_spaces(file: Path) -> None:
 
 
 def _range(space: Any, where: Path) -> ActionRange | None:
-    """The bounds of the actions; None where they are choices, or have none and must be told."""
+    """Return the bounds of the actions; None where they are choices, or have none and must be told."""
     if isinstance(space, spaces.Discrete) or (isinstance(space, spaces.Box) and not space.is_bounded()):
         return None
     ActionBox(space, where)  # says what else pbrl cannot scale

@@ -1,4 +1,4 @@
-"""What an npz file holds, without reading it."""
+"""The names in an npz file, found without reading the arrays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pbrl.reading import require_file
 
 
 def npz_names(path: Path) -> set[str]:
-    """Names of the arrays in an npz file; none in anything else."""
+    """Return the names of the arrays in an npz file; none for anything else."""
     if path.suffix.lower() != ".npz":
         return set()
     try:

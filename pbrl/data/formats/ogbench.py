@@ -35,7 +35,7 @@ def read(path: Path, options: Options) -> Recording:
 
 
 def _episodes(files: list[Path], source: str | None) -> Iterator[Recorded]:
-    """File by file, since an npz is unpacked whole."""
+    """Yield episodes file by file, since an npz is unpacked whole."""
     number = 0
     for file in files:
         data = read_arrays(file)

@@ -1,4 +1,4 @@
-"""What a format of the field is to pbrl: how one tells a file of it, and what a reader yields.
+"""The contract of a format of the field: how one tells a file of it, and what a reader yields.
 
 L steps, O observation, A action, C cameras, D simulator state.
 """
@@ -51,7 +51,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Recording:
-    """What a reader found: episodes, which are read one after another and once, and what is known of all of them."""
+    """The finding of a reader: episodes, read one after another and once, and what is known of all of them."""
 
     episodes: Iterator[Recorded]
     actions: ActionRange | None = None  # what the file says of their range

@@ -34,7 +34,7 @@ STEP_OPTIONS = (
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a table is what."""
+    """The meaning of each column of a table."""
 
     episode: str | None
     obs: list[str]

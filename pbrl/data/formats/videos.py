@@ -120,7 +120,7 @@ def _with_rows(
 
 
 def _bare(films: Films, options: Options) -> Iterator[Recorded]:
-    """Every frame is a step, and nothing is known of what was done: one number that is 0."""
+    """Yield steps of videos alone: every frame is one, and of what was done nothing is known: one number that is 0."""
     for name, cameras in films.of.items():
         times = {camera: frame_times(films.files[number]) for camera, number in cameras.items()}
         steps = min(map(len, times.values()))
