@@ -34,7 +34,7 @@ PATHS = (
 
 
 def read_overrides(overrides: Sequence[str]) -> list[str]:
-    """The same overrides in Hydra's grammar; a mistake in any of them is a UserError."""
+    """Return the same overrides in Hydra's grammar; a mistake in any of them is a UserError."""
     return [_read(text) for text in overrides]
 
 
@@ -70,7 +70,7 @@ def _read(text: str) -> str:
 
 
 def _word(text: str, value: str, error: Exception) -> str:
-    """A word with letters that Hydra's grammar has no place for, such as ä, in quotes."""
+    """Return a word with letters that Hydra's grammar has no place for, such as ä, in quotes."""
     if value[:1] in tuple("[{('\"") or value[-1:] in tuple("]})'\""):
         raise UserError(f"{text!r} cannot be read: {one_line(error)}; quote special characters") from error
     parse(f"key={_quoted(value)}")

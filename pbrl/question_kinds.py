@@ -48,7 +48,7 @@ class InterventionAnswers(NamedTuple):
 
 @dataclass(frozen=True)
 class SegmentPair(Question):
-    """Which of two segments is better: `Answers.prefers_right`."""
+    """Questions which of two segments is better: `Answers.prefers_right`."""
 
     kind = "segment_pair"
     answers, skipped, tie = Answers, 0.5, 0.5
@@ -92,7 +92,7 @@ class SegmentPair(Question):
 
 @dataclass(frozen=True)
 class EpisodePair(SegmentPair):
-    """Which of two whole episodes is better; `mask` tells how long each is. Batches are padded to the longest."""
+    """Questions which of two whole episodes is better; `mask` tells how long they are, batches are padded."""
 
     kind = "episode_pair"
     whole = True
@@ -103,7 +103,7 @@ class EpisodePair(SegmentPair):
         return [part.padded(longest) for part in parts]
 
     def padded(self, steps: int) -> Self:
-        """The same episodes with T = steps."""
+        """Return the same episodes with T = steps."""
         more = steps - self.left.steps
         states = self.item_states
         longer = states and tuple(np.pad(s, ((0, 0), (0, more), (0, 0)), mode="edge") for s in states)
@@ -112,7 +112,7 @@ class EpisodePair(SegmentPair):
 
 @dataclass(frozen=True)
 class Triplet(Question):
-    """Which of two segments is closer to a third: `TripletAnswers.closer_second`."""
+    """Questions which of two segments is closer to a third: `TripletAnswers.closer_second`."""
 
     kind = "triplet"
     answers, skipped, tie = TripletAnswers, 0.5, 0.5
@@ -151,7 +151,7 @@ class Triplet(Question):
 
 @dataclass(frozen=True)
 class Choice(Question):
-    """Which of k segments is the best, the worst, or both, or their ranking: `ChoiceAnswers.order`."""
+    """Questions for the best or worst of k segments, or both, or their ranking: `ChoiceAnswers.order`."""
 
     kind = "choice"
     answers, skipped, dtype, blank = ChoiceAnswers, -1, np.int64, -1
@@ -202,7 +202,7 @@ class Choice(Question):
 
 @dataclass(frozen=True)
 class Rating(Question):
-    """How good a segment is, as a number on a named scale: `RatingAnswers.rating`."""
+    """Questions how good a segment is, as a number on a named scale: `RatingAnswers.rating`."""
 
     kind = "rating"
     answers, skipped = RatingAnswers, float("nan")
@@ -252,7 +252,7 @@ class Rating(Question):
 
 @dataclass(frozen=True)
 class Outcome(Question):
-    """Whether a segment succeeds, and at which step that is decided: `OutcomeAnswers.outcome`."""
+    """Questions whether a segment succeeds, and at which step that is decided: `OutcomeAnswers.outcome`."""
 
     kind = "outcome"
     answers, skipped, dtype, blank = OutcomeAnswers, -1, np.int64, -1
@@ -294,7 +294,7 @@ class Outcome(Question):
 
 @dataclass(frozen=True)
 class Intervention(Question):
-    """When a person who watched a whole episode live took over or said that it goes wrong.
+    """Episodes that a person watched live, who took over or said that it goes wrong.
 
     The answer is a signal at each of the `horizon` steps, the sum of what was said: 1 the person acted, or let an
     expert act, so that this action is not the agent's; 2 the person said "this is going wrong". 0: neither, also after
@@ -332,7 +332,7 @@ class Intervention(Question):
 
     @classmethod
     def watched(cls, episodes: Segments, states: np.ndarray | None, horizon: int, criterion: str = OVERALL) -> Self:
-        """Episodes (n, T <= horizon) as this asks about them. states: (n, T+1, D), or None."""
+        """Make questions of episodes (n, T <= horizon) as this asks about them. states: (n, T+1, D), or None."""
         more = horizon - episodes.steps
         longer = None if states is None else (np.pad(states, ((0, 0), (0, more), (0, 0)), mode="edge"),)
         return cls(_pad(episodes, more), horizon, longer, criterion=criterion)
@@ -355,7 +355,7 @@ class Intervention(Question):
 
 
 def _pad(segments: Segments, more: int) -> Segments:
-    """`more` steps of padding: the last observation again, zeros in all else."""
+    """Add `more` steps of padding: the last observation again, zeros in all else."""
 
     def longer(x: Tensor | None) -> Tensor | None:
         return x if x is None else torch.cat([x, x.new_zeros(len(x), more, *x.shape[2:])], 1)

@@ -26,7 +26,7 @@ States: TypeAlias = "tuple[np.ndarray, ...] | None"  # k of (n, T+1, D) float64,
 
 
 class Form(NamedTuple):
-    """All that is asked except the clips: questions of one form can be one batch."""
+    """The form of a question: all that is asked except the clips; questions of one form can be one batch."""
 
     kind: str
     items: int  # k
@@ -68,12 +68,12 @@ class Question:
 
     @property
     def items(self) -> tuple[Segments, ...]:
-        """k times n segments."""
+        """Return the items, k times n segments."""
         raise NotImplementedError
 
     @property
     def item_states(self) -> States:
-        """Simulator states of the items, None where they are unknown."""
+        """Return simulator states of the items, None where they are unknown."""
         raise NotImplementedError
 
     @classmethod
@@ -103,7 +103,7 @@ class Question:
 
     @classmethod
     def make_answers(cls, values: Sequence[Value | None], form: Form) -> Any:
-        """Stored answers as `answers`; None is a skip."""
+        """Read stored answers as `answers`; None is a skip."""
         shape = cls.answer_shape(form)
         rows = [(cls.skipped,) * math.prod(shape) if v is None else v for v in values]
         told = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), *shape)
@@ -135,7 +135,7 @@ class Question:
         return len(self.items[0])
 
     def put_to(self, teacher: Any) -> Any:
-        """A script's `answers` to these questions; kinds other than pairs are asked of a teacher that has `judge`."""
+        """Return a script's `answers` to these questions; a teacher of other kinds than pairs has `judge`."""
         return teacher.judge(self)
 
     def __getitem__(self, rows: Sequence[int]) -> Self:
@@ -145,11 +145,11 @@ class Question:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What is asked, as `of` takes it."""
+        """Return what is asked, as `of` takes it."""
         return {name: getattr(self, name) for name in ("criterion", *self.details)}
 
     def about_criterion(self, criterion: str) -> Self:
-        """The same questions by this criterion, where they have none of their own."""
+        """Return the same questions by this criterion, where they have none of their own."""
         if self.criterion != OVERALL or criterion == OVERALL:
             return self
         return self.of(self.items, self.item_states, **self.about | {"criterion": criterion})
@@ -170,7 +170,7 @@ class Question:
 
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
-        """One after another; states only where all parts have them."""
+        """Join batches, one after another; states only where all parts have them."""
         if len(forms := {part.form for part in parts}) > 1:
             raise UserError(f"questions of {len(forms)} forms cannot be one batch: {sorted(forms)}; take those of one")
         parts = cls.aligned(parts)
@@ -188,7 +188,7 @@ class Question:
 
     @classmethod
     def aligned(cls, parts: Sequence[Self]) -> Sequence[Self]:
-        """The parts as they can become one batch, where a kind has a way."""
+        """Return the parts as they can become one batch, where a kind has a way."""
         return parts
 
 

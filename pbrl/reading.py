@@ -64,7 +64,7 @@ def reading(path: Path, expected: str) -> Iterator[None]:
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8."""
+    """Read a text file in UTF-8."""
     with reading(path, "a text file in UTF-8"):
         if (size := path.stat().st_size) > MAX_TEXT:
             raise UserError(f"{path} has {size:,} bytes, expected a text file of at most {MAX_TEXT:,}")
@@ -78,14 +78,14 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds."""
+    """Read the object that a JSON file holds."""
     if not isinstance(found := read_json(path), dict):
         raise UserError(f"{path} holds {_excerpt(found)}, expected a JSON object")
     return found
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a table, each with a value for every column of its first line.
+    """Read the rows of a table, each with a value for every column of its first line.
 
     A last line without its end is left out: it is being written, or was when the process was killed.
     """
@@ -100,7 +100,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def find_object(path: Path) -> dict[str, Any] | None:
-    """The object of a JSON file that may be missing or half written; None then."""
+    """Read the object of a JSON file that may be missing or half written; None then."""
     try:
         return read_object(path)
     except UserError:
@@ -108,7 +108,7 @@ def find_object(path: Path) -> dict[str, Any] | None:
 
 
 def read_yaml(path: Path) -> Any:
-    """The config of a YAML file, not yet resolved; OmegaConf's type for what it holds."""
+    """Read a YAML file, not yet resolved; return OmegaConf's type for what it holds."""
     from omegaconf import OmegaConf
 
     text = read_text(path)
@@ -127,7 +127,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz file, numbers or booleans; sizes are compared with what is there before memory is taken."""
+    """Read all arrays of an npz file, numbers or booleans; sizes are compared with what is there before any is read."""
     with reading(path, "an npz file"), zipfile.ZipFile(path) as archive:
         arrays = {}
         for member in _members(archive, path):
@@ -144,7 +144,7 @@ def require_archive(path: Path) -> None:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The array of a .npy file."""
+    """Read the array of a .npy file."""
     with reading(path, "an array file"), path.open("rb") as stream:
         return _read_array(stream, path.stat().st_size, str(path))
 
@@ -156,7 +156,7 @@ def require_memory(needed: int, path: Path) -> None:
 
 
 def _read_array(stream: IO[bytes], size: int, where: str) -> np.ndarray:
-    """An array of numbers or booleans from a stream of `size` bytes in NumPy's format."""
+    """Read an array of numbers or booleans from a stream of `size` bytes in NumPy's format."""
     if size < 10 or stream.read(6) != np.lib.format.MAGIC_PREFIX:
         raise UserError(f"{where} is no array in NumPy's format; {PICKLE}")
     stream.seek(0)
@@ -194,7 +194,7 @@ def _refuse_bomb(size: int, packed: int, where: str) -> None:
 
 
 def _count_nodes(node: Any, known: dict[int, int]) -> int:
-    """Values of a YAML tree, those under an alias once for each time that it is named."""
+    """Count the values of a YAML tree, those under an alias once for each time that it is named."""
     if id(node) not in known:
         known[id(node)] = MAX_NODES  # until it is counted: a tree that holds itself has no end
         parts = node.value if isinstance(node, yaml.CollectionNode) else []

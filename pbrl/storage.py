@@ -1,4 +1,4 @@
-"""Telling a disk that is full, read-only or broken from mistakes: one line that names it, whatever library met it."""
+"""Faults of a disk that is full, read-only or broken, told from mistakes: one line that names it, from any library."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CUT_SHORT = re.compile(r"requested and \d+ written|failed writing file|unexpecte
 
 @contextmanager
 def storing(path: Path, way_on: str = "") -> Iterator[None]:
-    """What the disk itself refuses becomes one line that names the file, or else `path`, and says how to go on."""
+    """Turn what the disk itself refuses into one line that names the file, or else `path`, and says how to go on."""
     try:
         yield
     except Exception as error:
@@ -36,7 +36,7 @@ def storing(path: Path, way_on: str = "") -> Iterator[None]:
 
 @contextmanager
 def silent_threads() -> Iterator[None]:
-    """Threads that write, as TensorBoard's, print nothing of such an error: the one they serve raises it again."""
+    """Keep threads that write, as TensorBoard's, from printing such an error: the one they serve raises it again."""
     before = threading.excepthook
 
     def hook(met: threading.ExceptHookArgs, /) -> None:
@@ -51,7 +51,7 @@ def silent_threads() -> Iterator[None]:
 
 
 def storage_problem(error: BaseException, path: Path | None = None) -> str | None:
-    """One line if the disk is full, read-only or broken, or a quota used up; None if the error is about something else.
+    """Describe a disk that is full, read-only or broken, or a quota used up, in one line; None for any other error.
 
     path: what was being written, where the error does not say it.
     """
@@ -73,7 +73,7 @@ def storage_problem(error: BaseException, path: Path | None = None) -> str | Non
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error and those that led to it."""
+    """Return the error and those that led to it."""
     chain: list[BaseException] = []
     one: BaseException | None = error
     while one is not None and one not in chain:

@@ -15,7 +15,7 @@ PLAIN = {"±": "+-", "×": "x", "−": "-", "–": "-", "—": "-", "…": "..."
 
 
 def print_what_it_can() -> None:
-    """Whatever the encoding of standard output and error, printing never fails; other signs appear as `\\xe4`."""
+    """Keep printing from failing, whatever the encoding of output and error; other signs appear as `\\xe4`."""
     codecs.register_error("pbrl.plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -77,7 +77,7 @@ class Output:
 
 @contextlib.contextmanager
 def output_of_a_command() -> Iterator[Output]:
-    """Standard output and error while a command runs: it goes on when they cannot be written; yields the output."""
+    """Yield standard output and error while a command runs, which goes on when they cannot be written."""
     # None: closed by the shell, as with `>&-`.
     out, err = (Output(open(os.devnull, "w") if s is None else s) for s in (sys.stdout, sys.stderr))  # noqa: SIM115
     with contextlib.redirect_stdout(cast(Any, out)), contextlib.redirect_stderr(cast(Any, err)):

@@ -48,7 +48,7 @@ class Steps(NamedTuple):
 
 
 class RewardSource(Protocol):
-    """What drives an agent.
+    """The source of the rewards that drive an agent.
 
     when: "stored", computed once per step, and again for all that is stored when the source changes; "sampled", for
     each batch anew, as what changes with every step must be; "episode", for whole episodes when they end, whose
@@ -107,11 +107,11 @@ class Segments:
         return self.actions.shape[1]
 
     def to(self, device: torch.device) -> Segments:
-        """The same where a learner is; themselves if they are there already."""
+        """Return the same where a learner is; themselves if they are there already."""
         return self if self.obs.device == device else _map(self, lambda x: x.to(device))
 
     def crop(self, start: Tensor, length: int) -> Segments:
-        """The `length` steps from `start` (N,) of each segment, gathered by index."""
+        """Return the `length` steps from `start` (N,) of each segment, gathered by index."""
         start = start.to(self.obs.device)
         rows = torch.arange(len(self), device=start.device)[:, None]
         nodes = start[:, None] + torch.arange(length + 1, device=start.device)
@@ -128,7 +128,7 @@ class Segments:
 
     @staticmethod
     def cat(parts: Sequence[Segments]) -> Segments:
-        """One after another; factors only where all parts have them."""
+        """Join segments, one after another; factors only where all parts have them."""
         columns = {f.name: [getattr(p, f.name) for p in parts] for f in dataclasses.fields(Segments)}
         whole: dict[str, Any] = {k: torch.cat(c) for k, c in columns.items() if not any(v is None for v in c)}
         return Segments(**whole)
@@ -179,13 +179,13 @@ class Comparisons:
         return Comparisons(self.left[rows], self.right[rows], value, who, self.criterion)
 
     def to(self, device: torch.device) -> Comparisons:
-        """The same where a learner is."""
+        """Return the same where a learner is."""
         value, who = self.prefers_right.to(device), self.annotator.to(device)
         return Comparisons(self.left.to(device), self.right.to(device), value, who, self.criterion)
 
     @staticmethod
     def cat(parts: Sequence[Comparisons]) -> Comparisons:
-        """One after another, all by one criterion."""
+        """Join comparisons, one after another, all by one criterion."""
         if len(criteria := {p.criterion for p in parts}) > 1:
             raise ValueError(f"comparisons by {sorted(criteria)} cannot be one batch, expected one criterion")
         return Comparisons(

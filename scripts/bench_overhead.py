@@ -1,4 +1,4 @@
-"""What a bench adds to the time of its runs: the same runs by `pbrl bench` and by `pbrl train`, one after another.
+"""Time that a bench adds to its runs: the same runs by `pbrl bench` and by `pbrl train`, one after another.
 
 python scripts/bench_overhead.py [REPEATS]
 

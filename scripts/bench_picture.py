@@ -33,7 +33,7 @@ def main(table: str, out: str) -> None:
 
 
 def scores(table: str, method: str, labels: str) -> np.ndarray:
-    """Normalised scores (runs, FRAMES) of one arm at each share of a run's steps."""
+    """Return normalised scores (runs, FRAMES) of one arm at each share of a run's steps."""
     runs = defaultdict(list)
     with open(table) as file:
         for row in csv.DictReader(file):
@@ -44,7 +44,7 @@ def scores(table: str, method: str, labels: str) -> np.ndarray:
 
 
 def frame(curves: dict[tuple[str, str], np.ndarray], n: int) -> np.ndarray:
-    """The picture (H, W, 3) up to the n-th share."""
+    """Draw the picture (H, W, 3) up to the n-th share."""
     figure, axes = plt.subplots(figsize=(6.4, 2.6), dpi=100, layout="constrained")
     for arm, (name, colour) in ARMS.items():
         intervals = [t_interval(column) for column in curves[arm][:, :n].T]

@@ -1,4 +1,4 @@
-"""Whether all of pbrl that can use a GPU does on this one, and how fast: `python scripts/check_gpu.py`.
+"""Check that all of pbrl that can use a GPU does on this one, and how fast: `python scripts/check_gpu.py`.
 
 Takes under 8 minutes of one GPU: checks against the CPU, the updates of 1, 16 and 64 seeds at two sizes, and a run that
 learns for five minutes. Prints one table; the exit code is 1 if a check fails and 2 where there is no GPU.
@@ -74,7 +74,7 @@ def main() -> int:
 
 
 def checks(device: torch.device) -> Iterator[Row]:
-    """Each thing that may live on the device, against the same on the CPU."""
+    """Yield each thing that may live on the device, against the same on the CPU."""
     made: dict[str, Callable[[], tuple[float, float]]] = {
         "SAC: weights after 20 updates": partial(sac_distance, device),
         "SAC: K updates captured as one graph, and one by one": partial(graph_distance, device),
@@ -193,7 +193,7 @@ def offline_distance(method: str, device: str, data: Path) -> tuple[float, float
 
 
 def resume_distance(device: str, folder: Path) -> tuple[float, float]:
-    """Exact where the kernels that sum are deterministic."""
+    """Return how far a resumed run is from a whole one: 0 where the kernels that sum are deterministic."""
     from safetensors.torch import load_file
 
     numbers = [
@@ -224,7 +224,7 @@ def speeds(device: torch.device, small: bool) -> Iterator[Row]:
 
 
 def milliseconds(call: Callable[[], object], device: torch.device) -> float:
-    """Median of calls, after some that warm up."""
+    """Return the median of calls, after some that warm up."""
     wait = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
     end, times = time.monotonic() + SLOW_S, []
     for _ in range(3):
@@ -239,7 +239,7 @@ def milliseconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def learning(device: str, seconds: float) -> Iterator[Row]:
-    """A run with a scripted teacher, stopped as by Ctrl-C."""
+    """Yield a run with a scripted teacher, stopped as by Ctrl-C."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         numbers = ["env=pendulum", "method=pebble", "steps=1000000", "feedback.first=2000", "feedback.every=2000"]
@@ -274,7 +274,7 @@ def problem(hidden: int, batch_size: int, obs: int = 3, actions: int = 1) -> Pro
 
 
 def filled(made: Problem, seeds: int, device: torch.device) -> tuple[SeedStack, Batch, Tensor]:
-    """A stack with random weights, and 8 updates' worth of random steps."""
+    """Make a stack with random weights, and 8 updates' worth of random steps."""
     generator = torch.Generator().manual_seed(0)
     stack = SeedStack(made, seeds, device)
     for seed in range(seeds):

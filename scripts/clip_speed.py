@@ -1,4 +1,4 @@
-"""What a pair of clips costs to draw and encode, in one process on one core.
+"""Cost of drawing and encoding a pair of clips, in one process on one core.
 
     python scripts/clip_speed.py [width height max_fps shadows] [env ...]
 
@@ -52,7 +52,7 @@ def main(words: list[str]) -> None:
 
 
 def _states(config: DictConfig) -> np.ndarray:
-    """Two segments (2, STEPS+1, D) of random actions."""
+    """Return two segments (2, STEPS+1, D) of random actions."""
     env = build(config.env.make)
     env.action_space.seed(0)
     segments = []

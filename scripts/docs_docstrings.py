@@ -17,7 +17,7 @@ class Entries(griffe.Extension):
 
 
 def as_list(docstring: str) -> str:
-    """A Markdown list of the entries, with a blank line before the first one after other text."""
+    """Write a Markdown list of the entries, with a blank line before the first one after other text."""
     lines: list[str] = []
     for line in docstring.splitlines():
         entry = ENTRY.match(line)

@@ -1,4 +1,4 @@
-"""What the site has beyond docs/: README.md as its first page, results, examples and the source that pages link to.
+"""Pages of the site beyond docs/: README.md as its first page, results, examples and the source that pages link to.
 
 A link of a page is one of the repository, so that it works where the files are read as they lie; here it becomes one of
 the site. `docs/x.md` is `x.md` there, any other Markdown file and everything in results/ keeps its path, and of other
@@ -104,7 +104,7 @@ def site_uri(target: Path) -> str | None:
 
 
 def page_of(target: Path) -> str:
-    """The page of a file outside docs/: a Markdown file as it is, of others and of folders the text."""
+    """Return the page of a file outside docs/: a Markdown file as it is, of others and of folders the text."""
     if target.suffix == ".md":
         return target.read_text()
     if target.suffix == ".ipynb":
@@ -131,7 +131,7 @@ def _targets(page: File) -> Iterator[Path]:
 
 
 def _in_the_repository(target: str, page: File) -> Path | None:
-    """The file or folder that a link of a page means; None for another site, or a place on the same page."""
+    """Find the file or folder that a link of a page means; None for another site, or a place on the same page."""
     path = target.partition("#")[0]
     if not path or re.match(r"[a-z]+:", path) or page.src_uri.startswith("code/"):
         return None
@@ -140,7 +140,7 @@ def _in_the_repository(target: str, page: File) -> Path | None:
 
 
 def _place(page: File) -> str:
-    """The path of a page in the repository."""
+    """Return the path of a page in the repository."""
     if page.src_uri == "index.md":
         return "README.md"
     return f"docs/{page.src_uri}" if (ROOT / "docs" / page.src_uri).is_file() else page.src_uri

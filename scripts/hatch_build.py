@@ -32,7 +32,7 @@ class CustomBuildHook(BuildHookInterface):
             shutil.rmtree(self.folder)
 
     def compile_kernels(self, folder: Path) -> list[Path]:
-        """One for each kind of processor of this machine's family that the compiler knows."""
+        """Compile one for each kind of processor of this machine's family that the compiler knows."""
         build = load_build(Path(self.root) / "pbrl" / "native" / "build.py")
         using, made = build.compiler(), []
         for kind in build.kinds_of_machine() if using is not None else ():
@@ -48,7 +48,7 @@ class CustomBuildHook(BuildHookInterface):
 
 
 def load_build(path: Path):
-    """pbrl/native/build.py, which needs nothing of the package."""
+    """Load pbrl/native/build.py, which needs nothing of the package."""
     spec = importlib.util.spec_from_file_location("pbrl_native_build", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

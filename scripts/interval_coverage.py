@@ -1,4 +1,4 @@
-"""How far to trust the intervals of a report: the table of docs/report.md, from scores whose truth is known.
+"""Trust in the intervals of a report: the table of docs/report.md, from scores whose truth is known.
 
 python scripts/interval_coverage.py
 

@@ -32,7 +32,7 @@ def main(run_dir: str, out: str) -> None:
 
 
 def pictures(saved: SavedRun, act: Policy) -> tuple[np.ndarray, float]:
-    """Frames (n, H, W, 3) and their rate per second."""
+    """Film frames (n, H, W, 3); return them and their rate per second."""
     env = saved.make_env(render_mode="rgb_array", width=WIDTH, height=HEIGHT)
     fps, steps = frame_rate(env)
     first = round(SKIPPED * fps)

@@ -1,4 +1,4 @@
-"""Where the time of one run goes: `python scripts/profile_run.py env=walker-walk steps=30000 ...`.
+"""Time of one run, by where it goes: `python scripts/profile_run.py env=walker-walk steps=30000 ...`.
 
 Takes the arguments of `pbrl train`. Reads the processor time around the named parts of the loop: other work of the
 machine does not count, and what is measured is the run and not a profiler. A part called inside another counts for

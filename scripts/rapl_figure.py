@@ -24,7 +24,7 @@ TITLES = {"expert:1": "As people like it", "naive:1": "The plain way"}
 
 
 def draw_figure(folders: Mapping[str, Path], sources: Sequence[str], file: Path) -> None:
-    """A block per source: pictures of its first held-out video, each over its moment, and the rewards under them.
+    """Draw a block per source: pictures of its first held-out video, each over its moment, and the rewards under them.
 
     Rewards are in standard deviations over all frames of all held-out videos, 0 the mean, so that they can be compared.
 

@@ -99,7 +99,7 @@ def agents(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def bootstrap(seeds: Mapping[str, np.ndarray]) -> tuple[float, np.ndarray]:
-    """Mean over seeds of Spearman's correlation, and the same of each draw of videos: (), (DRAWS,).
+    """Return the mean over seeds of Spearman's correlation, and the same of each draw of videos: (), (DRAWS,).
 
     seeds: {seed: (V, 2)} of learned and true return. Draws follow from seed and V, so those of two methods are paired.
     """
@@ -108,7 +108,7 @@ def bootstrap(seeds: Mapping[str, np.ndarray]) -> tuple[float, np.ndarray]:
 
 
 def _drawn(returns: np.ndarray, seed: int) -> np.ndarray:
-    """Correlations (DRAWS,) of ranks; where a draw has the same return over and over, 0."""
+    """Return correlations (DRAWS,) of ranks; where a draw has the same return over and over, 0."""
     rows = np.random.default_rng(seed).integers(0, len(returns), (DRAWS, len(returns)))
     ranks = stats.rankdata(returns[rows], axis=1)  # (DRAWS, V, 2)
     ranks -= ranks.mean(1, keepdims=True)
@@ -130,7 +130,7 @@ def _gain(returns: Returns, task: str, method: str) -> str:
 
 
 def _mean(values: Sequence[float], digits: int) -> str:
-    """Empty without values, and without an interval for one."""
+    """Write a mean, with its interval where there are several values; nothing without values."""
     if not values:
         return ""
     interval = t_interval(np.array(values))

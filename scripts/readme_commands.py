@@ -73,7 +73,7 @@ def main(pages: Sequence[str]) -> int:
 
 
 def lines(page: str) -> Iterator[str]:
-    """The commands of a page, lines that end with a backslash joined."""
+    """Yield the commands of a page, lines that end with a backslash joined."""
     for block in BLOCK.findall(page):
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
             text = line.strip().removeprefix("$ ")
@@ -105,7 +105,7 @@ def read_command(line: str) -> Command | str:
 
 
 def shorten(command: Command) -> list[str]:
-    """Its arguments, with the settings that make it quick instead of those of the same key."""
+    """Return its arguments, with the settings that make it quick instead of those of the same key."""
     if any(word.startswith("resume=") or (word.startswith("-") and word != "--human") for word in command.arguments):
         return command.arguments
     offline = command.name == "train" and any(word.startswith("data=") for word in command.arguments)
@@ -145,7 +145,7 @@ def run(command: Command, folder: Path) -> bool:
 
 
 def stop_when_open(process: subprocess.Popen, output: int) -> None:
-    """The viewer runs until Ctrl-C, which comes when it has said its address."""
+    """Stop the viewer, which runs until Ctrl-C, when it has said its address."""
     end = time.monotonic() + TIMEOUT_S
     while process.poll() is None and b"label at:" not in os.pread(output, 10_000, 0):
         if time.monotonic() > end:

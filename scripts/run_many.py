@@ -28,7 +28,7 @@ def finished(folder: Path) -> bool:
 
 
 def evaluations(folder: Path) -> list[dict[str, str]]:
-    """The rows of a run's evaluations.csv."""
+    """Read the rows of a run's evaluations.csv."""
     return list(csv.DictReader((folder / "evaluations.csv").read_text().splitlines()))
 
 

@@ -41,7 +41,7 @@ READ = "document.querySelector('#grid.active')?.dataset.kind ?? (document.queryS
 
 
 def make_questions(folder: Path) -> None:
-    """One of each kind, about a cheetah that moves at random; pairs come first."""
+    """Make one question of each kind, about a cheetah that moves at random; pairs come first."""
     folder.mkdir(parents=True)
     config = compose_config(["env=halfcheetah", "teacher=human", "viewer.tags=[falls,slow,shakes]"])
     OmegaConf.save(config, folder / "config.yaml")

@@ -73,7 +73,7 @@ def watch_picture(run: Path, out: Path) -> None:
 
 @contextmanager
 def served(folder: Path, *words: str) -> Iterator[tuple[Any, str]]:
-    """A browser, and the address of what `pbrl WORDS` serves in this folder."""
+    """Yield a browser, and the address of what `pbrl WORDS` serves in this folder."""
     from playwright.sync_api import sync_playwright
 
     server = subprocess.Popen([sys.executable, "-m", "pbrl", *words, "open_browser=false"])
@@ -140,7 +140,7 @@ def _on_a_phone(page: Any, url: str, out: Path) -> None:
 
 
 def _both(page: Any, out: Path, name: str) -> None:
-    """Light, and dark."""
+    """Photograph a page light, and dark."""
     page.screenshot(path=out / f"{name}.png")
     page.emulate_media(color_scheme="dark")
     page.screenshot(path=out / f"{name}_dark.png")

@@ -45,7 +45,7 @@ DAY_ANSWERS, DAY_HOURS = 2000, 24.0  # of one person in the soak
 
 
 def make_run(folder: Path, questions: int) -> None:
-    """A run with so many open questions, all of whose clips are drawn."""
+    """Make a run with so many open questions, all of whose clips are drawn."""
     folder.mkdir(parents=True)
     config = compose_config(["env=point_reach", "teacher=human"])
     OmegaConf.save(config, folder / "config.yaml")
@@ -149,7 +149,7 @@ def cost(out: Path, calls: int = 300) -> None:
 
 
 class Person(threading.Thread):
-    """Does what a page does for somebody who labels: polls, keeps three pairs ahead, fetches clips, answers."""
+    """Acts as a page does for somebody who labels: polls, keeps three pairs ahead, fetches clips, answers."""
 
     def __init__(self, server: Server, name: str, think_s: float, poll_s: float, until: float) -> None:
         super().__init__(daemon=True)
@@ -225,7 +225,7 @@ def people(out: Path, seconds: float) -> None:
 
 
 def soak(out: Path, minutes: float) -> None:
-    """Every action of the day takes place, that much sooner after the one before."""
+    """Play every action of the day, that much sooner after the one before."""
     faster = DAY_HOURS * 60 / minutes
     think_s, poll_s = DAY_HOURS * 3600 / DAY_ANSWERS / faster, 10.0 / faster  # hidden tabs ask less often
     folder, rows = out / "run_soak", []
@@ -243,7 +243,7 @@ def soak(out: Path, minutes: float) -> None:
 
 
 def figure(out: Path) -> None:
-    """cost.png and soak.png beside what they show."""
+    """Draw cost.png and soak.png beside what they show."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -60,7 +60,7 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 
 @contextmanager
 def labelling(folder: Path, *words: str) -> Iterator[Any]:
-    """A browser page on the viewer of a demo that trains."""
+    """Yield a browser page on the viewer of a demo that trains."""
     from playwright.sync_api import sync_playwright
 
     command = [sys.executable, "-m", "pbrl", "demo", "--human", f"run_dir={folder}", "viewer.open_browser=false"]
@@ -125,7 +125,7 @@ def pictures(folder: Path, out: Path) -> None:
 
 
 def _screens(page: Any, folder: Path, out: Path) -> None:
-    """The same on other screens, as other people have them."""
+    """Photograph the same on other screens, as other people have them."""
     for name, (size, scale, touch, scheme) in SCREENS.items():
         options = {"device_scale_factor": scale, "has_touch": touch, "is_mobile": touch, "color_scheme": scheme}
         other = page.context.browser.new_page(viewport=size, **options)
@@ -139,7 +139,7 @@ def _screens(page: Any, folder: Path, out: Path) -> None:
 
 
 def _others(page: Any, folder: Path, out: Path) -> None:
-    """Other questions than pairs, about segments of the first ones."""
+    """Ask other questions than pairs, about segments of the first ones."""
     with LabelStore(folder, create=False) as store:
         pairs = store.pairs([query.id for query in store.queries()][:3])
         sides = list(zip(pairs.items, pairs.item_states or (), strict=True))
@@ -168,7 +168,7 @@ def _others(page: Any, folder: Path, out: Path) -> None:
 
 
 def _skip(page: Any) -> None:
-    """Goes on to the next question, of whatever kind."""
+    """Go on to the next question, of whatever kind."""
     read = "document.querySelector('.deck.active, #grid.active')?.dataset.query"
     before = page.evaluate(read)
     page.keyboard.press("x")
@@ -177,7 +177,7 @@ def _skip(page: Any) -> None:
 
 
 def _state(page: Any, folder: Path, change: dict[str, Any], out: Path) -> None:
-    """What somebody sees who comes now and gets no pair."""
+    """Photograph what somebody sees who comes now and gets no pair."""
     other = page.context.browser.new_page(viewport=SIZE)
     other.route("**/api/status*", lambda route, _: _answer_changed(route, change))
     if "can_continue" not in change:
@@ -212,7 +212,7 @@ def latency(folder: Path, pairs: int) -> None:
 
 
 def _film(page: Any, folder: Path, out: Path) -> None:
-    """Labelling for some seconds, as a GIF in real time."""
+    """Film labelling for some seconds, as a GIF in real time."""
     frames, begun, answered = [], time.monotonic(), 0.0
     while (now := time.monotonic() - begun) < GIF_S:
         picture = Image.open(io.BytesIO(page.screenshot()))
@@ -236,7 +236,7 @@ def _answer(page: Any, folder: Path) -> None:
 
 
 def _key(page: Any, folder: Path) -> str:
-    """The arrow to the side of the better clip."""
+    """Return the arrow to the side of the better clip."""
     query = _shown(page)
     assert query is not None
     with LabelStore(folder, create=False) as store:

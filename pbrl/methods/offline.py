@@ -182,8 +182,7 @@ class OfflineMethod(Method):
         }
 
     def save(self, folder: Path) -> None:
-        """Write policy.safetensors, with what it was learned relative to; and reward.safetensors, if there is a model.
-        """
+        """Write policy.safetensors, with what it was learned relative to; and reward.safetensors, for a model."""
         weights = self.exported(self.state_dict())
         save_weights(folder / POLICY_FILE, {k: v for k, v in weights.items() if not k.startswith("model.")})
         save_weights(folder / REWARD_FILE, of_part(weights, "model"), self.about_reward())

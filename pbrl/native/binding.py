@@ -80,7 +80,7 @@ class Library:
         self.has_half = bool(library.sac_has_half())
 
     def workspace(self, problem: Problem) -> int:
-        """Bytes of memory that updates of a problem of this size need."""
+        """Return the bytes of memory that updates of a problem of this size need."""
         return self._workspace(ctypes.byref(problem))
 
     def update(self, problem: Problem, workspace: int) -> None:
@@ -88,11 +88,11 @@ class Library:
         self._update(ctypes.byref(problem), workspace)
 
     def act(self, actor: Net, rows: int, obs: int, noise: int | None, scratch: int, actions: int) -> None:
-        """Addresses of float32 arrays: observations (rows, O), noise and actions (rows, A), `act_scratch` floats."""
+        """Act at addresses of float32 arrays: obs (rows, O), noise and actions (rows, A), `act_scratch` floats."""
         self._act(ctypes.byref(actor), rows, obs, noise, scratch, actions)
 
     def spin(self, rounds: int, half: bool) -> int:
-        """Multiplies and adds in registers, as fast as the processor can; returns how many operations it made."""
+        """Multiply and add in registers, as fast as the processor can; return how many operations were made."""
         data = np.zeros(SPIN_FLOATS, np.float32)
         return self._spin(rounds, data.ctypes.data, half)
 
@@ -111,7 +111,7 @@ def act_scratch(actor: Net) -> int:
 
 @cache
 def load() -> tuple[Library | None, str | None]:
-    """The library for this processor, or why there is none."""
+    """Load the library for this processor; None and why there is none."""
     found = find()
     if found.path is None or found.kind is None:
         return None, found.reason

@@ -1,4 +1,4 @@
-"""Where the compiled sac.c comes from: the wheel, a cache folder, or a C compiler that fills the cache at first use.
+"""The place of the compiled sac.c: the wheel, a cache folder, or what a C compiler puts there at first use.
 
 sac.c is compiled once for each kind of processor, and the best kind that this one can run is taken:
 
@@ -57,7 +57,7 @@ class Found(NamedTuple):
 
 @cache
 def find() -> Found:
-    """The library for this processor; compiles it where neither the wheel nor the cache has it."""
+    """Find the library for this processor; compile it where neither the wheel nor the cache has it."""
     asked = os.environ.get(VARIABLE, "")
     if asked == "off":
         return Found(None, None, f"{VARIABLE}=off")
@@ -72,7 +72,7 @@ def find() -> Found:
 
 
 def runnable() -> list[str]:
-    """The kinds that this processor can run, the best first."""
+    """Return the kinds that this processor can run, the best first."""
     return [name for name in kinds_of_machine() if KINDS[name].features <= processor_features()]
 
 
@@ -82,7 +82,7 @@ def kinds_of_machine() -> list[str]:
 
 
 def processor_features() -> frozenset[str]:
-    """The processor's own flags; a system without /proc/cpuinfo counts as without any."""
+    """Return the processor's own flags; a system without /proc/cpuinfo counts as without any."""
     return frozenset(_cpuinfo("flags", "Features").split())
 
 
@@ -107,7 +107,7 @@ def compiler() -> str | None:
 
 
 def compile_library(kind: str, out: Path, using: str) -> None:
-    """Raises `subprocess.SubprocessError` or `OSError` where the compiler fails."""
+    """Compile it; `subprocess.SubprocessError` or `OSError` where the compiler fails."""
     command = [using, *COMMON, *KINDS[kind].flags, str(SOURCE), "-o", str(out), "-lm"]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S)

@@ -33,7 +33,7 @@ class Autoencoder(nn.Module):
         self.register_buffer("spread", torch.ones(size))
 
     def fit(self, rows: Tensor, updates: int) -> float:
-        """So many steps of Adam on all rows; returns the mean squared error of the last."""
+        """Make so many steps of Adam on all rows; return the mean squared error of the last."""
         self.mean.copy_(rows.mean(0))
         self.spread.copy_(rows.std(0, unbiased=False).clamp_min(SMALLEST_SPREAD))
         scaled, optimizer, error = self._scaled(rows), adam(self.parameters(), self.lr), 0.0
@@ -43,7 +43,7 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes (M, code), and mean squared errors (M,) of what is decoded from them, in units of the spread."""
+        """Return codes (M, code), and mean squared errors (M,) of what is decoded from them, in units of the spread."""
         scaled = self._scaled(rows)
         codes = self.encoder(scaled)
         return codes, (self.decoder(codes) - scaled).square().mean(1)

@@ -1,4 +1,4 @@
-"""Where tensors live: the CPU or one accelerator, and the doors by which numbers come back from there.
+"""The place of tensors: the CPU or one accelerator, and the doors by which numbers come back from there.
 
 What learns lies on the device of its run; questions, answers, environments and files stay on the CPU, and so do the
 generators of random numbers: a run draws the same batches, crops and noise on any device. Each read waits for the
@@ -33,7 +33,7 @@ def chosen_device(name: str) -> torch.device:
 
 
 def move(module: Module, device: torch.device) -> Module:
-    """The module, there; buffers that it names in `on_host` stay on the CPU, since it looks at them at each step."""
+    """Move a module; buffers that it names in `on_host` stay on the CPU, since it looks at them at each step."""
     if device.type == "cpu":
         return module
     kept = {name: getattr(module, name) for name in getattr(module, "on_host", ())}
@@ -44,17 +44,17 @@ def move(module: Module, device: torch.device) -> Module:
 
 
 def array(tensor: Tensor) -> np.ndarray:
-    """The numbers of a tensor on any device."""
+    """Bring the numbers of a tensor from any device."""
     return _read(tensor)
 
 
 def number(tensor: Tensor) -> float:
-    """The number of a tensor of one element on any device."""
+    """Bring the number of a tensor of one element from any device."""
     return float(_read(tensor).item())
 
 
 def brought(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on that device, such as scores on that of the segments that were scored."""
+    """Bring a tensor onto that device, such as scores onto that of the segments that were scored."""
     return tensor if tensor.device == device else _bring(tensor, device)
 
 

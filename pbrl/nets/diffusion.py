@@ -61,7 +61,7 @@ class DiffusionPolicy(nn.Module):
             self.norm.observe(torch.from_numpy(obs))
 
     def forward(self, noisy: Tensor, level: Tensor, obs: Tensor) -> Tensor:
-        """The noise (..., A) in noisy actions (..., A) of levels (...) at observations (..., O)."""
+        """Return the noise (..., A) in noisy actions (..., A) of levels (...) at observations (..., O)."""
         seen = obs if self.norm is None else self.norm(obs.reshape(-1, self.obs_size)).view(obs.shape)
         noise: Tensor = self.net(torch.cat([noisy, seen, _waves(level / self.levels)], -1))
         return noise
@@ -76,13 +76,13 @@ class DiffusionPolicy(nn.Module):
         return (predicted - noise).square().mean(-1)
 
     def denoising_loss(self, obs: Tensor, actions: Tensor, rng: torch.Generator) -> Tensor:
-        """The mean error on actions (B, A) at levels and with noise drawn anew; Ho et al. 2020, eq. 14."""
+        """Return the mean error on actions (B, A) at levels and with noise drawn anew; Ho et al. 2020, eq. 14."""
         level = torch.randint(self.levels, actions.shape[:-1], generator=rng)
         return self.errors(obs, actions, level, torch.randn(actions.shape, generator=rng)).mean()
 
     @torch.no_grad()
     def sample(self, obs: Tensor, rng: torch.Generator) -> Tensor:
-        """An action (M, A) for each observation (M, O), from noise of its own; all levels in turn, as DDPM."""
+        """Draw an action (M, A) for each observation (M, O), from noise of its own; all levels in turn, as DDPM."""
         x = torch.randn(len(obs), self.action_size, generator=rng)
         for t in range(self.levels - 1, -1, -1):
             level = torch.full((len(obs),), t)

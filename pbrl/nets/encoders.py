@@ -54,7 +54,7 @@ class ImageEncoder(nn.Module):
 
 
 def smallest(strides: Sequence[int]) -> int:
-    """The side of which 3x3 convolutions with these strides leave one pixel."""
+    """Return the side of which 3x3 convolutions with these strides leave one pixel."""
     side = 1
     for stride in reversed(strides):
         side = (side - 1) * stride + 3
@@ -62,7 +62,7 @@ def smallest(strides: Sequence[int]) -> int:
 
 
 def random_shift(images: Tensor, pad: int, rng: torch.Generator) -> Tensor:
-    """Moves each clip (N, T, H, W, C) by up to `pad` pixels, all frames of a clip alike; edges are repeated."""
+    """Move each clip (N, T, H, W, C) by up to `pad` pixels, all frames of a clip alike; edges are repeated."""
     n, t, height, width, channels = images.shape
     flat = images.movedim(-1, 2).reshape(n, t * channels, height, width).float()
     padded = F.pad(flat, (pad,) * 4, mode="replicate").to(images.dtype)

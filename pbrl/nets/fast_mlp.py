@@ -56,7 +56,7 @@ class Stack:
         self.compute_biases = [low_biases[i] if i in hidden else b for i, b in enumerate(self.biases)]
 
     def refresh(self) -> None:
-        """Copies the master weights to their rounded twin; due whenever they may have changed. Free in float32."""
+        """Copy the master weights to their rounded twin; due whenever they may have changed. Free in float32."""
         if self.rounded is not self.values:
             self.rounded.copy_(self.values)
 
@@ -101,7 +101,7 @@ class Stack:
                 grad = self._through_layer(i, grad)
 
     def input_grad(self, grad: Tensor, chosen: Tensor, columns: slice) -> Tensor:  # (B,), (B,) -> (B, columns)
-        """Gradient at some input columns of a scalar-valued stack when row b's loss reads only network `chosen[b]`.
+        """Return the gradient at some input columns of a stack when row b's loss reads only network `chosen[b]`.
 
         Or (S, B), (S, B) -> (S, B, columns) of S groups of networks. The rows of the other networks carry zeros:
         picking each network's own rows would halve the products, but at 256 units costs as much as it saves.
@@ -117,7 +117,7 @@ class Stack:
         return torch.bmm(g.float(), self.weights[0][:, columns].mT).unflatten(0, (seeds, -1)).sum(1)
 
     def _through_layer(self, i: int, grad: Tensor) -> Tensor:
-        """g_{l-1} = (g_l W_l^T) * [h_l > 0]."""
+        """Return g_{l-1} = (g_l W_l^T) * [h_l > 0]."""
         w, rows = self.compute_weights[i], grad.shape[1]
         out = self._buffer("dx", i, (*grad.shape[:2], w.shape[1]), w.dtype)
         if w.shape[2] == 1:
@@ -129,7 +129,7 @@ class Stack:
         return torch.ops.aten.threshold_backward.grad_input(out, positive, 0, grad_input=out)
 
     def _split(self, flat: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Views of a flat vector: weights (K, in, out) and biases (K, 1, out) of each layer.
+        """Return views of a flat vector: weights (K, in, out) and biases (K, 1, out) of each layer.
 
         In memory the last weight is (K, out, in): its products are thin and fast only that way round.
         """
@@ -149,7 +149,7 @@ class Stack:
         return self._buffer(name, layer, tensor.shape, dtype).copy_(tensor)
 
     def _buffer(self, name: str, layer: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Kept between calls: fresh memory of this size would cost page faults."""
+        """Return a buffer that is kept between calls: fresh memory of this size would cost page faults."""
         key = (name, layer, shape, dtype)
         if key not in self.scratch:
             self.scratch[key] = torch.empty(shape, dtype=dtype, device=self.values.device)
@@ -188,7 +188,7 @@ class StackedMLP(Stack):
                 part.reset_parameters()
 
     def view_like(self, parameter: Tensor, flat: Tensor) -> Tensor:
-        """The place of `parameter` in a vector laid out as `values`."""
+        """Return the place of `parameter` in a vector laid out as `values`."""
         place = self.places[parameter]
         return flat.as_strided(place.shape, place.stride(), place.storage_offset())
 
@@ -251,7 +251,7 @@ class FlatAdam:
 def fused_adam(
     values: Tensor, grads: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, step: Tensor, optimizer: torch.optim.Adam
 ) -> None:
-    """One Adam update in place with the numbers of `optimizer`; `step` counts this update already."""
+    """Update by Adam once in place with the numbers of `optimizer`; `step` counts this update already."""
     group = optimizer.param_groups[0]
     beta1, beta2 = group["betas"]
     torch._fused_adam_(

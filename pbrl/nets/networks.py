@@ -38,7 +38,7 @@ class StackedMLP(nn.Module):
 
     @torch.no_grad()
     def reset(self, rng: torch.Generator) -> None:
-        """New weights, drawn as the first were."""
+        """Draw new weights as the first were."""
         for weight, bias in zip(self.weights, self.biases, strict=True):
             for values in (weight, bias):
                 values.copy_(_uniform(values.shape, 1 / math.sqrt(weight.shape[1]), rng))
@@ -115,7 +115,7 @@ class Dropout(nn.Module):
 
 
 def linear(n_in: int, n_out: int, rng: torch.Generator) -> nn.Linear:
-    """Initialised like torch's own, from `rng`."""
+    """Make a layer with torch's own initialisation, from `rng`."""
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
     bound = 1 / math.sqrt(n_in)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def linear(n_in: int, n_out: int, rng: torch.Generator) -> nn.Linear:
 
 
 def orthogonal_linear(n_in: int, n_out: int, rng: torch.Generator) -> nn.Linear:
-    """Orthogonal weights, no bias at the start."""
+    """Make a layer with orthogonal weights, and no bias at the start."""
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
     nn.init.orthogonal_(layer.weight, generator=rng)
     nn.init.zeros_(layer.bias)
@@ -141,7 +141,7 @@ def adam(parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]], lr: floa
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
-    """One step down a loss; returns its value."""
+    """Step down a loss once; return its value."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()

@@ -70,7 +70,7 @@ class Policy(nn.Module):
             self.norm.observe(torch.from_numpy(obs))
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Actions (..., A) in [-1, 1] of observations (..., *obs_shape); log-probabilities of a choice."""
+        """Return actions (..., A) in [-1, 1] of observations (..., *obs_shape); log-probabilities of a choice."""
         lead = obs.shape[: obs.ndim - len(self.obs_shape)]
         h = obs.reshape(-1, *self.obs_shape)
         if self.encoder is not None:
@@ -83,7 +83,7 @@ class Policy(nn.Module):
         return (h.log_softmax(-1) if self.choice else h.tanh()).view(*lead, -1)
 
     def _shifted(self, images: Tensor, lead: torch.Size) -> Tensor:
-        """Augmented as in DrQ; all images (..., T) of one clip alike where there is a time."""
+        """Augment images as in DrQ; all images (..., T) of one clip alike where there is a time."""
         clips = images.view(-1, lead[-1] if len(lead) > 1 else 1, *self.obs_shape)
         return random_shift(clips, SHIFT, self.rng).flatten(0, 1)
 
@@ -98,7 +98,7 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """The mean actions (M, A) of observations (M, *obs_shape), without dropout; the likeliest choices."""
+        """Return the mean actions (M, A) of observations (M, *obs_shape), without dropout; the likeliest choices."""
         training = self.training
         self.eval()
         there = next(self.parameters()).device
@@ -109,7 +109,7 @@ class Policy(nn.Module):
         return array(actions)
 
     def rates(self, lr: float) -> list[dict[str, Any]]:
-        """Groups of parameters for an optimiser, each with its rate: an encoder of pictures learns faster."""
+        """Group parameters for an optimiser, each with its rate: an encoder of pictures learns faster."""
         if self.encoder is None:
             return [{"params": list(self.parameters()), "lr": lr}]
         encoder = list(self.encoder.parameters())
@@ -123,7 +123,7 @@ class Policy(nn.Module):
 def best_of(
     policy: Policy, reference: Policy, obs: np.ndarray, candidates: int, std: float, rng: torch.Generator
 ) -> np.ndarray:
-    """The best (M, A) of several actions around the reference's, by log pi - log pi_reference.
+    """Return the best (M, A) of several actions around the reference's, by log pi - log pi_reference.
 
     Where `policy` was learned relative to `reference`, that difference is its advantage; choosing among what the
     reference would do stays near the data where the learned mean may have left it (DeformPAM, Chen et al. 2024).

@@ -1,4 +1,4 @@
-"""Which numbers large matrix products are computed in: float32, or bfloat16 where the processor has it; and by what.
+"""Precision of large matrix products: float32, or bfloat16 where the processor has it; and what computes them.
 
 MKL, which computes torch's float32 products, takes a slow path on processors that are not Intel's. oneDNN, which torch
 also brings, is twice as fast there, and is asked by a setting that allows it to round to bfloat16: which it does only
@@ -26,7 +26,7 @@ BFLOAT16_WIDTH = 128  # below it the casts cost more than the faster products sa
 
 
 def matmul_dtype(precision: str, width: int = BFLOAT16_WIDTH) -> torch.dtype:
-    """The type of the large products for hidden layers of this width.
+    """Choose the type of the large products for hidden layers of this width.
 
     "auto" is bfloat16 only where it pays: a processor that multiplies it in hardware, and layers that are not small.
     """
@@ -42,7 +42,7 @@ def has_bfloat16_hardware() -> bool:
 
 
 def prepare_torch(threads: int) -> None:
-    """Sets up this process for runs: so many threads, the fastest exact float32 products, and no compiler unasked."""
+    """Set this process up for runs: so many threads, the fastest exact float32 products, no compiler unasked."""
     for name in ONEDNN_CACHES:  # what a user has set stays
         os.environ.setdefault(name, str(KEPT_PRODUCTS))
     torch.set_num_threads(threads)
@@ -52,7 +52,7 @@ def prepare_torch(threads: int) -> None:
 
 @cache
 def choose_float32_products() -> str:
-    """Has oneDNN compute float32 products where it is faster and rounds nothing; says what computes them, and why.
+    """Let oneDNN compute float32 products where it is faster and rounds nothing; say what computes them, and why.
 
     What a user has set stays.
     """

@@ -37,7 +37,7 @@ class Blend(nn.Module):
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr)
 
     def parts(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Bonus and weight, (M,) each, at observations (M, O)."""
+        """Return bonus and weight, (M,) each, at observations (M, O)."""
         bonus, change = self.most * self.net(self.norm(obs))[0].T.tanh()
         return bonus, 1 + change
 

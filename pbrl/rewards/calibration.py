@@ -1,4 +1,4 @@
-"""Whether a reward's probabilities mean what they say, and the one number that mends them."""
+"""Calibration of a reward: whether its probabilities mean what they say, and the one number that mends them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLDEST, HOTTEST = 0.05, 20.0
 
 
 def expected_calibration_error(gain: Tensor, prefers_right: Tensor) -> float:
-    """sum_b n_b / N |mean confidence - mean agreement| over ten equal bins of the confidence (Guo et al. 2017).
+    """Return sum_b n_b / N |mean confidence - mean agreement| over ten equal bins of confidence (Guo et al. 2017).
 
     The confidence is that of the side which the scores prefer, from 1/2 to 1; agreement is how far the answer is that
     side, 1/2 for a tie, so that swapping sides changes nothing. Few answers make it too large: with n of them in a bin,
@@ -37,7 +37,7 @@ def expected_calibration_error(gain: Tensor, prefers_right: Tensor) -> float:
 
 
 def fit_temperature(gain: Tensor, prefers_right: Tensor) -> float:
-    """T with which sigmoid(gain / T) explains answers best, from 0.05 to 20; above 1 where the scores are too sure.
+    """Return the T with which sigmoid(gain / T) explains answers best, in [0.05, 20]; above 1 for too sure scores.
 
     Minimises the summed cross-entropy + (log T)^2 / 2: a handful of answers, all foreseen, is no reason to be sure of
     everything. Dividing by T changes no order, hence no accuracy. 1 without answers, NaN where a score is not finite.
@@ -60,7 +60,7 @@ def fit_temperature(gain: Tensor, prefers_right: Tensor) -> float:
 
 
 def calibration(gain: Tensor, prefers_right: Tensor) -> dict[str, float]:
-    """`ece` as the scores are; `temperature`; and `calibrated_loss` and `calibrated_ece` with it.
+    """Return `ece` as the scores are; `temperature`; and `calibrated_loss` and `calibrated_ece` with it.
 
     The last two divide each half of the answers by the temperature of the other half, so that no answer is judged by a
     number that it had a say in. NaN for fewer than two answers.

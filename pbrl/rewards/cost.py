@@ -1,4 +1,4 @@
-"""What is unsafe, step by step, learned from what somebody says of whole segments."""
+"""Models of what is unsafe, step by step, learned from what somebody says of whole segments."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CostModel(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew with other weights; input statistics stay."""
+        """Begin anew with other weights; input statistics stay."""
         made = [linear(n_in, n_out, self.rng) for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False)]
         with torch.no_grad():
             made[-1].bias.fill_(RARE)
@@ -56,7 +56,7 @@ class CostModel(nn.Module):
         self.norm.observe(torch.from_numpy(obs))
 
     def forward(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """Logits of p (...) of observations (..., O) and actions (..., A)."""
+        """Return logits of p (...) of observations (..., O) and actions (..., A)."""
         logits: Tensor = self.net(torch.cat([self.norm(obs), actions], -1))
         return logits[..., 0]
 
@@ -80,19 +80,19 @@ def log_safe(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def unsafe_loss(log_safe: Tensor, unsafe: Tensor) -> Tensor:
-    """Cross-entropy of what was said of each segment (N,): 1 unsafe, 0 safe, between them undecided."""
+    """Return the cross-entropy of what was said of each segment (N,): 1 unsafe, 0 safe, between them undecided."""
     log_unsafe = torch.log(-torch.expm1(log_safe.clamp(max=-1e-6)))
     return -(unsafe * log_unsafe + (1 - unsafe) * log_safe).mean()
 
 
 def step_loss(logits: Tensor, mask: Tensor, unsafe: Tensor) -> Tensor:
-    """Cross-entropy of each real step of (N, T) with what was said of its segment (N,)."""
+    """Return the cross-entropy of each real step of (N, T) with what was said of its segment (N,)."""
     each = F.binary_cross_entropy_with_logits(logits, unsafe[:, None].expand_as(logits), reduction="none")
     return (each * mask).sum() / mask.sum()
 
 
 def safer_loss(left: Tensor, right: Tensor, prefers_right: Tensor) -> Tensor:
-    """Bradley-Terry on log P(safe) (N,) of two segments: which one is safer."""
+    """Return Bradley-Terry's loss on log P(safe) (N,) of two segments: which one is safer."""
     return bradley_terry_loss(left[None], right[None], prefers_right)
 
 

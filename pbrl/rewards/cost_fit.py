@@ -1,4 +1,4 @@
-"""How a cost model learns from all that was said of safety, each time from the beginning."""
+"""The fit of a cost model to all that was said of safety, each time from the beginning."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CostFit:
             positive(radius=self.radius)
 
     def of_unsafe(self, model: CostModel, judged: Judged, rng: torch.Generator) -> Fitted:
-        """Fits twice where something is forgotten, so that it leaves nothing behind."""
+        """Fit twice where something is forgotten, so that it leaves nothing behind."""
         segments, unsafe = judged
         last, updates = self._fit_unsafe(model, judged, rng), self.updates
         forgotten = self._contradicted(model, segments, unsafe > 0.5)

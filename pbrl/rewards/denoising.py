@@ -15,7 +15,7 @@ LOSSES = ("log_sigmoid", "sigmoid")
 
 
 def preference_loss(gain: Tensor, prefers_right: Tensor, loss: str) -> Tensor:
-    """Of implied gains (B,) of right over left. prefers_right: (B,) in [0, 1], 0.5 is a tie.
+    """Return the loss of implied gains (B,) of right over left. prefers_right: (B,) in [0, 1], 0.5 is a tie.
 
     "log_sigmoid" is DPO's cross-entropy; "sigmoid" minimises -sigmoid, as DeformPAM's released code.
     """

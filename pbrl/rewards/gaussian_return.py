@@ -49,7 +49,7 @@ class GaussianReturn(PartialReturn):
         return ((2 * log_spread).exp().view(e, -1, t) * segments.mask.view(e, -1, t)).sum(-1)
 
     def update(self, comparisons: Comparisons) -> dict[str, float]:  # type: ignore[override]
-        """One gradient step. E * b comparisons are E batches of b, one for each member in turn."""
+        """Take one gradient step. E * b comparisons are E batches of b, one for each member in turn."""
         left, right = self._crop(comparisons)
         target = comparisons.prefers_right.view(self.members, -1)
         scores = self.own_score(left), self.own_score(right)
@@ -65,5 +65,5 @@ class GaussianReturn(PartialReturn):
 
 
 def expected_logit(gain: Tensor, variance: Tensor) -> Tensor:
-    """The logit of E[sigmoid(x)], x ~ N(gain, variance), approximately; MacKay 1992."""
+    """Return the logit of E[sigmoid(x)], x ~ N(gain, variance), approximately; MacKay 1992."""
     return gain / (1 + math.pi * variance / 8).sqrt()

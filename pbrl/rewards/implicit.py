@@ -11,7 +11,7 @@ Tensors = Sequence[Tensor]
 
 
 def neumann(objective: Tensor, parameters: Tensors, vector: Tensors, terms: int, step: float) -> list[Tensor]:
-    """-H^-1 v by step * sum_j (I + step H)^j v, j = 0 to `terms`; H the Hessian of what the parameters maximise.
+    """Return -H^-1 v by step * sum_j (I + step H)^j v, j = 0 to `terms`; H: Hessian of what the parameters maximise.
 
     That converges where -H is positive definite and `step` below 2 over its largest eigenvalue. Only products of H with
     a vector are computed, each the gradient of (gradient . vector).
@@ -27,7 +27,7 @@ def neumann(objective: Tensor, parameters: Tensors, vector: Tensors, terms: int,
 
 
 def largest_curvature(objective: Tensor, parameters: Tensors, start: Tensors, products: int) -> float:
-    """The size of the Hessian's largest eigenvalue, from below, by power iteration."""
+    """Return the size of the Hessian's largest eigenvalue, from below, by power iteration."""
     gradient = torch.autograd.grad(objective, list(parameters), create_graph=True)
     vector, size = list(start), 0.0
     for _ in range(products):
@@ -48,7 +48,7 @@ def implicit_gradient(
     step: float,
     curvature: Tensor | None = None,
 ) -> list[Tensor]:
-    """The gradient by the reward of an outer objective of the parameters that maximise an inner one.
+    """Return the gradient by the reward of an outer objective of the parameters that maximise an inner one.
 
         dJ_p/dphi = [-H^-1 v]^T d^2 J_phi / dtheta dphi,   v = dJ_p/dtheta         (Gupta et al. 2023)
 

@@ -60,7 +60,7 @@ def _file(out: Path, number: int) -> Path:
 
 
 def _known(out: Path, number: int) -> dict[str, Any]:
-    """What is remembered of a round. UserError where somebody changed it into what cannot be gone on with."""
+    """Read what is remembered of a round; UserError where somebody changed it so that it cannot be gone on with."""
     path = _file(out, number)
     if not path.exists():
         return {}

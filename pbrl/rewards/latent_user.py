@@ -93,7 +93,7 @@ class LatentUser(nn.Module):
         return torch.cat([self.norm(segments.obs[:, :-1]), segments.actions], -1)
 
     def encode(self, answered: Answered, left: Tensor | None = None, right: Tensor | None = None) -> Taste:
-        """What users like, of their answers. left, right: the steps of their segments, where they are known already."""
+        """Infer what users like from their answers. left, right: the steps of their segments, where they are known."""
         means = [
             _mean_step(self.steps(segments) if steps is None else steps, segments.mask)
             for steps, segments in ((left, answered.left), (right, answered.right))
@@ -122,7 +122,7 @@ class LatentUser(nn.Module):
         return (self.reward(self.steps(segments), z.expand(len(segments), self.latent)) * segments.mask).sum(-1)
 
     def update(self, answered: Answered, context: int, progress: float, rng: torch.Generator) -> dict[str, float]:
-        """One gradient step. context: answers of each user that z is inferred from, of the K that it must explain.
+        """Take one gradient step. context: answers of each user that z is inferred from, of the K that it must explain.
 
         progress: share of the training that is over.
         """

@@ -1,4 +1,4 @@
-"""What a reward model learns from answers, and what is made of its members: the `fit` section of a config."""
+"""The `fit` section of a config: what a reward model learns from answers, and what is made of its members."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ USUAL = {"loss": "BradleyTerry", "pessimism": "Mean", "score": "sum", "annotator
 
 
 class Objective(nn.Module):
-    """How any method's reward model learns from comparisons; one for a run, whose state is saved with it.
+    """The objective of any method's reward model on comparisons; one for a run, whose state is saved with it.
 
     Args:
         loss: of each comparison, see `pbrl.rewards.losses`.
@@ -56,7 +56,7 @@ class Objective(nn.Module):
 
     @property
     def changed(self) -> dict[str, str]:
-        """What is not as usual, by key, in words."""
+        """Return what is not as usual, by key, in words."""
         now: dict[str, Any] = {"loss": type(self.loss).__name__, "pessimism": type(self.pessimism).__name__}
         now |= {"score": self.score, "annotators": self.annotators, "calibrate": self.calibrate}
         return {key: f"fit.{key}={value}" for key, value in now.items() if value != USUAL[key]}
@@ -91,7 +91,7 @@ class Objective(nn.Module):
             raise UserError(f"{said}: method.model is a {type(model).__name__}, which has no `own_score`")
 
     def _check_strengths(self, model: Any) -> None:
-        """What makes answers less sure would be read as a weaker preference."""
+        """Refuse strengths with what makes answers less sure: that would be read as a weaker preference."""
         said = f"{self.changed['loss']} reads how much better a side is"
         if self.annotators != "alike":
             raise UserError(f"fit.annotators={self.annotators} puts how sure one may be in its place; {said}")
@@ -105,7 +105,7 @@ class Objective(nn.Module):
         self.reliability = dict(zip(state["annotators"], state["reliability"], strict=True))
 
     def prepare(self, model: Any) -> None:
-        """A model that has just been made, before weights are loaded into it."""
+        """Prepare a model that has just been made, before weights are loaded into it."""
         if type(self.pessimism) is Mean:
             return
         if not hasattr(model, "be_pessimistic"):
@@ -143,14 +143,14 @@ class Objective(nn.Module):
     def forward(
         self, left: Tensor, right: Tensor, target: Tensor, smoothing: float = 0.0, peers: Tensor | None = None
     ) -> Tensor:
-        """The mean loss. left, right: (E, b) scores. target: (E, b). peers: see `AnswerLoss`."""
+        """Return the mean loss. left, right: (E, b) scores. target: (E, b). peers: see `AnswerLoss`."""
         if self.loss.plain:
             return bradley_terry_loss(left, right, target, smoothing)
         loss: Tensor = self.loss(right - left, smooth_labels(target, smoothing), peers).mean()
         return loss
 
     def update(self, model: Any, comparisons: Any, *gain: Tensor) -> dict[str, float]:
-        """One gradient step of the model; see `PartialReturn.update`. Of E * b lists, b are each member's in turn."""
+        """Step the model once; see `PartialReturn.update`. Of E * b lists, b are each member's in turn."""
         if self.loss.lists:
             return self._update_lists(model, comparisons)
         if not self.special:
@@ -158,7 +158,7 @@ class Objective(nn.Module):
         return model.update(comparisons, *gain, objective=self)
 
     def draw(self, data: OfflineData, n: int, rng: torch.Generator) -> Comparisons | Lists:
-        """n answers to learn from, with replacement."""
+        """Draw n answers to learn from, with replacement."""
         return data.sample_lists(n, self.loss.items, rng) if self.loss.lists else data.sample_pairs(n, rng)
 
     def _update_lists(self, model: Any, lists: Lists) -> dict[str, float]:
@@ -176,7 +176,7 @@ class Objective(nn.Module):
         return right - left
 
     def heldout_loss(self, model: Any, comparisons: Comparisons) -> float:
-        """The cross-entropy of the mean member."""
+        """Return the cross-entropy of the mean member."""
         gain = self.gain(model, comparisons)[None]
         return float(bradley_terry_loss(torch.zeros_like(gain), gain, comparisons.prefers_right))
 
@@ -209,7 +209,7 @@ PLAIN = Objective(loss=BradleyTerry(), pessimism=Mean(), score="sum", annotators
 
 
 def heldout_figures(gain: Tensor, prefers_right: Tensor) -> dict[str, float]:
-    """Loss, accuracy and calibration of (B,) gains on answers that were not learned from."""
+    """Return loss, accuracy and calibration of (B,) gains on answers that were not learned from."""
     nothing = torch.zeros_like(gain)
     return {
         "loss": float(bradley_terry_loss(nothing[None], gain[None], prefers_right)),

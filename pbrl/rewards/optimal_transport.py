@@ -16,7 +16,7 @@ CHECK_EVERY = 5  # iterations between looks at the marginals, which cost as much
 
 
 def cosine_cost(x: Tensor, y: Tensor) -> Tensor:
-    """1 - cos of the angle between every two embeddings, in [0, 2]: (B, T, d), (B, S, d) -> (B, T, S).
+    """Return 1 - cos of the angle between every two embeddings, in [0, 2]: (B, T, d), (B, S, d) -> (B, T, S).
 
     An embedding of zero has cost 1 to everything.
     """
@@ -26,7 +26,7 @@ def cosine_cost(x: Tensor, y: Tensor) -> Tensor:
 
 
 def sinkhorn(cost: Tensor, epsilon: float, iterations: int, tolerance: float) -> Tensor:
-    """The plan P (B, T, S) that minimises <P, cost> - epsilon * H(P) between uniform weights (Cuturi 2013).
+    """Return the plan P (B, T, S) that minimises <P, cost> - epsilon * H(P) between uniform weights (Cuturi 2013).
 
     Alternating updates of the two potentials, unrolled, so that gradients flow through the plan. Columns of the result
     sum to exactly 1/S; rows sum to 1/T up to `tolerance`, unless the iterations end first: take more for a smaller
@@ -61,5 +61,5 @@ def _row_error(log_kernel: Tensor, rows: Tensor, columns: Tensor) -> float:
 
 
 def transport_cost(cost: Tensor, plan: Tensor) -> Tensor:
-    """<P, cost> of each pair: (B, T, S), (B, T, S) -> (B,)."""
+    """Return <P, cost> of each pair: (B, T, S), (B, T, S) -> (B,)."""
     return (plan * cost).sum((1, 2))

@@ -57,7 +57,7 @@ class PairwiseJudge(nn.Module):
         return both[..., 0]
 
     def update(self, comparisons: Comparisons) -> dict[str, float]:
-        """One gradient step."""
+        """Take one gradient step."""
         logits = self.logits(self.summary(comparisons.left), self.summary(comparisons.right))
         target, decided = comparisons.prefers_right, comparisons.prefers_right != 0.5
         right = ((logits > 0) == (target > 0.5))[decided]

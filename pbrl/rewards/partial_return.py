@@ -90,7 +90,7 @@ class PartialReturn(torch.nn.Module):
             self.norm.observe(torch.from_numpy(obs))
 
     def reset(self) -> None:
-        """Begins anew with other weights; input statistics and what the optimiser remembers stay."""
+        """Begin anew with other weights; input statistics and what the optimiser remembers stay."""
         self.net.reset(self.rng)
 
     def forward(self, obs: Tensor, actions: Tensor) -> Tensor:
@@ -100,13 +100,13 @@ class PartialReturn(torch.nn.Module):
         return self.head(self.net(torch.cat([obs, actions], dim=-1)).float()).squeeze(-1)
 
     def be_pessimistic(self, pessimism: Pessimism) -> None:
-        """Rewards become what this makes of the members'; before weights are loaded, since it may add to them."""
+        """Let rewards become what this makes of the members'; before weights are loaded, since it may add to them."""
         self.pessimism = pessimism
         if pessimism.least_members > 1:
             self.register_buffer("levels", torch.zeros(self.members))
 
     def level(self, means: Tensor) -> None:
-        """Members whose mean rewards are these (E,) get one mean reward, that of all of them."""
+        """Give members whose mean rewards are these (E,) one mean reward, that of all of them."""
         self.levels = (means - means.mean()).to(self.device)
 
     def combine(self, rewards: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class PartialReturn(torch.nn.Module):
 
     @torch.no_grad()
     def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """The reward (M,) of steps (M, O), (M, A) that drives the agent: the mean member's, see `combine`."""
+        """Return the reward (M,) of steps (M, O), (M, A) that drives the agent: the mean member's, see `combine`."""
         blocks = zip(torch.from_numpy(obs).split(BLOCK), torch.from_numpy(actions).split(BLOCK), strict=True)
         return array(torch.cat([self.combine(self(padded(o), padded(a))[:, : len(o)]) for o, a in blocks]))
 
@@ -138,7 +138,7 @@ class PartialReturn(torch.nn.Module):
     def update(
         self, comparisons: Comparisons, gain: Tensor | None = None, objective: Objective = PLAIN
     ) -> dict[str, float]:
-        """One gradient step. E * b comparisons are E batches of b, one for each member in turn.
+        """Take one gradient step. E * b comparisons are E batches of b, one for each member in turn.
 
         gain: (E * b,) added to right minus left, for what else the answers are thought to follow.
         objective: what is minimised.
@@ -180,7 +180,7 @@ class PartialReturn(torch.nn.Module):
         return (scores[1] - scores[0]).roll(-1, 0)
 
     def own_rewards(self, segments: Segments) -> Tensor:
-        """Member e rewards rows e*b .. (e+1)*b alone: (E*b segments) -> (E, b, T), 0 on padding; on its device."""
+        """Reward rows e*b .. (e+1)*b by member e alone: (E*b segments) -> (E, b, T), 0 on padding; on its device."""
         segments = segments.to(self.device)
         e, t = self.members, segments.steps
         obs = segments.obs[:, :-1].reshape(e, -1, segments.obs.shape[-1])
@@ -188,7 +188,7 @@ class PartialReturn(torch.nn.Module):
         return rewards.view(e, -1, t) * segments.mask.view(e, -1, t)
 
     def _crop(self, comparisons: Comparisons) -> tuple[Segments, Segments]:
-        """One length per batch, the same for both segments of a pair (a longer one would win by length alone)."""
+        """Crop to one length per batch, the same for both segments of a pair, as a longer one would win by length."""
         left, right = comparisons.left, comparisons.right
         if self.crop is None or left.steps <= self.crop[0]:
             return left, right

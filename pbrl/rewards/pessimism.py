@@ -1,4 +1,4 @@
-"""How the rewards of an ensemble become one: the mean, or less where the members disagree."""
+"""Combination of an ensemble's rewards: the mean, or less where the members disagree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pbrl.checks import between, share
 
 
 class Pessimism:
-    """(E, M) rewards of the members -> (M,) what drives the agent.
+    """Maps rewards (E, M) of the members to what drives the agent (M,).
 
     Comparisons of whole segments leave the offset of each member open, and the lowest member everywhere would only be
     the one with the lowest offset; so members are brought to one mean over the segments that were compared first.

@@ -72,7 +72,7 @@ class RewardProgram:
 
     @property
     def one_line(self) -> str:
-        """The same program of nothing but what was checked: without its comments and line breaks."""
+        """Return the same program of nothing but what was checked: without its comments and line breaks."""
         return "; ".join(f"{name} = {ast.unparse(value)}" for name, value in self.lines)
 
     def __call__(self, values: Mapping[str, Any]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Who proposes reward programs: a grammar, a language model behind an endpoint, or replies that were recorded."""
+"""The proposers of reward programs: a grammar, a language model behind an endpoint, or recorded replies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRIES = 20  # for a program that can be used
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was said of one round, and what the next is proposed from."""
+    """The verdict on one round, from which the next is proposed."""
 
     best: str  # the program
     worst: str
@@ -114,7 +114,7 @@ class EndpointProposer:
         raise UserError(f"no reward program in {self.tries} replies could be used; the last one: {problem}")
 
     def _request(self, inputs: tuple[str, ...], last: Verdict | None) -> str:
-        """One message: what was said of earlier rounds takes the place of what stood there."""
+        """Write one message: what was said of earlier rounds takes the place of what stood there."""
         parts = [f"Task: {self.task}", f"Inputs at each step: {', '.join(inputs)}."]
         if last is not None:
             parts += [
@@ -157,7 +157,7 @@ lines, + - * / **, comparisons, `a if condition else b`, and the functions {", "
 
 
 def program_in(reply: str) -> str:
-    """The last block of a reply, or all of it."""
+    """Return the last block of a reply, or all of it."""
     blocks: list[str] = BLOCK.findall(reply)
     return blocks[-1] if blocks else reply
 

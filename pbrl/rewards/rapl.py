@@ -90,7 +90,7 @@ class RAPL(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def fit(self, videos: Videos, answers: Triplets) -> dict[str, float]:
-        """Learns which videos are alike; demonstrations have to be set after it, since it moves them.
+        """Learn which videos are alike; demonstrations have to be set after it, since it moves them.
 
         Returns the metrics of the start, if there is one, and of `fit_best_epoch`; without alignment `loss` and
         `accuracy` of all triplets. Only the frames of the videos are read.

@@ -10,7 +10,7 @@ from pbrl.rewards.proposers import RewardProposer, Verdict
 
 
 class Trained(NamedTuple):
-    """What came of one program."""
+    """The outcome of training with one program."""
 
     program: RewardProgram
     score: float  # by the task's own measure, for scripts that choose and for the report
@@ -47,6 +47,6 @@ def rounds(
 
 
 def by_score(trained: Sequence[Trained]) -> tuple[int, int]:
-    """The script's choice."""
+    """Choose by score, as a script does."""
     scores = [one.score for one in trained]
     return scores.index(max(scores)), scores.index(min(scores))

@@ -42,7 +42,7 @@ class EncodedMLP(nn.Module):
 
     @property
     def encoder(self) -> list[nn.Parameter]:
-        """What predicts the next observation too: all but the head."""
+        """The parameters that predict the next observation too: all but the head."""
         return [p for part in (self.obs, self.action, self.trunk) for p in part.parameters()]
 
     def embed(self, obs: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class EncodedMLP(nn.Module):
         return self.head(self.features(obs, actions))
 
     def reset(self, rng: torch.Generator) -> None:
-        """New weights, drawn as the first were."""
+        """Draw new weights as the first were."""
         for part in (self.obs, self.action, self.trunk, self.head):
             part.reset(rng)
 
@@ -115,7 +115,7 @@ class NextPredictor(nn.Module):
         self.widen = StackedMLP(e, [narrow, projection], "relu", rng)
 
     def loss(self, model: SelfPredictiveReward, obs: Tensor, actions: Tensor, next_obs: Tensor) -> Tensor:
-        """Summed over members. obs, next_obs: (E, M, O), actions: (E, M, A), M steps of each member's own."""
+        """Return the loss, summed over members. obs, next_obs: (E, M, O), actions: (E, M, A), M steps of each."""
         predicted = self.project(self.predict(model.net.features(model.normalised(obs), actions)))  # (E, M, P)
         with torch.no_grad():
             target = self.project(model.net.embed(model.normalised(next_obs)))
@@ -124,7 +124,7 @@ class NextPredictor(nn.Module):
         return distillation_loss(self._head(predicted), target)
 
     def _head(self, x: Tensor) -> Tensor:
-        """Two layers with batch normalisation between, without which SimSiam's targets collapse."""
+        """Apply two layers with batch normalisation between, without which SimSiam's targets collapse."""
         narrow = self.narrow(x)
         var, mean = torch.var_mean(narrow, dim=1, keepdim=True, unbiased=False)
         normalised = (narrow - mean) * (var + 1e-5).rsqrt()
@@ -132,12 +132,12 @@ class NextPredictor(nn.Module):
 
 
 def distillation_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean of -cos(predicted, target), summed over members; SimSiam (Chen and He 2021), eq. 1. Both (E, M, P)."""
+    """Return mean -cos(predicted, target), summed over members; SimSiam (Chen and He 2021), eq. 1. Both (E, M, P)."""
     return -F.cosine_similarity(predicted, target, dim=-1).mean(1).sum()
 
 
 def contrastive_loss(predicted: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """NT-Xent of the 2 M vectors of each member, summed over members; SimCLR (Chen et al. 2020), eq. 1.
+    """Return NT-Xent of the 2 M vectors of each member, summed over members; SimCLR (Chen et al. 2020), eq. 1.
 
     The other of a pair is to be found among all 2 M - 1 others by cos / temperature. predicted, target: (E, M, P).
     """

@@ -15,7 +15,7 @@ from pbrl.rewards.video_encoders import FrameEncoder
 
 
 def cycle_back_loss(x: Tensor, y: Tensor, temperature: float) -> Tensor:
-    """Mean squared error of the time at which a frame comes back; TCC (Dwibedi et al. 2019, section 3.2).
+    """Return the mean squared error of the time at which a frame comes back; TCC (Dwibedi et al. 2019, section 3.2).
 
     A frame of x goes to the softmax mean of its neighbours in y, and that goes back to a softmax over the frames of x,
     whose mean time should be the frame's own; the paper's division by the variance is left out. Times run from 0 to 1,
@@ -31,7 +31,7 @@ def cycle_back_loss(x: Tensor, y: Tensor, temperature: float) -> Tensor:
 
 
 def _neighbours(x: Tensor, y: Tensor, scale: float) -> Tensor:
-    """softmax over y of -|x - y|^2 / scale: (B, F, d), (B, F', d) -> (B, F, F')."""
+    """Return softmax over y of -|x - y|^2 / scale: (B, F, d), (B, F', d) -> (B, F, F')."""
     squares = x.square().sum(-1)[:, :, None] - 2 * x @ y.mT + y.square().sum(-1)[:, None, :]
     return (-squares / scale).softmax(-1)
 
@@ -48,7 +48,7 @@ def pretrain(
     weight_decay: float,
     rng: torch.Generator,
 ) -> dict[str, float]:
-    """Trains an encoder so that frames of one video find their way back through others.
+    """Train an encoder so that frames of one video find their way back through others.
 
     Each update takes `batch_size` videos at random times, each with every other one. Returns `cycle_back_loss`, the
     mean over the last tenth of the updates.

@@ -72,7 +72,7 @@ class FrameEncoder(nn.Module):
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
-        """Parameters that learn, by name."""
+        """Return the parameters that learn, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
 
@@ -127,7 +127,7 @@ class SmallCNN(FrameEncoder):
         self.backbone.requires_grad_(not self.head_only)
 
     def augment(self, clips: Tensor) -> Tensor:
-        """Moves what differs from the mean frame, and not the background that does not."""
+        """Move what differs from the mean frame, and not the background that does not."""
         return random_shift(clips - self.mean, self.shift, self.rng) + self.mean
 
     def embed(self, prepared: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class Pretrained(FrameEncoder):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
 
     def train(self, mode: bool = True) -> Pretrained:
-        """The backbone stays as it is in evaluation: its batch statistics are the folder's."""
+        """Keep the backbone as it is in evaluation: its batch statistics are the folder's."""
         super().train(mode)
         self.backbone.eval()
         return self
@@ -187,7 +187,7 @@ class Pretrained(FrameEncoder):
 
 
 def load_backbone(folder: Path) -> Any:
-    """The image model of a local folder, in float32; raises UserError for whatever is wrong with it."""
+    """Load the image model of a local folder, in float32; raise UserError for whatever is wrong with it."""
     try:
         from transformers import AutoModel
         from transformers.utils import logging
@@ -217,7 +217,7 @@ def load_backbone(folder: Path) -> Any:
 
 
 def _statistics(folder: Path) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and standard deviation of each colour, for pixels in [0, 1]."""
+    """Return mean and standard deviation of each colour, for pixels in [0, 1]."""
     file = folder / "preprocessor_config.json"
     told = _read_json(file) if file.is_file() else {}
     mean, std = told.get("image_mean", IMAGENET_MEAN), told.get("image_std", IMAGENET_STD)

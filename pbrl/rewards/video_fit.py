@@ -1,4 +1,4 @@
-"""What methods that learn from videos have in common: two scores per question, held-out videos, and the best epoch."""
+"""The common part of methods that learn from videos: two scores per question, held-out videos, the best epoch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fit_best_epoch(
     validation: float,
     rng: torch.Generator,
 ) -> dict[str, float]:
-    """Bradley-Terry on the scores, by Adam; the encoder ends as it was when held-out questions cost least.
+    """Fit Bradley-Terry to the scores by Adam; the encoder ends as it was when held-out questions cost least.
 
     The start counts as an epoch, so that held-out loss never rises. With validation 0 the last epoch is kept.
 
@@ -97,7 +97,7 @@ def split_by_video(rows: Tensor, share: float, rng: torch.Generator) -> tuple[Te
 
 @torch.no_grad()
 def measure(scores: ScoreFn, rows: Tensor, answers: Tensor) -> dict[str, float]:
-    """`loss` and `accuracy` on questions (B, k) with answers (B,), without learning."""
+    """Return `loss` and `accuracy` on questions (B, k) with answers (B,), without learning."""
     blocks = [scores(block) for block in rows.split(MEASURED)]
     left, right = (torch.cat(side)[None] for side in zip(*blocks, strict=True))
     loss, accuracy = bradley_terry_loss(left, right, answers), preference_accuracy(left, right, answers)
@@ -118,7 +118,7 @@ def prepare_videos(encoder: FrameEncoder, frames: Tensor) -> Tensor:
 
 
 def embed_videos(encoder: FrameEncoder, prepared: Tensor, rows: Tensor) -> Tensor:
-    """Embeddings (b, k, F, d) of the videos in rows (b, k), each computed once, and augmented in training mode.
+    """Embed the videos in rows (b, k) as (b, k, F, d), each computed once, and augmented in training mode.
 
     prepared: (N, F, ...).
     """
@@ -128,7 +128,7 @@ def embed_videos(encoder: FrameEncoder, prepared: Tensor, rows: Tensor) -> Tenso
 
 
 def copy_of(encoder: FrameEncoder) -> dict[str, Tensor]:
-    """The weights that learn, as they are now."""
+    """Return the weights that learn, as they are now."""
     return {name: p.detach().clone() for name, p in encoder.trained.items()}
 
 

@@ -60,7 +60,7 @@ class VideoReturn(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def fit(self, videos: Videos, answers: VideoPairs) -> dict[str, float]:
-        """Learns what is preferred; returns the metrics of the start, if there is one, and of `fit_best_epoch`.
+        """Learn what is preferred; return the metrics of the start, if there is one, and of `fit_best_epoch`.
 
         Only the frames are read.
         """
@@ -86,7 +86,7 @@ class VideoReturn(nn.Module):
         return (self.scale * (outputs - self.offset) / len(frames)).to(frames.device)
 
     def _set_scale(self, videos: Tensor) -> None:
-        """Mean reward 0 over the videos (N, F, H, W, C), and 1 as the mean absolute sum over a video."""
+        """Give the videos (N, F, H, W, C) mean reward 0, and 1 as the mean absolute sum over a video."""
         with torch.no_grad():
             outputs = torch.stack(
                 [self.encoder(frames.to(self.scale.device)).squeeze(-1) for frames in videos]

@@ -1,4 +1,4 @@
-"""What an episode is worth by how often it wins (SPO, Swamy et al. 2024)."""
+"""Worth of an episode by how often it wins (SPO, Swamy et al. 2024)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def win_rates(beats: np.ndarray) -> np.ndarray:
 
 
 def normalised(rates: np.ndarray, recent: Sequence[float]) -> np.ndarray:
-    """Win rates (n,) less 1/2, which is what a queue of the policy itself gives, over the spread of recent ones.
+    """Return win rates (n,) less 1/2, which is what a queue of the policy itself gives, over the spread of recent ones.
 
     Noise in the answers and a queue of similar episodes narrow the spread (0.29, 0.19 and 0.10 where 0, 20 and 40 % of
     the answers are flipped), and the learner would see a smaller reward for no reason of its own.

@@ -1,4 +1,4 @@
-"""What `pbrl speed` works on: models with full buffers, comparisons, environments and short runs."""
+"""The objects that `pbrl speed` works on: models with full buffers, comparisons, environments and short runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def plain_sac(width: int) -> SAC:
 
 
 def full_buffer(transitions: int) -> LearnedRewardBuffer:
-    """Random steps of walker-walk."""
+    """Fill a buffer with random steps of walker-walk."""
     buffer = LearnedRewardBuffer(transitions, *_spaces(*WALKER), "cpu")
     _fill(buffer)
     return buffer
@@ -58,7 +58,7 @@ def reward_sizes(model: Any) -> list[int]:
 
 
 def comparisons(pairs: int, steps: int) -> Comparisons:
-    """Pairs of random segments of walker-walk, answered by coin toss."""
+    """Pair random segments of walker-walk, answered by coin toss."""
     rng = torch.Generator().manual_seed(0)
     return Comparisons(
         left=_segments(pairs, steps, rng),
@@ -69,7 +69,7 @@ def comparisons(pairs: int, steps: int) -> Comparisons:
 
 
 def stepping(env: gym.Env) -> Job:
-    """Random actions, episode after episode."""
+    """Make a job of random actions, episode after episode."""
     env.reset(seed=0)
     env.action_space.seed(0)
 
@@ -82,7 +82,7 @@ def stepping(env: gym.Env) -> Job:
 
 
 def run(agent: str, threads: int, env: str = "walker-walk", **changes: Any) -> Job:
-    """Whole runs of method=pebble, one session half-way; making their parts does not count."""
+    """Make a job of whole runs of method=pebble, one session half-way; making their parts does not count."""
 
     def job(steps: int) -> float:
         from pbrl.training.start import start
@@ -111,7 +111,7 @@ def run(agent: str, threads: int, env: str = "walker-walk", **changes: Any) -> J
 
 
 def spinning(dtype: torch.dtype) -> Job | None:
-    """The most that one thread can multiply and add, in registers alone: a unit is 1e9 operations.
+    """Make a job of the most that one thread can multiply and add, in registers alone: a unit is 1e9 operations.
 
     None where there is no compiled kernel.
     """
@@ -132,7 +132,7 @@ def spinning(dtype: torch.dtype) -> Job | None:
 
 
 def as_shipped(job: Job) -> Job:
-    """A job with float32 products as torch computes them by itself."""
+    """Return a job with float32 products as torch computes them by itself."""
 
     def shipped(units: int) -> float:
         with _default_products():
@@ -180,7 +180,7 @@ def _sac(algorithm: type[SAC], width: int, **kwargs: Any) -> SAC:
 
 
 def _fill(buffer: Any) -> None:
-    """Random numbers in every row of a replay buffer, SB3's own or ours."""
+    """Fill every row of a replay buffer, SB3's own or ours, with random numbers."""
     rng = np.random.default_rng(0)
     for name in ("observations", "next_observations", "actions", "rewards"):
         if (array := getattr(buffer, name, None)) is not None:

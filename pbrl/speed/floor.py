@@ -1,4 +1,4 @@
-"""The products that a piece of work cannot do without: at the most that the machine can do they are its floor."""
+"""The floor of a piece of work: the products that it cannot do without, at the most that the machine can do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Operations(NamedTuple):
 
 
 def sac_update(obs: int, actions: int, hidden: Sequence[int], batch: int) -> Operations:
-    """One update of an actor and two critics with their targets, ReLU networks of these hidden sizes.
+    """Count one update of an actor and two critics with their targets, ReLU networks of these hidden sizes.
 
     Of each of two critics: three forward passes (targets, own, and stepped at the actor's actions), gradients of the
     weights, gradients of the inputs of each layer but the first. Through the smaller critic of each row: gradients of
@@ -38,7 +38,7 @@ def sac_update(obs: int, actions: int, hidden: Sequence[int], batch: int) -> Ope
 
 
 def mlp(sizes: Sequence[int], rows: int, *, training: bool) -> Operations:
-    """A ReLU network of these sizes, input and output included, on so many rows: forward, and backward in training.
+    """Count a ReLU network of these sizes, input and output included, on so many rows: forward, and back in training.
 
     Backward: gradients of the weights, and of the inputs of each layer but the first.
     """

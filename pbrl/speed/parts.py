@@ -1,4 +1,4 @@
-"""What `pbrl speed` measures. Each part gives rows; ours and the other one alternate within a row."""
+"""The parts that `pbrl speed` measures. Each gives rows; ours and the other one alternate within a row."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def limit(effort: Effort) -> Iterator[Row]:
 
 
 def update(effort: Effort) -> Iterator[Row]:
-    """One SAC update on the sizes of HalfCheetah: by each backend, in each precision."""
+    """Time one SAC update on the sizes of HalfCheetah: by each backend, in each precision."""
     for threads in effort.threads:
         for width, batch in UPDATES:
             with torch_threads(threads):
@@ -105,7 +105,7 @@ def update(effort: Effort) -> Iterator[Row]:
 
 
 def act(effort: Effort) -> Iterator[Row]:
-    """One action with noise for one observation."""
+    """Time one action with noise for one observation."""
     obs = np.zeros((1, CHEETAH[0]), np.float32)
     plain, ours = plain_sac(256), fast_sac(torch.float32, 256)
     with torch_threads(1):
@@ -115,7 +115,7 @@ def act(effort: Effort) -> Iterator[Row]:
 
 
 def reward(effort: Effort) -> Iterator[Row]:
-    """Steps of the reward model of method=pebble: three members, a batch of 128 pairs of 50 steps for each."""
+    """Time steps of the reward model of method=pebble: three members, each with a batch of 128 pairs of 50 steps."""
     pairs, steps = 3 * 128, 50
     asked, model = comparisons(pairs, steps), reward_model()
     work = mlp(reward_sizes(model), 2 * steps, training=True)  # of a pair
@@ -128,7 +128,7 @@ def reward(effort: Effort) -> Iterator[Row]:
 
 
 def relabel(effort: Effort) -> Iterator[Row]:
-    """Relabelling a buffer of a million steps of walker-walk."""
+    """Time relabelling a buffer of a million steps of walker-walk."""
     buffer, model = full_buffer(MILLION), reward_model()
     buffer.source = StoredReward(model.step_reward)
     held = sum(array.nbytes for array in vars(buffer).values() if isinstance(array, np.ndarray))
@@ -143,7 +143,7 @@ def relabel(effort: Effort) -> Iterator[Row]:
 
 
 def env(effort: Effort) -> Iterator[Row]:
-    """Simulated steps as the agent sees them (episodes and simulator states recorded) beside the same without that."""
+    """Time simulated steps as the agent sees them (episodes and states recorded) beside the same without that."""
     for name in TASKS:
         make_env = partial(build, compose_config([f"env={name}"]).env.make)
         recorder = EpisodeRecorder(make_env(), hidden)
@@ -158,7 +158,7 @@ def env(effort: Effort) -> Iterator[Row]:
 
 
 def loop(effort: Effort) -> Iterator[Row]:
-    """Whole runs of method=pebble: exploring, asking, fitting, learning, evaluating."""
+    """Time whole runs of method=pebble: exploring, asking, fitting, learning, evaluating."""
     steps = effort.loop_steps
     half: dict[str, Any] = {"agent.precision": "bfloat16"} if has_bfloat16_hardware() else {}
     run("sac", 1)(steps // 4)  # the first run of a process also imports
@@ -192,13 +192,13 @@ def limit_jobs() -> dict[str, Job]:
 
 
 def floor_s(work: Operations, times: dict[str, Timing], precision: str, threads: int) -> float | None:
-    """The least seconds of this work, its products between hidden layers in this precision; None: not known here."""
+    """Return the least seconds of this work, its hidden products in this precision; None: not known here."""
     hidden, thin = times.get(LIMIT + precision), times.get(LIMIT + "float32")
     return work.seconds(1e9 / hidden.median, 1e9 / thin.median) / threads if hidden and thin else None
 
 
 def per_giga(product: Job, size: int) -> Job:
-    """A job of square products whose unit is 1e9 operations."""
+    """Make a job of square products whose unit is 1e9 operations."""
     each = 2 * size**3 / 1e9
 
     def job(units: int) -> float:
@@ -246,5 +246,5 @@ def _product(rows: int, size: int, dtype: torch.dtype) -> Job:
 
 
 def _training(model: SAC, batch: int) -> Job:
-    """A call of train() per update, as in a run."""
+    """Make a job of calls of train() per update, as in a run."""
     return timed(lambda: model.train(gradient_steps=1, batch_size=batch))

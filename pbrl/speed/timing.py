@@ -35,12 +35,12 @@ class Timing:
         return max(self.seconds)
 
     def per(self, parts: float) -> Timing:
-        """Seconds per part, where a unit of work has so many."""
+        """Return seconds per part, where a unit of work has so many."""
         return Timing(tuple(seconds / parts for seconds in self.seconds))
 
 
 def timed(work: Callable[[], object]) -> Job:
-    """A job whose unit is one call."""
+    """Make a job whose unit is one call."""
 
     def job(units: int) -> float:
         clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
@@ -53,7 +53,7 @@ def timed(work: Callable[[], object]) -> Job:
 
 
 def alternate(jobs: Mapping[str, Job], repeats: int, seconds: float, units: int | None = None) -> dict[str, Timing]:
-    """Each job in turn, `repeats` times over; a turn is `units` of work, or as many as take about `seconds`."""
+    """Time each job in turn, `repeats` times over; a turn is `units` of work, or about `seconds` of it."""
     counts = {name: units or units_in(job, seconds) for name, job in jobs.items()}
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""How far people agree beyond chance: Cohen's kappa and Krippendorff's alpha, with bootstrap intervals."""
+"""Agreement of people beyond chance: Cohen's kappa and Krippendorff's alpha, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -116,6 +116,6 @@ def _with_interval(
 
 
 def _beyond_chance(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """NaN where nothing could disagree."""
+    """Return agreement beyond chance, NaN where nothing could disagree."""
     possible = expected > 0
     return np.where(possible, 1 - observed / np.where(possible, expected, 1), np.nan)

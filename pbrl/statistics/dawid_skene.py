@@ -1,4 +1,4 @@
-"""Whom to believe: annotators' reliabilities from questions that several of them answered (Dawid and Skene 1979)."""
+"""Reliabilities of annotators from questions that several of them answered (Dawid and Skene 1979)."""
 
 from __future__ import annotations
 

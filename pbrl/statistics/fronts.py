@@ -17,7 +17,7 @@ def on_front(points: np.ndarray) -> np.ndarray:
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
-    """Volume between a reference point (J,) and what points (n, J) beat; exact, above two objectives by pymoo."""
+    """Return the volume between a reference (J,) and what points (n, J) beat; exact, above two objectives by pymoo."""
     points = np.asarray(points, float)
     above = points[(points > reference).all(1)] - reference
     if not len(above):
@@ -32,12 +32,12 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
 
 
 def expected_utility(points: np.ndarray, weights: np.ndarray) -> float:
-    """Mean over weights (w, J) of the best weighted sum among points (n, J) (Zintgraf et al. 2015)."""
+    """Return the mean over weights (w, J) of the best weighted sum among points (n, J) (Zintgraf et al. 2015)."""
     return float((np.asarray(points) @ np.asarray(weights).T).max(0).mean())
 
 
 def sparsity(points: np.ndarray) -> float:
-    """Mean squared gap between neighbours, summed over objectives (Xu et al. 2020); 0 for less than two points.
+    """Return the mean squared gap between neighbours, summed over objectives (Xu et al. 2020); 0 for fewer than 2.
 
     Only of points on the front, each once: duplicates would change it.
     """

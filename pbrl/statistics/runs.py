@@ -31,17 +31,17 @@ class Interval(NamedTuple):
 
 
 def mean(scores: Scores) -> np.ndarray:
-    """Mean of the tasks' means."""
+    """Return the mean of the tasks' means."""
     return np.mean([task.mean(-1) for task in _checked(scores)], axis=0)
 
 
 def median(scores: Scores) -> np.ndarray:
-    """Median of the tasks' means."""
+    """Return the median of the tasks' means."""
     return np.median([task.mean(-1) for task in _checked(scores)], axis=0)
 
 
 def iqm(scores: Scores) -> np.ndarray:
-    """Interquartile mean: the mean of all runs without the lowest and the highest 25 % of them.
+    """Return the interquartile mean: that of all runs without the lowest and the highest 25 % of them.
 
     With equally many runs per task it is `scipy.stats.trim_mean(runs, 0.25)` of all runs, as in Agarwal et al. 2021.
     With unequal numbers a run counts 1 / (tasks * runs of its task), and what is cut off is that share of the sum of
@@ -61,12 +61,12 @@ def optimality_gap(scores: Scores, gamma: float = 1.0) -> np.ndarray:
 
 
 def profile(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
-    """Performance profile: the share of runs above each threshold, averaged over tasks. (..., K)."""
+    """Return the performance profile (..., K): the share of runs above each threshold, averaged over tasks."""
     return np.mean([(task[..., None, :] > thresholds[:, None]).mean(-1) for task in _checked(scores)], axis=0)
 
 
 def improvement(ours: Scores, theirs: Scores) -> np.ndarray:
-    """Probability of improvement: that a run of ours beats one of theirs on the same task, a tie counting half.
+    """Return the probability that a run of ours beats one of theirs on the same task, a tie counting half.
 
     The Mann-Whitney statistic over the number of pairs, averaged over tasks.
     """
@@ -78,12 +78,12 @@ def improvement(ours: Scores, theirs: Scores) -> np.ndarray:
 
 
 def redraw(scores: Scores, statistic: Statistic, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """The statistic of `draws` samples, for which each task's runs are drawn anew with replacement. (draws, ...)."""
+    """Return the statistic of `draws` samples (draws, ...), which redraw each task's runs with replacement."""
     return statistic([_resample(task, draws, rng) for task in _checked(scores)])
 
 
 def interval(scores: Scores, statistic: Statistic, draws: int, rng: np.random.Generator) -> Interval | None:
-    """Stratified bootstrap percentile interval. None where a task has a single run, which redrawing cannot vary."""
+    """Return the stratified bootstrap percentile interval; None where a task has one run, which cannot vary."""
     if fewest(scores) < 2:
         return None
     return percentiles(redraw(scores, statistic, draws, rng))
@@ -104,13 +104,13 @@ def interval_of_two(
 
 
 def iqm_difference(ours: Scores, theirs: Scores) -> np.ndarray:
-    """IQM of ours minus IQM of theirs. ValueError where the tasks are not equally many."""
+    """Return IQM of ours minus IQM of theirs. ValueError where the tasks are not equally many."""
     _same_tasks(ours, theirs)
     return iqm(ours) - iqm(theirs)
 
 
 def permutation_p(ours: Scores, theirs: Scores, draws: int, rng: np.random.Generator) -> float:
-    """Two-sided p-value of the difference of IQMs when it makes no difference which method a run is of.
+    """Return the two-sided p-value of the difference of IQMs when it makes no difference which method a run is of.
 
     Runs change sides within their task; the observed order counts as one of the draws, so that the test keeps its level
     (Phipson and Smyth 2010, *Permutation p-values should never be zero*).
@@ -129,7 +129,7 @@ def permutation_p(ours: Scores, theirs: Scores, draws: int, rng: np.random.Gener
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """p-values corrected for their number (Holm 1979): the chance of any false one below 0.05 is at most 0.05."""
+    """Return p-values corrected for their number (Holm 1979): any false one is below 0.05 with at most 5 % chance."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p)
     raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -139,7 +139,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def t_interval(runs: np.ndarray) -> Interval | None:
-    """Student's interval of the mean over the last axis; None for a single run. (..., n) to (...)."""
+    """Return Student's interval of the mean over the last axis, (..., n) to (...); None for a single run."""
     (checked,) = _checked([runs])
     n = checked.shape[-1]
     if n < 2:
@@ -149,7 +149,7 @@ def t_interval(runs: np.ndarray) -> Interval | None:
 
 
 def percentiles(drawn: np.ndarray) -> Interval:
-    """The middle 95 % over the first axis."""
+    """Return the middle 95 % over the first axis."""
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return Interval(low, high)
 
@@ -160,7 +160,7 @@ def fewest(scores: Scores) -> int:
 
 
 def _weighted_middle(runs: np.ndarray, weights: np.ndarray, cut: int) -> np.ndarray:
-    """Mean between the quantiles of weight that `cut` of the runs are on average. (..., n), (n,) to (...)."""
+    """Return the mean between the quantiles of weight that `cut` of the runs are on average, over the last axis."""
     order, share = np.argsort(runs, axis=-1), cut / len(weights)
     ends = np.cumsum((weights / weights.sum())[order], axis=-1).clip(share, 1 - share)
     kept = np.diff(ends, axis=-1, prepend=share)

@@ -1,4 +1,4 @@
-"""When a policy may be called safe."""
+"""The bound by which a policy may be called safe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from scipy.stats import beta
 
 
 def unsafe_bound(unsafe: int, n: int, confidence: float) -> float:
-    """The share of unsafe cases that `unsafe` of n independent ones exclude everything above (Clopper & Pearson 1934).
+    """Return the largest share of unsafe cases that `unsafe` of n independent ones allow (Clopper & Pearson 1934).
 
     Whatever the true share is, the bound is below it with a probability of at most 1 - confidence: who calls safe
     what has a bound of at most `limit` does so with that probability at most where the true share is above `limit`.

@@ -96,7 +96,7 @@ class StudyDesk(Desk):
                 add_step(self.store.db, given.annotator, DONE, "")
 
     def take_step(self, annotator: str, step: str, client: str) -> dict[str, Any]:
-        """This person has agreed, has read, or has rested; returns what `tell` says then."""
+        """Note that this person has agreed, has read, or has rested; return what `tell` says then."""
         if step not in STEPS:
             raise UserError(f"step={step!r}; valid are {', '.join(STEPS)}")
         with self.store.transaction():
@@ -147,19 +147,19 @@ class StudyDesk(Desk):
         return wanted if self.study.quota is None else max(min(wanted, self.study.quota - answered), 0)
 
     def _all_answered(self, annotator: str) -> bool:
-        """Nothing is left for them, and no training will ask more."""
+        """Return whether nothing is left for them, and no training will ask more."""
         mine, kept = self.board.answered_by(annotator), self.study.reserved
         if any(query not in mine and query not in kept for query in self.board.ids()):
             return False
         return not self.goes_on()
 
     def _rest_s(self, annotator: str) -> float:
-        """Seconds of a break that are left."""
+        """Return how many seconds of a break are left."""
         seconds = 0.0 if self.study.breaks is None else self.study.breaks.seconds
         return max(0.0, last_answer_at(self.store.db, annotator) + seconds - time.time())
 
     def _to_practise(self, annotator: str) -> list[KnownPair]:
-        """Pairs that were not answered right yet; those answered wrong come last."""
+        """Return the pairs that were not answered right yet; those answered wrong come last."""
         if not self._practice:
             return []
         tried = [c for c in find_checked(self.store.db, annotator) if c.purpose == PRACTICE]
@@ -169,14 +169,14 @@ class StudyDesk(Desk):
         return sorted(left, key=lambda pair: order.get(pair.query, 0))
 
     def _next_practice(self, annotator: str, n: int, holding: Collection[int]) -> list[Card]:
-        """One at a time: what is said about it comes before the next one."""
+        """Deal one pair at a time: what is said about it comes before the next one."""
         if n == 0 or any(query in self._practice for query in holding):
             return []
         (query,) = self.store.queries([self._to_practise(annotator)[0].query])
         return [self._practice_card(make_card(query, self._rng))] if self.ready(query) else []
 
     def _checks(self, annotator: str, at: int, holding: Collection[int]) -> list[Card]:
-        """Gold pairs and checks of attention that are due after so many questions."""
+        """Deal the gold pairs and checks of attention that are due after so many questions."""
         study, checked = self.study, find_checked(self.store.db, annotator)
         golden = {c.query for c in checked if c.purpose == GOLD}
         order = own_order(self._gold, study.seed, annotator)
@@ -223,7 +223,7 @@ class StudyDesk(Desk):
         return card if purpose == GOLD else super()._check_again(query, swapped, purpose, annotator)
 
     def _check_of(self, given: Given) -> tuple[str, str] | None:
-        """The purpose and the right choice, where the answer is to a check of the study."""
+        """Return the purpose and the right choice, where the answer is to a check of the study."""
         if given.repeat == ATTENTION:
             side = self._attention_side(given.annotator, given.query)
             return ATTENTION, in_segment_order(side, given.swapped)

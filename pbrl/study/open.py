@@ -1,4 +1,4 @@
-"""Opening a study: its folder with the questions, its pairs with known answers, and the viewer around them."""
+"""The opening of a study: its folder with the questions, its pairs with known answers, and the viewer around them."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def open_study(file: Path, out: Path | None, overrides: dict[str, str]) -> int:
 
 
 def check_viewer(study: Study, file: Path) -> None:
-    """Settings of the viewer that there are; the viewer itself checks what they are set to."""
+    """Check that there are such settings of the viewer; the viewer itself checks what they are set to."""
     known = compose_config([]).viewer
     if unknown := [key for key in study.viewer if key not in known]:
         raise UserError(f"{file}: viewer.{unknown[0]} is unknown: {choices(str(unknown[0]), list(map(str, known)))}")
 
 
 def take_label_set(path: Path, folder: Path) -> bool:
-    """A folder with the questions of a label set and none of its answers; whether it was not there already."""
+    """Make a folder with the questions of a label set and none of its answers; return whether it is new."""
     labels = load_label_set(path)
     if folder.exists():
         found = (find_object(folder / NOTES_FILE) or {}).get("sha256")
@@ -86,8 +86,7 @@ def take_label_set(path: Path, folder: Path) -> bool:
 
 
 def with_pairs(study: Study, folder: Path, file: Path) -> Study:
-    """The study with practice and gold pairs as they are numbered in the store, chosen once where only their number
-    is said."""
+    """Return the study with practice and gold pairs as numbered in the store, chosen once if only counted."""
     notes = find_object(folder / NOTES_FILE) or {}
     with LabelStore(folder, create=False) as store:
         chosen = _chosen(study, store, notes, file)
@@ -122,7 +121,7 @@ def _chosen(study: Study, store: LabelStore, notes: dict[str, Any], file: Path) 
 
 
 def clear_pairs(store: LabelStore, n: int, not_these: Sequence[int], file: Path) -> list[KnownPair]:
-    """The n pairs whose true returns differ most, the clearest first, with the answer that the higher one gives."""
+    """Choose the n pairs whose true returns differ most, the clearest first, each with its right answer."""
     ids = [query.id for query in store.queries() if query.id not in not_these and query.session >= 0]
     gains = true_advantages(store, ids)
     known = [query for query, gain in gains.items() if not math.isnan(gain) and gain != 0]

@@ -1,4 +1,4 @@
-"""What comes when for a person, a function of who it is: the same again after a restart. No store here."""
+"""The plan of a person's study, a function of who it is: the same again after a restart. No store here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STEPS = (CONSENT, INSTRUCTIONS, BREAK)  # that a person says to have come throug
 
 
 def own_order(queries: Iterable[int], seed: int, person: str) -> list[int]:
-    """The queries in this person's order. Those that are added later change nothing about the order of the others."""
+    """Return the queries in this person's order. Those that are added later change nothing about the others' order."""
     start = _start(seed, person, "order")
     return sorted(queries, key=lambda query: _draw(start, query))
 
@@ -27,7 +27,7 @@ def positions(every: int, seed: int, person: str, what: str, *, first: int = 0) 
 
 
 def draw(seed: int, person: str, what: str, number: int) -> int:
-    """A random number of this person's own."""
+    """Draw a random number of this person's own."""
     return _draw(_start(seed, person, what), number)
 
 

@@ -60,7 +60,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study file says; docs/study.md explains each key."""
+    """The content of a study file; docs/study.md explains each key."""
 
     run: str | None = None  # asks the questions of this run
     labels: str | None = None  # or those of this label set
@@ -80,7 +80,7 @@ class Study:
 
     @property
     def reserved(self) -> frozenset[int]:
-        """Queries that are practised on or checked with, so that nobody is asked them as questions."""
+        """Return the queries that are practised on or checked with, so that nobody is asked them as questions."""
         return frozenset(pair.query for pair in (*self.practice.pairs, *self.gold.pairs))
 
 
@@ -121,7 +121,7 @@ def read_study(path: Path) -> Study:
 
 
 def _read(kind: type[Any], found: Any, where: str) -> Any:
-    """An object of a dataclass out of a mapping. where: `FILE: ` or `FILE: section.`"""
+    """Read an object of a dataclass out of a mapping. where: `FILE: ` or `FILE: section.`"""
     here = where.rstrip(".: ")
     if not isinstance(found, dict):
         raise UserError(f"{here} is {found!r}; expected keys of {', '.join(_names(kind))}")

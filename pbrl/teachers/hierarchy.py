@@ -58,7 +58,7 @@ class HierarchyTeacher(Teacher):
         return Answers(prefers_right, (level >= 0) | tie)
 
     def decide(self, left: Segments, right: Segments) -> tuple[Tensor, Tensor]:
-        """The level (n,) that decides each pair, -1 if none does, and prefers_right (n,), 0.5 there."""
+        """Return the level (n,) that decides each pair, -1 if none does, and prefers_right (n,), 0.5 there."""
         gains = self.values(right) - self.values(left)  # (n, levels), positive where right is better
         clear = gains.abs() > self.margins(left.steps)
         level = torch.where(clear.any(1), clear.int().argmax(1), -1)
@@ -80,7 +80,7 @@ class HierarchyTeacher(Teacher):
         return torch.tensor([self._margin(i, steps) for i in range(len(self.levels))], dtype=torch.float64)
 
     def metrics(self) -> dict[str, float]:
-        """Share of all pairs so far that each level decided, and that none did; NaN before the first."""
+        """Return the share of all pairs so far that each level decided, and that none did; NaN before the first."""
         total = int(self.decided.sum()) + self.undecided
         names = [f"level_{i + 1}_{level.factor}" for i, level in enumerate(self.levels)]
         counts = zip([*names, "undecided"], [*self.decided.tolist(), self.undecided], strict=True)

@@ -79,7 +79,7 @@ class HumanLikeTeacher(Teacher):
         return Answers(torch.where(equal, 0.5, says_right.float()), torch.ones(len(gain), dtype=torch.bool))
 
     def judge(self, questions: Question) -> Any:
-        """Rankings, and thumbs: up above the median return of recent segments, judged as in a pair with it."""
+        """Judge rankings, and thumbs: up above the median return of recent segments, judged as in a pair with it."""
         returns = torch.stack([item.true_reward.double().sum(1) for item in questions.items], 1)  # (n, k)
         unit = self._range(returns.flatten(), questions.items[0].steps)
         every = torch.ones(len(returns), dtype=torch.bool)
@@ -131,7 +131,7 @@ class HumanLikeTeacher(Teacher):
         return (self.slip + self.fatigue * before / 100).clamp(max=0.5)
 
     def metrics(self) -> dict[str, float]:
-        """Share of all comparisons so far, "equal" aside, that prefer the worse: it depends on what is asked."""
+        """Return the share of comparisons so far, "equal" aside, that prefer the worse: a matter of what is asked."""
         return {"feedback/mistaken": self.mistaken / self.decided if self.decided else math.nan}
 
     def _range(self, asked: Tensor, steps: int) -> float:

@@ -1,4 +1,4 @@
-"""Who watches a policy act and takes over where it goes wrong: what RLIF and HG-DAgger learn from."""
+"""Watchers who take over where a policy goes wrong: what RLIF and HG-DAgger learn from."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Choose = Callable[[np.ndarray], np.ndarray]
 
 
 class Judge(NamedTuple):
-    """Who knows what steps are worth; who acts in an intervention may be somebody else, and worse."""
+    """The knowledge of what steps are worth; who acts in an intervention may be somebody else, and worse."""
 
     value: Value
     reference: Choose  # the best that the judge knows
 
 
 class Watched(NamedTuple):
-    """What became of one step in each of n environments."""
+    """The outcome of one step in each of n environments."""
 
     actions: np.ndarray  # (n, A) what is done
     blamed: np.ndarray  # (n,) bool: it is the policy's own, and somebody takes over because of it
@@ -146,5 +146,5 @@ class Nobody:
 
 
 def intervention_rewards(blamed: np.ndarray) -> np.ndarray:
-    """RLIF's reward (n,): -1 for the policy's step that somebody took over after, 0 for all others, experts' too."""
+    """Return RLIF's reward (n,): -1 for the policy's step before somebody took over, 0 for all others, experts' too."""
     return -np.asarray(blamed, np.float32)

@@ -45,7 +45,7 @@ def columns_of(factors: Sequence[str], names: Sequence[str], where: str) -> list
 def sum_weights(
     levels: Sequence[Mapping[str, Any]] | None, weights: Mapping[str, float] | None, beta: float
 ) -> dict[str, float]:
-    """Weight of each factor in a sum: as given, else +-beta^l at level l = 0, 1, ..., with the sign of `better`.
+    """Return the weight of each factor in a sum: as given, else +-beta^l at level l = 0, 1, ..., signed as `better`.
 
     Levels that are skipped do not count, and of a factor with several levels the first one does.
     """

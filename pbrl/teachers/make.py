@@ -25,7 +25,7 @@ def make_teacher(node: DictConfig, *, factor_names: Sequence[str] | None = None,
 
 
 def teacher_class(node: DictConfig) -> type[Teacher]:
-    """The class that a config names as the teacher, which says where it answers and what."""
+    """Return the class that a config names as the teacher, which says where it answers and what."""
     found = maker_of(node, "teacher").target
     if not (isinstance(found, type) and issubclass(found, Teacher)):
         base = f"{Teacher.__module__}.{Teacher.__qualname__}"
@@ -34,7 +34,7 @@ def teacher_class(node: DictConfig) -> type[Teacher]:
 
 
 def desk_class(node: DictConfig, of_videos: bool) -> type[Desk]:
-    """Where the teacher of a config answers. of_videos: the method asks about recorded videos."""
+    """Return the desk at which the teacher of a config answers. of_videos: the method asks about recorded videos."""
     found = teacher_class(node)
     return found.video_desk if of_videos and found.video_desk is not None else found.desk
 

@@ -44,7 +44,7 @@ class ReplayTeacher(Teacher):
         return len(self.labels) - self._next
 
     def questions(self, n: int) -> SegmentPair:
-        """The next n pairs of the file; `answer` then answers these."""
+        """Return the next n pairs of the file; `answer` then answers these."""
         return self.labels.pairs[list(range(self._next, self._next + n))]
 
     def answer(self, left: Segments, right: Segments) -> Answers:
@@ -55,7 +55,7 @@ class ReplayTeacher(Teacher):
         return Answers(torch.where(answered, values, 0.5), answered)
 
     def annotators(self, n: int) -> list[str]:
-        """Who gave the last n answers."""
+        """Return who gave the last n answers."""
         names = self.labels.meta["annotators"]
         return [names[number] for number in self.labels.annotator[self._next - n : self._next]]
 

@@ -73,7 +73,7 @@ class ScriptedTeacher(Teacher):
         self.warned = False
 
     def observe(self, episodes: Sequence[Episode]) -> None:
-        """Thresholds follow the agent: remembers the true rewards of the last episodes."""
+        """Remember the true rewards of the last episodes, so that thresholds follow the agent."""
         self.rewards.extend(e.true_reward for e in episodes)
 
     def answer(self, left: Segments, right: Segments) -> Answers:
@@ -93,7 +93,7 @@ class ScriptedTeacher(Teacher):
         return Answers(torch.where(tie, 0.5, prefers_right), answered)
 
     def judge(self, questions: Question) -> Any:
-        """Rankings by the same values, and thumbs: up above the median return of recent segments."""
+        """Judge rankings by the same values, and thumbs: up above the median return of recent segments."""
         told = self._rank(questions) if questions.kind == Choice.kind else self._rate(questions)
         self.sessions += 1
         return told
@@ -123,7 +123,7 @@ class ScriptedTeacher(Teacher):
         return RatingAnswers(rating, shown.true_reward.sum(1) > self.threshold(self.skip, steps))
 
     def threshold(self, eps: float, steps: int) -> float:
-        """The return below which eps acts, or -inf where it does not act."""
+        """Return the return below which eps acts, or -inf where it does not act."""
         if eps == 0 or not self.rewards:
             return -np.inf
         factor = eps**2 if self.bpref_compat and self.sessions > 0 else eps
@@ -134,7 +134,7 @@ class ScriptedTeacher(Teacher):
         return value if value > 0 else -np.inf
 
     def _choose(self, gain: Tensor, steps: int) -> Tensor:
-        """1 or 0 for each difference (n,) of right and left; a coin toss where it is 0, not a vote for one side."""
+        """Return 1 or 0 for each difference (n,) of right and left; a coin toss where it is 0, for no side."""
         if self.beta is None:
             probability = 0.5 + 0.5 * gain.sign()
         else:
@@ -175,7 +175,7 @@ def whole_windows(reward: np.ndarray, steps: int) -> np.ndarray:
 
 
 def discounted_from_end(reward: Tensor, gamma: float) -> Tensor:
-    """sum_t gamma^(T-1-t) r_t over (N, T) -> (N,): the last step counts fully."""
+    """Return sum_t gamma^(T-1-t) r_t over (N, T) -> (N,): the last step counts fully."""
     if gamma == 1:
         return reward.sum(1)
     steps = reward.shape[1]

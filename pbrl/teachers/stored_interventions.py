@@ -1,4 +1,4 @@
-"""What people said while they watched a policy act (`pbrl watch`), as episodes to learn from."""
+"""Words of people who watched a policy act (`pbrl watch`), as episodes to learn from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def blamed_steps(signals: np.ndarray) -> np.ndarray:
 
 
 def watched_episodes(source: Path) -> list[Episode]:
-    """All that people watched, with two tags at each step: whether it is blamed, and whether it is not the policy's.
+    """Read all that people watched, with two tags at each step: whether it is blamed, and not the policy's.
 
     source: a label set of kind=intervention, or the folder of `pbrl watch`. UserError: it has none.
     """

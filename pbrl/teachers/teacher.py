@@ -1,4 +1,4 @@
-"""What every teacher is: who answers questions, whether a script, a person or a file of earlier answers."""
+"""The contract of a teacher, who answers questions: a script, a person or a file of earlier answers."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class Teacher:
         """Take the names of the columns of Segments.factors in this run."""
 
     def observe(self, episodes: Sequence[Episode]) -> None:
-        """What the agent did since the last question."""
+        """Hear what the agent did since the last question."""
 
     def answer(self, left: Segments, right: Segments) -> Answers:
         """Return which of two segments is better."""
         raise ValueError(f"{type(self).__name__} answers no questions about pairs of segments")
 
     def judge(self, questions: Question) -> Any:
-        """The `answers` of this kind of question."""
+        """Return the `answers` of this kind of question."""
         raise ValueError(f"{type(self).__name__} answers no questions of kind {questions.kind}")
 
     def metrics(self) -> dict[str, float]:
-        """feedback/* figures of its own, always the same names; NaN: not yet."""
+        """Return feedback/* figures of its own, always the same names; NaN: not yet."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:

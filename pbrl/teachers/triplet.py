@@ -49,13 +49,13 @@ class TripletTeacher(Teacher):
         self.beta, self.mistake, self.equal, self.rng, self.pairs_by = beta, mistake, equal, rng, pairs_by
 
     def answer_triplets(self, videos: Videos, rows: Tensor) -> Triplets:
-        """Triplets with answers. rows: (B, 3) of anchor, first and second."""
+        """Answer triplets. rows: (B, 3) of anchor, first and second."""
         anchor, first, second = rows.unbind(1)
         gain = feature_distance(videos, anchor, first) - feature_distance(videos, anchor, second)
         return Triplets(anchor, first, second, self._decide(gain))
 
     def answer_pairs(self, videos: Videos, rows: Tensor) -> VideoPairs:
-        """Pairs, of which the better one by `pairs_by` is preferred, for methods that learn from pairs.
+        """Answer pairs, of which the better one by `pairs_by` is preferred, for methods that learn from pairs.
 
         The same noise and threshold act on returns in units of their standard deviation over the videos.
         rows: (B, 2) of left and right.
@@ -69,7 +69,7 @@ class TripletTeacher(Teacher):
         return VideoPairs(left, right, self._decide(returns[right] - returns[left]))
 
     def rank(self, videos: Videos) -> Tensor:
-        """All rows (N,), the largest true return first, without noise; the first few are preferred demonstrations."""
+        """Return all rows (N,), the largest true return first, without noise; the first few are demonstrations."""
         return videos.by_true_return()
 
     def _decide(self, gain: Tensor) -> Tensor:
@@ -86,6 +86,6 @@ def feature_distance(videos: Videos, rows: Tensor, others: Tensor) -> Tensor:
 
 
 def spread(values: Tensor) -> Tensor:
-    """Standard deviation over the first dimension; 1 where all values are equal, whose differences are 0 anyway."""
+    """Return the standard deviation over the first dimension; 1 where all values are equal, whose differences are 0."""
     deviation = values.std(0, unbiased=False)
     return torch.where(deviation > 0, deviation, 1.0)

@@ -1,4 +1,4 @@
-"""The teacher who says what is unsafe, by a factor of the task."""
+"""The teacher of safety: it says what is unsafe, by a factor of the task."""
 
 from __future__ import annotations
 

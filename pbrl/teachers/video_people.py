@@ -62,7 +62,7 @@ class VideoPeople(Teacher):
         return VideoPairs(left[:n], right[:n], prefers_right[:n])
 
     def rank(self, videos: Videos) -> Tensor:
-        """All rows (N,), those first that won the largest share of their comparisons; without any, by true return."""
+        """Return all rows (N,), those first that won the largest share of comparisons; without any, by true return."""
         if self._preferred is None:
             return videos.by_true_return()
         left, right, prefers_right = self._compared(videos)
@@ -73,7 +73,7 @@ class VideoPeople(Teacher):
         return share.sort(descending=True, stable=True).indices
 
     def _compared(self, videos: Videos) -> tuple[Tensor, Tensor, Tensor]:
-        """Left, right, and whether the right one is preferred, (P,) each, of what people compared."""
+        """Return left, right, and whether the right one is preferred, (P,) each, of what people compared."""
         if self._preferred is None:
             raise UserError(f"teacher.preferred is null, and pairs are asked; {LABEL.format('episode_pair')}")
         told, sha256 = self._preferred
@@ -87,7 +87,7 @@ class VideoPeople(Teacher):
 
 
 def ranked_pairs(items: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each two items of a ranking as a comparison; the better one is on the right in every other pair.
+    """Return each two items of a ranking as a comparison; the better one is on the right in every other pair.
 
     items: (Q, k); order: (Q, k) places of them from the best to the worst. Returns left, right, prefers_right (P,).
     """

@@ -78,11 +78,11 @@ class VlmTeacher(HumanTeacher):
 
     @property
     def annotator(self) -> str:
-        """Whose answers these are."""
+        """The name of whose answers these are."""
         return f"model:{self.endpoint.model}"
 
     def look(self, left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> float | None:
-        """`prefers_right` of a pair of clips, each some pictures (H, W, 3); None: people should say."""
+        """Return `prefers_right` of a pair of clips, each some pictures (H, W, 3); None: people should say."""
         opinions = self._opinion(left, right), self._opinion(right, left)
         one, other = opinions
         if one is None or other is None or (one.confidence + other.confidence) / 2 < self.confidence:
@@ -122,7 +122,7 @@ class VlmTeacher(HumanTeacher):
 
 
 def opinion_in(reply: str) -> Opinion | None:
-    """The last JSON object of a reply, where it says what it should."""
+    """Return the last JSON object of a reply, where it says what it should."""
     for text in reversed(re.findall(r"\{[^{}]*\}", reply)):
         try:
             said = json.loads(text)

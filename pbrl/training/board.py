@@ -1,4 +1,4 @@
-"""What TensorBoard shows besides curves: the config, hyperparameters, clips, and learned against true rewards."""
+"""Pages of TensorBoard besides curves: the config, hyperparameters, clips, and learned against true rewards."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ STEPS = 2000  # points of the scatter at most
 
 
 def add_config(board: Any, record: Mapping[str, Any]) -> None:
-    """The config, a line for each key, under TEXT. board: a SummaryWriter; record: each value by its dotted key."""
+    """Show the config, a line for each key, under TEXT. board: a SummaryWriter; record: values by dotted key."""
     lines = "\n".join(f"    {key}: {value}" for key, value in record.items())
     board.add_text("config", lines, 0)
 
 
 def add_hparams(board: Any, record: Mapping[str, Any], metrics: Mapping[str, float | None]) -> None:
-    """The config as hyperparameters, and what the run reached, under HPARAMS, in the run's own row."""
+    """Show the config as hyperparameters, and what the run reached, under HPARAMS, in the run's own row."""
     plain = {key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in record.items()}
     reached = {f"hparam/{name}": float(value) for name, value in metrics.items() if value is not None}
     board.add_hparams(plain, reached, run_name=".")
 
 
 def add_clip(board: Any, file: Path, step: int) -> None:
-    """A film as an animated picture, under IMAGES: TensorBoard plays GIFs there."""
+    """Show a film as an animated picture, under IMAGES: TensorBoard plays GIFs there."""
     import imageio.v3 as iio
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -42,7 +42,7 @@ def add_clip(board: Any, file: Path, step: int) -> None:
 
 
 def add_scatter(board: Any, true: np.ndarray, learned: np.ndarray, step: int) -> None:
-    """Learned against true reward, a point for each step (M,), under IMAGES."""
+    """Show learned against true reward, a point for each step (M,), under IMAGES."""
     import imageio.v3 as iio
     from matplotlib.figure import Figure
 

@@ -71,7 +71,7 @@ def _check_annotators(method: Method, parts: Parts) -> None:
 
 
 def build_agent(config: DictConfig) -> Any:
-    """The agent of a run without its training: for evaluation of saved weights."""
+    """Build the agent of a run without its training: for evaluation of saved weights."""
     small: Any = OmegaConf.merge(config.agent, {"n_envs": 1})
     if "buffer_size" in small:
         small.buffer_size = None  # nothing is stored
@@ -166,7 +166,7 @@ def _common(config: DictConfig, method: Method, folder: RunDir) -> dict[str, Any
 
 
 def _connect(parts: Parts) -> None:
-    """The method drives the agent, by those of its hooks that it has."""
+    """Let the method drive the agent, by those of its hooks that it has."""
     agent: Any = parts.agent
     agent.set_reward(parts.method.reward())
     if type(parts.method).rows is not Method.rows:
@@ -228,7 +228,7 @@ def _has_state(env: gym.Env) -> bool:
 
 
 def _drawing(env: gym.Env, make_env: Callable[[], gym.Env], config: DictConfig) -> gym.Env:
-    """Instead of `env` one whose pictures are kept as they happen; that it can draw is tried now, not in an hour."""
+    """Return an environment whose pictures are kept as they happen; that it can draw is tried now, not in an hour."""
     env.close()
     try:
         env = make_env()
@@ -261,7 +261,7 @@ def load_data(config: DictConfig, rng: torch.Generator, method: Method) -> Offli
 
 
 def _check_spaces(env: gym.Env, parts: Parts, config: DictConfig) -> None:
-    """The environment is one that the data could be of, whichever it says."""
+    """Check that the environment is one that the data could be of, whichever it says."""
     obs, action = env.observation_space.shape or (), env.action_space.shape or ()
     if tuple(obs) != parts.obs_shape or tuple(action) != (parts.action_size,):
         found = f"observations {parts.obs_shape} and actions {(parts.action_size,)}"

@@ -1,4 +1,4 @@
-"""Whoever else is told of a run while it trains: loggers, and callbacks of the user's own."""
+"""Listeners of a run while it trains: loggers, and callbacks of the user's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pbrl.errors import UserError
 
 
 class RunNow(Protocol):
-    """What a callback sees of the run that trains."""
+    """The run that trains, as a callback sees it."""
 
     method: Any  # a `pbrl.methods.method.Method`; its `model` is the reward model, where it has one
     agent: Any  # a `pbrl.agents.agent.Agent`; None where the method is offline

@@ -1,4 +1,4 @@
-"""What of a config can be refused before a folder is made."""
+"""Checks of a config before a folder is made."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SECTIONS = {
 
 
 def check(config: DictConfig) -> Method:
-    """What can be refused before a folder is made; returns the method, which has not begun."""
+    """Refuse what can be refused before a folder is made; return the method, which has not begun."""
     import_compiler_late()  # a check may build a model with its optimizer
     for name, key in SECTIONS.items():
         if not isinstance(config.get(name, config.method), DictConfig):  # runs of an older pbrl have no fit
@@ -56,7 +56,7 @@ def check(config: DictConfig) -> Method:
 
 
 def build_method(config: DictConfig) -> Method:
-    """The method of a config; UserError where a part lacks what makes it."""
+    """Build the method of a config; UserError where a part lacks what makes it."""
     node = config.method
     if "labelling" in config:
         raise UserError("this folder is a labelling project and holds no run; it goes on with: pbrl label out=FOLDER")
@@ -98,7 +98,7 @@ def _plain(section: DictConfig) -> dict[str, Any]:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """What a constructor says of the keys at the top of a config is said as it is."""
+    """Turn what a constructor says of the keys at the top of a config into a UserError that says the same."""
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -116,7 +116,7 @@ def device_of(config: DictConfig, method: Method) -> torch.device:
 
 
 def other_env(config: DictConfig) -> str | None:
-    """The environment that the data says it is of, where the run was given another."""
+    """Return the environment that the data says it is of, where the run was given another."""
     own: str | None = data_meta(Path(config.data))["env_name"]
     return own if own not in (None, config.env.name) and has_env(config) else None
 

@@ -77,7 +77,7 @@ class Checkpoints:
         self._prune(step)
 
     def last(self) -> Path | None:
-        """The newest whole checkpoint, or None before the first."""
+        """Return the newest whole checkpoint, or None before the first."""
         pointer = self.folder / "last"
         if not pointer.exists():  # killed just before the first was pointed to, or the pointer was lost
             names = self._names() if self.folder.is_dir() else []
@@ -142,7 +142,7 @@ class Resumable(Protocol):
 
 
 def restore_last(run: Resumable, path: Path) -> None:
-    """Puts a run where its last checkpoint left it; at its start if it has none yet."""
+    """Put a run where its last checkpoint left it; at its start if it has none yet."""
     last = run.checkpoints.last()
     if last is None:
         run.open_log(purge_step=0)
@@ -157,7 +157,7 @@ def restore_last(run: Resumable, path: Path) -> None:
 
 
 def _take_out(value: Any, tensors: dict[str, torch.Tensor], columns: dict[str, AppendOnly], path: str) -> Any:
-    """The tree as JSON, with tensors and arrays moved to `tensors` under their path, and rows to `columns`."""
+    """Return the tree as JSON, with tensors and arrays moved to `tensors` under their path, and rows to `columns`."""
 
     def inner(value: Any, name: Any) -> Any:
         return _take_out(value, tensors, columns, f"{path}/{name}")
@@ -197,7 +197,7 @@ def _put_back(node: dict[str, Any], tensors: dict[str, torch.Tensor], columns: d
 
 
 def _damaged(path: Path, only: str | None = None) -> list[str]:
-    """Names of the files in a checkpoint that are not as they were written. only: of this one alone."""
+    """Return the files in a checkpoint that are not as they were written. only: of this one alone."""
     try:
         manifest = read_object(path / MANIFEST)
         damaged = [n for n in FILES if n not in manifest]

@@ -1,4 +1,4 @@
-"""What a run that somebody gave NaN or infinity says at its end."""
+"""The end of a run that somebody gave NaN or infinity, in words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pbrl.training.checkpoint import Checkpoints
 
 
 def explain_divergence(error: NotFinite, step: int, learned: bool, checkpoints: Checkpoints, run: Path) -> UserError:
-    """Who, when, what is kept, and what may help. learned: whoever gave it had been trained before."""
+    """Say who, when, what is kept, and what may help. learned: whoever gave it had been trained before."""
     last = checkpoints.last()
     kept = "there is no checkpoint yet" if last is None else f"the checkpoint of step {last.name} is kept"
     if not learned:

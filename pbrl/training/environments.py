@@ -1,4 +1,4 @@
-"""How many environments are alive at once: as many as a config asks for, and one alone where there is only one."""
+"""The number of environments that are alive at once: as many as a config asks for, and one where there is only one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIDE_BY_SIDE = 25  # episodes in one forward pass; each needs an environment of 
 
 
 def evaluation_envs(config: DictConfig) -> int:
-    """How many environments evaluate side by side: one where evaluation is off, the default where nothing is said."""
+    """Return how many environments evaluate side by side: one where evaluation is off, else by default several."""
     if config.evaluation.every is None:
         return 1
     return int(OmegaConf.select(config, "evaluation.envs", default=SIDE_BY_SIDE))
@@ -36,7 +36,7 @@ class OneMore:
         return self.waiting.pop() if self.waiting else self.beside()
 
     def beside(self) -> gym.Env:
-        """A new one."""
+        """Make a new environment."""
         try:
             env = self.make_env()
         except UserError as error:

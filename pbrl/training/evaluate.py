@@ -1,4 +1,4 @@
-"""How good a policy is, measured in environments of its own, or between the episodes of training where it has one."""
+"""Evaluation of a policy in environments of its own, or between the episodes of training where it has one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Evaluation:
     factors: dict[str, float]  # mean per step of each of info["factors"]
 
     def row(self) -> dict[str, float | None]:
-        """The columns of evaluations.csv."""
+        """Return the columns of evaluations.csv."""
         return {
             "return_mean": float(self.returns.mean()),
             "return_std": float(self.returns.std()),
@@ -69,7 +69,7 @@ class Evaluator:
         )
 
     def _block(self, act: Callable[[np.ndarray], np.ndarray], numbers: range) -> tuple[np.ndarray, ...]:
-        """Return, length, success ever, success at the end and sums of factors of these episodes."""
+        """Return the return, length, success ever, success at the end and sums of factors of these episodes."""
         n = len(numbers)
         seeds = [episode_seed(self.seed, number) for number in numbers]
         obs = np.stack([env.reset(seed=seed)[0] for env, seed in zip(self.envs, seeds, strict=False)])
@@ -95,7 +95,7 @@ class Evaluator:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What `Evaluation.row` has beyond the columns that every task has."""
+        """Return the columns of `Evaluation.row` beyond those that every task has."""
         return tuple(factor_column(name) for name in self.factor_names)
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ def mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def best_window(evaluations: list[dict[str, Any]], window: int) -> dict[str, float | None]:
-    """The highest mean over `window` evaluations in a row, None where there are fewer.
+    """Return the highest mean over `window` evaluations in a row, None where there are fewer.
 
     Chosen by the very figure it reports, so never the result.
 

@@ -33,7 +33,7 @@ NOTHING = "nothing of that run fits this one"
 
 @dataclass
 class Given:
-    """What another run has learned."""
+    """The learned parts of another run."""
 
     config: DictConfig
     has_agent: bool
@@ -61,7 +61,7 @@ def check_init(config: DictConfig) -> None:
 
 
 def begin_with_another(run: Run, config: DictConfig) -> None:
-    """Gives a run that has not begun what `init` names; says what that is."""
+    """Give a run that has not begun what `init` names; say what that is."""
     init = config.get("init")
     if init is None or init.run is None:
         return
@@ -127,7 +127,7 @@ def _require_same(there: DictConfig, here: DictConfig, key: str, names: tuple[st
 
 
 def _require_fit(given: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str, leave_out: str) -> None:
-    """The same names and shapes."""
+    """Require the same names and shapes."""
     for name in {**own, **given}:
         theirs, ours = (tuple(w[name].shape) if name in w else "missing" for w in (given, own))
         if theirs != ours:

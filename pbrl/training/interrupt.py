@@ -17,13 +17,13 @@ _asked_by = int(signal.SIGINT)  # the signal that last asked this process to end
 
 
 def exit_code() -> int:
-    """128 and the signal that asked this process to end, as shells count: 130, 143 or 129."""
+    """Return 128 plus the signal that asked this process to end, as shells count: 130, 143 or 129."""
     return 128 + _asked_by
 
 
 @contextlib.contextmanager
 def ending_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt here, as Ctrl-C does, so that what is half made is cleared away."""
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt here, as Ctrl-C does, so that half-made things are cleared."""
     global _asked_by
     _asked_by = int(signal.SIGINT)
 
@@ -41,7 +41,7 @@ def ending_signals() -> Iterator[None]:
 
 
 class StopOnInterrupt:
-    """The first Ctrl-C, SIGTERM or SIGHUP calls `stop`, which ends the round and saves; a second Ctrl-C ends at once.
+    """Calls `stop` at the first Ctrl-C, SIGTERM or SIGHUP, which ends the round and saves; a second one ends at once.
 
     What ignores SIGHUP (`nohup`) or SIGINT (a job in the background of a script) goes on ignoring it, and a handler of
     somebody else's for SIGTERM and SIGHUP stays.
@@ -93,12 +93,12 @@ Handler = Any  # a function, SIG_IGN or SIG_DFL; None: set by code that is not P
 
 
 def _is_ours(handler: Handler) -> bool:
-    """Nobody else has plans for this signal."""
+    """Return whether nobody else has plans for this signal."""
     return handler is signal.SIG_DFL or getattr(handler, "__module__", None) == __name__
 
 
 def _set(number: int, handler: Handler) -> Handler:
-    """The handler before; None where it cannot be set: signals are handled by whoever runs the main thread."""
+    """Set a handler, return the one before; None where it cannot be set, which only the main thread can."""
     try:
         return signal.signal(number, handler)
     except ValueError:
@@ -129,7 +129,7 @@ def _say(message: str) -> None:
 
 
 def _drop_dead_output() -> None:
-    """Sends output that nobody can read any more nowhere: a closed terminal must not end what is being saved."""
+    """Send output that nobody can read any more nowhere: a closed terminal must not end what is being saved."""
     if not hasattr(select, "poll"):
         return
     poll = select.poll()

@@ -1,4 +1,4 @@
-"""What a run writes down while it runs: progress.csv, evaluations.csv and TensorBoard, under SB3's names."""
+"""The log of a run: progress.csv, evaluations.csv and TensorBoard, under SB3's names."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class RunLog:
         self.board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge_step)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """One row of progress.csv, and TensorBoard. UserError where a value is no number."""
+        """Write one row of progress.csv, and TensorBoard. UserError where a value is no number."""
         metrics = {name: _number(name, value) for name, value in metrics.items()}
         self.progress.append(metrics)
         for name, value in metrics.items():
@@ -162,13 +162,13 @@ class _Table:
 
 
 def evaluation_scalars(row: Mapping[str, Any]) -> dict[str, float]:
-    """A row of evaluations.csv by SB3's names, without what has no value."""
+    """Return a row of evaluations.csv by SB3's names, without what has no value."""
     tags = EVAL_TAGS | {column: f"eval/{column}" for column in row if column.startswith("factor_")}
     return {tag: row[column] for column, tag in tags.items() if row[column] is not None}
 
 
 def read_evaluations(path: Path) -> list[dict[str, float | None]]:
-    """The rows of evaluations.csv; of several contexts at one step their mean."""
+    """Read the rows of evaluations.csv; of several contexts at one step their mean."""
     rows = [{k: v for k, v in row.items() if k != "context"} for row in read_csv(path)]
     with reading(path, "a table of numbers"):
         numbers = [{k: float(v) if v else None for k, v in row.items()} for row in rows]
@@ -177,7 +177,7 @@ def read_evaluations(path: Path) -> list[dict[str, float | None]]:
 
 
 def read_table(path: Path) -> list[dict[str, float | None]]:
-    """The rows of a CSV file of numbers; None where there is no value."""
+    """Read the rows of a CSV file of numbers; None where there is no value."""
     rows = read_csv(path)
     with reading(path, "a table of numbers"):
         return [{k: float(v) if v else None for k, v in row.items()} for row in rows]

@@ -104,7 +104,7 @@ def _library(name: str) -> Any:
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What has a value: NaN says that there is none yet."""
+    """Return what has a value: NaN says that there is none yet."""
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 

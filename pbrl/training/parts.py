@@ -1,4 +1,4 @@
-"""What a run is made of, as its method sees it: see `pbrl.methods.method.Run`."""
+"""The parts of a run, as its method sees it: see `pbrl.methods.method.Run`."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Parts:
         return self.evaluator(act).row()
 
     def close(self) -> None:
-        """Lets go of the environments and the label store."""
+        """Let go of the environments and the label store."""
         self.desk.close()
         if self.agent is not None:
             self.agent.close()

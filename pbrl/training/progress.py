@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, lines where output goes elsewhere, so that a log is never silent for long."""
+"""The progress of a run: a bar on a terminal, lines where output goes elsewhere, so that no log is silent for long."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Lines:
 
 @contextlib.contextmanager
 def every(seconds: float, action: Callable[[], None]) -> Iterator[None]:
-    """Calls `action` in a thread of its own again and again, as long as the block runs."""
+    """Call `action` in a thread of its own again and again, as long as the block runs."""
     over = threading.Event()
 
     def tick() -> None:
@@ -133,7 +133,7 @@ def every(seconds: float, action: Callable[[], None]) -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """Roughly, as said of what is to come."""
+    """Describe a duration roughly, as said of what is to come."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -141,6 +141,6 @@ def duration(seconds: float) -> str:
 
 
 def _figures(state: State) -> list[str]:
-    """The return, where there is one, and the labels."""
+    """Return the return, where there is one, and the labels, in words."""
     score = [] if state.score is None else [f"return {state.score:.1f}"]
     return [*score, f"labels {state.labels}"]

@@ -1,4 +1,4 @@
-"""Going on with a run: first it is proven to be the run that its checkpoint saw."""
+"""The resuming of a run, which is first proven to be the one that its checkpoint saw."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def prove_resumable(run: RunDir, config: DictConfig) -> None:
 
 
 def go_on(run: RunDir, config: DictConfig) -> None:
-    """The folder is that of a run that goes on: with its config, which may have more steps, and without a summary."""
+    """Write the config of a run that goes on, which may have more steps, and remove its summary."""
     if OmegaConf.load(run.config) != config:
         with replacing(run.config) as partial:
             OmegaConf.save(config, partial)
@@ -57,7 +57,7 @@ def go_on(run: RunDir, config: DictConfig) -> None:
 
 
 def _require_same(ran: dict[str, Any], now: dict[str, Any], run: RunDir, step: int) -> None:
-    """Every key but the free ones."""
+    """Require the same value of every key but the free ones."""
     changed = [
         f"{key} is {now.get(key)} and was {ran.get(key)}"
         for key in {**ran, **now}

@@ -18,7 +18,7 @@ ActFn = Callable[[np.ndarray], np.ndarray]
 def roll_out(
     make_env: Callable[[], gym.Env], act: ActFn, episodes: int, seed: int, envs: int = SIDE_BY_SIDE
 ) -> list[Episode]:
-    """The first `episodes` episodes of this seed; they are those that an `Evaluator` with this seed sees.
+    """Play the first `episodes` episodes of this seed; an `Evaluator` with this seed sees the same.
 
     envs: how many at once at most, each in an environment of its own.
     """
@@ -34,13 +34,13 @@ def roll_out(
 
 
 def random_policy(action_size: int, seed: int) -> ActFn:
-    """Uniform actions, whatever it sees."""
+    """Return uniform actions, whatever the policy sees."""
     rng = np.random.default_rng(seed)
     return lambda obs: rng.uniform(-1, 1, (len(obs), action_size)).astype(np.float32)
 
 
 def steps_of(episodes: list[Episode]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Observations (M, O), actions (M, A) and true rewards (M,) of all steps, in order."""
+    """Return observations (M, O), actions (M, A) and true rewards (M,) of all steps, in order."""
     return (
         np.concatenate([e.obs[:-1] for e in episodes]),
         np.concatenate([e.actions for e in episodes]),

@@ -78,12 +78,12 @@ class Run:
 
     @property
     def last_evaluation(self) -> dict[str, Any]:
-        """Empty before the first."""
+        """The last evaluation; empty before the first."""
         return self.evaluations[-1] if self.evaluations else {}
 
     @property
     def log(self) -> RunLog:
-        """Opened at first use: a resumed run goes on with its files instead of starting them afresh."""
+        """The log, opened at first use: a resumed run goes on with its files instead of starting them afresh."""
         if self._log is None:
             self.open_log()
         assert self._log is not None
@@ -151,7 +151,7 @@ class Run:
         return complete
 
     def _prepared(self) -> bool:
-        """The method has what it needs before the first step; False: told to stop, and a resumed run begins here."""
+        """Prepare what the method needs before the first step; False: told to stop, and a resumed run begins here."""
         random = global_random_state()  # what a method draws from the global streams does not move the agent's
         if prepared := self.method.prepare():
             set_global_random_state(random)
@@ -162,7 +162,7 @@ class Run:
         return prepared
 
     def _round(self) -> None:
-        """The agent acts until something is due, and the method learns; without an agent it takes a step."""
+        """Let the agent act until something is due, and the method learn; without an agent it takes a step."""
         if self.agent is None:
             self._let_learn()
             return
@@ -202,7 +202,7 @@ class Run:
         return State(self.step, self.last_evaluation.get("return_mean"), self.labels)
 
     def _until_next(self, agent: Any) -> int:
-        """Environment steps until something is due, so that rounds end exactly there; few, so that a stop is soon."""
+        """Return the steps until something is due, so that rounds end exactly there; few, so that a stop is soon."""
         here = self.step
         soon = here - here % ROUND_STEPS + ROUND_STEPS
         wanted = self.method.due()
@@ -249,7 +249,7 @@ class Run:
         return {"time/total_updates": self.step, "time/updates_per_s": self._updates_per_s()}
 
     def _evaluate_between(self) -> None:
-        """Evaluates in the environment of training, whose episode is over and whose next one has not begun."""
+        """Evaluate in the environment of training, whose episode is over and whose next one has not begun."""
         assert self.agent is not None
         step = self.step + self.agent.n_envs  # SB3 counts the episode's last step after it
         if self._is_due("evaluation", step) and step < self.settings.steps:
@@ -257,7 +257,7 @@ class Run:
             self._evaluate(step)
 
     def _evaluate(self, step: int | None = None) -> None:
-        """A row for each context in which the method has a policy."""
+        """Write a row for each context in which the method has a policy."""
         if self.parts.evaluator is None:
             return
         step, rows = self.step if step is None else step, []
@@ -278,7 +278,7 @@ class Run:
         self.evaluations.append(rows[0] if len(rows) == 1 else mean_row(rows))
 
     def _film(self, context: Any, step: int) -> None:
-        """A clip of what was evaluated, for TensorBoard; what is drawn moves no random number of the run."""
+        """Film what was evaluated, for TensorBoard; what is drawn moves no random number of the run."""
         random, name = global_random_state(), f"{step}" if context is None else f"{step}_{context}"
         file = self.folder.path / "videos" / f"evaluation_{name}.mp4"
         seed = self.parts.seed("evaluation")
@@ -287,7 +287,7 @@ class Run:
         add_clip(self.log.board, file, step)
 
     def _save(self) -> None:
-        """A checkpoint, unless a weight is not finite: the one before then stays the last."""
+        """Save a checkpoint, unless a weight is not finite: the one before then stays the last."""
         state = self.state_dict()
         method, agent = state["parts"]["method"], state["parts"]["agent"]
         require_finite_weights(method.get("model"), REWARD_MODEL)
@@ -308,7 +308,7 @@ class Run:
         write_json(self.folder.summary, summary)
 
     def _draw_end(self, summary: dict[str, Any]) -> None:
-        """Hyperparameters beside what was reached, and learned against true rewards of recent steps."""
+        """Show hyperparameters beside what was reached, and learned against true rewards of recent steps."""
         board = self.log.board
         add_hparams(board, self.record, {name: summary[name] for name in ("final_return", "final_success", "labels")})
         wanted = self.settings.report and self.evaluations and self.step and summary["reward_updates"]
@@ -317,7 +317,7 @@ class Run:
             add_scatter(board, true, learned, self.step)
 
     def close(self) -> None:
-        """Lets go of the log, the environments and the label store."""
+        """Let go of the log, the environments and the label store."""
         if self._log is not None:
             self._log.close()
         self.parts.close()

@@ -1,4 +1,4 @@
-"""One folder per run: what was asked for, with what versions, and what came out."""
+"""The folder of a run: what was asked for, with what versions, and what came out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RunDir:
 
     @staticmethod
     def create(config: DictConfig, command: list[str]) -> RunDir:
-        """A new folder; an existing one that is not empty is never touched. Makes the paths in the config absolute."""
+        """Make a new folder, never in one that is there and not empty. Paths in the config become absolute."""
         _make_absolute(config)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         default = Path("runs", config.env.name, config.method.name, f"{stamp}_s{config.seed}")
@@ -86,7 +86,7 @@ class RunDir:
             raise
 
     def lock(self) -> None:
-        """One process at a time, until `unlock`; that of a process that was killed is free again."""
+        """Lock the folder for one process, until `unlock`; the lock of a process that was killed is free again."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -121,7 +121,7 @@ class RunDir:
 
 
 def _make_absolute(config: DictConfig) -> None:
-    """Every folder that a run reads, since it is resumed from anywhere."""
+    """Make every folder that a run reads absolute, since it is resumed from anywhere."""
     for key in PATHS:
         if key != "run_dir" and (value := OmegaConf.select(config, key)) is not None:
             OmegaConf.update(config, key, str(Path(value).resolve()))
@@ -169,7 +169,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_hash() -> str | None:
-    """The commit of the checkout that runs, with a mark if it was changed since; None for an installed wheel."""
+    """Return the commit of the checkout that runs, with a mark if it was changed since; None for an installed wheel."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None

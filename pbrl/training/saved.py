@@ -27,7 +27,7 @@ Weights = dict[str, Tensor]
 
 
 def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
-    """The newest policy of a run: that of its end, or of the last checkpoint if it went on after that or was killed.
+    """Load the newest policy of a run: of its end, or of the last checkpoint if it went on after that or was killed.
 
     checkpoint: "last" or a number of steps, to take that one.
     """
@@ -38,7 +38,7 @@ def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
 
 
 def saved_weights(run: RunDir, method: Method, checkpoint: Path | None) -> tuple[Weights, Mapping[str, Any]]:
-    """What the method exports, model.NAME, policy.NAME and so on; and what is known of how the model came about.
+    """Return what the method exports, model.NAME, policy.NAME and so on; and what is known of how the model came about.
 
     checkpoint: the folder to read instead of the files of the end.
     """
@@ -56,7 +56,7 @@ def saved_weights(run: RunDir, method: Method, checkpoint: Path | None) -> tuple
 
 
 def _tensors(file: Path) -> tuple[Weights, dict[str, str]]:
-    """Of a safetensors file, and what it says beside them."""
+    """Read a safetensors file, and what it says beside the tensors."""
     from safetensors import safe_open
 
     with safe_open(str(file), framework="pt") as content:
@@ -102,7 +102,7 @@ def _run_config(run: RunDir) -> DictConfig:
 
 
 def _agent(run: RunDir, config: DictConfig, folder: Path | None) -> Any:
-    """With the weights of policy.zip, or of a checkpoint."""
+    """Load the agent with the weights of policy.zip, or of a checkpoint."""
     with warnings.catch_warnings():
         # PPO complains that its batches do not divide the rollouts of one environment; it will not train here.
         warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
@@ -117,7 +117,7 @@ def _agent(run: RunDir, config: DictConfig, folder: Path | None) -> Any:
 
 
 def _sizes(config: DictConfig, agent: Any) -> tuple[tuple[int, ...], int]:
-    """Of an observation and of an action: of the environment, or as noted where there was none."""
+    """Return the sizes of an observation and of an action: of the environment, or as noted where there was none."""
     if agent is not None:
         return agent.model.observation_space.shape or (), agent.model.action_space.shape[0]
     if config.env.make is None:

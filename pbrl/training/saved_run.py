@@ -1,4 +1,4 @@
-"""What lies in the folder of a run, and a run that was read from it. Nothing is unpickled."""
+"""The files in the folder of a run, and a run that was read from it. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class SavedRun:
 
     @property
     def offline(self) -> bool:
-        """It has no agent, and learned from data alone."""
+        """Return whether it has no agent, and learned from data alone."""
         return not self.method.agents
 
     @property
     def learns_from_answers(self) -> bool:
-        """Somebody was asked while the agent acted."""
+        """Return whether somebody was asked while the agent acted."""
         return bool(self.method.asks) and not self.method.needs_data
 
     @property
@@ -56,35 +56,35 @@ class SavedRun:
         return self.config.env.make is not None
 
     def roll_out(self, act: ActFn, episodes: int, seed: int, envs: int | None = None) -> list[Episode]:
-        """Episodes of any policy in the task of the run; envs: how many at once, by default as many as the run had."""
+        """Play any policy in the task of the run; envs: how many at once, by default as many as the run had."""
         return roll_out(self.make_env, act, episodes, seed, envs or evaluation_envs(self.config))
 
     def of_user(self, user: str) -> SavedRun:
-        """As it acts and rewards for one user, see `Method.personal`."""
+        """Return the run as it acts and rewards for one user, see `Method.personal`."""
         learned = self.method.personal(user)
         assert learned.policy is not None
         return replace(self, act=learned.policy.act, policy=learned.policy, reward=learned.reward)
 
     def along(self, weights: Sequence[float]) -> SavedRun:
-        """As the policy acts that is best by these weights of the run's objectives, see `Method.preferred`."""
+        """Return the run acting by the policy that is best by these weights of objectives, see `Method.preferred`."""
         return self.of_number(self.method.preferred(weights))
 
     def of_number(self, number: int) -> SavedRun:
-        """As one of the policies of the front acts, see `Method.policy_of`."""
+        """Return the run acting by one of the policies of its front, see `Method.policy_of`."""
         actor, what = self.method.policy_of(number)
         assert self.agent is not None
         self.agent.actor.load_state_dict(actor)
         return replace(self, source=f"{self.source}, {what}")
 
     def make_env(self, **options: Any) -> gym.Env:
-        """The task of the run; options such as render_mode go to the suite. UserError: it had none."""
+        """Make the task of the run; options such as render_mode go to the suite. UserError if it had none."""
         if not self.has_env:
             raise UserError(f"{self.path} learned without an environment (env=none), so there is none to act in")
         return build(self.config.env.make, **options)
 
 
 def read_summary(run: RunDir) -> dict[str, Any] | None:
-    """None while the run goes on, and after it was killed."""
+    """Read summary.json; None while the run goes on, and after it was killed."""
     if not os.path.lexists(run.summary):
         return None
     summary = read_object(run.summary)
@@ -94,7 +94,7 @@ def read_summary(run: RunDir) -> dict[str, Any] | None:
 
 
 def saved_step(run: RunDir, *keys: str) -> int:
-    """What summary.json says under the first of these keys that it has; 0 without any."""
+    """Return what summary.json says under the first of these keys that it has; 0 without any."""
     summary = read_summary(run) or {}
     found = next((summary[key] for key in keys if key in summary), 0)
     if type(found) is not int:
@@ -103,7 +103,7 @@ def saved_step(run: RunDir, *keys: str) -> int:
 
 
 def without_env(run: RunDir) -> str:
-    """In words, what is known of an offline run that was not evaluated."""
+    """Say what is known of an offline run that was not evaluated."""
     summary = read_summary(run) or {}
     if (error := summary.get("action_error")) is None:
         return heldout_accuracy(summary)
@@ -111,7 +111,7 @@ def without_env(run: RunDir) -> str:
 
 
 def heldout_accuracy(summary: dict[str, Any]) -> str:
-    """How many of the labels that it did not learn from it foresees."""
+    """Say how many of the labels that it did not learn from a run foresees."""
     for key, split in (("reward_accuracy", "test"), ("validation_accuracy", "validation")):
         if (share := summary.get(key)) is not None:
             ceiling = summary.get("model_ceiling") if split == "test" else None
@@ -121,7 +121,7 @@ def heldout_accuracy(summary: dict[str, Any]) -> str:
 
 
 def chosen_checkpoint(run: RunDir, wanted: str | None) -> Path | None:
-    """The checkpoint to read, or None for policy.zip."""
+    """Return the checkpoint to read, or None for policy.zip."""
     checkpoints = Checkpoints(run.checkpoints, keep=1)
     if wanted not in (None, "last"):
         if not (wanted.isdigit() and (run.checkpoints / wanted).is_dir()):
@@ -141,7 +141,7 @@ def chosen_checkpoint(run: RunDir, wanted: str | None) -> Path | None:
 
 
 def read(file: Path, load: Callable[[], Any]) -> Any:
-    """What `load` makes of a file of weights, or of a checkpoint's folder, which was checked before."""
+    """Return what `load` makes of a file of weights, or of a checkpoint's folder, which was checked before."""
     if not file.is_dir():
         require_file(file)
     if (archive := file.suffix == ".zip") and file.is_file():

@@ -1,4 +1,4 @@
-"""How long a run is and what is written down when: the keys at the top of a config, `evaluation` and `checkpoint`."""
+"""The keys at the top of a config, `evaluation` and `checkpoint`: how long a run is and what is written when."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_THREADS = 1024  # torch ends the process where the system gives no more
 
 @dataclass(frozen=True)
 class Evaluation:
-    """every: steps of the run; None: never. envs: side by side at most. window: rows averaged in best_window_*."""
+    """Times of evaluation. every: steps; None: never. envs: side by side at most. window: rows in best_window_*."""
 
     every: int | None
     episodes: int

@@ -52,7 +52,7 @@ class Shards:
         self._stored: dict[str, Stored] = {}
 
     def write(self, folder: Path, columns: Mapping[str, AppendOnly]) -> dict[str, Stored]:
-        """Fills a new folder; hand what it returns to `follow` once that folder is in force."""
+        """Fill a new folder; hand what this returns to `follow` once that folder is in force."""
         stored = {}
         for number, (place, rows) in enumerate(columns.items()):
             known = {(p.begin, p.end): p for p in self._known(place, rows)}
@@ -70,7 +70,7 @@ class Shards:
         return stored
 
     def read(self, folder: Path) -> dict[str, AppendOnly]:
-        """All rows in a folder whose files are known to be intact; nothing where it has none."""
+        """Read all rows in a folder whose files are known to be intact; nothing where it has none."""
         if not (folder / INDEX).exists():
             return {}
         found: dict[str, Any] = read_object(folder / INDEX)
@@ -81,7 +81,7 @@ class Shards:
         return rows
 
     def follow(self, folder: Path, stored: dict[str, Stored]) -> None:
-        """The next checkpoint links to the pieces in this folder."""
+        """Let the next checkpoint link to the pieces in this folder."""
         self._folder, self._stored = folder, stored
 
     def _known(self, place: str, rows: AppendOnly) -> list[Piece]:

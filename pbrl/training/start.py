@@ -19,7 +19,7 @@ from pbrl.training.run_dir import RunDir
 
 
 def start(config: DictConfig, command: list[str]) -> Run:
-    """A run in a folder of its own; a config that cannot be built leaves no folder behind."""
+    """Begin a run in a folder of its own; a config that cannot be built leaves no folder behind."""
     if not check(config).agents and not has_env(config):
         config.evaluation.every = None
     check_init(config)
@@ -38,7 +38,7 @@ def start(config: DictConfig, command: list[str]) -> Run:
 
 
 def resume(path: Path, config: DictConfig, fresh_episode: bool = False) -> Run:
-    """The run in this folder, where its last checkpoint left it; from the start if it has none yet.
+    """Return the run in this folder, where its last checkpoint left it; from the start if it has none yet.
 
     fresh_episode: for environments that do not repeat themselves, see `SB3Agent.load_state_dict`.
     """

@@ -67,7 +67,7 @@ class Runs:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each arm, for a data frame: `pandas.DataFrame(pbrl.compare(...).rows)`."""
+        """The rows of arms, for a data frame: `pandas.DataFrame(pbrl.compare(...).rows)`."""
         return [
             {
                 "env": arm.env,
@@ -85,7 +85,7 @@ class Runs:
 
     @property
     def summary(self) -> Table:
-        """A row for each arm, as text."""
+        """Return a row for each arm, as text."""
         rows = [
             [
                 *(row["env"], row["arm"], str(row["n"]), number(row["return"]), _range(row["low"], row["high"])),
@@ -99,16 +99,16 @@ class Runs:
 
     @property
     def table(self) -> str:
-        """Markdown: the arms, and below what is known of their differences."""
+        """Return Markdown: the arms, and below what is known of their differences."""
         return "\n".join([self.summary.markdown(), *(f"- {line}" for line in [*self.words, *self.notes])])
 
     @property
     def words(self) -> list[str]:
-        """What each difference says, in a sentence."""
+        """Say each difference in a sentence."""
         return [_sentence(d) for d in self.differences]
 
     def figure(self, env: str | None = None, new_axes: NewAxes | None = None) -> Figure:
-        """The returns of evaluations over steps: thin lines are runs, thick ones means of arms.
+        """Plot the returns of evaluations over steps: thin lines are runs, thick ones means of arms.
 
         env: of these arms alone. new_axes: makes figure and axes of their labels; None: as a notebook shows them.
         """
@@ -136,7 +136,7 @@ class Runs:
 
 
 def compare(runs: Sequence[Run | str | Path] | Run | str | Path) -> Runs:
-    """Compares runs by the return of their last evaluations.
+    """Compare runs by the return of their last evaluations.
 
     runs: runs, or folders of runs at any depth. Runs whose configs differ by the seed alone are one arm; an arm is
         named by what tells it from the others. UserError where a folder has no run.

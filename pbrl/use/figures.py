@@ -45,7 +45,7 @@ def curves_of_arms(arms: Mapping[str, Sequence[Rows]], step_name: str, new_axes:
 
 
 def as_html(figure: Figure) -> str:
-    """A figure as an <img> that needs no other file."""
+    """Write a figure as an <img> that needs no other file."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     return f'<img alt="return over steps" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'

@@ -13,18 +13,18 @@ HEADER = ["run", "env", "method", "teacher", "seed", "steps", "labels", "return"
 
 
 def readable(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """The runs in these folders that can be read, and a line about each that cannot."""
+    """Return the runs in these folders that can be read, and a line about each that cannot."""
     tried = [_read(folder) for folder in folders]
     return [one for one in tried if isinstance(one, Run)], [one for one in tried if isinstance(one, str)]
 
 
 def list_runs(runs: Sequence[Run]) -> Table:
-    """A row for each run: what it was asked, how far it came, and the return of its last evaluation."""
+    """Return a row for each run: what it was asked, how far it came, and the return of its last evaluation."""
     return Table("Runs", "", HEADER, [_row(run) for run in runs])
 
 
 def _read(folder: Path) -> Run | str:
-    """The run, or what is wrong with it."""
+    """Read the run, or say what is wrong with it."""
     try:
         run = Run(folder)
         _row(run)

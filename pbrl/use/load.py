@@ -24,7 +24,7 @@ def load_saved_run(
     user: str | None = None,
     weights: Sequence[float] | None = None,
 ) -> SavedRun:
-    """The run as it lies in its folder, or for one user (method=vpl) or weights of its objectives (method=cmorl)."""
+    """Return the run in its folder, or for one user (method=vpl) or weights of its objectives (method=cmorl)."""
     saved = load_saved(Path(run), None if checkpoint is None else str(checkpoint))
     saved = saved if user is None else saved.of_user(user)
     return saved if weights is None else saved.along(weights)
@@ -36,7 +36,7 @@ def load_policy(
     user: str | None = None,
     weights: Sequence[float] | None = None,
 ) -> Policy:
-    """The newest policy of a run: that of its end, or of its last checkpoint if it went on after that or was killed.
+    """Load the newest policy of a run: of its end, or of its last checkpoint if it went on after that or was killed.
 
     run: a `Run`, or its folder.
     checkpoint: "last", or the step of a checkpoint, to take that one.
@@ -48,7 +48,7 @@ def load_policy(
 
 
 def load_reward(run: str | PathLike[str], checkpoint: Checkpoint = None, user: str | None = None) -> Reward:
-    """The learned reward of a run, which scores (obs, actions) in the environment's own units.
+    """Load the learned reward of a run, which scores (obs, actions) in the environment's own units.
 
     run, checkpoint, user: as in `load_policy`.
     Raises UserError where the run has learned none, or one that needs more than a step.
@@ -66,7 +66,7 @@ def reward_scale(saved: SavedRun, checkpoint: Checkpoint = None) -> float:
 
 
 def reward_of(given: Reward | str | PathLike[str]) -> Reward:
-    """A reward, or that of the run in a folder."""
+    """Return a reward, or that of the run in a folder."""
     if isinstance(given, Reward):
         return given
     if isinstance(given, (str, PathLike)):

@@ -1,4 +1,4 @@
-"""What a saved policy reaches in fresh episodes."""
+"""Evaluation of a saved policy in fresh episodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pbrl.training.saved_run import SavedRun
 
 
 def evaluate(saved: SavedRun, episodes: int, seed: int, envs: int | None = None) -> dict[str, Any]:
-    """The content of eval.json; envs: how many at once, by default as many as the run had."""
+    """Return the content of eval.json; envs: how many at once, by default as many as the run had."""
     done = saved.roll_out(saved.act, episodes, seed, envs)
     measured = Evaluation(
         returns=np.array([e.true_reward.sum(dtype=np.float64) for e in done]),
@@ -41,6 +41,6 @@ def evaluate(saved: SavedRun, episodes: int, seed: int, envs: int | None = None)
 
 
 def _factors(episodes: list[Episode]) -> dict[str, float]:
-    """Mean per step of each."""
+    """Return the mean per step of each factor."""
     sums = [e.factors.sum(0, dtype=np.float64) for e in episodes if e.factors is not None]
     return mean_factors(episodes[0].factor_names, np.array(sums), sum(map(len, episodes))) if sums else {}

@@ -25,7 +25,7 @@ class Policy:
         self.step = saved.step
 
     def __call__(self, obs: Any) -> np.ndarray:
-        """The action (A,) for one observation, or (M, A) for M of them, in the environment's units and type.
+        """Return the action (A,) for one observation, or (M, A) for M of them, in the environment's units and type.
 
         obs: as the environment gives it, dictionaries included; of several, each part has M in front.
         Raises UserError where it is of another shape, or not finite.

@@ -13,7 +13,7 @@ from pbrl.use.units import Units
 
 
 class Reward:
-    """What a run has learned to reward, per step; `pbrl.load_reward` makes one.
+    """The learned reward of a run, per step; `pbrl.load_reward` makes one.
 
     observation_space, action_space: those of the environment, as it has them itself.
     scale: what the model's reward is multiplied by, as it was for the agent that it drove.
@@ -27,7 +27,7 @@ class Reward:
         self.action_space: gym.Space[Any] = self._units.action_space
 
     def __call__(self, obs: Any, actions: Any) -> Any:
-        """The reward, a float, of acting so at one observation; (M,) float32 of M observations and actions.
+        """Return the reward, a float, of acting so at one observation; (M,) float32 of M observations and actions.
 
         obs: before the step, as the environment gives it, dictionaries included; of several, each part has M in front.
         actions: (A,) or (M, A) in the environment's units; what lies outside its box counts as its end.
@@ -38,7 +38,7 @@ class Reward:
         return rewards.astype(np.float32) if several else float(rewards[0])
 
     def on(self, device: Any) -> Any:
-        """The same for tensors on a device: a module of obs (M, O), flat, and actions (M, A) to rewards (M,)."""
+        """Return the same for tensors on a device: a module of obs (M, O), flat, and actions (M, A) to rewards (M,)."""
         from pbrl.export.graphs import RewardGraph
 
         box: Any = self.action_space

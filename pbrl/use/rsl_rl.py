@@ -71,18 +71,18 @@ class RslRlRewardWrapper:
         self.env.episode_length_buf = value
 
     def get_observations(self) -> Any:
-        """As the environment's; what it shows now is what the next step is rewarded by, noise included."""
+        """Return the environment's observations, by which, noise included, the next step is rewarded."""
         obs = self.env.get_observations()
         self._seen = self._read(obs).clone()
         return obs
 
     def reset(self, *args: Any, **options: Any) -> Any:
-        """As the environment's, where it has one."""
+        """Reset the environment, where it has a reset."""
         self._seen = None
         return self.env.reset(*args, **options)
 
     def step(self, actions: Tensor) -> tuple[Any, Tensor, Tensor, dict[str, Any]]:
-        """As the environment's, with the reward of acting so at the observations before the step."""
+        """Step the environment, with the reward of acting so at the observations before the step."""
         before = self._seen if self._seen is not None else self._read(self.get_observations()).clone()
         acted = actions.clone()
         state = self.state(self.env).clone() if self.state is not None else None

@@ -25,7 +25,7 @@ Rows = list[dict[str, float | None]]
 
 
 class Run:
-    """What `pbrl.train` returns and `pbrl.load_run` reads. In a notebook it shows its learning curve.
+    """A run, as `pbrl.train` and `pbrl.load_run` return it. In a notebook it shows its learning curve.
 
     path: its folder; what is read of it is read when it is first asked for. UserError where it is no run.
     """
@@ -61,7 +61,7 @@ class Run:
 
     @property
     def final_return(self) -> float | None:
-        """Mean return of the last evaluation; None where there is none."""
+        """The mean return of the last evaluation; None where there is none."""
         rows = self.evaluations
         return rows[-1]["return_mean"] if rows else None
 
@@ -78,7 +78,7 @@ class Run:
         return load_reward(self.path, checkpoint)
 
     def evaluate(self, episodes: int = 20, seed: int = 0) -> dict[str, Any]:
-        """Return, success and length of the policy in fresh episodes, and how its reward correlates with the true one.
+        """Measure return, success and length in fresh episodes, and the reward's correlation with the true one.
 
         The same seed gives the same episodes. Nothing is written.
         """
@@ -101,18 +101,18 @@ class Run:
         return export(self.path, out, policy=policy, reward=reward)
 
     def figure(self) -> Figure:
-        """The return of its evaluations over steps; the band is one standard deviation over episodes."""
+        """Plot the return of its evaluations over steps; the band is one standard deviation over episodes."""
         from pbrl.use.figures import curve_of_run
 
         return curve_of_run(self.evaluations, self.step_name, self.path.name)
 
     @property
     def step_name(self) -> str:
-        """The column of `evaluations` that counts its progress."""
+        """The name of the column of `evaluations` that counts its progress."""
         return "updates" if any(row.get("updates") is not None for row in self.evaluations) else "env_steps"
 
     def __fspath__(self) -> str:
-        """The folder, so that a run can stand wherever the folder of one can."""
+        """Return the folder, so that a run can stand wherever the folder of one can."""
         return str(self.path)
 
     def __repr__(self) -> str:

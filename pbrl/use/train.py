@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def begin(config: DictConfig, command: list[str], callbacks: Sequence[Callback] = ()) -> Run:
-    """A run in a new folder; command: what command.txt says."""
+    """Begin a run in a new folder; command: what command.txt says."""
     told = checked_callbacks(callbacks)
     run = start(config, command)
     run.callbacks.several += told
@@ -32,7 +32,7 @@ def begin(config: DictConfig, command: list[str], callbacks: Sequence[Callback] 
 def begin_again(
     path: Path, steps: int | None = None, fresh_episode: bool = False, callbacks: Sequence[Callback] = ()
 ) -> Run:
-    """The run in this folder, where its last checkpoint left it; steps: of the whole run, to extend it."""
+    """Go on in this folder, where its last checkpoint left it; steps: of the whole run, to extend it."""
     told, config = checked_callbacks(callbacks), load_config(path / "config.yaml")
     if steps is not None:
         config.steps = steps
@@ -56,7 +56,7 @@ def train_new(run: Run, config: DictConfig) -> bool:
 
 
 def train_to_end(run: Run, config: DictConfig) -> bool:
-    """Trains, with a viewer beside where people answer; False if it was stopped early, after saving."""
+    """Train, with a viewer beside where people answer; False if it was stopped early, after saving."""
     path = run.folder.path
     with storing(path, _room(path)), viewer_beside(run, config):
         try:
@@ -73,7 +73,7 @@ def train_to_end(run: Run, config: DictConfig) -> bool:
 
 @contextmanager
 def viewer_beside(run: Run, config: DictConfig) -> Iterator[None]:
-    """Where people are the teacher, a viewer that is open as long as the training."""
+    """Keep a viewer open as long as the training, where people are the teacher."""
     if not run.parts.desk.needs_people or not config.viewer.start:
         yield
         return

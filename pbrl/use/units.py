@@ -17,7 +17,7 @@ from pbrl_envs.flat_obs import FlatObs
 
 
 class Units:
-    """Between the spaces of an environment and the vectors that policies and rewards read.
+    """Converts between the spaces of an environment and the vectors that policies and rewards read.
 
     Args:
         obs_space, action_space: of the environment as Gymnasium has it; UserError where pbrl has no vector for them.
@@ -105,7 +105,7 @@ def _leaves(space: gym.Space[Any], value: Any) -> Iterator[tuple[gym.Space[Any],
 
 
 def _arrays(space: gym.Space[Any], value: Any, refuse: Any) -> Any:
-    """The same, each part an array; UserError where the parts are others."""
+    """Return the same, each part an array; UserError where the parts are others."""
     if isinstance(space, spaces.Dict):
         if not isinstance(value, Mapping) or set(value) != set(space.spaces):
             keys = sorted(map(str, value)) if isinstance(value, Mapping) else f"a {type(value).__name__}"
@@ -124,7 +124,7 @@ def _arrays(space: gym.Space[Any], value: Any, refuse: Any) -> Any:
 
 
 def _rows(space: gym.Space[Any], value: Any) -> Iterator[Any]:
-    """Each of several observations by itself."""
+    """Yield each of several observations by itself."""
     count = len(next(iter(_leaves(space, value)))[1])
     for i in range(count):
         yield _row(space, value, i)
@@ -143,7 +143,7 @@ def _any(shape: tuple[int, ...]) -> spaces.Box:
 
 
 def _alike(one: gym.Space[Any], other: gym.Space[Any]) -> bool:
-    """Equal, or boxes of one shape and the same ends where both have some: wrappers change the type of a box."""
+    """Return whether spaces are equal, or boxes of one shape and the same ends: wrappers change the type of a box."""
     if isinstance(one, spaces.Box) and isinstance(other, spaces.Box):
         both = one.is_bounded() and other.is_bounded()
         return one.shape == other.shape and (

@@ -1,4 +1,4 @@
-"""Where a viewer can be reached: addresses that work, and the certificate that encrypts them."""
+"""Addresses at which a viewer can be reached, and the certificate that encrypts them."""
 
 from __future__ import annotations
 

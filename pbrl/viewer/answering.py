@@ -22,7 +22,7 @@ MOST_HELD, MOST_ITEMS = 100, 20
 
 
 class Answering:
-    """Whose answers they are, `Site.who` says, never the page alone."""
+    """Answers requests of whoever `Site.who` says it is, never the page alone."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -88,20 +88,20 @@ class Answering:
         return await self.site.told(find)
 
     async def release(self, request: Request) -> Response:
-        """A page that closes gives back what it has."""
+        """Give back what a page that closes has."""
         body = await json_body(request)
         annotator, held = self.site.who(request, body.get("annotator")), _held(body)
         return await self.site.changed(body, lambda _: self.site.desk.release(annotator, held))
 
     async def study(self, request: Request) -> Response:
-        """A person has agreed to take part, has read the instructions, or has rested."""
+        """Note that a person has agreed to take part, has read the instructions, or has rested."""
         body = await json_body(request)
         annotator, step = self.site.who(request, body.get("annotator")), text(body, "step", 20)
         client = request.headers.get("user-agent", "")[:200]
         return await self.site.changed(body, lambda _: self.site.desk.take_step(annotator, step, client))
 
     def _told(self, past: Past) -> dict[str, Any]:
-        """An answer, and its pair as it was shown."""
+        """Describe an answer, and its pair as it was shown."""
         return {
             "id": past.client_id,
             "query": past.card.query.id,
@@ -113,7 +113,7 @@ class Answering:
         }
 
     def _tags(self, body: dict[str, Any]) -> tuple[str, ...]:
-        """Reasons, of those that the page offers."""
+        """Return reasons, of those that the page offers."""
         given, offered = body.get("tags", []), self.site.config.tags
         if not isinstance(given, list) or any(tag not in offered for tag in given):
             raise UserError(f"tags: expected a list of {', '.join(offered) or 'nothing, as none are offered'}")
@@ -121,7 +121,7 @@ class Answering:
 
 
 def _numbers(body: dict[str, Any], key: str) -> tuple[float, ...]:
-    """Whole numbers stay whole."""
+    """Read numbers; whole ones stay whole."""
     given = body.get(key, [])
     if not isinstance(given, list) or len(given) > MOST_ITEMS:
         raise UserError(f"{key}: expected a list of at most {MOST_ITEMS} numbers")
@@ -130,7 +130,7 @@ def _numbers(body: dict[str, Any], key: str) -> tuple[float, ...]:
 
 
 def _held(body: dict[str, Any]) -> list[int]:
-    """The queries that a page has."""
+    """Return the queries that a page has."""
     held = body.get("holding", [])
     if not isinstance(held, list) or len(held) > MOST_HELD:
         raise UserError(f"holding: expected a list of at most {MOST_HELD} query ids")

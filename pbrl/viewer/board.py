@@ -1,4 +1,4 @@
-"""Which questions are open and who answered what, in memory, so that no request looks through the whole label store.
+"""The open questions and who answered what, in memory, so that no request looks through the whole label store.
 
 The store only grows by answers and questions, and each look takes in what was added since the last one, by whichever
 process. What can be taken away, the list of retired questions, is read anew where another process changed something.
@@ -68,7 +68,7 @@ class Board:
         self._seen = seen
 
     def settle(self) -> None:
-        """What this connection has changed since the last look is of no concern here, as leases are not."""
+        """Pass over what this connection has changed since the last look: that is of no concern, as leases are not."""
         self._seen = self.store.db.execute("PRAGMA data_version").fetchone()[0], self.store.db.total_changes
 
     def __len__(self) -> int:
@@ -76,16 +76,16 @@ class Board:
         return len(self._open)
 
     def first(self, n: int, start: int = 0) -> list[Query]:
-        """n open questions from the start of the order, or from further on."""
+        """Return n open questions from the start of the order, or from further on."""
         return self.store.queries([key[-1] for key in islice(self._open, start, start + n)])
 
     def ids(self) -> Iterator[int]:
-        """All open questions, in order."""
+        """Yield all open questions, in order."""
         return (key[-1] for key in self._open)
 
     @property
     def known(self) -> Collection[int]:
-        """All questions that there are for people, answered or not, in no order that means anything."""
+        """Return all questions that there are for people, answered or not, in no order that means anything."""
         return self._keys.keys()
 
     def is_open(self, query: int) -> bool:
@@ -102,12 +102,12 @@ class Board:
         return self._people[query]
 
     def answered_by(self, annotator: str) -> dict[int, Standing]:
-        """This person's answers that stand, by question, the oldest first."""
+        """Return this person's answers that stand, by question, the oldest first."""
         number = self._numbers.get(annotator)
         return {} if number is None or number not in self._mine else self._mine[number]
 
     def totals(self, annotator: str) -> dict[str, int]:
-        """How many answers of this person stand, how many of them prefer none, and how many questions they skipped."""
+        """Count this person's standing answers, those of them that prefer none, and the questions that were skipped."""
         total = self._totals.get(self._numbers.get(annotator, -1), Counter())
         return {name: total[name] for name in ("answers", "equal", "skipped")}
 
@@ -164,7 +164,7 @@ class Board:
             mine.pop(answer.query, None)
 
     def _place(self, query: int) -> None:
-        """Puts a question into the order or takes it out, as it is open or not."""
+        """Put a question into the order or take it out, as it is open or not."""
         key = self._keys[query]
         if key is None:
             return

@@ -67,7 +67,7 @@ class Given(NamedTuple):
 
 
 def prefers_right(choice: str, strength: str, slight: float | None) -> float | None:
-    """The label of a choice between segments; None for what cannot be compared and for skips."""
+    """Return the label of a choice between segments; None for what cannot be compared and for skips."""
     if strength == "slight" and slight is None:
         raise UserError("strength='slight' is not offered in this run; valid is clear")
     right = slight if strength == "slight" and slight is not None else 1.0
@@ -75,7 +75,7 @@ def prefers_right(choice: str, strength: str, slight: float | None) -> float | N
 
 
 def make_card(query: Query, rng: random.Random) -> Card:
-    """A question with its clips in a random order; what a triplet refers to stays where it is."""
+    """Deal a question with its clips in a random order; what a triplet refers to stays where it is."""
     if query.form.kind in PAIRS:
         return Card(query, rng.random() < 0.5, None)
     fixed = [0] if query.form.kind == Triplet.kind else []
@@ -85,7 +85,7 @@ def make_card(query: Query, rng: random.Random) -> Card:
 
 
 def in_item_order(value: Sequence[float], places: Sequence[int], form: Form) -> tuple[float, ...]:
-    """The answer about items that an answer about places of the screen means."""
+    """Return the answer about items that an answer about places of the screen means."""
     if sorted(places) != list(range(form.items)):
         raise UserError(f"places={list(places)}; valid are the numbers from 0 to {form.items - 1}, in some order")
     if form.kind == Choice.kind:

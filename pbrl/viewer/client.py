@@ -15,7 +15,7 @@ from typing import Any
 
 
 def direct_opener(cert: Path | None = None) -> urllib.request.OpenerDirector:
-    """An opener with cookies and without proxies. cert: of a server that is trusted under whatever name it has."""
+    """Make an opener with cookies and without proxies. cert: of a server that is trusted under whatever name it has."""
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     if cert is not None:
         context = ssl.create_default_context(cafile=str(cert))
@@ -36,7 +36,7 @@ class ViewerClient:
         self.acknowledged: dict[str, dict[str, Any]] = {}
 
     def enter(self) -> None:
-        """Trades the token for a cookie; again after the viewer was started anew."""
+        """Trade the token for a cookie; again after the viewer was started anew."""
         self.post("/api/session", {"token": self.token})
         self.run = self.status()["run"]
 
@@ -49,7 +49,7 @@ class ViewerClient:
         return self._send(urllib.request.Request(self.base + path))
 
     def fetch(self, path: str) -> bytes:
-        """A file, as a clip."""
+        """Fetch a file, as a clip."""
         with self.opener.open(self.base + path, timeout=10) as response:
             return response.read()
 
@@ -91,7 +91,7 @@ class ViewerClient:
         return body["id"]
 
     def send_saved(self, path: Path) -> int:
-        """Sends what a page saved as a file after it was refused; returns how many answers the server then had."""
+        """Send what a page saved as a file after it was refused; return how many answers the server then had."""
         saved = json.loads(path.read_text(encoding="utf-8"))
         for entry in saved:
             self.post(entry["path"], entry["body"])

@@ -1,4 +1,4 @@
-"""A clip shows one segment: drawn from its simulator states, in real time, as H.264 that seeks to any frame at once."""
+"""Clips, which show one segment each: drawn from simulator states, in real time, as H.264 that seeks to any frame."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ENCODER = {"crf": "23", "preset": "veryfast", "g": "2", "bf": "0", "threads": "1
 
 @dataclass(frozen=True)
 class ClipStyle:
-    """How clips look. Without a GPU a frame takes 5 to 20 ms as it is, and several times that with shadows."""
+    """The look of clips. Without a GPU a frame takes 5 to 20 ms as it is, and several times that with shadows."""
 
     width: int = 384  # pixels, even
     height: int = 384
@@ -54,7 +54,7 @@ class ClipStyle:
 
 
 class Clip(NamedTuple):
-    """What a clip is called, and how many environment steps it shows."""
+    """The name of a clip, and how many environment steps it shows."""
 
     name: str
     steps: int
@@ -69,7 +69,7 @@ def clip_path(run_dir: Path, name: str) -> Path:
 
 
 def is_plain_file(path: Path) -> bool:
-    """A file itself: a link may lead to whatever this user can read."""
+    """Return whether it is a file itself: a link may lead to whatever this user can read."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -77,12 +77,12 @@ def is_plain_file(path: Path) -> bool:
 
 
 def frame_count(steps: int, every: int) -> int:
-    """Frames of a clip of so many steps, one per `every` of them: the first shows the state before the first step."""
+    """Count the frames of a clip of so many steps, one per `every`: the first shows the state before the first step."""
     return steps // every + 1
 
 
 def item_clips(questions: Question, look: Mapping[str, Any], style: ClipStyle) -> list[tuple[Clip, ...]]:
-    """The clips of the items of each question, as the left and the right segment of a pair.
+    """Return the clips of the items of each question, as the left and the right segment of a pair.
 
     look: that of their source, see `pbrl.viewer.sources`.
     """
@@ -97,7 +97,7 @@ def item_clips(questions: Question, look: Mapping[str, Any], style: ClipStyle) -
 
 
 def clip_name(segment_hash: str, states: np.ndarray, look: Mapping[str, Any], style: ClipStyle) -> str:
-    """32 hexadecimal digits: the same content is drawn once, whichever queries it is in.
+    """Return 32 hexadecimal digits: the same content is drawn once, whichever queries it is in.
 
     The states (L+1, D) belong to it, as the observations that `segment_hash` tells apart may hide something that the
     picture shows, such as a goal.
@@ -109,7 +109,7 @@ def clip_name(segment_hash: str, states: np.ndarray, look: Mapping[str, Any], st
 
 
 def require_encoder() -> None:
-    """Raises how to get one."""
+    """Raise a UserError that says how to get an encoder, where there is none."""
     try:
         import av
 
@@ -144,7 +144,7 @@ class ClipDrawer:
         write_mp4(path, self.frames(states, camera), self.fps, encoder=ENCODER)
 
     def frames(self, states: np.ndarray, camera: str) -> Iterator[np.ndarray]:
-        """Pictures of every so many states, the first included."""
+        """Draw every so many states, the first included."""
         return self.pictures(states[:: self.every], camera)
 
     def pictures(self, states: np.ndarray, camera: str) -> Iterator[np.ndarray]:

@@ -58,7 +58,7 @@ class Desk:
         self._rng = rng or random.Random()
 
     def spelling(self, name: str) -> str:
-        """The name as this person has it in the store already, however it is written now."""
+        """Return the name as this person has it in the store already, however it is written now."""
         names = self.store.annotators().values()
         return name if name in names else next((n for n in names if name_key(n) == name_key(name)), name)
 
@@ -86,13 +86,13 @@ class Desk:
         return cards, [q for q in holding if q not in kept and q not in mine]
 
     def release(self, annotator: str, queries: Collection[int]) -> None:
-        """This person does not look at these any more; others may have them at once."""
+        """Take back queries that this person does not look at any more; others may have them at once."""
         with self.store.transaction():
             for query in queries:
                 end_lease(self.store.db, query, self.spelling(annotator))
 
     def answer(self, given: Given) -> None:
-        """Stored when this returns; the same id again changes nothing.
+        """Store an answer before this returns; the same id again changes nothing.
 
         An answer to a question that was retired or answered by others meanwhile is kept too: labels are never lost. Who
         was never asked adds none to a question that has all its answers.
@@ -142,7 +142,7 @@ class Desk:
             return past[0].card
 
     def history(self, annotator: str, n: int) -> list[Past]:
-        """The person's last n standing answers, newest first."""
+        """Return the person's last n standing answers, newest first."""
         self.board.refresh()
         mine = self.board.answered_by(self.spelling(annotator)).values()
         newest = [answer.id for answer in islice(reversed(mine), n)]
@@ -161,7 +161,7 @@ class Desk:
         raise UserError("this is no study, so there are no steps to take")
 
     def _check_again(self, query: int, swapped: bool, purpose: str, annotator: str) -> Card:
-        """A check that was taken back, to be answered again."""
+        """Deal a check that was taken back, to be answered again."""
         first = self.board.answered_by(annotator).get(query)
         return Card(self.store.queries([query])[0], swapped, str(first.id) if first else None)
 
@@ -183,7 +183,7 @@ class Desk:
         return []
 
     def _ready(self, n: int, leases: Leases, not_these: Collection[int]) -> list[Query]:
-        """The first n open questions that are not full and whose clips are drawn."""
+        """Return the first n open questions that are not full and whose clips are drawn."""
         found: list[Query] = []
         unready = 0
         for query in self._in_order(leases.annotator):
@@ -198,7 +198,7 @@ class Desk:
         return found
 
     def _in_order(self, annotator: str) -> Iterator[Query]:
-        """Open questions in the order in which this person gets them, read as they are looked at."""
+        """Yield open questions in the order in which this person gets them, read as they are looked at."""
         for at in range(0, len(self.board), CHUNK):
             yield from self.board.first(CHUNK, at)
 
@@ -217,7 +217,7 @@ class Desk:
         return self.store.db.execute(sql, (*key, *key)).fetchone() is not None
 
     def _take_other(self, given: Given, form: Form) -> int:
-        """An answer to another kind of question than pairs."""
+        """Store an answer to another kind of question than pairs."""
         value = None if given.choice == "skip" else in_item_order(given.value, given.places, form)
         if value is not None:
             check_value(value, form, f"the answer to query {given.query}")
@@ -266,7 +266,7 @@ class Desk:
         )
 
     def _repeat(self, annotator: str, holding: Collection[int]) -> Card | None:
-        """Now and then, a pair this person decided a while ago, with sides swapped."""
+        """Deal, now and then, a pair this person decided a while ago, with sides swapped."""
         if self._rng.random() >= self.settings.repeats:
             return None
         who = "JOIN annotators AS n ON n.id = annotator WHERE name = ?"

@@ -1,4 +1,4 @@
-"""What the renderer process does: waits for the run, then draws what is asked for, and else what comes next."""
+"""The loop of the renderer process: wait for the run, then draw what is asked for, and else what comes next."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ RETRY_S = 5.0  # after a clip could not be written
 
 
 class Stopped(Exception):
-    """The viewer wants the process to end, or has ended itself."""
+    """Raised where the viewer wants the process to end, or has ended itself."""
 
 
 class Missing(NamedTuple):
@@ -59,7 +59,7 @@ class Missing(NamedTuple):
 
 
 class Inbox:
-    """Requests of the viewer, from a stream of JSON lines; the end of the stream means the end."""
+    """The requests of the viewer, from a stream of JSON lines; the end of the stream means the end."""
 
     def __init__(self, lines: Iterable[str], at_end: Callable[[], None]) -> None:
         self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -67,7 +67,7 @@ class Inbox:
         threading.Thread(target=self._read, args=(lines, at_end), daemon=True).start()
 
     def take(self, timeout_s: float = 0.0) -> dict[str, Any] | None:
-        """The next request, waiting for it at most this long."""
+        """Return the next request, waiting for it at most this long."""
         try:
             request = self._requests.get(timeout=timeout_s) if timeout_s else self._requests.get_nowait()
         except queue.Empty:
@@ -105,7 +105,7 @@ class Worker:
         self._report: dict[str, Any] = {"state": "starting", "message": None, **UNKNOWN}
 
     def run(self) -> None:
-        """Ends with Stopped, or with a UserError where nothing can be drawn."""
+        """Draw until Stopped, or a UserError where nothing can be drawn."""
         folder = self.run_dir / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         with self._alone(folder):
@@ -159,7 +159,7 @@ class Worker:
 
     @contextmanager
     def _alone(self, folder: Path) -> Iterator[None]:
-        """Two viewers of one run must not draw the same clips."""
+        """Lock the folder: two viewers of one run must not draw the same clips."""
         lock = FileLock(folder / ".lock")
         while not lock.is_locked:
             with suppress(Timeout):
@@ -185,7 +185,7 @@ class Worker:
             raise UserError(f"clips cannot be drawn: {said}; {unset}`pbrl doctor` tries what works here") from error
 
     def _asked_for(self) -> Missing | None:
-        """The first missing clip of the requests, which are forgotten when theirs are there."""
+        """Return the first missing clip of the requests, which are forgotten when theirs are there."""
         while self._wanted:
             try:
                 query, camera = int(self._wanted[0]["query"]), str(self._wanted[0]["camera"])
@@ -199,7 +199,7 @@ class Worker:
         return None
 
     def _coming_up(self) -> Missing | None:
-        """The first missing clip of the questions that people get next."""
+        """Return the first missing clip of the questions that people get next."""
         now = [_stamp(self.run_dir / name) for name in (FILE_NAME, f"{FILE_NAME}-wal")]
         if self._seen[0] == now and time.monotonic() - self._seen[1] < LOOK_S:
             return None
@@ -245,7 +245,7 @@ class Worker:
 
 
 def main(run_dir: Path, settings: dict[str, Any]) -> None:
-    """Ends the process itself: the thread that reads standard input would keep Python from an orderly end."""
+    """Draw, and end the process itself: the thread that reads standard input would keep Python from an orderly end."""
     if hasattr(os, "nice"):
         os.nice(10)
     inbox = Inbox(sys.stdin, at_end=_end_soon)

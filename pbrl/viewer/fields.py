@@ -1,4 +1,4 @@
-"""What comes in a request, checked: a UserError says which field is wrong and what would be valid."""
+"""Checks of what comes in a request: a UserError says which field is wrong and what would be valid."""
 
 from __future__ import annotations
 

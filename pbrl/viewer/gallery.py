@@ -64,11 +64,11 @@ class Gallery:
 
     @property
     def every(self) -> int:
-        """Environment steps between two frames."""
+        """The environment steps between two frames."""
         return self._state()["every"] or 1
 
     def ready(self, query: Query, camera: str | None = None) -> bool:
-        """All clips are drawn, and what they show is known."""
+        """Return whether all clips are drawn, and what they show is known."""
         if not self._state()["every"]:
             return False
         try:

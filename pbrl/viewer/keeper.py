@@ -36,7 +36,7 @@ class Keeper:
         self._failed: tuple[StorageError, float] | None = None
 
     async def use(self, act: Callable[[LabelStore], T]) -> T:
-        """What `act` returns, tried for a while where another process writes. StorageError: not now, maybe later."""
+        """Return what `act` does, tried for a while if another process writes. StorageError: not now, maybe later."""
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -66,7 +66,7 @@ class Keeper:
         return done
 
     def _fault(self, error: StorageError) -> StorageError:
-        """What the connection knows of the file may be wrong now, unless the disk is merely full."""
+        """Close a connection that may know the file wrongly now, unless the disk is merely full; return the error."""
         if "full" not in str(error):
             self.close()
             self._failed = error, time.monotonic()
@@ -90,7 +90,7 @@ class Keeper:
         return store
 
     def problem(self, error: Exception) -> str:
-        """One line, whoever said it."""
+        """Say in one line what went wrong, whoever said it."""
         if isinstance(error, UserError):
             return as_line(error)
         return storage_problem(error, self.path) or f"{self.path}: {as_line(error)}"

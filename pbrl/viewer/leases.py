@@ -1,4 +1,4 @@
-"""Who has which question now, so that nobody else answers it at the same time and nobody goes without.
+"""The leases: who has which question now, so that nobody else answers it at the same time and nobody goes without.
 
 A lease that is over stays as a note that somebody had the question: their answer is welcome whenever it comes.
 """
@@ -35,13 +35,13 @@ class Leases:
         self.running = sum(lease.runs for lease in rows)
 
     def spare(self) -> list[tuple[str, int]]:
-        """People and the question that each could do without, those with the most first: never the one on show."""
+        """Return people and a question that each could do without, those with the most first: never the one on show."""
         able = [(name, held) for name, held in self._held.items() if len(held) > 1]
         return [(name, held[-1]) for name, held in sorted(able, key=lambda item: -len(item[1]))]
 
 
 def end_lease(db: sqlite3.Connection, query: int, annotator: str) -> None:
-    """It is over, with a note that it was."""
+    """End a lease, with a note that it was there."""
     db.execute(
         "UPDATE leases SET expires_at = 0 WHERE query = ? AND annotator = (SELECT id FROM annotators WHERE name = ?)",
         (query, annotator),

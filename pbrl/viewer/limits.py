@@ -36,7 +36,7 @@ class Limits:
 
 
 def make_server(app: Any, cert: Path | None = None, key: Path | None = None, limits: Limits | None = None) -> Server:
-    """A uvicorn server that is not started yet."""
+    """Make a uvicorn server that is not started yet."""
     limits = limits or Limits()
     config = uvicorn.Config(
         app,
@@ -68,7 +68,7 @@ class Server(uvicorn.Server):
 
 
 def limited_protocol(limits: Limits) -> type[H11Protocol]:
-    """The protocol of one server's connections, which know of each other."""
+    """Make the protocol of one server's connections, which know of each other."""
     open_now: Counter[str] = Counter()
 
     class Limited(H11Protocol):
@@ -102,7 +102,7 @@ def limited_protocol(limits: Limits) -> type[H11Protocol]:
             self._watch()
 
         def _watch(self) -> None:
-            """Sets the time for what comes next, once: bytes that drip in do not lengthen it."""
+            """Set the time for what comes next, once: bytes that drip in do not lengthen it."""
             cycle = self.cycle
             first = cycle is None
             if cycle is None or cycle.response_complete:

@@ -1,4 +1,4 @@
-"""What RUN_DIR/viewer.json says of the run's viewer: its addresses and tokens, readable by this user alone."""
+"""The file RUN_DIR/viewer.json: the addresses and tokens of the run's viewer, readable by this user alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Opened:
     study: str | None = None  # the file of the study that it is
 
     def say(self, more: str = "") -> None:
-        """Prints the addresses, each on a line, and what to know about them."""
+        """Print the addresses, each on a line, and what to know about them."""
         look = " (to look; each person answers through their own link below)" if self.people else ""
         print(f"label at: {self.url}{look}{more}", flush=True)
         for url in self.urls[1:]:
@@ -68,7 +68,7 @@ class Opened:
             partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
     def redirect(self, run_dir: Path) -> str:
-        """A page of this user alone that leads there: a browser's command line can be seen by others."""
+        """Make a page of this user alone that leads there: a browser's command line can be seen by others."""
         file = run_dir.resolve() / PAGE_FILE
         file.unlink(missing_ok=True)
         with open(file, "w", opener=_private) as page:
@@ -78,7 +78,7 @@ class Opened:
 
 @contextmanager
 def gone_if_refused(folder: Path, made: bool) -> Iterator[None]:
-    """A folder that was made for a viewer goes again where something is refused before anybody could come."""
+    """Remove a folder that was made for a viewer where something is refused before anybody could come."""
     try:
         yield
     except UserError:
@@ -99,7 +99,7 @@ def find_opened(run_dir: Path) -> Opened | None:
 def make_opened(
     before: Opened | None, renew: Sequence[str], *, people: list[str], names: Sequence[str], **more: Any
 ) -> Opened:
-    """The next viewer of a run: tokens stay as they were, so that open pages go on, except those to be renewed.
+    """Make the next viewer of a run: tokens stay as they were, so that open pages go on, except those to be renewed.
 
     renew: names of people, or `all`. names: of this machine, for the addresses. more: port and cert, remote, study.
     """
@@ -115,5 +115,5 @@ def make_opened(
 
 
 def _private(path: str, flags: int) -> int:
-    """Opens a file for this user alone."""
+    """Open a file for this user alone."""
     return os.open(path, flags, 0o600)

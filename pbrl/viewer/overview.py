@@ -1,4 +1,4 @@
-"""What the page shows around the clips: how far everything is. No reward of the environment is in it."""
+"""The figures around the clips: how far everything is. No reward of the environment is in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARTS = {  # of the status, by the word of viewer.show that shows them
 
 
 def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str) -> dict[str, Any]:
-    """The answer to /api/status."""
+    """Return the answer to /api/status."""
     desk.board.refresh()
     told = {
         "run": run_id(desk.store.db),
@@ -49,7 +49,7 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
 
 
 def count_labels(desk: Desk) -> int:
-    """Answers that training counts, of whomever."""
+    """Count the answers that training counts, of whomever."""
     return sum(n for kind, n in desk.board.labels.items() if kind == HUMAN or desk.settings.scripts_count)
 
 
@@ -59,7 +59,7 @@ def asks_more(config: ViewerConfig) -> bool:
 
 
 def _blind(told: dict[str, Any], config: ViewerConfig) -> dict[str, Any]:
-    """Less what people should not see of how the run does, since it may sway them."""
+    """Leave out what people should not see of how the run does, since it may sway them."""
     hidden = [field for part, fields in PARTS.items() if part not in config.show for field in fields]
     if "run" not in config.show and (message := told["renderer"]["message"]) is not None:
         told["renderer"] |= {"message": message.replace(str(config.run_dir), "the run's folder")}

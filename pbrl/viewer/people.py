@@ -1,4 +1,4 @@
-"""Who answers: names that count as one, a link for each person, and cookies that prove which link was opened."""
+"""The people who answer: names that count as one, a link for each, and cookies that prove which link was opened."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRESENT_S = 15.0  # a page asks how things are more often than that, in a hidden
 
 
 def check_name(value: Any) -> str:
-    """A name as it is kept. A colon would make it look like a script: scripted:oracle."""
+    """Check a name and return it as it is kept. A colon would make it look like a script: scripted:oracle."""
     text = value if isinstance(value, str) and len(value) <= 10 * LONGEST else ""
     name = " ".join(unicodedata.normalize("NFKC", text).split())
     hidden = any(not char.isprintable() and unicodedata.category(char) != "Zs" for char in text)
@@ -35,7 +35,7 @@ def name_key(name: str) -> str:
 
 
 def check_people(names: Iterable[Any]) -> list[str]:
-    """Names for links, no two of one person."""
+    """Check names for links, no two of one person."""
     people: dict[str, str] = {}
     for name in map(check_name, names):
         if name_key(name) in people:
@@ -66,7 +66,7 @@ class People:
     _seen: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))  # by name and browser
 
     def enter(self, token: Any, cookies: Mapping[str, str]) -> tuple[Seat, str, str] | None:
-        """The seat that a token is good for, with the name and the value of its cookie; None: for none.
+        """Return the seat of a token, with the name and the value of its cookie; None: it is good for none.
 
         The browser stays the same one when it opens a link again.
         """
@@ -93,7 +93,7 @@ class People:
 
     @property
     def present(self) -> int:
-        """How many people have a page open now."""
+        """The number of people who have a page open now."""
         now = time.monotonic()
         return sum(any(now - at < PRESENT_S for at in here.values()) for here in self._seen.values())
 
@@ -103,14 +103,14 @@ class People:
         return Seat(person, browser) if browser and same(proof, _proof(token, browser)) else None
 
     def _cookie_name(self, person: str | None) -> str:
-        """Several people may share a browser, each with a cookie of their own."""
+        """Name a person's cookie: several people may share a browser, each with a cookie of their own."""
         if person is None:
             return self.cookie
         return f"{self.cookie}_{hashlib.sha256(name_key(person).encode()).hexdigest()[:12]}"
 
 
 def make_links(names: Iterable[str], known: Mapping[str, str], renew: Iterable[str] = ()) -> dict[str, str]:
-    """A token for each person, the known one unless it is to be renewed."""
+    """Make a token for each person, the known one unless it is to be renewed."""
     names, old = list(names), {name_key(name): token for name, token in known.items()}
     if unknown := [name for name in renew if name_key(name) not in map(name_key, names)]:
         raise UserError(f"renew={unknown[0]}: {choices(unknown[0], ['all', *names])}")

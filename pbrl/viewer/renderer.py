@@ -64,7 +64,7 @@ class Renderer:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Ends the process; a clip that it has not finished leaves nothing."""
+        """End the process; a clip that it has not finished leaves nothing."""
         self._stopped.set()
         with self._lock:
             process = self.process
@@ -80,7 +80,7 @@ class Renderer:
             self._watcher.join(STOP_S)
 
     def request(self, query: int, camera: str) -> None:
-        """Both clips of this query through this camera come next; one that is lost with its process is not repeated."""
+        """Let both clips of this query through this camera come next; one lost with its process is not repeated."""
         with self._lock:
             if self.process is None or self.process.stdin is None or self.process.stdin.closed:
                 return
@@ -91,12 +91,12 @@ class Renderer:
                 pass
 
     def report(self) -> dict[str, Any]:
-        """What the process last said: state, message, clips, s_per_clip, cameras, fps, every (steps per frame)."""
+        """Return what the process last said: state, message, clips, s_per_clip, cameras, fps, every (steps a frame)."""
         found = self._heard or self._read_report()
         return found | {"state": "failed", "message": self._given_up} if self._given_up else found
 
     def _read_report(self) -> dict[str, Any]:
-        """Perhaps the process of another viewer draws."""
+        """Read what the process that draws has written, perhaps that of another viewer."""
         path = report_path(self.run_dir)
         try:
             if path.stat().st_mtime >= self._begun:  # else it is of an earlier viewer
@@ -130,7 +130,7 @@ class Renderer:
                     self._heard = found
 
     def _watch(self) -> None:
-        """Starts the process again when it dies, unless that is of no use."""
+        """Start the process again when it dies, unless that is of no use."""
         deaths = 0
         while True:
             begun, process = time.monotonic(), self.process

@@ -1,4 +1,4 @@
-"""What keeps other pages of the same browser out: the address, a token, the origin of changes, and size limits.
+"""The guard against other pages of the browser: the address, a token, the origin of changes, and size limits.
 
 A server on 127.0.0.1 can be reached by every page that the browser shows, and by DNS rebinding even as if it were its
 own. So each request must name this server as its host; everything but the empty page needs the cookie that the token
@@ -80,7 +80,7 @@ def refusal(status: int, why: str) -> JSONResponse:
 
 
 def _cross_site(headers: Headers) -> Response | None:
-    """Browsers say where a request comes from; forms and foreign pages cannot set the header of our own."""
+    """Refuse a request of another page: browsers say where one comes from, and none can set our own header."""
     site, origin, host = headers.get("sec-fetch-site"), headers.get("origin"), headers.get("host", "")
     if site not in (None, "same-origin") or origin not in (None, f"http://{host}", f"https://{host}"):
         return refusal(403, "this request comes from another site")
@@ -94,7 +94,7 @@ def _media_type(headers: Headers) -> str:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Counts what comes without a Content-Length too."""
+    """Count what comes without a Content-Length too."""
     size = 0
 
     async def limited() -> Message:

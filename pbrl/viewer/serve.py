@@ -52,7 +52,7 @@ DRAW_S = 90.0  # and what draws its clips
 
 
 class Beside(Protocol):
-    """What runs as long as a viewer does, in the same process."""
+    """A thing that runs as long as a viewer does, in the same process."""
 
     def __call__(self, renderer: Renderer) -> AbstractContextManager[object]: ...
 
@@ -123,7 +123,7 @@ def serve(
 
 
 def start_viewer(run_dir: Path) -> subprocess.Popen[bytes] | None:
-    """A viewer beside the training; None if one is open already. Says the addresses."""
+    """Start a viewer beside the training, and say the addresses; None if one is open already."""
     opened = find_opened(run_dir)
     if opened is not None and opened.answers():
         opened.say()
@@ -199,7 +199,7 @@ def _run(
     certificate: Certificate | None,
     announce: Callable[[], None],
 ) -> int:
-    """Serves until it is told to end, which it can be as soon as the address is known."""
+    """Serve until it is told to end, which it can be as soon as the address is known."""
     from pbrl.viewer.limits import ask_for_descriptors, log_sparingly, make_server
     from pbrl.viewer.server import make_app
 
@@ -218,7 +218,7 @@ def _run(
 
 
 def _check_store(run_dir: Path) -> None:
-    """Made if the training has not come to it yet; what people answered and saw is for the owner alone."""
+    """Make the store if the training has not come to it yet; what people answered and saw is for the owner alone."""
     if (run_dir / "summary.json").exists() and not (run_dir / FILE_NAME).exists():
         raise UserError(f"{run_dir} has no questions: it ended without asking any")
     LabelStore(run_dir).close()
@@ -228,7 +228,7 @@ def _check_store(run_dir: Path) -> None:
 
 
 def _listen(run_dir: Path, section: DictConfig) -> socket.socket:
-    """A socket on the port that is asked for; else on the one of last time, so that open pages go on; else on any."""
+    """Listen on the port that is asked for; else on the one of last time, so that open pages go on; else on any."""
     family = socket.AF_INET6 if ":" in section.host else socket.AF_INET
     before = find_opened(run_dir)
     for port in [section.port] if section.port else [0 if before is None else before.port, 0]:
@@ -252,5 +252,5 @@ def _hosts(section: DictConfig, port: int) -> frozenset[str] | None:
 
 
 def _has_browser() -> bool:
-    """A graphical one: a browser in the terminal would sit on top of the training."""
+    """Return whether there is a graphical browser: one in the terminal would sit on top of the training."""
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

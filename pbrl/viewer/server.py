@@ -76,7 +76,7 @@ class Viewer:
         )
 
     async def session(self, request: Request) -> Response:
-        """Trades the token of an address for a cookie; who has one already may come without a token."""
+        """Trade the token of an address for a cookie; who has one already may come without a token."""
         body = await json_body(request)
         given, wanted = body.get("token"), body.get("annotator")
         if given is None:
@@ -131,7 +131,7 @@ class Viewer:
         return await self.site.changed(await json_body(request), go_on)
 
     async def learned(self, request: Request) -> Response:
-        """Clips the reward likes most and least. Its scores are the model's own; no true reward is in them."""
+        """Return clips the reward likes most and least. Its scores are the model's own; no true reward is in them."""
 
         def find(store: LabelStore) -> dict[str, Any] | None:
             found = read_learned(self.config.run_dir) if "learned" in self.config.show else None
@@ -144,7 +144,7 @@ class Viewer:
         return await self.site.told(find)
 
     async def not_now(self, _: Request, error: Exception) -> Response:
-        """A fault of the disk or of the label store: what was asked is right, and may be asked again."""
+        """Report a fault of the disk or of the label store: what was asked is right, and may be asked again."""
         return refusal(503, self.site.fault(error))
 
     def _ranked(self, query: Query, ranked: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class Viewer:
 
 
 def make_app(config: ViewerConfig, gallery: Gallery) -> Any:
-    """The ASGI application, guarded."""
+    """Make the ASGI application, guarded."""
     site = Site(config, gallery)
     v, answering = Viewer(site), Answering(site)
     routes: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [

@@ -41,7 +41,7 @@ GENERAL = (
 
 @dataclass(frozen=True)
 class ViewerConfig:
-    """What one viewer shows and to whom."""
+    """The settings of a viewer: what it shows and to whom."""
 
     run_dir: Path
     env: str
@@ -67,7 +67,7 @@ class ViewerConfig:
 
 
 def viewer_section(config: DictConfig, overrides: dict[str, str] | None = None) -> DictConfig:
-    """The section with its defaults, for runs that are older than some of its keys, and with `overrides`."""
+    """Return the section with its defaults, for runs that are older than some of its keys, and with `overrides`."""
     known = compose_config([]).viewer
     section = _over_defaults(config)
     for key, text in (overrides or {}).items():
@@ -81,7 +81,7 @@ def viewer_section(config: DictConfig, overrides: dict[str, str] | None = None) 
 
 
 def study_viewer(config: DictConfig, study: Any) -> DictConfig:
-    """The section of the run with what a study sets. study: a `pbrl.study` one."""
+    """Return the section of the run with what a study sets. study: a `pbrl.study` one."""
     return _over_defaults(config, dict(study.viewer))
 
 
@@ -106,7 +106,7 @@ def clip_style(section: DictConfig) -> ClipStyle:
 
 
 def listed(value: Any) -> list[Any]:
-    """A list, also where it was written as words with commas between."""
+    """Return a list, also where it was written as words with commas between."""
     if isinstance(value, str):
         return [word.strip() for word in value.strip("[]").split(",") if word.strip()]
     return list(value or [])

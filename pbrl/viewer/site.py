@@ -1,4 +1,4 @@
-"""What all routes of the viewer share: the store, the desk over it, the clips, the people, and ways to use them."""
+"""The common part of all routes of the viewer: the store, the desk over it, the clips, the people, and their use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOBODY = "-"  # the name of a page whose person has not said theirs yet
 
 
 class Site:
-    """Each use of the store is one go, so that a fault of it leaves nothing half done."""
+    """Uses the store in one go each time, so that a fault of it leaves nothing half done."""
 
     def __init__(self, config: ViewerConfig, gallery: Gallery) -> None:
         self.config, self.gallery = config, gallery
@@ -50,7 +50,7 @@ class Site:
         return JSONResponse(await self.keeper.use(find))
 
     async def changed(self, body: dict[str, Any], act: Callable[[LabelStore], Any]) -> Response:
-        """Does what is meant for this run: an answer to a question of another one must not land here."""
+        """Do what is meant for this run: an answer to a question of another one must not land here."""
 
         def for_this_run(store: LabelStore) -> Any:
             if body.get("run") != run_id(store.db):
@@ -61,7 +61,7 @@ class Site:
         return Response(status_code=204) if done is None else JSONResponse(done)
 
     def who(self, request: Request, given: Any) -> str:
-        """Whose request it is. Where people have links, it is theirs alone to say; else the name that was given."""
+        """Return whose request it is: where people have links, the link says it; else the name that was given."""
         name, seat = check_name(given), self.seat(request, given)
         if not self.config.links:
             return name
@@ -81,7 +81,7 @@ class Site:
         return next(iter(mine + owner), None)
 
     def pair(self, card: Card) -> dict[str, Any]:
-        """Show in the order of the screen: `left` and `right` of a pair, `items` of other kinds of questions."""
+        """Show a card in the order of the screen: `left` and `right` of a pair, `items` of other kinds of questions."""
         clips, form = [clip._asdict() for clip in self.gallery.clips(card.query)], card.query.form
         common = {"query": card.query.id, "repeat": card.repeat, "swapped": card.swapped, "fps": self.gallery.fps}
         common |= {"kind": form.kind, "question": card.words or asked(form, self.config)}

@@ -1,4 +1,4 @@
-"""Where the pictures of clips come from: states of a simulator, drawn again, or frames of stored videos."""
+"""The sources of the pictures of clips: states of a simulator, drawn again, or frames of stored videos."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ClipSource(Protocol):
 
 
 class Simulated:
-    """States of the environment that this section of a config makes."""
+    """Draws states of the environment that this section of a config makes."""
 
     def __init__(self, env_config: DictConfig) -> None:
         self._env = env_config
@@ -60,7 +60,7 @@ class Simulated:
 
 
 class Stored:
-    """Positions in videos that are noted in a folder of labels."""
+    """Draws positions in videos that are noted in a folder of labels."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -96,7 +96,7 @@ class StoredDrawer:
         write_mp4(path, self.pictures(states[:: self.every], camera), self.fps, encoder=ENCODER)
 
     def pictures(self, positions: np.ndarray, camera: str) -> Iterator[np.ndarray]:
-        """Black ones where this camera was not there."""
+        """Draw pictures; black ones where this camera was not there."""
         files = positions[:, ::2]
         if np.nan_to_num(files, nan=-1).max() >= len(self._frames.videos.files):
             self._read()  # more was kept since

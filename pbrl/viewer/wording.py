@@ -1,4 +1,4 @@
-"""What a question asks, in words."""
+"""The words of questions."""
 
 from __future__ import annotations
 

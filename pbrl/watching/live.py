@@ -25,7 +25,7 @@ QUALITY = 80  # of a JPEG
 
 
 class Said(NamedTuple):
-    """What a person says with one picture."""
+    """The word of a person with one picture."""
 
     over: bool  # they act from here on, or let the expert act
     wrong: bool  # what the policy has just done goes wrong
@@ -33,7 +33,7 @@ class Said(NamedTuple):
 
 
 class Live:
-    """Episodes one after another. Use it from one thread, in which it was made: so wants the graphics driver.
+    """Plays episodes one after another. Use it from the thread that made it: so wants the graphics driver.
 
     Args:
         make_env: takes render_mode, width and height.
@@ -68,11 +68,11 @@ class Live:
 
     @property
     def step(self) -> int:
-        """Environment steps of this episode so far."""
+        """The environment steps of this episode so far."""
         return len(self._actions)
 
     def begin(self, number: int) -> None:
-        """Another episode, of this number; what was not taken of this one is lost."""
+        """Begin another episode, of this number; what was not taken of this one is lost."""
         self.number = number
         obs, _ = self.env.reset(seed=episode_seed(self.seed, self.number))
         self._obs, self._states = [np.asarray(obs, np.float32)], [self._state()]
@@ -102,7 +102,7 @@ class Live:
         return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
     def taken(self) -> tuple[Intervention, InterventionAnswers]:
-        """The episode as far as it went, and what was said of it. UserError: nothing was done yet."""
+        """Return the episode as far as it went, and what was said of it. UserError: nothing was done yet."""
         if not self._actions:
             raise UserError("this episode has no step yet, so there is nothing to keep")
         signals = np.zeros((1, self.horizon), np.int64)

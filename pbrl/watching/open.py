@@ -39,7 +39,7 @@ def open_watching(run: Path, out: Path, expert: Path | None, seed: int, override
 
 
 def helping_run(saved: SavedRun, expert: Path) -> Act:
-    """The policy of another run of the same task."""
+    """Load the policy of another run of the same task."""
     try:
         helper = load_run(expert)
     except UserError as error:
@@ -67,7 +67,7 @@ def keep_in(out: Path, saved: SavedRun) -> bool:
 
 
 def live_of(saved: SavedRun, helper: Act | None, size: tuple[int, int], seed: int, number: int) -> Live:
-    """A person's simulator. number: of its first episode."""
+    """Make a person's simulator. number: of its first episode."""
     env = saved.make_env()
     limit = env.spec.max_episode_steps if env.spec is not None else None
     try:

@@ -25,7 +25,7 @@ EPISODE = "watched episode"  # of the signals, whose numbers are those of episod
 
 
 class Watching:
-    """One simulator for each person who watches. make_live: from the number of its first episode.
+    """Keeps one simulator for each person who watches. make_live: from the number of its first episode.
 
     No two episodes of a folder have one number, and so one seed: neither those of two people, nor after a restart.
     """
@@ -45,7 +45,7 @@ class Watching:
         return await self.site.told(find)
 
     async def begin(self, request: Request) -> Response:
-        """A new episode; the one that was not kept is lost."""
+        """Begin a new episode; the one that was not kept is lost."""
         body = await json_body(request)
         name = self.site.who(request, body.get("annotator"))
 
@@ -61,7 +61,7 @@ class Watching:
         return await self.site.changed(body, begin)
 
     async def step(self, request: Request) -> Response:
-        """Goes on to the next picture, unless the page that asks has not seen the last one."""
+        """Go on to the next picture, unless the page that asks has not seen the last one."""
         body = await json_body(request)
         name, at = self.site.who(request, body.get("annotator")), whole(body, "at", 0, 10**7)
         episode, said = whole(body, "episode", 0, 10**7), _said(body)
@@ -90,7 +90,7 @@ class Watching:
         return await self.site.changed(body, end)
 
     def close(self) -> None:
-        """The server ends: what was not kept yet is kept."""
+        """Keep what was not kept yet, as the server ends."""
         for name, live in self.lives.items():
             if live.step > 0:
                 with LabelStore(self.site.config.run_dir, create=False) as store:
@@ -98,7 +98,7 @@ class Watching:
             live.close()
 
     def _keep(self, store: LabelStore, name: str, live: Live) -> dict[str, Any]:
-        """Stored before the next one begins: where that fails, the same call does it again."""
+        """Store the episode before the next one begins: where that fails, the same call does it again."""
         number = signal(store.db, EPISODE)  # first: once the episode is stored, nothing may fail
         store_episode(store, live, name)
         kept = {"kept": live.step}

@@ -1,1 +1,1 @@
-"""What a reward model minimises on answers: one file for each loss, chosen by `fit.loss`."""
+"""The losses that a reward model minimises on answers: one file for each, chosen by `fit.loss`."""

@@ -34,7 +34,7 @@ class CoTeaching(AnswerLoss):
 
     @property
     def kept(self) -> float:
-        """Share of a batch that is learned from now."""
+        """The share of a batch that is learned from now."""
         return 1 - self.flip_rate * min(self.steps / self.ramp, 1.0)
 
     def forward(self, gain: Tensor, target: Tensor, peers: Tensor | None = None) -> Tensor:

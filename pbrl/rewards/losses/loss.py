@@ -1,4 +1,4 @@
-"""What all losses on answered comparisons have in common, and the plain one."""
+"""The base of all losses on answered comparisons, and the plain one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ListLoss(AnswerLoss):
         raise NotImplementedError
 
     def accuracy(self, scores: Tensor, told: Tensor) -> float:
-        """Share of what was said that the scores foresaw; NaN where nothing was decided."""
+        """Return the share of what was said that the scores foresaw; NaN where nothing was decided."""
         raise NotImplementedError
 
     def of_lists(self, scores: Tensor, told: Tensor) -> Tensor:
@@ -80,5 +80,5 @@ class BradleyTerry(AnswerLoss):
 
 
 def cross_entropy(gain: Tensor, target: Tensor) -> Tensor:
-    """-t log s(gain) - (1 - t) log s(-gain), each for itself; linear in t, which may lie outside [0, 1]."""
+    """Return -t log s(gain) - (1 - t) log s(-gain), each for itself; linear in t, which may lie outside [0, 1]."""
     return F.binary_cross_entropy_with_logits(gain, target, reduction="none")

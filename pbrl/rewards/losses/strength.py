@@ -61,5 +61,5 @@ class SoftLabels(AnswerLoss):
 
 
 def decided(target: Tensor) -> Tensor:
-    """1 or 0 for the preferred side; a tie stays 1/2."""
+    """Return 1 or 0 for the preferred side; a tie stays 1/2."""
     return 0.5 + 0.5 * (target - 0.5).sign()
