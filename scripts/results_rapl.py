@@ -1,190 +1,152 @@
-"""The runs behind results/rapl: what a reward learned from 150 triplets of videos is worth.
+"""What the runs of results/rapl/grid.yaml do not say of RAPL: a figure, and a reference that needs no encoder.
 
-python scripts/results_rapl.py collect OUT             the data sets, in OUT/data
-python scripts/results_rapl.py rewards OUT [NAME ...]  learns and measures rewards without an agent, in OUT/rewards
-python scripts/results_rapl.py agents OUT [NAME ...]   then SAC on each of them and on the true one, in OUT/agents
-python scripts/results_rapl.py table OUT               writes rewards.csv and agents.csv, prints the tables
-python scripts/results_rapl.py figure OUT FILE.png     frames of held-out videos with the learned rewards under them
-python scripts/rapl_true_features.py OUT               how well transport between true features would do
+python scripts/results_rapl.py figure FILE.png NAME=RUN ...   held-out videos, and under them the rewards of these runs
+python scripts/results_rapl.py features RUN ...               how well transport between true features would do
 
-What is finished is never repeated; NAME, such as sweep_avoiding/rapl, chooses cells; as many go on at once as the
-machine has cores; the tables keep the rows of cells that are not in OUT.
+Runs of a figure are of one task and seed, and NAME says what the legend calls them. `features` puts the features that
+the teacher looks at in place of embeddings, their mean squared difference in place of 1 - cos, and has else all as in
+these runs of RAPL: the same demonstrations, held-out episodes and moments. Where this agrees with the true return and
+RAPL does not, six demonstrations and a plan are enough, and what was learned from pictures is not.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from collections.abc import Callable, Sequence
-from multiprocessing import get_context
-from os import cpu_count
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rapl_tables
-from rapl_figure import draw_figure
-from run_many import finished, run_all
+import torch
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+from scipy import stats
+from torch import Tensor
 
-from pbrl.cli import main as pbrl
-from pbrl.methods.video import FACTS_FILE
+from pbrl.building import build
+from pbrl.collection.videos import Camera, draw_videos, shown_steps
+from pbrl.config import load_config
+from pbrl.data.datasets import Dataset, load_dataset
+from pbrl.data.videos import Videos
+from pbrl.feedback.triplets import uniform_triplets
+from pbrl.methods.method import REWARD_FILE
+from pbrl.methods.video import split
+from pbrl.rewards.optimal_transport import sinkhorn
+from pbrl.teachers.triplet import TripletTeacher, spread
+from pbrl.training.parts import stream_seed
 
-SEEDS = (0, 1, 2)
-SWEEPING = "policies=expert:1,naive:1,expert:0.5,naive:0.5,random"
-TABLETOP = "policies=expert:1,expert:0.75,expert:0.5,expert:0.25,random"
-TASKS = {"sweep_avoiding": SWEEPING, "sweep_grouping": SWEEPING, "tabletop_clutter": TABLETOP}
-BODIES = ("medium", "gripper")  # the encoder is aligned on the first and used on the second
-EPISODES = 200
-# Every episode goes to its end, as those of the agents do; comparisons of segments are not used.
-COLLECT = [
-    *("other_goal=0", "stop_after_success=never", "labels=return", "seed=0"),
-    *("segments=100", "segment_length=16", "comparisons=50", "heldout=10"),
-]
-UNALIGNED = "method.model.align=false"
-METHODS = {
-    "rapl": ["method=rapl", "feedback.budget=150"],
-    "unaligned": ["method=rapl", "feedback.budget=150", UNALIGNED],
-    "video_return-150": ["method=video_return", "feedback.budget=150"],
-    "video_return-300": ["method=video_return", "feedback.budget=300"],
-}
-TRAIN = [
-    # Three times the steps a minute of 2 x 256, and in trials no worse at this rate. On the true reward of Avoiding the
-    # return of another seed was 105 after 20,000 steps, 117 after 60,000 and 118 after 80,000.
-    *("agent.hidden=[64,64]", "agent.lr=1e-3", "steps=40000"),
-    *("evaluation.every=20000", "evaluation.episodes=20", "report=false"),
-]
-REPEATS = 20  # of what is timed
-SHOWN = "sweep_avoiding"  # in the figure
+PICTURES, PIXELS, TRIPLETS = 8, 192, 600
+COLOURS = ("#1f6feb", "#bf8700", "#cf222e")
+TITLES = {"expert:1": "As people like it", "naive:1": "The plain way"}  # of who acted
+Block = tuple[str, np.ndarray, int, dict[str, np.ndarray]]  # title, pictures, steps, and rewards of frames by name
 
 
-def data_sets(out: Path) -> dict[Path, list[str]]:
-    """Folder of each data set and the arguments that say what acts where."""
-    sets = {out / "data" / task: [f"env={task}", policies] for task, policies in TASKS.items()}
-    for task, body in ((task, BODIES[1]) for task in TASKS if task.startswith("sweep")):
-        sets[out / "data" / f"{task}-{body}"] = [f"env={task}", f"env.embodiment={body}", SWEEPING]
-    return sets
+def read_run(run: Path) -> tuple[DictConfig, Dataset, np.ndarray]:
+    """Return its config, its data, and the numbers of the episodes that its reward was measured on."""
+    config = load_config(run / "config.yaml")
+    data = load_dataset(Path(config.data))
+    return config, data, split(len(data.episodes), config.method.heldout, stream_seed(config.seed, "reward"))[1]
 
 
-def collect(out: Path) -> int:
-    """Makes the data sets that are missing."""
-    missing = {folder: own for folder, own in data_sets(out).items() if not folder.exists()}
-    return max(
-        (pbrl(["collect", *own, *COLLECT, f"episodes={EPISODES}", f"out={f}"]) for f, own in missing.items()), default=0
-    )
+def figure(file: Path, runs: Mapping[str, Path]) -> None:
+    """Draw a block for each of TITLES: its first held-out video in pictures over their moments, and rewards under them.
 
-
-def reward_cells(out: Path) -> dict[str, list[str]]:
-    """Name of each reward, TASK/METHOD/sSEED, and the arguments of a run that would learn it."""
-    cells = {}
-    for seed in SEEDS:
-        for task in TASKS:
-            given = [f"env={task}", f"seed={seed}", f"data={out / 'data' / task}"]
-            cells |= {f"{task}/{name}/s{seed}": [*given, *own] for name, own in METHODS.items()}
-        for task in (task for task in TASKS if task.startswith("sweep")):
-            there = out / "data" / f"{task}-{BODIES[1]}"
-            used = [f"env={task}", f"env.embodiment={BODIES[1]}", f"seed={seed}"]
-            for name, own in {
-                "own": ["method=rapl", f"data={there}"],
-                "unaligned": ["method=rapl", f"data={there}", UNALIGNED],
-                "transfer": ["method=rapl", f"data={out / 'data' / task}", f"method.demos_data={there}"],
-            }.items():
-                cells[f"{task}-{BODIES[1]}/{name}/s{seed}"] = [*used, *own, "feedback.budget=150"]
-    return cells
-
-
-def agent_cells(out: Path) -> dict[str, list[str]]:
-    """Name of each run, TASK/METHOD/sSEED, and the arguments of its `pbrl train`."""
-    rewards = {name: own for name, own in reward_cells(out).items() if name.split("/")[0] in TASKS}
-    learned = {
-        name: [*(word for word in own if not word.startswith("data=")), f"method.learned={out}/rewards/{name}"]
-        for name, own in rewards.items()
-    }
-    true = {
-        f"{task}/true_reward/s{seed}": [f"env={task}", f"seed={seed}", "method=true_reward"]
-        for seed in SEEDS
-        for task in TASKS
-    }
-    return {name: [*own, *TRAIN] for name, own in (true | learned).items()}
-
-
-def rewards(out: Path, chosen: Sequence[str]) -> int:
-    """Learns what is missing; returns how many cells failed."""
-    wanted = {name: own for name, own in reward_cells(out).items() if name.startswith(tuple(chosen) or "")}
-    missing = [(f, own) for name, own in wanted.items() if not ((f := out / "rewards" / name) / FACTS_FILE).exists()]
-    with get_context("spawn").Pool(cpu_count(), maxtasksperchild=1) as pool:
-        return sum(pool.starmap(learn, missing, chunksize=1))
-
-
-def learn(folder: Path, arguments: Sequence[str]) -> bool:
-    """Learns one reward as a run with these arguments does, and saves it with its measurements; True if it failed."""
-    import torch
-    from safetensors.torch import save_file
-
-    from pbrl.config import compose_config
-    from pbrl.errors import UserError
-    from pbrl.files import write_json
-    from pbrl.training.build import fit_video_reward
-    from pbrl.training.parts import stream_seed
-
-    torch.set_num_threads(1)
-    config = compose_config(arguments)
-    try:
-        fit = fit_video_reward(config, stream_seed(config.seed, "reward"))  # as in a run
-    except UserError as error:
-        print(f"{folder}: {error}", flush=True)
-        return True
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in fit.model.state_dict().items()}, folder / "reward.safetensors")
-    facts = fit.facts | {"episodes": fit.episodes.tolist(), "arguments": list(arguments)}
-    write_json(folder / FACTS_FILE, facts | _times(fit.model, fit.heldout.frames[0]))
-    print(f"{folder}: Spearman {fit.facts['spearman']}, {fit.facts['wall_s']} s", flush=True)
-    return False
-
-
-def _times(model: Any, frames: Any) -> dict[str, float]:
-    """Median milliseconds for the frames of one episode, once drawn: to encode them, and what transport adds to it.
-
-    Both are timed in turn, so that what else the machine does falls on both.
+    Rewards are in standard deviations over all frames of all held-out videos, 0 the mean, so that they can be compared.
     """
-    import torch
-
-    def ms(function: Callable[[Any], Any]) -> float:
-        started = time.perf_counter()
-        function(frames)
-        return 1000 * (time.perf_counter() - started)
-
-    with torch.no_grad():
-        encode, whole = np.array([(ms(model.encoder), ms(model.reward)) for _ in range(REPEATS)]).T
-    return {"encode_ms": float(np.median(encode)), "transport_ms": float(np.median(whole - encode))}
-
-
-def table(out: Path) -> int:
-    found = {name: out / "rewards" / name / FACTS_FILE for name in reward_cells(out)}
-    learned = {name: json.loads(file.read_text()) for name, file in found.items() if file.exists()}
-    runs = {name: out / "agents" / name for name in agent_cells(out)}
-    trained = {n: json.loads((f / "summary.json").read_text()) for n, f in runs.items() if finished(f)}
-    print("\n".join([*rapl_tables.rewards(learned), "", *rapl_tables.agents(trained)]))
-    return 0
+    config, data, episodes = read_run(next(iter(runs.values())))
+    make_env, video = partial(build, config.env.make), config.method
+    small, large = (Camera(make_env, config.env.name, size) for size in (video.size, PIXELS))
+    frames = draw_videos(data, episodes, small, video.frames, list(video.features)).frames
+    rewards = {name: frame_rewards(run, frames) for name, run in runs.items()}
+    acted = [data.meta["sources"][k] for k in data.source[episodes]]
+    blocks: list[Block] = []
+    for source, title in TITLES.items():
+        row = acted.index(source)
+        episode = data.episodes[episodes[row]]
+        moments = ((np.arange(PICTURES) + 0.5) / PICTURES * len(episode)).astype(int)
+        pictures = large(episode.states[1:][moments]).numpy()
+        blocks.append((title, pictures, len(episode), {name: r[row] for name, r in rewards.items()}))
+    plot(blocks, file)
 
 
-def figure(out: Path, file: Path) -> int:
-    shown = {
-        name: out / "rewards" / SHOWN / name / f"s{SEEDS[0]}" for name in ("rapl", "unaligned", "video_return-150")
-    }
-    draw_figure({rapl_tables.NAMES[name]: folder for name, folder in shown.items()}, ("expert:1", "naive:1"), file)
-    return 0
+def frame_rewards(run: Path, frames: Tensor) -> np.ndarray:
+    """Return the standardised rewards (V, F) of videos (V, F, H, W, C)."""
+    model = build(load_config(run / "config.yaml").method.model)(frame_shape=frames.shape[2:], rng=torch.Generator())
+    model.load_state_dict(load_file(str(run / REWARD_FILE)))
+    rewards = torch.stack([model.reward(video) for video in frames]).numpy()
+    return (rewards - rewards.mean()) / rewards.std()
+
+
+def plot(blocks: Sequence[Block], file: Path) -> None:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(12, 4.4 * len(blocks)))
+    outer = drawn.add_gridspec(len(blocks), 1, hspace=0.3, left=0.09, right=0.99, top=0.95, bottom=0.12)
+    with rc_context({"font.size": 13, "axes.spines.top": False, "axes.spines.right": False}):
+        below = None
+        for place, (title, pictures, steps, rewards) in zip(outer, blocks, strict=True):
+            inner = place.subgridspec(2, PICTURES, height_ratios=[1, 1.6], hspace=0.05, wspace=0.04)
+            for k, picture in enumerate(pictures):
+                axes = drawn.add_subplot(inner[0, k])
+                axes.imshow(picture)
+                axes.axis("off")
+                axes.set_title(title if k == 0 else "", loc="left")
+            below = drawn.add_subplot(inner[1, :], sharey=below)
+            for (name, values), colour in zip(rewards.items(), COLOURS, strict=False):
+                below.plot(np.linspace(1, steps, len(values)), values, color=colour, label=name, linewidth=2)
+            below.axhline(0, color="#6e7781", linewidth=0.8)
+            below.set(xlim=(0, steps), xlabel="environment steps", ylabel="reward of a frame\n(standard deviations)")
+        drawn.legend(*below.get_legend_handles_labels(), loc="lower center", ncols=len(rewards), frameon=False)
+        drawn.savefig(file, dpi=110)
+
+
+def features(runs: Sequence[Path]) -> None:
+    print("| run | correlation with the true return | triplets answered as the teacher does |\n| --- | --- | --- |")
+    for run in runs:
+        print(f"| {run} | {' | '.join(f'{value:.2f}' for value in agreement(*read_run(run)))} |", flush=True)
+
+
+def agreement(config: DictConfig, data: Dataset, seen: np.ndarray) -> tuple[float, float]:
+    """Return Spearman's correlation with the true return over the episodes in `seen`, and the share of triplets of
+    them that are answered as the teacher does.
+    """
+    video, episodes = config.method, data.episodes
+    solver = {key: video.model[key] for key in ("epsilon", "iterations", "tolerance")}
+    known = np.setdiff1d(np.arange(len(episodes)), seen)
+    columns = [episodes[0].factor_names.index(name) for name in video.features]
+    found = torch.tensor(np.stack([e.factors[shown_steps(e, video.frames)][:, columns] for e in episodes]))
+    found = found / spread(found[known].flatten(0, 1))
+    returns = np.array([e.true_reward.sum() for e in episodes])
+    demos = found[known[np.argsort(-returns[known], kind="stable")[: video.demos]]]
+    likeness = [-float(transport_cost(found[k].expand_as(demos), demos, **solver).min()) for k in seen]
+    return float(stats.spearmanr(likeness, returns[seen]).statistic), triplets_answered(found[seen], **solver)
+
+
+def triplets_answered(found: Tensor, **solver: Any) -> float:
+    """Return the share of TRIPLETS that features (N, F, K) answer as `TripletTeacher` does; ties count half."""
+    rng = torch.Generator().manual_seed(0)
+    n, f = found.shape[:2]
+    videos = Videos(torch.zeros(n, f, 1, 1, 1, dtype=torch.uint8), found, torch.zeros(n))
+    asked = uniform_triplets(len(videos), TRIPLETS, rng)
+    answers = TripletTeacher(beta=None, mistake=0.0, equal=0.0, rng=rng).answer_triplets(videos, asked)
+    anchor, first, second = found[asked].unbind(1)
+    gain = transport_cost(anchor, first, **solver) - transport_cost(anchor, second, **solver)
+    return float(1 - (answers.closer_second - (gain.sign() + 1) / 2).abs().mean())
+
+
+def transport_cost(x: Tensor, y: Tensor, **solver: Any) -> Tensor:
+    """Return the cost (B,) of transport from each x (B, F, K) to its y (B, F, K)."""
+    cost = torch.cdist(x, y).square() / x.shape[-1]
+    return (sinkhorn(cost, **solver) * cost).sum((1, 2))
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["rewards", out, *names]:
-            sys.exit(rewards(Path(out), names))
-        case ["agents", out, *names]:
-            sys.exit(run_all(Path(out) / "agents", agent_cells(Path(out)), names))
-        case ["figure", out, file]:
-            sys.exit(figure(Path(out), Path(file)))
-        case [("collect" | "table") as action, out]:
-            sys.exit({"collect": collect, "table": table}[action](Path(out)))
+        case ["figure", file, *runs] if runs:
+            figure(Path(file), {name: Path(run) for name, _, run in (word.rpartition("=") for word in runs)})
+        case ["features", *runs] if runs:
+            features([Path(run) for run in runs])
         case _:
             sys.exit(__doc__)

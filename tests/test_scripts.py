@@ -246,3 +246,20 @@ def test_a_table_of_no_runs_is_no_table(tmp_path):
     done = subprocess.run(script, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert "has no finished runs" in done.stderr
+
+
+def test_a_table_has_the_mean_over_seeds_of_any_column_and_what_one_method_has_more(tmp_path):
+    """With two seeds, t(0.975, 1) = 12.706 times half their distance; the mean of a curve is its area."""
+    returns = {"torch": ((0, 10), (0, 20)), "native": ((20, 40), (20, 20))}
+    for method, seeds in returns.items():
+        for seed, (first, last) in enumerate(seeds):
+            run = tmp_path / "runs" / "reach" / method / "none" / "0" / f"s{seed}"
+            run.mkdir(parents=True)
+            (run / "summary.json").write_text('{"status": "finished", "wall_s": 90, "reward_accuracy": 0.5}')
+            (run / "evaluations.csv").write_text(f"env_steps,return_mean\n0,{first}\n9,{last}\n")
+    script = [sys.executable, ROOT / "scripts" / "results_table.py", tmp_path, "return_mean", "reward_*"]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert "| reach | torch | 2 | 15 ± 64 | 0.5 ± 0 | 1.5 |" in done.stdout
+    areas = subprocess.run([*script[:4], "over=curve", "against=native"], capture_output=True, text=True, check=True)
+    assert "| reach | native | 2 | 25 ± 64 | 1.5 |" in areas.stdout
+    assert "| reach | return_mean | torch | +17.5 (+10 to +25) | +233.3% (+" in areas.stdout

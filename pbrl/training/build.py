@@ -23,10 +23,9 @@ from pbrl.feedback.desk import Desk, Shape
 from pbrl.labels.store import LabelStore
 from pbrl.methods.method import Method
 from pbrl.methods.method import Run as MethodRun
-from pbrl.methods.video import VideoFit
 from pbrl.nets.precision import prepare_torch
-from pbrl.teachers.make import asks_people, desk_class, make_teacher
-from pbrl.training.check import build_method, check, check_asked, device_of, other_env, read_feedback, read_settings
+from pbrl.teachers.make import desk_class, make_teacher
+from pbrl.training.check import check, device_of, other_env, read_feedback, read_settings
 from pbrl.training.environments import OneMore, evaluation_envs
 from pbrl.training.evaluate import Evaluator
 from pbrl.training.parts import Parts, stream_seed
@@ -121,19 +120,6 @@ def _online(config: DictConfig, method: Method, folder: RunDir) -> Parts:
     if method.asks:
         parts.desk = _desk(config, parts, agent)
     return parts
-
-
-def fit_video_reward(config: DictConfig, seed: int) -> VideoFit:
-    """Return what a method that learns from videos learns before its agent starts, without an agent or a folder."""
-    method: Any = build_method(config)
-    parts = Parts(**_common(config, method, RunDir(Path())), desk=Desk(), obs_shape=(0,), action_size=0)
-    parts.feedback, parts.streams = read_feedback(config), {"reward": torch.Generator().manual_seed(seed)}
-    check_asked(config, method)
-    if asks_people(config.teacher):
-        raise UserError(f"teacher={config.teacher.name}: people answer in the viewer of a run; valid is pbrl train")
-    parts.desk, method.run = _desk(config, parts, None), parts
-    fit: VideoFit = method.fit(seed)
-    return fit
 
 
 def _offline(config: DictConfig, method: Method, folder: RunDir) -> Parts:

@@ -24,8 +24,9 @@ from pbrl.labelling.choosing import EpisodeChooser
 from pbrl.labels.recorded import write_source
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import TripletAnswers
-from pbrl.training.build import fit_video_reward
+from pbrl.training.build import build_run
 from pbrl.training.check import build_method
+from pbrl.training.run_dir import RunDir
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,12 @@ def whole(data, tmp_path_factory):
         return done[method]
 
     return get
+
+
+def fitted(config, folder):
+    """What the method of a run learns before its agent starts, measured on the videos that seed 100 holds out."""
+    folder.mkdir()
+    return build_run(config, RunDir(folder)).method.fit(seed=100)
 
 
 class Counting:
@@ -95,8 +102,8 @@ def test_a_run_says_what_it_asked_and_how_well_the_reward_agrees(method, whole, 
     assert all(len(answers[name]) == 8 for name in sides)
 
 
-def test_methods_are_measured_on_the_same_videos(data):
-    one, other = (fit_video_reward(compose_config(from_videos(method, data)), seed=100) for method in VIDEOS)
+def test_methods_are_measured_on_the_same_videos(data, tmp_path):
+    one, other = (fitted(compose_config(from_videos(method, data)), tmp_path / method) for method in VIDEOS)
     assert one.episodes.tolist() == other.episodes.tolist()
     torch.testing.assert_close(one.heldout.frames, other.heldout.frames)
     returns = np.array([e.true_reward.sum() for e in load_dataset(data).episodes])
@@ -110,11 +117,11 @@ def test_demonstrations_of_another_body_are_drawn_with_that_body_and_measured_on
     }
     given = [text for text in from_videos("rapl", bodies["short"]) if not text.startswith("env=")]
     config = compose_config([*given, *gripper, f"method.demos_data={bodies['gripper']}"])
-    across = fit_video_reward(config, seed=100)
+    across = fitted(config, tmp_path / "across")
     camera = Camera(partial(build, config.env.make), "sweep_avoiding", 16)
     episode = load_dataset(bodies["gripper"]).episodes[across.episodes[0]]
     torch.testing.assert_close(across.heldout.frames[0, -1], camera(episode.states[-1:])[0])
-    alone = fit_video_reward(compose_config([*given, *short]), seed=100)
+    alone = fitted(compose_config([*given, *short]), tmp_path / "alone")
     weights = [fit.model.encoder.state_dict() for fit in (across, alone)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])  # learned from the same pictures
 
@@ -127,7 +134,7 @@ def test_of_a_data_set_only_plain_settings_of_its_environment_are_taken(tmp_path
         meta["env"]["make"]["kwargs"]["goal"] = harm
         (folder / "meta.json").write_text(json.dumps(meta))
         with pytest.raises(UserError, match="expected plain numbers and words"):
-            fit_video_reward(compose_config(given), seed=100)
+            build_run(compose_config(given), RunDir(tmp_path))
 
 
 @pytest.mark.parametrize("method", VIDEOS)
