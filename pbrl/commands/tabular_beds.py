@@ -34,6 +34,7 @@ BEDS = {  # name: the module of pbrl.tabular that has its BED, and what it shows
     "deformpam": ("three_modes", "samples of a clone are chosen by the reward that a tuned copy implies"),
     "diverse": ("walled_room", "policies that seek what behaves otherwise show more than novelty of states does"),
     "pearl": ("two_reaches", "answers about one task, carried to another by transport, are true there"),
+    "lqr": ("lqr", "CPL finds the best gain of a regulator on labels by regret, and not on labels by return"),
 }
 BED_LINES = "\n".join(f"  {name:<15} {what}" for name, (_, what) in BEDS.items())
 

@@ -14,10 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
+import scipy.special
 import torch
 from torch import Tensor
 
 from pbrl.losses import cpl_loss
+from pbrl.tabular.beds import Bed, Measured
+
+SIZES, LENGTH, NOISE = (50, 200, 500, 2000, 10_000), 16, 0.5  # of the bed
 
 
 class LinearSegments(NamedTuple):
@@ -115,3 +119,28 @@ def fit_cpl(
 def _square(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """x^T W x over the last axis."""
     return np.einsum("...i,ij,...j->...", x, weight, x)
+
+
+def run(seed: int) -> list[Measured]:
+    """Fit CPL to Boltzmann-rational labels by regret and by return, and clone, on the same segments."""
+    lqr, found = LQR.double_integrator(), []
+    alpha = float(lqr.curvature[0, 0])  # with which the best gain satisfies CPL's assumption
+    for size in SIZES:
+        rng = np.random.default_rng(seed)
+        left, right = (lqr.roll_out(lqr.gain / 2, NOISE, size, LENGTH, rng) for _ in range(2))
+        case = f"{size} comparisons"
+        for labels, score in (("regret", lqr.negated_regret), ("return", lqr.partial_return)):
+            prefers_right = (rng.random(size) < scipy.special.expit(score(right) - score(left))).astype(float)
+            gain = fit_cpl(left, right, prefers_right, alpha=alpha, bias=1.0)
+            found.append(Measured(case, f"CPL, {labels} labels", lqr.gain_error(gain)))
+        found.append(Measured(case, "cloning", lqr.gain_error(fit_bc(left))))
+    return found
+
+
+BED = Bed(
+    claim="On labels by regret CPL finds the best gain of a regulator; on labels by return it does not, nor does cloning.",
+    task=f"a double integrator, segments of {LENGTH} steps of a behaviour that does half of what is best, with noise",
+    measure="largest relative error of an entry of the gain",
+    run=run,
+    seeds=20,
+)
