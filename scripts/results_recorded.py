@@ -15,10 +15,12 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pbrl.data.datasets import load_dataset
@@ -26,10 +28,10 @@ from pbrl.data.stored_videos import StoredFrames, StoredVideos
 from pbrl.reports.video import write_mp4
 
 FPS, STEPS, EPISODES, LABELS = 10, 20, 100_000, 1_000_000
-OBS, ACTIONS, CAMERA = 8, 3, "observation.images.top"
+OBS, ACTIONS, LENGTH, CAMERA = 8, 3, 10, "observation.images.top"
 PER_VIDEO, VIDEO_BYTES = 400, 200_000_000  # episodes of a video file, and bytes of one, most of them not written
 LEVELS = 200  # grey levels that tell frames apart
-FRAMES = PER_VIDEO * STEPS
+VIDEO, FRAMES = f"videos/{CAMERA}", PER_VIDEO * STEPS
 
 
 def make_video(path: Path) -> None:
@@ -43,58 +45,55 @@ def make_video(path: Path) -> None:
 
 
 def make_lerobot(root: Path, episodes: int) -> None:
-    for name in ("meta/episodes/chunk-000", "data/chunk-000", f"videos/{CAMERA}/chunk-000"):
+    for name in ("meta/episodes/chunk-000", "data/chunk-000", f"{VIDEO}/chunk-000"):
         (root / name).mkdir(parents=True)
-    features = {"observation.state": OBS, "action": ACTIONS}
+    columns = {"observation.state": OBS, "action": ACTIONS}
     info = {
         "codebase_version": "v3.0",
         "fps": FPS,
         "robot_type": "made",
         "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
         "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
-        "features": {k: {"dtype": "float32", "shape": [n], "names": None} for k, n in features.items()}
-        | {CAMERA: {"dtype": "video", "shape": [64, 64, 3], "names": None}},
+        "features": {name: {"dtype": "float32", "shape": [n]} for name, n in columns.items()}
+        | {CAMERA: {"dtype": "video", "shape": [64, 64, 3]}},
     }
     (root / "meta/info.json").write_text(json.dumps(info))
-    first = root / f"videos/{CAMERA}/chunk-000/file-000.mp4"
+    first = root / f"{VIDEO}/chunk-000/file-000.mp4"
     make_video(first)
     for number in range(1, -(-episodes // PER_VIDEO)):
         subprocess.run(["cp", "--sparse=always", first, first.with_name(f"file-{number:03d}.mp4")], check=True)
     rng, per_file = np.random.default_rng(0), 5_000
     for number in range(-(-episodes // per_file)):
         index = np.arange(number * per_file, min((number + 1) * per_file, episodes))
-        rows, video = len(index) * STEPS, f"videos/{CAMERA}"
-        columns = {
+        rows = len(index) * STEPS
+        steps = {
             "observation.state": list(rng.normal(size=(rows, OBS)).astype("f4")),
             "action": list(rng.uniform(-1, 1, (rows, ACTIONS)).astype("f4")),
             "episode_index": np.repeat(index, STEPS),
             "frame_index": np.tile(np.arange(STEPS), len(index)),
             "index": np.arange(rows) + index[0] * STEPS,
         }
-        pq.write_table(pa.table(columns), root / f"data/chunk-000/file-{number:03d}.parquet", row_group_size=20_000)
+        pq.write_table(pa.table(steps), root / f"data/chunk-000/file-{number:03d}.parquet", row_group_size=20_000)
         places = {
             "episode_index": index,
             "length": np.full(len(index), STEPS),
             "tasks": [["reach"]] * len(index),
-            f"{video}/chunk_index": np.zeros(len(index), int),
-            f"{video}/file_index": index // PER_VIDEO,
-            f"{video}/from_timestamp": index % PER_VIDEO * STEPS / FPS,
+            f"{VIDEO}/chunk_index": np.zeros(len(index), int),
+            f"{VIDEO}/file_index": index // PER_VIDEO,
+            f"{VIDEO}/from_timestamp": index % PER_VIDEO * STEPS / FPS,
         }
         pq.write_table(pa.table(places), root / f"meta/episodes/chunk-000/file-{number:03d}.parquet")
 
 
 def make_comparisons(path: Path, labels: int, episodes: int) -> None:
-    rng = np.random.default_rng(1)
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        sides = [f"{side}_{key}" for side in ("left", "right") for key in ("episode", "start", "length")]
-        writer.writerow([*sides, "choice", "annotator"])
-        for begin in range(0, labels, 100_000):
-            n = min(100_000, labels - begin)
-            episode, start = rng.integers(episodes, size=(2, n)), rng.integers(STEPS - 11, size=(2, n))
-            choice, who = rng.choice(["left", "right", "equal"], n), rng.choice(["ann", "bob"], n)
-            for row in zip(*episode, *start, choice, who, strict=True):
-                writer.writerow([row[0], row[2], 10, row[1], row[3], 10, row[4], row[5]])
+    rng, columns = np.random.default_rng(1), {}
+    for side in ("left", "right"):
+        columns[f"{side}_episode"] = rng.integers(episodes, size=labels)
+        columns[f"{side}_start"] = rng.integers(STEPS - LENGTH - 1, size=labels)
+        columns[f"{side}_length"] = np.full(labels, LENGTH)
+    columns["choice"] = rng.choice(["left", "right", "equal"], labels)
+    columns["annotator"] = rng.choice(["ann", "bob"], labels)
+    pa.csv.write_csv(pa.table(columns), path)
 
 
 def measure(*command: str) -> dict[str, float | str]:
@@ -102,21 +101,14 @@ def measure(*command: str) -> dict[str, float | str]:
     begun, most = time.perf_counter(), 0
     process = subprocess.Popen([sys.executable, "-m", "pbrl", *command], stdout=subprocess.PIPE, text=True)
     while process.poll() is None:
-        try:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            most = max(most, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
-        except OSError:
-            pass
+        with suppress(OSError):  # it has just ended
+            status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            most = max([most, *(int(line.split()[1]) for line in status if line.startswith("RssAnon"))])
         time.sleep(0.05)
-    assert process.stdout is not None
-    if process.returncode:
+    if process.returncode or process.stdout is None:
         raise SystemExit(f"{' '.join(command)} failed")
-    said = process.stdout.read().strip()
-    return {
-        "seconds": round(time.perf_counter() - begun, 1),
-        "peak_mb": round(most / 1024),
-        "said": said.split("; see")[0],
-    }
+    took, said = round(time.perf_counter() - begun, 1), process.stdout.read().strip().split("; see")[0]
+    return {"seconds": took, "peak_mb": round(most / 1024), "said": said}
 
 
 def draw(folder: Path, clips: int = 100) -> float:
@@ -125,9 +117,9 @@ def draw(folder: Path, clips: int = 100) -> float:
     frames = StoredFrames(StoredVideos.of(data.meta["videos"], folder), folder)
     begun = time.perf_counter()
     for k in rng.integers(len(data.episodes), size=clips):
-        start = int(rng.integers(STEPS - 11))
-        seen = [f.mean() for f in frames.frames(data.episodes[k].states[start : start + 11], CAMERA)]
-        number = k % PER_VIDEO * STEPS + start + np.arange(11)
+        start = int(rng.integers(STEPS - LENGTH - 1))
+        seen = [f.mean() for f in frames.frames(data.episodes[k].states[start : start + LENGTH + 1], CAMERA)]
+        number = k % PER_VIDEO * STEPS + start + np.arange(LENGTH + 1)
         np.testing.assert_allclose(seen, 20 + number % LEVELS, atol=4)
     return (time.perf_counter() - begun) / clips
 
@@ -140,13 +132,12 @@ def main(folder: Path, out: Path) -> None:
         here.mkdir(parents=True)
         make_lerobot(here / "lerobot", episodes)
         make_comparisons(here / "answers.csv", labels, episodes)
-        gigabytes = -(-episodes // PER_VIDEO) * VIDEO_BYTES / 1e9
-        command = ("data", "import", f"from={here / 'lerobot'}", f"out={here / 'set'}", "segment_length=10")
-        rows.append({"what": f"{episodes:,} episodes, {gigabytes:g} GB of video", **measure(*command)})
-        command = ("data", "import", f"from={here / 'answers.csv'}", f"data={here / 'set'}", f"out={here / 'labels'}")
-        rows.append({"what": f"{labels:,} comparisons", **measure(*command)})
-        seconds = draw(here / "set")
-        rows.append({"what": f"a clip of 10 steps from {gigabytes:g} GB", "seconds": round(seconds, 4)})
+        size = f"{-(-episodes // PER_VIDEO) * VIDEO_BYTES / 1e9:g} GB"
+        found = measure("data", "import", f"from={here}/lerobot", f"out={here}/set", f"segment_length={LENGTH}")
+        rows.append({"what": f"{episodes:,} episodes, {size} of video", **found})
+        found = measure("data", "import", f"from={here}/answers.csv", f"data={here}/set", f"out={here}/labels")
+        rows.append({"what": f"{labels:,} comparisons", **found})
+        rows.append({"what": f"a clip of {LENGTH} steps from {size}", "seconds": round(draw(here / "set"), 4)})
         shutil.rmtree(here)
     with out.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, ["what", "seconds", "peak_mb", "said"], lineterminator="\n")

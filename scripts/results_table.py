@@ -4,9 +4,8 @@ python scripts/results_table.py OUT COLUMN ... [over=curve] [against=METHOD]
 
 OUT: of `pbrl bench`, or any folder of runs TASK/METHOD/.../sSEED. COLUMN: of evaluations.csv, progress.csv,
 summary.json or reward.json; also a pattern, such as 'factor_*'. Takes the last value of every finished run, or with
-over=curve the mean of all. Prints mean and 95 % t interval over seeds, and minutes; with against=METHOD also what this
-method has more than each other one, and what share of the other's mean that is, with 95 % bootstrap intervals over
-seeds.
+over=curve the mean of all. Prints mean and 95 % t interval over seeds, and minutes; with against=METHOD also how much
+more this method has than each other one, by seed (t interval), and as a difference and a share of means (bootstrap).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import glob
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -34,31 +33,39 @@ STATISTICS = (
 
 
 def main(out: Path, patterns: Sequence[str], curve: bool, against: str | None) -> None:
-    arms: dict[tuple[str, str], list[Values]] = defaultdict(list)
-    root = out / "runs" if (out / "runs").is_dir() else out
-    for summary in map(Path, sorted(glob.glob(f"{root}/*/*/**/summary.json", recursive=True))):
-        if json.loads(summary.read_text())["status"] == "finished":
-            task, *words = summary.parent.parent.relative_to(root).parts
-            arms[task, " ".join(word for word in words if word not in UNSAID)].append(values_of(summary.parent))
+    arms = read_runs(out / "runs" if (out / "runs").is_dir() else out)
     if not arms:
         sys.exit(f"{out} has no finished runs; expected the folder of a bench")
-    seen = dict.fromkeys(name for runs in arms.values() for run in runs for name in run)
+    seen = dict.fromkeys(name for runs in arms.values() for run in runs.values() for name in run)
     columns = [name for pattern in patterns for name in seen if fnmatchcase(name, pattern)]
     if not columns:
         sys.exit(f"{' '.join(patterns)}: no such column; valid are {', '.join(seen)}")
     found = {arm: {name: over_seeds(runs, name, curve) for name in columns} for arm, runs in arms.items()}
     print(f"| task | method | n | {' | '.join(columns)} | min per run |\n" + "| --- " * (len(columns) + 4) + "|")
-    for (task, method), runs in arms.items():
-        minutes = np.median([run["wall_s"][-1] for run in runs]) / 60
-        cells = [with_interval(found[task, method][name]) for name in columns]
-        print(f"| {task} | {method} | {len(runs)} | {' | '.join(cells)} | {minutes:.1f} |")
-    if against is not None:
-        print(f"\n| task | column | {against} against | difference | of the other's mean |\n" + "| --- " * 5 + "|")
-        for task, ours in [arm for arm in found if arm[1].split()[0] == against]:
-            for other in (method for where, method in found if where == task and method != ours):
-                for name in columns:
-                    cells = compared(found[task, ours][name], found[task, other][name])
-                    print(f"| {task} | {name} | {other} | {' | '.join(cells)} |")
+    for arm, runs in arms.items():
+        minutes = np.median([run["wall_s"][-1] for run in runs.values()]) / 60
+        cells = [with_interval([*values.values()]) for values in found[arm].values()]
+        print(f"| {' | '.join(arm)} | {len(runs)} | {' | '.join(cells)} | {minutes:.1f} |")
+    if against is None:
+        return
+    print(f"\n| task | {against} against | column | by seed | difference | of the other's mean |\n{'| --- ' * 6}|")
+    for task, ours in [arm for arm in arms if arm[1].split()[0] == against]:
+        for other in (method for where, method in arms if where == task and method != ours):
+            for name in columns:
+                one, two = found[task, ours][name], found[task, other][name]
+                if one and two:
+                    print(f"| {task} | {other} | {name} | {' | '.join(compared(one, two))} |")
+
+
+def read_runs(root: Path) -> dict[tuple[str, str], dict[str, Values]]:
+    """Return the finished runs by task and method, and by seed."""
+    arms: dict[tuple[str, str], dict[str, Values]] = defaultdict(dict)
+    for summary in map(Path, sorted(glob.glob(f"{root}/*/*/**/summary.json", recursive=True))):
+        if json.loads(summary.read_text())["status"] == "finished":
+            task, *words = summary.parent.parent.relative_to(root).parts
+            arm = task, " ".join(word for word in words if word not in UNSAID)
+            arms[arm][summary.parent.name] = values_of(summary.parent)
+    return arms
 
 
 def values_of(run: Path) -> Values:
@@ -76,29 +83,28 @@ def values_of(run: Path) -> Values:
     return values
 
 
-def over_seeds(runs: Sequence[Values], name: str, curve: bool) -> np.ndarray:
-    return np.array([np.mean(run[name]) if curve else run[name][-1] for run in runs if run.get(name)])
+def over_seeds(runs: Mapping[str, Values], name: str, curve: bool) -> dict[str, float]:
+    return {seed: np.mean(run[name]) if curve else run[name][-1] for seed, run in runs.items() if run.get(name)}
 
 
-def with_interval(values: np.ndarray) -> str:
-    if not len(values):
+def with_interval(values: Sequence[float]) -> str:
+    if not values:
         return ""
-    found = t_interval(values)
+    found = t_interval(np.array(values))
     if found is None:
         return f"{values[0]:.4g}"
     half = float(found.high - found.low) / 2
-    return f"{values.mean():.4g} ± {half:{'.0f' if half >= 10 else '.2g'}}"
+    return f"{np.mean(values):.4g} ± {half:{'.0f' if half >= 10 else '.2g'}}"
 
 
-def compared(ours: np.ndarray, theirs: np.ndarray) -> list[str]:
-    """Return difference and share, each with its interval where both have two seeds; nothing where one has none."""
-    if not len(ours) or not len(theirs):
-        return ["", ""]
-    cells = []
+def compared(ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[str]:
+    """Write the difference by seed, that of the means and its share, with intervals where there are two seeds."""
+    cells = [with_interval([ours[seed] - theirs[seed] for seed in ours if seed in theirs])]
+    scores = [[np.array([*values.values()])] for values in (ours, theirs)]
     for form, statistic in STATISTICS:
-        found = interval_of_two([ours], [theirs], statistic, DRAWS, np.random.default_rng(0))
+        found = interval_of_two(*scores, statistic, DRAWS, np.random.default_rng(0))
         around = "" if found is None else f" ({found.low:{form}} to {found.high:{form}})"
-        cells.append(f"{float(statistic([ours], [theirs])):{form}}{around}")
+        cells.append(f"{float(statistic(*scores)):{form}}{around}")
     return cells
 
 

@@ -262,4 +262,4 @@ def test_a_table_has_the_mean_over_seeds_of_any_column_and_what_one_method_has_m
     assert "| reach | torch | 2 | 15 ± 64 | 0.5 ± 0 | 1.5 |" in done.stdout
     areas = subprocess.run([*script[:4], "over=curve", "against=native"], capture_output=True, text=True, check=True)
     assert "| reach | native | 2 | 25 ± 64 | 1.5 |" in areas.stdout
-    assert "| reach | return_mean | torch | +17.5 (+10 to +25) | +233.3% (+" in areas.stdout
+    assert "| reach | torch | return_mean | 17.5 ± 95 | +17.5 (+10 to +25) | +233.3% (+" in areas.stdout

@@ -138,7 +138,8 @@ def run(seed: int) -> list[Measured]:
 
 
 BED = Bed(
-    claim="On labels by regret CPL finds the best gain of a regulator; on labels by return it does not, nor does cloning.",
+    claim="On labels by regret CPL finds the best gain of a regulator; on labels by return it does not, nor does "
+    "cloning.",
     task=f"a double integrator, segments of {LENGTH} steps of a behaviour that does half of what is best, with noise",
     measure="largest relative error of an entry of the gain",
     run=run,
