@@ -23,7 +23,7 @@ from pbrl.labels.set_checks import FORMAT, format_of
 from pbrl.labels.sets import LabelSet as Labels
 from pbrl.labels.sets import as_store, export_labels, load_label_set
 from pbrl.questions import Question
-from pbrl.storage import silent_threads
+from pbrl.storage import silence_threads
 from pbrl.training.callbacks import Callback
 from pbrl.training.run import Run as LiveRun
 from pbrl.types import OVERALL
@@ -79,7 +79,7 @@ def train(
     """
     overrides = as_overrides(config)
     composed = compose_config(overrides, None if config_dir is None else str(config_dir))
-    with silent_threads():
+    with silence_threads():
         run = begin(composed, ["pbrl", "train", *overrides], callbacks)
         run.silent = not verbose
         return _finished(run, train_new(run, composed), bool(composed.get("report", True)))
@@ -110,7 +110,7 @@ def resume(
     for key, function in (("teacher", teacher), ("queries", queries)):
         if function is not None:
             give_again(str(config.get(key, {}).get("function")), function, f"{key}.function")
-    with silent_threads():
+    with silence_threads():
         live = begin_again(path, steps, fresh_episode, callbacks)
         live.silent = not verbose
         return _finished(live, train_to_end(live, config), bool(config.get("report", True)))

@@ -37,10 +37,10 @@ VERBS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb; returns the exit code."""
-    from pbrl.terminal import output_of_a_command, print_what_it_can
+    from pbrl.terminal import print_what_it_can, protect_output
 
     print_what_it_can()
-    with output_of_a_command() as output:
+    with protect_output() as output:
         code = _run(list(sys.argv[1:] if argv is None else argv))
     if output.full is None:
         return code
@@ -59,8 +59,8 @@ def _run(args: list[str]) -> int:
         print(__version__)
         return 0
     from pbrl.errors import EnvError, StorageError, UserError, as_line, choices
-    from pbrl.storage import silent_threads, storage_problem
-    from pbrl.training.interrupt import ending_signals, exit_code
+    from pbrl.storage import silence_threads, storage_problem
+    from pbrl.training.interrupt import catch_ending_signals, exit_code
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the user's own modules, as with `python -m pbrl`
@@ -71,13 +71,13 @@ def _run(args: list[str]) -> int:
             raise UserError(f"{args[0]} takes nothing more, and {args[1]} was given; {about}")
         if args[0] not in VERBS:
             raise UserError(f"unknown command {args[0]!r}: {choices(args[0], VERBS)}")
-        with silent_threads(), ending_signals():
+        with silence_threads(), catch_ending_signals():
             command = importlib.import_module(f"pbrl.commands.{args[0]}_command")
             return command.main(args[1:])
     except EnvError as error:
         print(f"pbrl: {error}", file=sys.stderr)
         if (cause := error.__cause__) is not None and (trace := cause.__traceback__) is not None:
-            # The user's own code: where it broke is for them to see, less the line of ours that called it.
+            # Show where the user's own code broke, without our line that called it.
             traceback.print_exception(cause.with_traceback(trace.tb_next or trace))
         return 2
     except UserError as error:

@@ -78,7 +78,7 @@ def load_config(path: Path) -> DictConfig:
         found = f"it has no {path.name}" if path.parent.is_dir() else no_folder(path.parent)
         raise UserError(f"{path.parent} is not a run directory: {found}")
     config = read_yaml(path)
-    with explained(path):
+    with explaining(path):
         for key, kind in RUN_KEYS.items():
             if not isinstance(config, DictConfig) or key not in config:
                 raise UserError(f"{path} is not the config of a run: it has no {key}")
@@ -93,7 +93,7 @@ RUN_KEYS: dict[str, type] = {"steps": int, "env": DictConfig, "agent": DictConfi
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explaining(path: Path) -> Iterator[None]:
     """Wrap what uses a config that was read: a key that is missing, or no mapping, is one line about its file."""
     try:
         yield

@@ -33,7 +33,7 @@ def expand_home(text: str) -> str:
 @contextmanager
 def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the name of `path` if the block ends well, and else vanishes."""
-    # The suffix stays: SB3 adds its own to names without it.
+    # Keep the suffix, since SB3 adds its own to names without it.
     partial = path.with_name(f".{path.stem[:SHORT]}.partial{path.suffix}")
     try:
         with storing(path):

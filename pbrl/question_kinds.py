@@ -48,7 +48,7 @@ class InterventionAnswers(NamedTuple):
 
 @dataclass(frozen=True)
 class SegmentPair(Question):
-    """Questions which of two segments is better: `Answers.prefers_right`."""
+    """Asks which of two segments is better: `Answers.prefers_right`."""
 
     kind = "segment_pair"
     answers, skipped, tie = Answers, 0.5, 0.5
@@ -92,7 +92,7 @@ class SegmentPair(Question):
 
 @dataclass(frozen=True)
 class EpisodePair(SegmentPair):
-    """Questions which of two whole episodes is better; `mask` tells how long they are, batches are padded."""
+    """Asks which of two whole episodes is better; `mask` tells how long each is. Batches are padded to the longest."""
 
     kind = "episode_pair"
     whole = True
@@ -112,7 +112,7 @@ class EpisodePair(SegmentPair):
 
 @dataclass(frozen=True)
 class Triplet(Question):
-    """Questions which of two segments is closer to a third: `TripletAnswers.closer_second`."""
+    """Asks which of two segments is closer to a third: `TripletAnswers.closer_second`."""
 
     kind = "triplet"
     answers, skipped, tie = TripletAnswers, 0.5, 0.5
@@ -151,7 +151,7 @@ class Triplet(Question):
 
 @dataclass(frozen=True)
 class Choice(Question):
-    """Questions for the best or worst of k segments, or both, or their ranking: `ChoiceAnswers.order`."""
+    """Asks for the best or the worst of k segments, or both, or their ranking: `ChoiceAnswers.order`."""
 
     kind = "choice"
     answers, skipped, dtype, blank = ChoiceAnswers, -1, np.int64, -1
@@ -202,7 +202,7 @@ class Choice(Question):
 
 @dataclass(frozen=True)
 class Rating(Question):
-    """Questions how good a segment is, as a number on a named scale: `RatingAnswers.rating`."""
+    """Asks how good a segment is, as a number on a named scale: `RatingAnswers.rating`."""
 
     kind = "rating"
     answers, skipped = RatingAnswers, float("nan")
@@ -252,7 +252,7 @@ class Rating(Question):
 
 @dataclass(frozen=True)
 class Outcome(Question):
-    """Questions whether a segment succeeds, and at which step that is decided: `OutcomeAnswers.outcome`."""
+    """Asks whether a segment succeeds, and at which step that is decided: `OutcomeAnswers.outcome`."""
 
     kind = "outcome"
     answers, skipped, dtype, blank = OutcomeAnswers, -1, np.int64, -1

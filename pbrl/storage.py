@@ -13,7 +13,7 @@ from pathlib import Path
 from pbrl.errors import EnvError, StorageError
 
 NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
-# How libraries say so that raise something else than such an OSError: safetensors, HDF5 and SQLite; NumPy and torch.
+# The words of libraries that raise no such OSError: safetensors, HDF5 and SQLite; NumPy and torch.
 WORDS = re.compile(
     r"no space left on device|disk quota exceeded|read-only file ?system|input/output error|file too large"
     r"|database or disk is full|disk i/o error|attempt to write a readonly database",
@@ -35,7 +35,7 @@ def storing(path: Path, way_on: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def silent_threads() -> Iterator[None]:
+def silence_threads() -> Iterator[None]:
     """Keep threads that write, as TensorBoard's, from printing such an error: the one they serve raises it again."""
     before = threading.excepthook
 

@@ -76,9 +76,9 @@ class Output:
 
 
 @contextlib.contextmanager
-def output_of_a_command() -> Iterator[Output]:
+def protect_output() -> Iterator[Output]:
     """Yield standard output and error while a command runs, which goes on when they cannot be written."""
-    # None: closed by the shell, as with `>&-`.
+    # A stream is None where the shell closed it, as with `>&-`.
     out, err = (Output(open(os.devnull, "w") if s is None else s) for s in (sys.stdout, sys.stderr))  # noqa: SIM115
     with contextlib.redirect_stdout(cast(Any, out)), contextlib.redirect_stderr(cast(Any, err)):
         try:

@@ -85,7 +85,7 @@ def checks(device: torch.device) -> Iterator[Row]:
         yield measured(name, measure)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        quietly("collect", "env=pendulum", "episodes=12", "comparisons=60", f"out={data}")
+        run_quietly("collect", "env=pendulum", "episodes=12", "comparisons=60", f"out={data}")
         for method in OFFLINE:
             yield measured(f"{method}: 50 updates", partial(offline_distance, method, device.type, data))
         yield measured(
@@ -187,7 +187,7 @@ def offline_distance(method: str, device: str, data: Path) -> tuple[float, float
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             numbers = ("steps=50", "evaluation.every=null", "report=false", "method.policy.hidden=[64,64]")
-            quietly("train", f"method={method}", f"data={data}", f"device={where}", f"run_dir={run}", *numbers)
+            run_quietly("train", f"method={method}", f"data={data}", f"device={where}", f"run_dir={run}", *numbers)
             ends.append(torch.cat([v.flatten().double() for v in load_file(run / "policy.safetensors").values()]))
     return apart(*ends), TOLERANCE
 
@@ -202,9 +202,9 @@ def resume_distance(device: str, folder: Path) -> tuple[float, float]:
         "evaluation.every=null", "report=false", "checkpoint.every=500", "agent.hidden=[64,64]",
     ]  # fmt: skip
     whole, parted = folder / "whole", folder / "parted"
-    quietly("train", *numbers, "steps=1000", f"run_dir={whole}")
-    quietly("train", *numbers, "steps=500", f"run_dir={parted}")
-    quietly("train", f"resume={parted}", "steps=1000")
+    run_quietly("train", *numbers, "steps=1000", f"run_dir={whole}")
+    run_quietly("train", *numbers, "steps=500", f"run_dir={parted}")
+    run_quietly("train", f"resume={parted}", "steps=1000")
     ends = [torch.cat([v.flatten() for v in load_file(run / "reward.safetensors").values()]) for run in (whole, parted)]
     return apart(*ends), 1e-5
 
@@ -295,7 +295,7 @@ def apart(one: Tensor, other: Tensor) -> float:
     return float((one.double() - other.double()).norm() / one.double().norm())
 
 
-def quietly(*command: str) -> None:
+def run_quietly(*command: str) -> None:
     said = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
         code = pbrl(list(command))

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 900.0
 BLOCK = re.compile(r"^[ \t]*```sh\b[^\n]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
 
-# Long enough for one whole episode of 1000 steps, a feedback session and some updates with the learned reward.
+# A run is long enough for an episode of 1000 steps, a feedback session and some updates with the learned reward.
 TRAIN = (
     "steps=1300",
     "log_every=500",

@@ -49,36 +49,36 @@ def study_pictures(labels: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "running.yaml"
         file.write_text(STUDY.format(labels=labels.resolve(), query=load_label_set(labels).query[0]))
-        with served(Path(scratch) / "running", "study", str(file)) as (browser, url):
+        with serve(Path(scratch) / "running", "study", str(file)) as (browser, url):
             _go_through(browser.new_page(viewport=SIZE), url, out)
-            _on_a_phone(browser.new_page(**PHONE), url, out)
+            _shoot_on_a_phone(browser.new_page(**PHONE), url, out)
 
 
 def watch_picture(run: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "watched"
         words = [str(run), f"out={folder}", f"expert={run}", "width=480", "height=480"]
-        with served(folder, "watch", *words) as (browser, url):
+        with serve(folder, "watch", *words) as (browser, url):
             page = browser.new_page(viewport=SIZE)
             _enter(page, url, "ann")
-            _until(lambda: int(page.locator("#watch-picture").get_attribute("data-step") or 0) > 40)
+            _wait_until(lambda: int(page.locator("#watch-picture").get_attribute("data-step") or 0) > 40)
             page.keyboard.press("w")
             page.keyboard.press("t")
-            _until(lambda: page.locator("#watch-picture").get_attribute("data-who") == "person")
-            _both(page, out, "watch")
+            _wait_until(lambda: page.locator("#watch-picture").get_attribute("data-who") == "person")
+            _shoot_both_looks(page, out, "watch")
             page.set_viewport_size(PHONE["viewport"])
             page.wait_for_timeout(500)
-            _both(page, out, "watch_phone")
+            _shoot_both_looks(page, out, "watch_phone")
 
 
 @contextmanager
-def served(folder: Path, *words: str) -> Iterator[tuple[Any, str]]:
+def serve(folder: Path, *words: str) -> Iterator[tuple[Any, str]]:
     """Yield a browser, and the address of what `pbrl WORDS` serves in this folder."""
     from playwright.sync_api import sync_playwright
 
     server = subprocess.Popen([sys.executable, "-m", "pbrl", *words, "open_browser=false"])
     try:
-        _until(lambda: (folder / "viewer.json").exists())
+        _wait_until(lambda: (folder / "viewer.json").exists())
         with sync_playwright() as playwright:
             path = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium")
             browser = playwright.chromium.launch(executable_path=path, args=QUIET)
@@ -92,19 +92,19 @@ def served(folder: Path, *words: str) -> Iterator[tuple[Any, str]]:
 def _go_through(page: Any, url: str, out: Path) -> None:
     def look(name: str) -> None:
         page.wait_for_timeout(500)
-        _both(page, out, name)
+        _shoot_both_looks(page, out, name)
 
     _enter(page, url, "ann")
     for name in ("consent", "instructions"):
-        _panel(page)
+        _pass_panel(page)
         look(name)
         page.keyboard.press("Enter")
         page.wait_for_timeout(600)
-    _ready(page)
+    _wait_until_ready(page)
     look("practice")
     swapped = page.evaluate("document.querySelector('.deck.active').dataset.swapped") == "true"
     page.keyboard.press("ArrowLeft" if swapped else "ArrowRight")  # the wrong one
-    _panel(page)
+    _pass_panel(page)
     look("feedback")
     page.keyboard.press("Enter")
     seen: set[str] = set()
@@ -128,18 +128,18 @@ def _go_through(page: Any, url: str, out: Path) -> None:
     look("done")
 
 
-def _on_a_phone(page: Any, url: str, out: Path) -> None:
+def _shoot_on_a_phone(page: Any, url: str, out: Path) -> None:
     _enter(page, url, "bob")
     for _ in range(2):
-        _panel(page)
+        _pass_panel(page)
         page.locator("#study-button").click()
         page.wait_for_timeout(600)
-    _until(lambda: page.locator(".deck.active").count() > 0)
+    _wait_until(lambda: page.locator(".deck.active").count() > 0)
     page.wait_for_timeout(200)  # the clips have not ended
-    _both(page, out, "phone")
+    _shoot_both_looks(page, out, "phone")
 
 
-def _both(page: Any, out: Path, name: str) -> None:
+def _shoot_both_looks(page: Any, out: Path, name: str) -> None:
     """Photograph a page light, and dark."""
     page.screenshot(path=out / f"{name}.png")
     page.emulate_media(color_scheme="dark")
@@ -153,16 +153,16 @@ def _enter(page: Any, url: str, name: str) -> None:
     page.keyboard.press("Enter")
 
 
-def _panel(page: Any) -> None:
-    _until(lambda: page.locator("#study").is_visible())
+def _pass_panel(page: Any) -> None:
+    _wait_until(lambda: page.locator("#study").is_visible())
     page.wait_for_timeout(500)  # nothing is taken sooner
 
 
-def _ready(page: Any) -> None:
-    _until(lambda: page.evaluate(CAN_ANSWER))
+def _wait_until_ready(page: Any) -> None:
+    _wait_until(lambda: page.evaluate(CAN_ANSWER))
 
 
-def _until(condition: Any, seconds: float = 120) -> None:
+def _wait_until(condition: Any, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

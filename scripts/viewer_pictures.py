@@ -67,7 +67,7 @@ def labelling(folder: Path, *words: str) -> Iterator[Any]:
     with folder.with_suffix(".log").open("w") as log:
         run = subprocess.Popen([*command, *words], stdout=log, stderr=log)
     try:
-        _until(lambda: (folder / "viewer.json").exists(), 60)
+        _wait_until(lambda: (folder / "viewer.json").exists(), 60)
         with sync_playwright() as playwright:
             path = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium")
             browser = playwright.chromium.launch(executable_path=path, args=QUIET)
@@ -92,12 +92,12 @@ def pictures(folder: Path, out: Path) -> None:
         page.locator("#name").fill("ann")
         look("start")
         page.keyboard.press("Enter")
-        _pair(page, None)
+        _wait_for_pair(page, None)
         look("pair")
         page.emulate_media(color_scheme="dark")
         look("dark")
         page.emulate_media(color_scheme="light")
-        _screens(page, folder, out)
+        _shoot_screens(page, folder, out)
         page.keyboard.press("?")
         look("help")
         page.keyboard.press("Escape")
@@ -114,17 +114,17 @@ def pictures(folder: Path, out: Path) -> None:
         page.wait_for_timeout(4000)  # its clips are drawn
         look("learned")
         page.keyboard.press("Escape")
-        _others(page, folder, out)
+        _shoot_other_kinds(page, folder, out)
         pid = json.loads((folder / "viewer.json").read_text())["pid"]
         for name, change in STATES.items():
-            _state(page, folder, change, out / f"{name}.png")
+            _shoot_state(page, folder, change, out / f"{name}.png")
         os.kill(pid, 9)
         _answer(page, folder)
         page.wait_for_timeout(4000)
         look("offline")
 
 
-def _screens(page: Any, folder: Path, out: Path) -> None:
+def _shoot_screens(page: Any, folder: Path, out: Path) -> None:
     """Photograph the same on other screens, as other people have them."""
     for name, (size, scale, touch, scheme) in SCREENS.items():
         options = {"device_scale_factor": scale, "has_touch": touch, "is_mobile": touch, "color_scheme": scheme}
@@ -132,13 +132,13 @@ def _screens(page: Any, folder: Path, out: Path) -> None:
         other.goto(json.loads((folder / "viewer.json").read_text())["url"])
         other.locator("#name").fill(name)
         other.keyboard.press("Enter")
-        _pair(other, None)
+        _wait_for_pair(other, None)
         other.wait_for_timeout(700)
         other.screenshot(path=out / f"{name}.png")
         other.close()
 
 
-def _others(page: Any, folder: Path, out: Path) -> None:
+def _shoot_other_kinds(page: Any, folder: Path, out: Path) -> None:
     """Ask other questions than pairs, about segments of the first ones."""
     with LabelStore(folder, create=False) as store:
         pairs = store.pairs([query.id for query in store.queries()][:3])
@@ -172,11 +172,11 @@ def _skip(page: Any) -> None:
     read = "document.querySelector('.deck.active, #grid.active')?.dataset.query"
     before = page.evaluate(read)
     page.keyboard.press("x")
-    _until(lambda: page.evaluate(read) not in (None, before), 120)
+    _wait_until(lambda: page.evaluate(read) not in (None, before), 120)
     page.wait_for_timeout(GUARD_MS)
 
 
-def _state(page: Any, folder: Path, change: dict[str, Any], out: Path) -> None:
+def _shoot_state(page: Any, folder: Path, change: dict[str, Any], out: Path) -> None:
     """Photograph what somebody sees who comes now and gets no pair."""
     other = page.context.browser.new_page(viewport=SIZE)
     other.route("**/api/status*", lambda route, _: _answer_changed(route, change))
@@ -199,7 +199,7 @@ def latency(folder: Path, pairs: int) -> None:
     with labelling(folder, "feedback.per_session=60", "viewer.ahead=60", "viewer.repeats=0") as page:
         page.locator("#name").fill("ann")
         page.keyboard.press("Enter")
-        _pair(page, None)
+        _wait_for_pair(page, None)
         for _ in range(pairs):
             page.wait_for_timeout(900)  # a person looks, and the next clips arrive
             _answer(page, folder)
@@ -232,7 +232,7 @@ def _film(page: Any, folder: Path, out: Path) -> None:
 def _answer(page: Any, folder: Path) -> None:
     before = _shown(page)
     page.keyboard.press(_key(page, folder))
-    _pair(page, before)
+    _wait_for_pair(page, before)
 
 
 def _key(page: Any, folder: Path) -> str:
@@ -251,13 +251,13 @@ def _shown(page: Any) -> int | None:
     return None if query is None else int(query)
 
 
-def _pair(page: Any, before: int | None) -> None:
+def _wait_for_pair(page: Any, before: int | None) -> None:
     """Waits for another pair."""
-    _until(lambda: _shown(page) not in (None, before), 120)
+    _wait_until(lambda: _shown(page) not in (None, before), 120)
     page.wait_for_timeout(GUARD_MS)
 
 
-def _until(condition: Any, seconds: float) -> None:
+def _wait_until(condition: Any, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

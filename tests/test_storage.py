@@ -17,7 +17,7 @@ from pbrl.cli import main
 from pbrl.errors import EnvError, StorageError, UserError
 from pbrl.files import new_folder, replacing
 from pbrl.labels.store import LabelStore
-from pbrl.storage import silent_threads, storage_problem, storing
+from pbrl.storage import silence_threads, storage_problem, storing
 
 
 @contextlib.contextmanager
@@ -152,7 +152,7 @@ def test_a_writing_thread_is_silent_about_the_disk_and_about_nothing_else(monkey
     def fail(error):
         raise error
 
-    with silent_threads():
+    with silence_threads():
         for error in (OSError(errno.ENOSPC, "no space"), ValueError("a fault of the program")):
             thread = threading.Thread(target=fail, args=(error,))
             thread.start()

@@ -39,7 +39,7 @@ def find_expert(env: gym.Env) -> Expert | None:
     if len(env.observation_space.shape or ()) != 1:
         return None  # experts read numbers, not pictures of them
     if hasattr(task, "expert_action"):
-        return Expert(_checked(env, "expert_action"), getattr(task, "expert_own", None))
+        return Expert(_wrap(env, "expert_action"), getattr(task, "expert_own", None))
     if type(task).__module__.startswith("metaworld.envs."):
         return _metaworld_expert(env)
     return None
@@ -53,10 +53,10 @@ def find_naive(env: gym.Env) -> Expert | None:
     task: Any = env.unwrapped
     if len(env.observation_space.shape or ()) != 1 or not hasattr(task, "naive_action"):
         return None
-    return Expert(_checked(env, "naive_action"), getattr(task, "expert_own", None))
+    return Expert(_wrap(env, "naive_action"), getattr(task, "expert_own", None))
 
 
-def _checked(env: gym.Env, method: str) -> Callable[[np.ndarray], np.ndarray]:
+def _wrap(env: gym.Env, method: str) -> Callable[[np.ndarray], np.ndarray]:
     """Wrap a controller so that it shares nothing: it may write into what it sees, or return the same array again."""
     task: Any = env.unwrapped
     name, shape = f"{method}() of {type(task).__name__}", env.action_space.shape

@@ -129,7 +129,7 @@ def _function(name: str, path: str) -> Measure:
 
 
 def _check(name: str, tree: ast.expr) -> None:
-    """Nothing but arithmetic: a config must not be able to run code."""
+    """Refuse anything but arithmetic: a config must not be able to run code."""
     for node in ast.walk(tree):
         known = isinstance(node, PARTS) or type(node) in OPERATORS
         if isinstance(node, ast.Name):

@@ -11,7 +11,7 @@ from scipy.sparse import csgraph
 
 PER_CELL = 10  # grid points a cell: paths are then at most 3 % longer than the shortest, and 6 % around corners
 
-# Steps to neighbours, one of each pair of opposites, and the points that must be free besides the ends.
+# The steps to neighbours, one of each pair of opposites, and the points that must be free besides the ends.
 _STEPS = {
     (0, 1): (), (1, 0): (),
     (1, 1): ((0, 1), (1, 0)), (1, -1): ((0, -1), (1, 0)),

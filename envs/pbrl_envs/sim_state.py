@@ -113,7 +113,7 @@ class SimState(gym.Wrapper):
         """The frame of this moment."""
         if self.render_mode != "rgb_array":
             return self._render_task()
-        with self._undisturbed():
+        with self._protect_episode():
             return self._frame()
 
     def render_state(self, state: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ class SimState(gym.Wrapper):
             raise UserError(f"env={self._name} was made with render_mode={self.render_mode}; rendering needs rgb_array")
         if not self._was_reset:
             self.reset(seed=0)
-        with self._undisturbed():
+        with self._protect_episode():
             self.load_state(state)
             return self._frame()
 
@@ -152,7 +152,7 @@ class SimState(gym.Wrapper):
         return rest
 
     @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
+    def _protect_episode(self) -> Iterator[None]:
         """Work on a copy of the simulation: whatever happens inside, the live one stays as it was to the last bit."""
         attributes = {attribute: getattr(self._owner, attribute) for attribute in self._attributes}
         if self._simulator is not None:

@@ -14,7 +14,7 @@ from pbrl.errors import UserError
 
 DEFAULT = "default"
 
-# A view that the model has no camera for: how far the default one is turned around what it follows (about the vertical
+# Views that the model has no camera for: how far the default one is turned around what it follows (about the vertical
 # axis, then about its own right-hand side), and where a free camera stands; in degrees.
 MADE_UP = {"front": ((90.0, 0.0), (180.0, -20.0)), "above": ((0.0, -60.0), (90.0, -70.0))}
 

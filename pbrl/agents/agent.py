@@ -57,14 +57,14 @@ class Agent(Protocol):
 
     def remember(self, episode: Episode) -> None: ...  # of others, to learn from as from its own; off-policy agents
 
-    def between_episodes(self, call: Callable[[], None]) -> None: ...  # at each end, with the environment free
+    def call_between_episodes(self, call: Callable[[], None]) -> None: ...  # at each end, with the environment free
 
     def repeat_starts(self, starts: int) -> None: ...  # episodes begin in so many starts in turn, the same ones again
 
     @property
     def actor(self) -> Any: ...  # the torch module of its policy
 
-    # UserError where it cannot wait for so many steps. at_end: only the last step of an episode is rewarded.
+    # Raises UserError where it cannot wait for so many steps. at_end: only the last step of an episode is rewarded.
     def require_whole_episodes(self, steps: int | None, at_end: bool = False) -> None: ...
 
     def gaussian(self, obs: np.ndarray) -> tuple[Tensor, Tensor]: ...  # mean and deviation (M, A) before a tanh; of SAC

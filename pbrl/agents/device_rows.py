@@ -36,12 +36,12 @@ class DeviceRows:
         places = np.stack([rows, (rows + 1) % size]) * buffer.n_envs + envs
         here, after = torch.from_numpy(places).to(self.device)
         next_obs = self.obs[after]
-        self._end(next_obs, rows, envs)
+        self._fill_ends(next_obs, rows, envs)
         numbers = np.stack([buffer.terminated[rows, envs].astype(np.float32), buffer.rewards[rows, envs]])
         dones, rewards = torch.from_numpy(numbers).to(self.device)[..., None]
         return Batch(self.obs[here], self.actions[here], next_obs, dones, rewards)
 
-    def _end(self, next_obs: Tensor, rows: np.ndarray, envs: np.ndarray) -> None:
+    def _fill_ends(self, next_obs: Tensor, rows: np.ndarray, envs: np.ndarray) -> None:
         """Fill in what follows the last step of an episode, and the newest step, which lies elsewhere in a buffer."""
         buffer = self.buffer
         last = buffer.last_index[rows, envs]

@@ -63,7 +63,7 @@ class StateEntropy:
         query, reference = query - centre, reference - centre
         # A stored state finds itself at distance 0, so the k-th neighbour is the (k+1)-th smallest.
         rank = min(self.k + 1, len(reference))
-        # As one product and `topk`: kthvalue is five times slower on the CPU.
+        # One product and `topk` are used, as kthvalue is five times slower on the CPU.
         squares = query.square().sum(1)[:, None] + reference.square().sum(1)
         nearest = torch.addmm(squares, query, reference.T, alpha=-2).topk(rank, dim=1, largest=False).values
         distance = nearest[:, -1].clamp_min(0).sqrt()

@@ -23,7 +23,7 @@ class NormalisedObservations(BaseFeaturesExtractor):
     def __init__(self, observation_space: gym.Space[Any]) -> None:
         size = gym.spaces.flatdim(observation_space)
         super().__init__(observation_space, size)
-        # Of a saved policy, which plain SB3 gives observations as its task has them.
+        # A saved policy gets observations from plain SB3, as its task has them.
         self.keys = list(observation_space) if isinstance(observation_space, gym.spaces.Dict) else None
         self.norm = RunningNorm(size)
 

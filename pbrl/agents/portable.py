@@ -51,7 +51,7 @@ def save_portable(model: SAC | PPO, path: str, env: gym.Env, **settings: Any) ->
     if isinstance(model, PPO) and not is_unit(action_space):
         unit = _to_own_units(params, action_space)
     variables = {name: getattr(model, name) for name in model._get_torch_save_params()[1]}
-    with _code_inside(normalise, networks):
+    with _include_code(normalise, networks):
         save_to_zip_file(path, data=data, params=params, pytorch_variables=variables)
     if unit:
         from safetensors.torch import save
@@ -139,7 +139,7 @@ def _to_own_units(params: State, space: gym.Space[Any]) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _code_inside(*modules: Any) -> Iterator[None]:
+def _include_code(*modules: Any) -> Iterator[None]:
     """Save classes of these modules with their code, not by a name that only pbrl can find."""
     for module in modules:
         cloudpickle.register_pickle_by_value(module)

@@ -110,7 +110,7 @@ class SB3Agent:
     def set_rows(self, choose: Callable[[Any, int], np.ndarray | None]) -> None:
         raise UserError(f"agent={self.kind} stores no steps to choose from; methods that choose them drive sac")
 
-    def between_episodes(self, call: Callable[[], None]) -> None:
+    def call_between_episodes(self, call: Callable[[], None]) -> None:
         """Call `call` whenever an episode is over, of an agent with one environment, which nobody uses meanwhile."""
         self.recorders[0].between_episodes = call
 

@@ -50,7 +50,7 @@ class Env:
         return None if self.low is None or self.high is None or self.high <= self.low else (self.low, self.high)
 
     def normalised(self, score: float) -> float | None:
-        """0 is a random policy, 1 the agent that learns from the true reward."""
+        """Return a score between 0, a random policy, and 1, the agent that learns from the true reward."""
         return None if self.scale is None else (score - self.scale[0]) / (self.scale[1] - self.scale[0])
 
 

@@ -116,7 +116,7 @@ def _collect(out: Path, extra_dir: Path | None, wanted: tuple[EnvEntry, dict[str
     env, recipe = wanted
     folder = out / "data" / env.name
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Written first: the data set itself appears whole, or not at all.
+    # The recipe is written first, since the data set itself appears whole, or not at all.
     write_json(folder.with_name(f"{env.name}.made"), recipe)
     log = folder.with_name(f"{env.name}.log")
     with Child(["collect", *_arguments(env, out, extra_dir)], log) as child:

@@ -64,7 +64,7 @@ def estimate(
 
 
 def finished_seconds(planned: Sequence[Planned]) -> dict[Pair, float]:
-    """Mean over finished cells."""
+    """Return the mean seconds of finished cells by env and method."""
     found = defaultdict(list)
     for p in planned:
         if p.state == "done" and (wall_s := p.record().get("wall_s")):
@@ -93,7 +93,7 @@ def spread(seconds: dict[Pair, float], wanted: set[Pair]) -> dict[Pair, float]:
     rows = np.zeros((len(pairs), len(envs) + len(methods)))
     for row, (env, method) in zip(rows, pairs, strict=True):
         row[envs.index(env)] = row[len(envs) + methods.index(method)] = 1
-    # The least-squares solution of the least norm: a name that is nowhere measured adds nothing.
+    # lstsq returns the solution of the least norm, in which a name that is nowhere measured adds nothing.
     logs = np.log([seconds[pair] for pair in pairs])
     fitted = np.linalg.lstsq(rows, logs - logs.mean(), rcond=None)[0]
     filled = {

@@ -10,7 +10,7 @@ from pbrl.bench.grid import Cell
 from pbrl.bench.sources import digest, own_code, yamls_version
 from pbrl.config import config_dir
 
-# Keys that say where to write or what to show; and the seed, which the name of a cell has.
+# These keys say where to write or what to show, or are in the name of a cell, as the seed is.
 OUTSIDE = ("seed", "run_dir", "data", "report", "viewer", "logger", "tensorboard")
 
 

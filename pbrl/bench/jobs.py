@@ -156,7 +156,7 @@ def attempt(job: Job, stopped: Stop, line: MakeLine = lambda: None) -> int:
         while (code := child.wait(POLL_S)) is None:
             if stopped.is_set():
                 child.stop()
-    # One that was ended after its last line, or while Python was shutting down, has nothing left to do.
+    # A run that was ended after its last line, or while Python was shutting down, has nothing left to do.
     return 0 if job.finished() else code
 
 

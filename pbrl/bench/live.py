@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pbrl.bench.jobs import INTERRUPTED, Outcome
 from pbrl.bench.plan import Planned
-from pbrl.training.progress import SILENCE_S, duration, every
+from pbrl.training.progress import SILENCE_S, call_every, duration
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,10 +39,10 @@ class Spoken:
         self.showing = contextlib.ExitStack()
         self._show()
 
-    def started(self, planned: Planned) -> None:
+    def on_start(self, planned: Planned) -> None:
         self.running[planned.cell.name] = planned
 
-    def ended(self, planned: Planned, outcome: Outcome, row: dict[str, Any]) -> None:
+    def on_end(self, planned: Planned, outcome: Outcome, row: dict[str, Any]) -> None:
         self.note(outcome)
         left = self.left_s()
         rest = "" if left is None else f", {duration(left)} to go"
@@ -75,7 +75,7 @@ class Spoken:
 
     def _show(self) -> None:
         """Print a line a minute while nothing ends."""
-        self.showing.enter_context(every(SILENCE_S, self._tell))
+        self.showing.enter_context(call_every(SILENCE_S, self._tell))
 
     def _tell(self) -> None:
         running = list(self.running.values())[: self.slots]
@@ -103,7 +103,7 @@ class LiveTable(Spoken):
         self.live.start()
         self.showing.callback(self.live.stop)
 
-    def ended(self, planned: Planned, outcome: Outcome, row: dict[str, Any]) -> None:
+    def on_end(self, planned: Planned, outcome: Outcome, row: dict[str, Any]) -> None:
         self.note(outcome)
         if outcome.code not in (0, INTERRUPTED):
             self.live.console.print(f"pbrl: {ending(outcome, row)}", highlight=False)

@@ -150,7 +150,7 @@ def _cell(row: _Row, bench: Bench, source: str, status: str) -> Cell:
     names = (*MEASURED, *OF_SOME) if status else CURVES
     numbers = {name: value for name in names if (value := row.number(name)) is not None}
     _score(numbers, bench.envs[env])
-    # What is not finished may not know yet how many labels its YAML or its data set has.
+    # A cell that is not finished may not know yet how many labels its YAML or its data set has.
     unknown = described.get("status") not in (None, "finished") and not row.values["budget"]
     budget = 0 if unknown else row.whole("budget")
     teacher = row.name("teacher") if budget else "none"  # without labels nobody answers

@@ -16,7 +16,8 @@ from pbrl.training.log import read_evaluations
 from pbrl.training.run_dir import RunDir
 from pbrl.training.saved_run import read_summary
 
-# Of methods that ask while an agent learns, and of those that learn from a data set of which an expert is known.
+# Columns that only some runs have: those whose method asks while an agent learns, and those that learn from a data
+# set of which an expert is known.
 OF_SOME = ("relabels", "last_label_step", "bonus_half_life", "model_ceiling")
 ARM = ("env", "method", "teacher")
 RESULTS = (

@@ -51,9 +51,9 @@ class Listener(Protocol):
 
     def begin(self, todo: Sequence[Planned], steps: Mapping[str, int], expected: Estimate, slots: int) -> None: ...
 
-    def started(self, planned: Planned) -> None: ...
+    def on_start(self, planned: Planned) -> None: ...
 
-    def ended(self, planned: Planned, outcome: Outcome, row: dict[str, Any]) -> None: ...
+    def on_end(self, planned: Planned, outcome: Outcome, row: dict[str, Any]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -61,7 +61,7 @@ class Listener(Protocol):
 def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
     """Returns how many of the chosen cells have not finished."""
     out, grid = options.out, options.grid
-    with _locked(out):
+    with _lock(out):
         check_name(out, grid.name)
         composed = Composed(options.extra_dir)
         planned = make_plan(grid, options.cells, out, composed, options.any_code)
@@ -115,7 +115,7 @@ def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener, 
             p = replace(by_name[outcome.job.name], state="begun")
             _record(p, outcome)
             row = results.update(p)
-            listener.ended(p, outcome, row)
+            listener.on_end(p, outcome, row)
             if time.monotonic() - written > WRITE_EVERY_S:
                 _write(options, results)
                 written = time.monotonic()
@@ -147,7 +147,7 @@ class _Jobs:
             if self._stopped.is_set():
                 return
             _record_start(planned, self.composed, self.out)
-            self.listener.started(planned)
+            self.listener.on_start(planned)
             yield planned.job
 
 
@@ -239,7 +239,7 @@ def _describe(options: Options, results: Results) -> None:
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def _lock(out: Path) -> Iterator[None]:
     """Lock a folder, which is a bench's or empty, so that one bench at a time works in it."""
     names = set(os.listdir(out)) if out.is_dir() else set()
     other = {name for name in names - EARLY if not name.startswith(".")}  # hidden: a lock, files that are half written

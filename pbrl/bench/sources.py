@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from pbrl.config import config_dir, groups
 
 OURS = ("pbrl", "pbrl_envs")
-# Of pbrl, what decides no number of a run: what other commands do, and what draws or shows.
+# The parts of pbrl that decide no number of a run: what other commands do, and what draws or shows.
 APART = {
     *("bench", "viewer", "commands", "tabular", "speed", "reports", "statistics"),
     *("cli.py", "training/progress.py"),

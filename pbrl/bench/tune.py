@@ -102,7 +102,7 @@ class Tuning:
             score, wall_s = read_score(outcome.job.folder, self.plan.objective)
             if math.isfinite(score):
                 results[seed] = (score, wall_s)
-                # A finished run keeps its policy and its tables; what it could go on from takes most of the space.
+                # A finished run keeps its policy and its tables; checkpoints take most of the space.
                 shutil.rmtree(outcome.job.folder / "checkpoints", ignore_errors=True)
             else:
                 reason = f"seed {seed}: {self.plan.objective} is {score}"

@@ -63,7 +63,7 @@ class AskedFrames:
         self._note()
         return questions.of(questions.items, tuple(places), **questions.about)
 
-    def saved(self, pool: np.ndarray | None) -> None:
+    def forget_unsaved(self, pool: np.ndarray | None) -> None:
         """Forgets episodes that a resumed run would not know any more. pool: (M, 2) positions of those it would."""
         needed = {wrapped.seed for wrapped in self._wrapped}
         needed |= set() if pool is None else set(np.unique(pool[:, 0]).astype(np.int64).tolist())

@@ -20,7 +20,7 @@ class Arguments:
         self.words: list[str] = []
         self.values: dict[str, str] = {}
         self.overrides: list[str] = []  # everything that is meant for Hydra, as given
-        rest = [_expanded(arg) for arg in args]
+        rest = [_expand_home(arg) for arg in args]
         while rest:
             arg = rest.pop(0)
             if arg in ("-h", "--help"):
@@ -52,7 +52,7 @@ class Arguments:
                 raise UserError(f"unknown key {key!r}: {choices(key, valid)}")
 
 
-def _expanded(arg: str) -> str:
+def _expand_home(arg: str) -> str:
     """Expand ~ also behind an =, where the shell leaves it as it is, and sh does so more often than bash."""
     key, equals, value = arg.partition("=")
     return f"{key}={expand_home(value)}" if equals else expand_home(arg)

@@ -61,11 +61,11 @@ def _workplace(out: Path | None) -> AbstractContextManager[Path]:
     """Return a folder for what is read, beside what is written; where nothing is to be kept, wherever there is room."""
     from pbrl.files import folder_beside
 
-    return folder_beside(out) if out is not None else _temporary()
+    return folder_beside(out) if out is not None else _make_temporary_folder()
 
 
 @contextmanager
-def _temporary() -> Iterator[Path]:
+def _make_temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="pbrl_check_") as folder:
         yield Path(folder)
 

@@ -38,7 +38,7 @@ def main(args: list[str]) -> int:
 
     from pbrl.training.interrupt import exit_code
     from pbrl.training.start import start
-    from pbrl.use.train import make_report, viewer_beside
+    from pbrl.use.train import make_report, open_viewer_beside
 
     run = start(config, ["pbrl", *sys.argv[1:]])
     path = run.folder.path
@@ -46,7 +46,7 @@ def main(args: list[str]) -> int:
     teacher = f"{config.feedback.budget} comparisons by {'you' if person else f'the {config.teacher.name} teacher'}"
     source = teacher if run.method.asks else "its own reward"
     print(f"{config.env.name} from {source}, {config.steps} steps, in {path}", flush=True)
-    with viewer_beside(run, config):
+    with open_viewer_beside(run, config):
         finished = run.train()
     if not finished:
         print(f"stopped at step {run.step}; go on with: {typed('train', f'resume={path}')}")

@@ -65,7 +65,7 @@ def main(args: list[str]) -> int:
         if "weights" in parsed.values:
             saved = _along(parsed, path, saved, seed)
         if not saved.has_env and not video:
-            _without_env(saved, report)
+            _report_without_env(saved, report)
             return 0
         result = _run(saved, out, episodes, seed, video, best_of, envs)
         print(describe(result))
@@ -120,7 +120,7 @@ class BestOf(NamedTuple):
         return replace(saved, act=partial(best_of, saved.policy, saved.reference, **options))
 
 
-def _without_env(saved: SavedRun, report: bool) -> None:
+def _report_without_env(saved: SavedRun, report: bool) -> None:
     """Report what is known of a policy that was learned with env=none; there is nowhere to run it."""
     from pbrl.training.run_dir import RunDir
     from pbrl.training.saved_run import without_env

@@ -87,12 +87,12 @@ def label_data(parsed: Arguments) -> int:
         raise UserError(f"unknown key {unknown[0]!r}: {choices(unknown[0], known)}")
     from pbrl.labelling.asker import Asker
     from pbrl.labelling.project import open_project
-    from pbrl.viewer.opened import gone_if_refused
+    from pbrl.viewer.opened import remove_if_refused
     from pbrl.viewer.serve import serve
 
     told = {key: value for key, value in viewer.items() if key != "renew"}
     project = open_project(out, data, plan, config, told, parsed.options.get("--config-dir"))
-    with gone_if_refused(out, project.made):
+    with remove_if_refused(out, project.made):
         return serve(out, viewer, Asker(project))
 
 

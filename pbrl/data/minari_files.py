@@ -38,10 +38,10 @@ def write_minari(data: Dataset, dataset_id: str, root: Path | None) -> Path:
         raise UserError(f"{data.path} has unknown rewards, which Minari cannot say; valid is a data set with rewards")
     if not ID.fullmatch(dataset_id):
         raise UserError(f"id={dataset_id}: expected [NAMESPACE/]NAME-vNUMBER, as point/mixed-v0")
-    # Absolute: Minari's folder is pointed elsewhere below while it writes.
+    # The path is made absolute, since Minari's folder is pointed elsewhere below while it writes.
     out = (root or minari.storage.get_dataset_path()).resolve() / dataset_id
     with new_folder(out) as folder:
-        with _storage_in(folder / "made"), warnings.catch_warnings():
+        with _store_in(folder / "made"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about authors and links that were not given
             _create(minari, data, dataset_id)
         (folder / "made" / dataset_id / "data").rename(folder / "data")
@@ -67,7 +67,7 @@ def import_minari() -> ModuleType:
 
 
 @contextmanager
-def _storage_in(root: Path) -> Iterator[None]:
+def _store_in(root: Path) -> Iterator[None]:
     """Let Minari's functions write below this folder instead of their own."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = str(root)

@@ -53,8 +53,8 @@ class OfflineData:
     what was paid for.
     """
 
-    # What the labels follow: "return", "regret_mc", ...; "human", "mixed" or "unknown" in label sets; and behind it
-    # ", shuffled" where answers were given to other pairs.
+    # The score that the labels follow: "return", "regret_mc", ...; "human", "mixed" or "unknown" in label sets; behind
+    # it ", shuffled" where answers were given to other pairs.
     label: str
     sha256: str  # of the files
     segments: Segments  # N
@@ -103,7 +103,7 @@ class OfflineData:
         )
 
     def shuffled(self, rng: torch.Generator) -> OfflineData:
-        """Give what was paid for, answers or scores, to other pairs or segments; the test stays as it is."""
+        """Return the data with what was paid for, answers or scores, given to other pairs or segments; same test."""
 
         def dealt(told: Tensor) -> Tensor:
             return told[torch.randperm(len(told), generator=rng)]

@@ -161,7 +161,7 @@ def _from_dataset(
         place[train] = np.arange(len(train))
         rows, c = dataset.rows(label, "train", budget), dataset.comparisons[label]
         rows = rows[c.answered[rows]]
-        _some(len(rows), dataset.path)
+        _require_some(len(rows), dataset.path)
         left, right = (torch.from_numpy(place[side[rows]]) for side in (c.left, c.right))
         paid = Pairs(left, right, torch.from_numpy(c.prefers_right[rows]).float(), torch.zeros_like(left))
         kept, validation = _held_out(paid, segments, heldout, rng)
@@ -273,7 +273,7 @@ def _paid(path: Path, labels: LabelSet, budget: int | None) -> np.ndarray:
     if budget is not None and budget > len(labels):
         raise UserError(f"feedback.budget={budget}: {path} has {len(labels)} answers")
     rows = rows[rows < budget] if budget is not None else rows
-    _some(len(rows), path)
+    _require_some(len(rows), path)
     return rows
 
 
@@ -382,7 +382,7 @@ def _sha256(meta: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(meta["sha256"], sort_keys=True).encode()).hexdigest()
 
 
-def _some(n: int, path: Path) -> None:
+def _require_some(n: int, path: Path) -> None:
     if n == 0:
         raise UserError(f"{path} has no answered comparison among those asked for")
 

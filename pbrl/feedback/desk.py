@@ -159,7 +159,7 @@ class Desk:
         """Return the share of the news that the reward foresaw; NaN: not known. trained: it has learned something."""
         return math.nan
 
-    def learned(self, score: Score | None) -> None:
+    def note_learned(self, score: Score | None) -> None:
         """Note that the news were learned from; score None: they taught nothing."""
 
     def tell(self, state: str, step: int, next_at: int | None) -> None:
@@ -270,7 +270,7 @@ class ScriptedDesk(Desk):
         left, right, prefers_right = self._fresh
         return float(preference_accuracy(score_in_blocks(score, left), score_in_blocks(score, right), prefers_right))
 
-    def learned(self, score: Score | None) -> None:
+    def note_learned(self, score: Score | None) -> None:
         self.ready, self._fresh = False, None
 
     def metrics(self) -> dict[str, float]:

@@ -66,7 +66,7 @@ class LabelFilter:
         """Choose among answers. surprise: (n,) of them before an epoch."""
         return Chosen(surprise < self.bound, surprise > self.flip_bound)
 
-    def learned(self, trusted: Tensor) -> None:
+    def note_learned(self, trusted: Tensor) -> None:
         """Note that an epoch over trusted answers of these surprises (n,) is over."""
         self.epoch += 1
         if (n := len(trusted)) == 0:

@@ -149,7 +149,7 @@ class PeopleDesk(Desk):
 
     def room(self, wanted: int) -> int:
         if self.poll is None:
-            # What is open was asked by a process that was killed, and is waited for first.
+            # Open questions were asked by a process that was killed; their answers are waited for first.
             return 0 if self.waiting or self.open else max(min(wanted, self.affordable), 0)
         self._retire_old()
         open_now = len(self.open)
@@ -177,7 +177,7 @@ class PeopleDesk(Desk):
         while (left := set(self.waited_for) & set(self.open)) and not self.stopped():
             waited = time.monotonic() - begun
             if self._told_to_go_on() or (self.teacher.timeout_s is not None and waited > self.teacher.timeout_s):
-                self._do_without(left)
+                self._go_on_without(left)
                 break
             if not told or time.monotonic() - told > TELL_S:
                 told = time.monotonic()
@@ -219,7 +219,7 @@ class PeopleDesk(Desk):
         self.foreseen, self.foretold = self.foreseen + foreseen, self.foretold + len(decisive)
         return foreseen / len(decisive)
 
-    def learned(self, score: Score | None) -> None:
+    def note_learned(self, score: Score | None) -> None:
         """Writes for the viewer which of the newest segments the reward likes most and least, and what it foresaw."""
         self.seen, self._over = {a.id for a in self.standing}, False
         if score is None:
@@ -251,7 +251,7 @@ class PeopleDesk(Desk):
             retire(self.store.db, [q.id for q in waiting if q.env_steps < oldest], "too old")
         self._count_all()
 
-    def _do_without(self, queries: set[int]) -> None:
+    def _go_on_without(self, queries: set[int]) -> None:
         """Go on without answers to these: a script answers them, or nobody. What people still say takes its place."""
         with self.store.transaction():
             left_over = sorted(queries & set(self.open))  # somebody may have answered since

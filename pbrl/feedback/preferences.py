@@ -82,7 +82,7 @@ class PreferenceDataset:
         if len(rows) == 0:
             return
         who = torch.as_tensor(annotator).expand(len(left))[rows]
-        # What was answered needs no factors any more: they are the teacher's.
+        # Answered segments need no factors any more, which are for the teacher.
         left, right = (dataclasses.replace(side[rows], factors=None) for side in (left, right))
         part = Comparisons(left, right, answers.prefers_right[rows].float(), who)
         self._parts.append(part)

@@ -156,7 +156,7 @@ def asked_items(store: LabelStore) -> list[list[int]]:
 
 def new_sets(things: int, size: int, n: int, taken: set[frozenset[int]], rng: torch.Generator) -> Tensor:
     """Draw at most n random sets of `size` things, none twice and none that is taken: (m, size), in any order."""
-    # Where most are wanted or taken, random ones would hardly ever, or never, be free.
+    # List all sets where most are wanted or taken, since random ones would hardly ever be free.
     if math.comb(things, size) <= max(LISTED, 2 * (n + len(taken))):
         free = [rows for rows in itertools.combinations(range(things), size) if frozenset(rows) not in taken]
         drawn = [free[i] for i in torch.randperm(len(free), generator=rng)[:n].tolist()]

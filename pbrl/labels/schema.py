@@ -51,7 +51,7 @@ CREATE TRIGGER answers_keep BEFORE UPDATE ON answers BEGIN SELECT RAISE(ABORT, '
 CREATE TRIGGER answers_stay BEFORE DELETE ON answers BEGIN SELECT RAISE(ABORT, 'answers are append-only'); END;
 """
 
-# What people add: how an answer came about, pairs shown twice, who has which pair, questions that grew old.
+# Tables of what people add: how an answer came about, pairs shown twice, who has which pair, questions that grew old.
 VERSION_2 = """
 CREATE TABLE views (
     answer INTEGER PRIMARY KEY REFERENCES answers(id),
@@ -80,7 +80,7 @@ CREATE TABLE identity (run TEXT NOT NULL);
 INSERT INTO identity SELECT lower(hex(randomblob(16)));
 """
 
-# Questions of any kind. What is there are pairs of segments, and stays as it is: a pair's answer is in prefers_right.
+# Questions of any kind. Pairs of segments stay in the tables above: a pair's answer is in prefers_right.
 VERSION_3 = """
 ALTER TABLE batches ADD COLUMN kind TEXT NOT NULL DEFAULT 'segment_pair';
 
@@ -99,7 +99,7 @@ CREATE TRIGGER answer_of_its_kind BEFORE INSERT ON answers WHEN (NEW.prefers_rig
     IN ('segment_pair', 'episode_pair'))
     BEGIN SELECT RAISE(ABORT, 'prefers_right answers pairs, value all other kinds'); END;
 """
-# How answers to other questions than pairs came about, and the reasons that people gave.
+# The way that answers to other questions than pairs came about, and the reasons that people gave.
 VERSION_4 = """
 CREATE TABLE arrangements (
     answer INTEGER PRIMARY KEY REFERENCES answers(id), places TEXT NOT NULL, shown_at REAL NOT NULL, played_at REAL,
@@ -131,7 +131,7 @@ CREATE TABLE study_steps (
 CREATE TABLE left_out (
     annotator INTEGER PRIMARY KEY REFERENCES annotators(id), reason TEXT NOT NULL, created_at REAL NOT NULL);
 """
-# What a column holds, where other code relies on it; SQLite itself takes anything.
+# The types of columns that other code relies on; SQLite itself takes anything.
 COLUMNS = {
     "batches": {
         "session": "integer",
@@ -167,7 +167,7 @@ def open_database(path: Path, busy_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connect
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
         if file.exists() or file.is_symlink():
             require_file(file)
-    with explained(path):
+    with explaining(path):
         if not path.exists():
             path.touch(0o600)  # people's answers are for the owner alone; SQLite gives its log the same mode
         db = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
@@ -194,7 +194,7 @@ def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
     if db.in_transaction:
         yield
         return
-    with explained(path, StorageError):  # it was a label database when it was opened
+    with explaining(path, StorageError):  # it was a label database when it was opened
         db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -206,7 +206,7 @@ def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def explained(path: Path, damaged: type[UserError] = UserError) -> Iterator[None]:
+def explaining(path: Path, damaged: type[UserError] = UserError) -> Iterator[None]:
     """Turn SQLite's errors about the file itself into one line; those about what we asked of it stay as they are.
 
     damaged: what is raised where the file is no label database, or no longer.

@@ -109,8 +109,8 @@ def find_checks(db: sqlite3.Connection) -> list[Check]:
 
 def add_view(db: sqlite3.Connection, view: View) -> None:
     """Store a view, unless that answer has one."""
-    _valid("choice", view.choice, CHOICES)
-    _valid("strength", view.strength, STRENGTHS)
+    _require_one_of("choice", view.choice, CHOICES)
+    _require_one_of("strength", view.strength, STRENGTHS)
     marks = ", ".join("?" * len(View._fields))
     sql = f"INSERT INTO views ({', '.join(View._fields)}) VALUES ({marks}) ON CONFLICT (answer) DO NOTHING"
     db.execute(sql, view)
@@ -159,8 +159,8 @@ def add_check(
 
     seen: strength, shown_at, played_at, plays_left and plays_right, as of a `View`.
     """
-    _valid("choice", choice, CHOICES)
-    _valid("purpose", purpose, PURPOSES)
+    _require_one_of("choice", choice, CHOICES)
+    _require_one_of("purpose", purpose, PURPOSES)
     who = annotator_id(db, annotator)
     found = db.execute("SELECT id, query, annotator, choice FROM checks WHERE client_id = ?", (client_id,)).fetchone()
     if found and found[1:] != (query, who, choice):
@@ -178,6 +178,6 @@ def add_check(
     return cursor.lastrowid
 
 
-def _valid(name: str, value: str, valid: tuple[str, ...]) -> None:
+def _require_one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
     if value not in valid:
         raise UserError(f"{name}={value!r}; {choices(value, valid)}")

@@ -82,7 +82,7 @@ class Pearl(RewardThenIQL):
             raise ValueError(f"data has {n} segments to carry answers to, expected at least {FEWEST}")
         source = self._load_source()
         self.source_sha256 = source.sha256
-        # A generator of its own: the same draws whenever a run is resumed.
+        # A generator of its own makes the same draws whenever a run is resumed.
         rng = np.random.default_rng(self.rng.initial_seed())
         self._draws = [self._draw(source, rng) for _ in range(self.draws)]
         columns = [[getattr(d.pairs, name) for d in self._draws] for name in ("left", "right", "prefers_right")]

@@ -230,7 +230,7 @@ class Pebble(Method):
         if "heldout_loss" not in fitted:
             fitted |= self.heldout_figures()
         self.settle(fitted.get("heldout_temperature", 1.0))
-        desk.learned(self.score if self.updates else None)
+        desk.note_learned(self.score if self.updates else None)
         found = fitted | self.objective.facts()
         metrics = {"fresh_accuracy": fresh, "updates": self.updates} | found | self.quality()
         if desk.counts.labels > self.labels:

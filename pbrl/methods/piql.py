@@ -114,7 +114,7 @@ class RewardThenIQL(OfflineMethod):
 
     def _all_rewards(self) -> Tensor:
         """Compute the rewards (M,) of all transitions from model and data alone; a resumed run finds the same."""
-        # A generator of its own: the same numbers whenever a run is resumed.
+        # A generator of its own gives the same numbers whenever a run is resumed.
         rng = np.random.default_rng(self.rng.initial_seed())
         self._temperature = self.temperature()
         each = [self.episode_reward(e, rng) for e in self.data.episodes]

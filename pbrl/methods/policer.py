@@ -112,7 +112,7 @@ class Policer(BetweenSessions, Qpa):
             self.run.agent.reset_critic()
             self.run.agent.update(self.update_times)
             self.after_reset()
-        # Once labels have ended, as without resets.
+        # Once labels have ended, learn as without resets.
         self.times_now = 1 if self.run.desk.exhausted else self.update_times
         self.run.agent.set_update_times(self.times_now)
 

@@ -124,7 +124,7 @@ class Rime(Pebble):
             turned = torch.where(chosen.flipped, 1 - answered.prefers_right, answered.prefers_right)
             epoch = self.learn_epoch(dataclasses.replace(answered, prefers_right=turned), chosen.rows)
             updates += math.ceil(len(chosen.rows) / self.batch_size)
-            self.label_filter.learned(surprises[chosen.trusted])
+            self.label_filter.note_learned(surprises[chosen.trusted])
             shares = {name: float(which.float().mean()) for name, which in chosen._asdict().items()}
             epoch |= {**shares, "filter_bound": bound}
             if done >= self.min_epochs and epoch["accuracy"] > self.stop_accuracy:

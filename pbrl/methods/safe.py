@@ -189,7 +189,7 @@ class Safe(Method):
     def learn(self) -> Metrics:
         """Fits the cost model anew, so that what was forgotten leaves nothing behind."""
         found = self._fit_pairs() if self.labels == "pairs" else self._fit_unsafe()
-        self.run.desk.learned(self.model.log_safe if found else None)
+        self.run.desk.note_learned(self.model.log_safe if found else None)
         if found is None:
             return {}
         self.updates += found.updates

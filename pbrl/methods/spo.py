@@ -136,7 +136,7 @@ class Spo(Method):
             return self.judge.beats(both[[n]], both[:n])[0]
         desk, before = self.run.desk, len(self.run.desk.answers(EpisodePair))
         desk.ask(EpisodePair(both[:n], both[[n] * n]), step=self.run.step, sampler="last episodes")
-        desk.learned(None)
+        desk.note_learned(None)
         news: np.ndarray = desk.answers(EpisodePair).prefers_right[before:]  # without those that were skipped
         return news if len(news) else None
 
@@ -166,7 +166,7 @@ class Spo(Method):
 
     def _learn(self) -> Metrics:
         self.preferences.follow(self.run.desk)
-        self.run.desk.learned(None)
+        self.run.desk.note_learned(None)
         if (data := self.preferences.all) is None:
             return {}
         measured = update_judge(self.judge, data, self.judge_updates, self.judge_batch, self.run.rng("fit"))

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Linear layers that read the same input (the actor's mean and log_std) and are computed as one layer.
+# Groups of linear layers that read the same input (the actor's mean and log_std) are computed as one layer.
 SideBySide = list[nn.Linear]
 
 

@@ -36,7 +36,7 @@ class Fitted(NamedTuple):
 
 @dataclass(frozen=True)
 class CostFit:
-    """Args as of `pbrl.methods.safe.Safe`, where they are explained."""
+    """Fits a cost model. Args as of `pbrl.methods.safe.Safe`, where they are explained."""
 
     updates: int
     batch_size: int

@@ -153,7 +153,7 @@ class PartialReturn(torch.nn.Module):
         if gain is not None:
             right_score = right_score + gain.to(self.device).view(self.members, -1)
         target = comparisons.prefers_right.to(self.device).view(self.members, -1)
-        # Sum over members: each is trained as if it were alone.
+        # The loss is a sum over members, so that each is trained as if it were alone.
         loss = self.members * objective(left_score, right_score, target, self.smoothing, peers)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -135,14 +135,14 @@ def as_shipped(job: Job) -> Job:
     """Return a job with float32 products as torch computes them by itself."""
 
     def shipped(units: int) -> float:
-        with _default_products():
+        with _use_default_products():
             return job(units)
 
     return shipped
 
 
 @contextmanager
-def _default_products() -> Iterator[None]:
+def _use_default_products() -> Iterator[None]:
     matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
     if not hasattr(matmul, "fp32_precision"):
         yield

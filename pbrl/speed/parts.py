@@ -69,7 +69,7 @@ class Effort:
 
 def limit(effort: Effort) -> Iterator[Row]:
     """Yield what one thread can do at most, and how near torch's square products come to it."""
-    with torch_threads(1):
+    with use_torch_threads(1):
         for size in (256, 1024):
             jobs = {_name(dtype): per_giga(_product(size, size, dtype), size) for dtype in _dtypes()}
             jobs["float32, torch's default"] = as_shipped(jobs["float32"])
@@ -88,7 +88,7 @@ def update(effort: Effort) -> Iterator[Row]:
     """Time one SAC update on the sizes of HalfCheetah: by each backend, in each precision."""
     for threads in effort.threads:
         for width, batch in UPDATES:
-            with torch_threads(threads):
+            with use_torch_threads(threads):
                 models = {
                     f"{backend}, {_name(dtype)}": fast_sac(dtype, width, backend)
                     for backend, dtypes in _backends().items()
@@ -108,7 +108,7 @@ def act(effort: Effort) -> Iterator[Row]:
     """Time one action with noise for one observation."""
     obs = np.zeros((1, CHEETAH[0]), np.float32)
     plain, ours = plain_sac(256), fast_sac(torch.float32, 256)
-    with torch_threads(1):
+    with use_torch_threads(1):
         jobs = {"ours": timed(partial(ours.predict, obs)), PLAIN: as_shipped(timed(partial(plain.predict, obs)))}
         times = effort.alternate(jobs)
     yield Row("acting", "2 x 256, one observation", 1, "ms", times["ours"], times[PLAIN], PLAIN)
@@ -120,7 +120,7 @@ def reward(effort: Effort) -> Iterator[Row]:
     asked, model = comparisons(pairs, steps), reward_model()
     work = mlp(reward_sizes(model), 2 * steps, training=True)  # of a pair
     for threads in effort.threads:
-        with torch_threads(threads):
+        with use_torch_threads(threads):
             times = effort.alternate({"ours": timed(lambda: model.update(asked))} | limit_jobs())
         ours, floor = times["ours"].per(pairs), floor_s(work, times, _name(model.dtype), threads)
         setting = f"3 members, 128 pairs of 50 steps each, {_name(model.dtype)}"
@@ -135,7 +135,7 @@ def relabel(effort: Effort) -> Iterator[Row]:
     setting = f"a million steps ({held / 2**20:.0f} MiB), 3 members of 3 x 256, float32"
     work = mlp(reward_sizes(model), 1, training=False).times(3)
     for threads in effort.threads:
-        with torch_threads(threads):
+        with use_torch_threads(threads):
             times = effort.alternate({"ours": timed(buffer.relabel)}, units=1)
             limits = effort.alternate(limit_jobs())
         floor = floor_s(work, limits, "float32", threads)
@@ -209,7 +209,7 @@ def per_giga(product: Job, size: int) -> Job:
 
 
 @contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
+def use_torch_threads(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

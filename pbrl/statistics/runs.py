@@ -105,7 +105,7 @@ def interval_of_two(
 
 def iqm_difference(ours: Scores, theirs: Scores) -> np.ndarray:
     """Return IQM of ours minus IQM of theirs. ValueError where the tasks are not equally many."""
-    _same_tasks(ours, theirs)
+    _require_same_tasks(ours, theirs)
     return iqm(ours) - iqm(theirs)
 
 
@@ -115,7 +115,7 @@ def permutation_p(ours: Scores, theirs: Scores, draws: int, rng: np.random.Gener
     Runs change sides within their task; the observed order counts as one of the draws, so that the test keeps its level
     (Phipson and Smyth 2010, *Permutation p-values should never be zero*).
     """
-    _same_tasks(ours, theirs)
+    _require_same_tasks(ours, theirs)
     first, second = [], []
     for x, y in zip(_checked(ours), _checked(theirs), strict=True):
         pooled = np.concatenate([x, y])
@@ -187,6 +187,6 @@ def _checked(scores: Scores) -> list[np.ndarray]:
     return tasks
 
 
-def _same_tasks(ours: Scores, theirs: Scores) -> None:
+def _require_same_tasks(ours: Scores, theirs: Scores) -> None:
     if len(ours) != len(theirs):
         raise ValueError(f"scores of {len(ours)} and of {len(theirs)} tasks, expected the same tasks in the same order")

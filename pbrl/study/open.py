@@ -29,7 +29,7 @@ NOTES_FILE = "study.json"  # in the folder: where its questions are from, and wh
 
 def open_study(file: Path, out: Path | None, overrides: dict[str, str]) -> int:
     """Runs the viewer of a study until Ctrl-C."""
-    from pbrl.viewer.opened import gone_if_refused
+    from pbrl.viewer.opened import remove_if_refused
     from pbrl.viewer.serve import serve
 
     study, made = read_study(file), False
@@ -43,7 +43,7 @@ def open_study(file: Path, out: Path | None, overrides: dict[str, str]) -> int:
     else:
         folder = out or file.with_suffix("")
         made = take_label_set(Path(expand_home(str(study.labels))), folder)
-    with gone_if_refused(folder, made):
+    with remove_if_refused(folder, made):
         return serve(folder, overrides, study=with_pairs(study, folder, file), study_file=file)
 
 

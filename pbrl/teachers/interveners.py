@@ -17,7 +17,7 @@ Choose = Callable[[np.ndarray], np.ndarray]
 
 
 class Judge(NamedTuple):
-    """The knowledge of what steps are worth; who acts in an intervention may be somebody else, and worse."""
+    """A judge, who knows what steps are worth; who acts in an intervention may be somebody else, and worse."""
 
     value: Value
     reference: Choose  # the best that the judge knows

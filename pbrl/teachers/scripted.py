@@ -79,7 +79,7 @@ class ScriptedTeacher(Teacher):
     def answer(self, left: Segments, right: Segments) -> Answers:
         steps = left.steps
         sums = [s.true_reward.sum(1) for s in (left, right)]
-        # In double precision: the same rewards in another order then have the same sum, and are a tie.
+        # Sum in double precision: the same rewards in another order then have the same sum, and are a tie.
         values = [discounted_from_end(s.true_reward.double(), self.gamma) for s in (left, right)]
         answered = torch.maximum(*sums) > self.threshold(self.skip, steps)
         tie = (sums[1] - sums[0]).abs() < self.threshold(self.equal, steps)

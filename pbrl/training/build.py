@@ -43,7 +43,7 @@ def build_run(config: DictConfig, folder: RunDir) -> Run:
     prepare_torch(config.threads)
     parts = _online(config, method, folder) if method.agents else _offline(config, method, folder)
     _check_annotators(method, parts)
-    # What a method draws from the global streams does not move the agent's.
+    # Draws of a method from the global streams must not move the agent's.
     random = global_random_state()
     with explaining("method", config.method, ValueError):
         method.begin(cast("MethodRun", parts))  # what a method has no use for is None

@@ -76,7 +76,7 @@ def read_settings(config: DictConfig) -> Settings:
         evaluation = Evaluation(**{"envs": SIDE_BY_SIDE, **_plain(c.evaluation)})
     with explaining("checkpoint", c.checkpoint):
         checkpoint = Checkpoint(**_plain(c.checkpoint))
-    with told():
+    with _as_user_errors():
         clips = bool((c.get("tensorboard") or {}).get("clips", False))
         if clips and (evaluation.every is None or evaluation.envs == 1):
             raise UserError("tensorboard.clips=true films evaluations in an environment of its own; leave it out here")
@@ -97,7 +97,7 @@ def _plain(section: DictConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def _as_user_errors() -> Iterator[None]:
     """Turn what a constructor says of the keys at the top of a config into a UserError that says the same."""
     try:
         yield

@@ -116,7 +116,7 @@ class Checkpoints:
 
     def _require_intact(self, path: Path, only: str | None = None) -> None:
         if damaged := _damaged(path, only):
-            # Neighbours share what they have in common, and so its damage.
+            # Neighbouring checkpoints share files, and so their damage.
             others = [n for n in self._names() if n != path.name and not _damaged(self.folder / n)]
             way_out = f"write {others[-1]} into {self.folder / 'last'} to go on from there" if others else "start anew"
             raise UserError(f"checkpoint {path} is damaged ({', '.join(damaged)}); {way_out}")

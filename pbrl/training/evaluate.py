@@ -59,7 +59,7 @@ class Evaluator:
 
         parts = [self._block(checked, numbers) for numbers in blocks]
         returns, lengths, success, last, factors = (np.concatenate(column) for column in zip(*parts, strict=True))
-        _finite(returns)
+        _require_finite(returns)
         return Evaluation(
             returns,
             lengths,
@@ -103,7 +103,7 @@ class Evaluator:
             env.close()
 
 
-def _finite(returns: np.ndarray) -> None:
+def _require_finite(returns: np.ndarray) -> None:
     if not np.isfinite(returns).all():
         raise UserError("the environment gave rewards whose sum over an episode is not finite")
 

@@ -25,7 +25,7 @@ from pbrl.training.saved import saved_weights
 from pbrl.training.saved_run import chosen_checkpoint, read
 
 Weights = dict[str, Tensor]
-# What weights mean depends on these as well, and no size tells.
+# The meaning of weights depends on these as well, which no size tells.
 OF_AGENTS = ("_target_", "hidden", "activation")
 OF_REWARDS = ("_target_", "hidden", "activation", "head", "members")
 NOTHING = "nothing of that run fits this one"
@@ -70,7 +70,7 @@ def begin_with_another(run: Run, config: DictConfig) -> None:
     if not any(takes.values()):
         without = "init.policy=false leaves its policy out, and it has no reward that this run could take"
         raise UserError(f"{named}: {NOTHING}: {without}")
-    # Without the one there must be the other.
+    # A part that does not fit may be left out as long as there is the other one.
     if takes["policy"]:
         _take_policy(run, config, given, "init.policy=false leaves it out" if takes["reward"] else NOTHING)
     if takes["reward"]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# SIGTERM: `kill`, `timeout`, the time limit of a scheduler. SIGHUP: a terminal or a connection that was closed.
+# SIGTERM comes from `kill`, `timeout` or a scheduler's time limit, SIGHUP from a closed terminal or connection.
 NAMES = {int(getattr(signal, name)): name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)}
 SAVES = "saving a checkpoint at the end of this round, then ending"  # `plan` of a run
 _asked_by = int(signal.SIGINT)  # the signal that last asked this process to end
@@ -22,7 +22,7 @@ def exit_code() -> int:
 
 
 @contextlib.contextmanager
-def ending_signals() -> Iterator[None]:
+def catch_ending_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise KeyboardInterrupt here, as Ctrl-C does, so that half-made things are cleared."""
     global _asked_by
     _asked_by = int(signal.SIGINT)

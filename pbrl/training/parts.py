@@ -25,7 +25,7 @@ from pbrl.seeds import seed_streams, small_seed
 from pbrl.training.evaluate import Evaluator
 from pbrl.types import QuerySampler
 
-# Streams of random numbers, by place: an agent's and a learner's are never in one run, nor are the next but one.
+# Streams of random numbers, numbered by place: those that share a place below are never in one run.
 STREAMS = ("agent", "evaluation", "reward", "fit", "teacher", "queries", "preferences")
 OFFLINE_STREAMS = ("learner", "evaluation", "heldout")
 

@@ -85,7 +85,7 @@ class Lines:
         self.ticking = contextlib.ExitStack()
 
     def start(self) -> None:
-        self.ticking.enter_context(every(SILENCE_S / 60, self._break_silence))
+        self.ticking.enter_context(call_every(SILENCE_S / 60, self._break_silence))
 
     def stop(self) -> None:
         self.ticking.close()
@@ -114,7 +114,7 @@ class Lines:
 
 
 @contextlib.contextmanager
-def every(seconds: float, action: Callable[[], None]) -> Iterator[None]:
+def call_every(seconds: float, action: Callable[[], None]) -> Iterator[None]:
     """Call `action` in a thread of its own again and again, as long as the block runs."""
     over = threading.Event()
 

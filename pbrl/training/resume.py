@@ -13,7 +13,7 @@ from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.run_dir import RunDir
 from pbrl.training.saved_run import read_summary
 
-# What decides nothing that was learned. Data sets may lie elsewhere by now: their content is compared.
+# These keys decide nothing that was learned. Data sets may lie elsewhere by now: their content is compared.
 FREE_KEYS = {"steps", "run_dir", "report", "threads", "log_every", "data", "labels", "teacher.labels"}
 FREE_KEYS |= {"evaluation.every", "evaluation.envs", "evaluation.window", "method.learned"}
 FREE_KEYS |= {"method.demos_data"}

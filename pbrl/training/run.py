@@ -66,7 +66,7 @@ class Run:
         self._interrupted = False
         parts.desk.stopped = lambda: self._interrupted
         if parts.shared_env and parts.agent is not None:
-            parts.agent.between_episodes(self._evaluate_between)
+            parts.agent.call_between_episodes(self._evaluate_between)
 
     @property
     def step(self) -> int:
@@ -128,7 +128,7 @@ class Run:
                 self._let_learn()  # what was left out at the end of a run that is longer now
             while not self._over and not self._interrupted:
                 shown = len(self.evaluations)
-                self._round()
+                self._play_round()
                 self.wall_s = time.monotonic() - started
                 if not self.callbacks.on_round(self):
                     self.interrupt()
@@ -161,7 +161,7 @@ class Run:
             self.folder.unlock()
         return prepared
 
-    def _round(self) -> None:
+    def _play_round(self) -> None:
         """Let the agent act until something is due, and the method learn; without an agent it takes a step."""
         if self.agent is None:
             self._let_learn()
@@ -294,7 +294,7 @@ class Run:
         require_finite_weights(method if agent is None else [agent["parameters"], agent["variables"]], AGENT)
         self.checkpoints.save(self.step, state, self.record)
         if self.parts.frames is not None:
-            self.parts.frames.saved(self.parts.episodes.all_states)
+            self.parts.frames.forget_unsaved(self.parts.episodes.all_states)
         give_back()  # or a run of many sessions grows by what its fits have freed
 
     def finish(self, status: str) -> None:

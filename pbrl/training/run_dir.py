@@ -70,7 +70,7 @@ class RunDir:
         remove_empty(self._made)
 
     @contextmanager
-    def being_built(self) -> Iterator[None]:
+    def discard_if_refused(self) -> Iterator[None]:
         """Takes the folder back if its run is refused, and says how to begin again if somebody ends it meanwhile."""
         try:
             with storing(self.path):

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from pbrl.building import build
-from pbrl.config import explained, load_config
+from pbrl.config import explaining, load_config
 from pbrl.errors import UserError
 from pbrl.methods.method import Learned, Method
 from pbrl.nets.precision import prepare_torch
@@ -33,7 +33,7 @@ def load_run(path: Path, checkpoint: str | None = None) -> SavedRun:
     """
     run = RunDir(path)
     config = _run_config(run)
-    with explained(run.config):
+    with explaining(run.config):
         return _load_run(run, config, checkpoint)
 
 

@@ -25,7 +25,7 @@ def start(config: DictConfig, command: list[str]) -> Run:
     check_init(config)
     folder = RunDir.create(config, command)
     folder.lock()
-    with folder.being_built():
+    with folder.discard_if_refused():
         run = build_run(config, folder)
         begin_with_another(run, config)
     if not has_env(config):  # what is made of the saved policy later has no other place to learn them from

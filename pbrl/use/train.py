@@ -58,7 +58,7 @@ def train_new(run: Run, config: DictConfig) -> bool:
 def train_to_end(run: Run, config: DictConfig) -> bool:
     """Train, with a viewer beside where people answer; False if it was stopped early, after saving."""
     path = run.folder.path
-    with storing(path, _room(path)), viewer_beside(run, config):
+    with storing(path, _room(path)), open_viewer_beside(run, config):
         try:
             return run.train()
         except Exception as error:
@@ -72,7 +72,7 @@ def train_to_end(run: Run, config: DictConfig) -> bool:
 
 
 @contextmanager
-def viewer_beside(run: Run, config: DictConfig) -> Iterator[None]:
+def open_viewer_beside(run: Run, config: DictConfig) -> Iterator[None]:
     """Keep a viewer open as long as the training, where people are the teacher."""
     if not run.parts.desk.needs_people or not config.viewer.start:
         yield

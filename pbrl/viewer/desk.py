@@ -242,7 +242,7 @@ class Desk:
         return number
 
     def _take_repeat(self, given: Given) -> None:
-        # Also of one that was taken back meanwhile: what was seen twice is worth keeping.
+        # Keep the check of an answer that was taken back meanwhile too: what was seen twice is worth keeping.
         sql = "SELECT 1 FROM answers WHERE query = ? AND annotator = (SELECT id FROM annotators WHERE name = ?)"
         if self.store.db.execute(sql, (given.query, given.annotator)).fetchone() is None:
             raise UserError(f"query {given.query} was never answered by {given.annotator!r}, so it cannot be repeated")

@@ -108,7 +108,7 @@ class Worker:
         """Draw until Stopped, or a UserError where nothing can be drawn."""
         folder = self.run_dir / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        with self._alone(folder):
+        with self._lock(folder):
             for half in folder.glob(".*.partial.*"):  # of a process that was killed
                 half.unlink()
             self._report["clips"] = sum(1 for _ in folder.glob("*.mp4"))
@@ -158,7 +158,7 @@ class Worker:
             print(f"{report_path(self.run_dir)}: {error}", file=sys.stderr)
 
     @contextmanager
-    def _alone(self, folder: Path) -> Iterator[None]:
+    def _lock(self, folder: Path) -> Iterator[None]:
         """Lock the folder: two viewers of one run must not draw the same clips."""
         lock = FileLock(folder / ".lock")
         while not lock.is_locked:
@@ -203,7 +203,7 @@ class Worker:
         now = [_stamp(self.run_dir / name) for name in (FILE_NAME, f"{FILE_NAME}-wal")]
         if self._seen[0] == now and time.monotonic() - self._seen[1] < LOOK_S:
             return None
-        # What somebody has, or what waits for a second answer, must not keep what is behind it from being drawn.
+        # Questions that somebody has, or that wait for a second answer, must not keep later ones from being drawn.
         self.board.refresh()
         taken, fresh = Leases(self.store.db, "").others, 0
         for query in self.board.ids():

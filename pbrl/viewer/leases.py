@@ -41,7 +41,7 @@ class Leases:
 
 
 def end_lease(db: sqlite3.Connection, query: int, annotator: str) -> None:
-    """End a lease, with a note that it was there."""
+    """End a lease; its row stays, as a note that it was."""
     db.execute(
         "UPDATE leases SET expires_at = 0 WHERE query = ? AND annotator = (SELECT id FROM annotators WHERE name = ?)",
         (query, annotator),

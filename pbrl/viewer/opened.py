@@ -77,7 +77,7 @@ class Opened:
 
 
 @contextmanager
-def gone_if_refused(folder: Path, made: bool) -> Iterator[None]:
+def remove_if_refused(folder: Path, made: bool) -> Iterator[None]:
     """Remove a folder that was made for a viewer where something is refused before anybody could come."""
     try:
         yield

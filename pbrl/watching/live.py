@@ -25,7 +25,7 @@ QUALITY = 80  # of a JPEG
 
 
 class Said(NamedTuple):
-    """The word of a person with one picture."""
+    """A person's input at one picture."""
 
     over: bool  # they act from here on, or let the expert act
     wrong: bool  # what the policy has just done goes wrong

@@ -26,7 +26,7 @@ NO_LIMIT = 1000  # steps of an episode where the task has no time limit
 
 def open_watching(run: Path, out: Path, expert: Path | None, seed: int, overrides: dict[str, str]) -> int:
     """Runs until Ctrl-C. out: where episodes are kept, a new folder or that of the last time."""
-    from pbrl.viewer.opened import gone_if_refused
+    from pbrl.viewer.opened import remove_if_refused
     from pbrl.viewer.serve import serve
 
     saved = load_run(run)
@@ -34,7 +34,7 @@ def open_watching(run: Path, out: Path, expert: Path | None, seed: int, override
     section = viewer_section(saved.config, {k: v for k, v in overrides.items() if k != "renew"})
     make_live = partial(live_of, saved, helper, (section.width, section.height), seed)
     make_live(0).close()  # what cannot be shown is said before anybody comes
-    with gone_if_refused(out, keep_in(out, saved)):
+    with remove_if_refused(out, keep_in(out, saved)):
         return serve(out, overrides, watch=make_live)
 
 

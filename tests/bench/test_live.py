@@ -34,8 +34,8 @@ def at(planned, step, more=""):
 def test_what_running_cells_have_done_is_taken_off(bench):
     listener, (one, two, _) = bench("new", "new", "new")
     assert listener.left_s() == pytest.approx(150)  # of three cells, two at a time
-    listener.started(one)
-    listener.started(two)
+    listener.on_start(one)
+    listener.on_start(two)
     at(one, 500)
     assert listener.left_s() == pytest.approx(125)
     at(two, 1000)
@@ -48,14 +48,14 @@ def test_what_lies_there_counts_only_if_it_is_gone_on_with(bench):
     at(begun, 900)
     at(stale, 900)
     assert listener.left_s() == pytest.approx(100)  # the stale one, from its beginning
-    listener.started(stale)
+    listener.on_start(stale)
     assert listener.left_s() == pytest.approx(10)
 
 
 @pytest.mark.parametrize(("state", "code", "left"), [("new", 0, 200), ("begun", 0, 100), ("new", 1, 100)])
 def test_only_runs_that_were_seen_whole_correct_the_estimate(bench, state, code, left):
     listener, (ended, _) = bench(state, "new")
-    listener.started(ended)
+    listener.on_start(ended)
     listener.note(Outcome(ended.job, code, wall_s=200.0, attempts=1))
     assert listener.left_s() == pytest.approx(left)
 

@@ -23,7 +23,7 @@ from pbrl.bench.jobs import Job, run_job, settle
 from pbrl.bench.plan import Composed, make_plan
 from pbrl.bench.read_grid import load_grid
 from pbrl.bench.references import random_scores
-from pbrl.bench.runner import _Jobs, _locked
+from pbrl.bench.runner import _Jobs, _lock
 from pbrl.cli import main
 
 TIMES = ("wall_s",)
@@ -270,7 +270,7 @@ def test_a_folder_of_something_else_is_not_touched(whole, tmp_path, capsys):
 def test_a_bench_that_was_killed_at_its_first_writing_is_gone_on_with(tmp_path):
     for name in (".lock", ".bench.partial.json", ".random.partial.json"):
         (tmp_path / name).touch()
-    with _locked(tmp_path):
+    with _lock(tmp_path):
         pass
 
 

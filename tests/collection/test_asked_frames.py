@@ -80,9 +80,9 @@ def test_only_what_was_asked_stays_for_good(tmp_path):
     assert len(recent(tmp_path, env)) == 6  # four, the one that goes on, and the one before them that did not
     store.add(play(env, 12 * 2))
     pool = store.all_states
-    frames.saved(pool)
+    frames.forget_unsaved(pool)
     assert recent(tmp_path, env) == {*np.unique(pool[:, 0]).astype(int).tolist(), env.env.seed}
-    frames.saved(None)
+    frames.forget_unsaved(None)
     assert recent(tmp_path, env) == {env.env.seed}
     np.testing.assert_allclose(shown(tmp_path, questions), questions.items[0].obs[..., 0], atol=GREY)
     files = read_source(tmp_path)["videos"]["files"]

@@ -194,7 +194,7 @@ def test_online_methods_explore_ask_fit_and_relabel_there(method, on_device):
     run = on_device(*TINY[method], "evaluation.every=null")
     with plain_meta():
         while run.step < 260:
-            run._round()
+            run._play_round()
     assert run.labels > 6
     assert run.method.updates > 0
     assert all(p.device == META for p in run.method.model.parameters())

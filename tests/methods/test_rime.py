@@ -49,7 +49,7 @@ def test_it_follows_the_largest_and_the_spread_of_what_it_trusted():
     made, seen = LabelFilter(**NUMBERS), []
     rho = 0.0
     for new in ([0.2, 0.9, 0.4], [1.5], [0.1, 0.3], []):
-        made.learned(torch.tensor(new))
+        made.note_learned(torch.tensor(new))
         seen += new
         rho += 0.1 * (max(new) - rho) if new else 0
         assert made.rho == pytest.approx(rho, rel=1e-6)

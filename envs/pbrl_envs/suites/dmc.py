@@ -17,7 +17,7 @@ from pbrl_envs.wrap import wrap
 
 CAMERAS = {"quadruped": ("x", 75)}  # name, field of view in degrees; its first camera is too far away to judge a gait
 
-# What a domain changes in its model from episode to episode, besides the state that MuJoCo knows.
+# The fields of its model that a domain changes from episode to episode, besides the state that MuJoCo knows.
 RANDOMISED: dict[str, tuple[str, ...]] = {
     "reacher": ("geom_pos",),
     "finger": ("site_pos", "site_size", "site_rgba", "dof_damping"),

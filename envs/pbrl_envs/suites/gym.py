@@ -17,7 +17,7 @@ from pbrl_envs.wrap import wrap
 
 FRAME_SIZE = (256, 256)  # height, width where none is given
 
-# Classic control keeps its state in Python. What it draws besides: the pendulum's last torque.
+# Classic control keeps its state in Python; a drawing of the pendulum also shows the last torque.
 CLASSIC_CONTROL = {"Pendulum": ("state", "last_u"), "MountainCarContinuous": ("state",)}
 
 

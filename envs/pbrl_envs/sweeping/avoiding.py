@@ -66,7 +66,7 @@ class SweepAvoiding(SweepTask):
         if abs(off) > _half_x() + MARGIN / 3 or block[1] > ZONE_Y + _half_y():
             outside = max(abs(off), _half_x() + MARGIN)
             return self._push_until_in(obs, np.array([zone + np.copysign(outside, off), max(block[1], corner_y) + 0.3]))
-        # To the side that is near, but rather away from the agent: it would change its mind at the zone's middle.
+        # Go to the near side, but rather away from the agent, or it would change its mind at the zone's middle.
         side = np.copysign(_half_x() + MARGIN, off - 0.5 * (obs[0] - block[0]))
         target = np.array([zone + side, max(block[1], corner_y)])
         return self._push_until_in(obs, target)

@@ -98,9 +98,9 @@ class RayExecutor:
                 else:  # no node has taken it, and none may come
                     ray.kill(cell.actor)
         ready, _ = ray.wait(list(self._cells), timeout=POLL_S)
-        return [outcome for reference in ready if (outcome := self._ended(reference)) is not None]
+        return [outcome for reference in ready if (outcome := self._hear_out(reference)) is not None]
 
-    def _ended(self, reference: Any) -> Outcome | None:
+    def _hear_out(self, reference: Any) -> Outcome | None:
         """Hear out a run; None if its node was lost and it goes on elsewhere."""
         import ray
 

@@ -104,7 +104,7 @@ class SlurmExecutor:
 
     def _submit(self, cells: list[_Cell]) -> None:
         executor = self._executor(cells[0].logs)
-        earlier = self._earlier(cells[0].logs)
+        earlier = self._find_earlier(cells[0].logs)
         new = []
         for cell in cells:
             cell.attempts += 1
@@ -141,7 +141,7 @@ class SlurmExecutor:
         executor.update_parameters(**self.parameters, slurm_array_parallelism=self.slots)
         return executor
 
-    def _earlier(self, logs: Path) -> dict[str, str]:
+    def _find_earlier(self, logs: Path) -> dict[str, str]:
         """Find the jobs of a bench that was killed, by name: they are still in the queue."""
         file = logs / "submitted.json"
         if self.cluster != "slurm" or not file.exists():
@@ -158,22 +158,22 @@ class SlurmExecutor:
         for cell in list(self._cells):
             if cell.handle.done() if self.cluster != "slurm" else cell.handle.paths.result_pickle.name in present:
                 self._cells.remove(cell)
-                outcomes += self._ended(cell)
+                outcomes += self._hear_out(cell)
             elif cell.missing > 1:  # at two looks, since a shared disk may show the result late
                 self._cells.remove(cell)
-                outcomes += self._lost(cell, "left SLURM's queue without a result")
+                outcomes += self._try_again(cell, "left SLURM's queue without a result")
         if not outcomes:
             time.sleep(LOOK_S)
         return outcomes
 
-    def _ended(self, cell: _Cell) -> list[Outcome]:
+    def _hear_out(self, cell: _Cell) -> list[Outcome]:
         try:
             outcome = cell.handle.result()
         except Exception as error:  # what SLURM or submitit say of a job that could not run
-            return self._lost(cell, one_line(error))
+            return self._try_again(cell, one_line(error))
         return [replace(outcome, job=cell.job, attempts=outcome.attempts + cell.attempts - 1)]
 
-    def _lost(self, cell: _Cell, why: str) -> list[Outcome]:
+    def _try_again(self, cell: _Cell, why: str) -> list[Outcome]:
         """Try a lost job again, or return its outcome where it had its last try."""
         if self._stopped.is_set():
             return [self._outcome(cell, INTERRUPTED, "stopped")]

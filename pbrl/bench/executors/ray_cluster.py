@@ -86,7 +86,7 @@ class RayCluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
-            with _signals_kept():
+            with _keep_signals():
                 ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise UserError(f"address={self.address}: no Ray cluster can be joined there: {one_line(error)}") from error
@@ -107,7 +107,7 @@ def _import_ray() -> Any:
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
+def _keep_signals() -> Iterator[None]:
     """Keep our handlers of signals: Ray takes SIGTERM for itself, and whoever runs us may have plans for it."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -47,7 +47,7 @@ class SlurmCell:
     def __call__(self) -> Outcome:
         self._stopped = StopFile(self.stop_file)
         with ThreadPoolExecutor(1) as pool:
-            # In a thread, so that `checkpoint`, which a signal calls in the main one, can wait for the run to save.
+            # The run has a thread, so that `checkpoint`, which a signal calls in the main one, can wait for it to save.
             self._run: Future[Outcome] = pool.submit(run_job, self.job, self.retries, self._stopped)
             while not self._run.done():
                 wait_for([self._run], timeout=1.0)  # signals are heard between waits

@@ -43,7 +43,7 @@ def read(path: Path, options: Options) -> Recording:
 
 
 @contextmanager
-def _rows_of(path: Path) -> Iterator[tuple[ReadRows, dict[str, int]]]:
+def _open_rows(path: Path) -> Iterator[tuple[ReadRows, dict[str, int]]]:
     """A function that reads some rows of an array, and how many rows each has."""
     if path.suffix.lower() in SUFFIXES:
         with open_hdf5(path) as content:
@@ -58,7 +58,7 @@ def _rows_of(path: Path) -> Iterator[tuple[ReadRows, dict[str, int]]]:
 
 
 def _episodes(path: Path, source: str) -> Iterator[Recorded]:
-    with _rows_of(path) as (rows, lengths):
+    with _open_rows(path) as (rows, lengths):
         if missing := [name for name in NEEDED if name not in lengths]:
             raise UserError(f"{path}: {', '.join(missing)} missing; it has {', '.join(sorted(lengths)) or 'no arrays'}")
         m = lengths["observations"]

@@ -90,7 +90,7 @@ class Format:
     is_one: Callable[[Path], bool]  # whether a path looks like one; it may still be damaged
     options: tuple[Option, ...] = ()
     read: Callable[[Path, Options], Recording] | None = None  # episodes: they become a data set
-    # Answers: they become a label set. The last is a folder for arrays that are too large for memory.
+    # Reads answers, which become a label set. The last argument is a folder for arrays that memory cannot hold.
     read_answers: Callable[[Path, Options, Path], Answered] | None = None
 
 

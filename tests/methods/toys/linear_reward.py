@@ -53,7 +53,7 @@ class LinearReward(Method):
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-        self.run.desk.learned(self.score)
+        self.run.desk.note_learned(self.score)
         self.run.agent.set_reward(self)
         return {"reward/loss": loss.item(), "reward/accuracy": float(preference_accuracy(*scores, target))}
 
