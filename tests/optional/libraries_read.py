@@ -3,6 +3,7 @@
 LeRobot also writes what is read, as it does now: the files in tests/data/files are of fixed versions.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,11 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("lerobot", reason="scripts/test_libraries.sh installs it, on Python 3.12")
 sys.path.append(str(Path(__file__).parents[1] / "data" / "files"))
 import h5py
+from lerobot.configs.rewards import RewardModelConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.rewards.factory import make_reward_model, make_reward_pre_post_processors
+from torch.utils.data import DataLoader
 from write_lerobot import LENGTHS, write
 
+import pbrl
 from pbrl.cli import main
 from pbrl.data.datasets import load_dataset
 from pbrl.data.lerobot_files import write_progress
@@ -26,8 +32,19 @@ def made(tmp_path_factory):
     """A LeRobotDataset that lerobot wrote just now, and the data set that pbrl made of it."""
     folder = tmp_path_factory.mktemp("made")
     write(folder / "lerobot")
-    assert main(["data", "import", str(folder / "lerobot"), f"out={folder / 'set'}", "segment_length=3"]) == 0
+    command = ["data", "import", str(folder / "lerobot"), f"out={folder / 'set'}", "segment_length=3"]
+    assert main([*command, "labels=return", "comparisons=5", "heldout=1"]) == 0
     return folder / "lerobot", load_dataset(folder / "set")
+
+
+@pytest.fixture(scope="module")
+def reward(made, tmp_path_factory):
+    """A reward that pbrl learned from the data set, and the folder with it that is made for lerobot."""
+    folder = tmp_path_factory.mktemp("learned")
+    train = ["env=none", "method=piql", "steps=20", "feedback.heldout=0", "report=false", f"run_dir={folder / 'run'}"]
+    assert main(["train", f"data={made[1].path}", *train]) == 0
+    assert main(["export", str(folder / "run"), "reward=lerobot", f"out={folder / 'out'}"]) == 0
+    return pbrl.load_reward(folder / "run"), folder / "out" / "reward_lerobot"
 
 
 def test_pbrl_finds_the_frames_that_lerobot_finds(made):
@@ -52,6 +69,48 @@ def test_lerobot_weighs_frames_by_the_progress_that_pbrl_wrote(made):
     batch = {"index": torch.tensor([5, 8, 11])}  # steps 0, 3 and 6 of the second episode
     values, _ = weights.compute_batch_weights(batch)
     assert values[0] < values[1] <= values[2]  # beyond `kappa` all weigh the same
+
+
+def batch_of(root):
+    """All frames as lerobot gives them."""
+    data = LeRobotDataset("made/tiny", root=root)
+    return next(iter(DataLoader(data, batch_size=len(data))))
+
+
+def test_lerobot_gives_its_frames_the_reward_that_pbrl_gives_them(made, reward, monkeypatch):
+    learned, folder = reward
+    monkeypatch.syspath_prepend(str(folder))
+    import modeling_pbrl  # which registers it
+    import processor_pbrl  # noqa: F401
+
+    config = RewardModelConfig.from_pretrained(folder)
+    config.pretrained_path = folder
+    by_factory = make_reward_model(config)
+    strict = modeling_pbrl.PbrlRewardModel.from_pretrained(folder, strict=True)  # all weights, and no other
+    batch = batch_of(made[0])
+    before, after = make_reward_pre_post_processors(config)
+    ours = learned(batch["observation.state"].numpy(), batch["action"].numpy())
+    assert np.ptp(ours) > 0
+    for model in (by_factory, strict):
+        np.testing.assert_allclose(after(model.compute_reward(before(batch))), ours, atol=1e-5)
+
+
+def test_lerobot_opens_the_data_set_with_answers_and_progress_beside(made, reward, tmp_path):
+    root, data = tmp_path / "lerobot", made[1]
+    shutil.copytree(made[0], root, ignore=shutil.ignore_patterns("pbrl_progress.parquet"))
+    (tmp_path / "answers.csv").write_text(
+        "left_episode,left_start,left_length,right_episode,right_start,right_length,choice\n0,1,3,1,2,3,right\n"
+    )
+    people = ["data", "import", str(tmp_path / "answers.csv"), f"data={data.path}", f"out={tmp_path / 'people'}"]
+    assert main(people) == 0
+    to = ["format=lerobot", f"to={root}"]
+    assert main(["data", "export", str(tmp_path / "people"), *to, f"data={data.path}"]) == 0
+    assert main(["data", "export", str(data.path), *to, f"reward={reward[1].parents[1] / 'run'}"]) == 0
+    assert (root / "meta" / "preferences.parquet").exists()
+    assert (root / "pbrl_progress.parquet").exists()
+    before, now = batch_of(made[0]), batch_of(root)
+    assert before.keys() == now.keys()
+    assert torch.equal(before["observation.images.top"], now["observation.images.top"])
 
 
 def import_(path, *options):
