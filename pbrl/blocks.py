@@ -58,7 +58,7 @@ class ScoredOnce:
 
 
 def blocks(pool: SegmentPool) -> Iterator[Segments]:
-    """All segments in order, at most BLOCK_STEPS steps at once."""
+    """Yield all segments in order, at most BLOCK_STEPS steps at once."""
     size = max(1, BLOCK_STEPS // pool.steps)
     for first in range(0, len(pool), size):
         yield pool[slice(first, first + size)]

@@ -50,7 +50,7 @@ def flat_space(space: Any, where: object) -> spaces.Box:
 
 
 def _parts(space: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The spaces inside, with their places."""
+    """Yield the spaces inside, with their places."""
     if isinstance(space, spaces.Dict):
         items = [(f"{name}[{key!r}]", part) for key, part in space.spaces.items()]
     elif isinstance(space, spaces.Tuple):

@@ -18,7 +18,7 @@ from pbrl_envs.point_reach import scripted_policy
 
 
 def policy_table(skills: tuple[float, ...] = (0.0, 0.5, 1.0), episodes: int = 50) -> list[str]:
-    """PointReach: return (mean +- sd over episodes) and share of episodes that end inside the goal."""
+    """Measure PointReach: return (mean +- sd over episodes) and share of episodes that end inside the goal."""
     from pbrl_envs.suites.gym import make_gym
 
     env = make_gym("pbrl_envs/PointReach-v0")
@@ -37,7 +37,7 @@ def speed_table(steps: int = 3000) -> list[str]:
 
 
 def expert_table(tasks: Sequence[str] = (), starts: int = 50) -> Iterator[str]:
-    """Meta-World's scripted experts (all, or of these tasks) over so many starts, line by line.
+    """Measure Meta-World's scripted experts (all, or of these tasks) over so many starts, line by line.
 
     Shares of episodes with a success at any step, and at the last one; median steps until the first; mean return.
     """

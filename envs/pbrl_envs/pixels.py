@@ -46,7 +46,9 @@ def make_pixels(
     camera: str | int | None = None,
     **options: Any,
 ) -> PixelObservation:
-    """size: pixels a side of what is observed. render_mode, width, height: for pictures of another size besides."""
+    """Make pixel observations of `size` pixels a side. render_mode, width, height: for pictures of another size
+    besides.
+    """
     env = make(render_mode="rgb_array", width=size, height=size, camera=camera, **options)
     other = None
     if render_mode is not None and (width, height) not in ((None, None), (size, size)):

@@ -206,7 +206,7 @@ def _world(
 
 
 def _walls(grid: tuple[str, ...]) -> list[str]:
-    """One box for each run of walls in a row: fewer contacts to look for than with one per cell."""
+    """Make one box for each run of walls in a row: fewer contacts to look for than with one per cell."""
     boxes = []
     for row, line in enumerate(grid):
         runs = np.flatnonzero(np.diff([0, *(kind == "#" for kind in line), 0])).reshape(-1, 2)

@@ -46,7 +46,7 @@ class Env:
 
     @property
     def scale(self) -> tuple[float, float] | None:
-        """low and high, where they are a scale: known, and high above low."""
+        """The ends low and high, where they are a scale: known, and high above low."""
         return None if self.low is None or self.high is None or self.high <= self.low else (self.low, self.high)
 
     def normalised(self, score: float) -> float | None:

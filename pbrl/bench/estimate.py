@@ -73,7 +73,7 @@ def finished_seconds(planned: Sequence[Planned]) -> dict[Pair, float]:
 
 
 def to_probe(todo: Sequence[Planned], known: set[Pair]) -> list[Planned]:
-    """One cell of each method and of each env that nothing is known of: not of each pair of them."""
+    """Choose one cell of each method and of each env that nothing is known of: not of each pair of them."""
     chosen = []
     envs, methods = {e for e, _ in known}, {m for _, m in known}
     for p in todo:
@@ -105,7 +105,7 @@ def spread(seconds: dict[Pair, float], wanted: set[Pair]) -> dict[Pair, float]:
 
 
 def _probe(folder: Path, steps_of: Mapping[str, int], probe_s: float, planned: Planned, stopped: Stop) -> float | None:
-    """Seconds of a whole run, from its beginning and its speed a moment later; None if it came to nothing."""
+    """Return the seconds of a whole run, from its beginning and its speed a moment later; None if it failed."""
     steps = steps_of[planned.cell.name]
     name = planned.cell.name.replace("/", "_")
     given = ("log_every=", "report=")

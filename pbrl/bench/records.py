@@ -44,7 +44,7 @@ class Cell:
 
 @dataclass
 class Results:
-    """Everything that a report is made of."""
+    """The content of a report."""
 
     bench: Bench
     cells: list[Cell]

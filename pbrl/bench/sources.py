@@ -86,7 +86,7 @@ def digest(content: Iterable[Any]) -> str:
 
 
 def _named(node: Any, key: str) -> Iterator[str]:
-    """Top-level modules that a config names."""
+    """Yield the top-level modules that a config names."""
     if isinstance(node, dict):
         for name, value in node.items():
             yield from _named(value, name)

@@ -12,7 +12,7 @@ from pbrl.statistics.runs import LEVEL, t_interval
 
 
 def describe_confirmation(plan: Plan, found: Confirming) -> list[str]:
-    """Lines: both means with intervals, and their difference."""
+    """Describe in lines: both means with intervals, and their difference."""
     lines = []
     for number, scores in found.scores.items():
         what = f"trial {number}" if number else "the defaults"
@@ -30,7 +30,7 @@ def describe_confirmation(plan: Plan, found: Confirming) -> list[str]:
 
 
 def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
-    """Welch's interval of mean(a) - mean(b), the spreads of which may differ.
+    """Return Welch's interval of mean(a) - mean(b), the spreads of which may differ.
 
     None for fewer than two values of either, and where neither has any spread.
     """

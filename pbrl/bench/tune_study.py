@@ -121,7 +121,7 @@ class Study:
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """The highest score, the earliest of equals."""
+    """Return the trial with the highest score, the earliest of equals."""
     finished = [trial for trial in trials if trial.score is not None]
     return max(finished, key=lambda trial: (trial.score, -trial.number), default=None)
 

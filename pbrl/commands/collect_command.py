@@ -148,7 +148,7 @@ def say(message: str) -> None:
 
 
 def describe_counts(meta: dict[str, Any]) -> str:
-    """One line about a data set."""
+    """Describe a data set in one line."""
     c = meta["counts"]
     parts = [f"{c['episodes']} episodes of {c['steps']} steps", f"segments: {_by_split(c['segments'])}"]
     for label, counts in c["comparisons"].items():

@@ -82,7 +82,7 @@ def describe_formats() -> str:
 
 
 def describe_labels(meta: dict[str, Any]) -> str:
-    """One line about a label set."""
+    """Describe a label set in one line."""
     from pbrl.labels.set_checks import ASKED
 
     c = meta["counts"]
@@ -104,7 +104,7 @@ def describe_labels(meta: dict[str, Any]) -> str:
 
 
 def _describe_import(kind: Format, meta: dict[str, Any]) -> str:
-    """One line about an imported data set."""
+    """Describe an imported data set in one line."""
     parts = [describe_counts(meta)]
     if "videos" in meta:
         parts.append(f"cameras {', '.join(meta['videos']['cameras'])}")

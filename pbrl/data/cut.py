@@ -47,7 +47,7 @@ def split_episodes(source: np.ndarray, shares: Sequence[float], rng: np.random.G
 
 
 def cut_segments(store: EpisodeStore, split: np.ndarray, n: int, length: int, rng: np.random.Generator) -> Cut:
-    """n different segments (all, if there are fewer), each start equally likely, in random order.
+    """Cut n different segments (all, if there are fewer), each start equally likely, in random order.
 
     store: K episodes, none dropped. split: (K,) of them. The first n of a split are thus a fair choice from it.
     """

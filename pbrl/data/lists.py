@@ -27,7 +27,7 @@ class Lists:
 
     @property
     def items(self) -> tuple[Segments, ...]:
-        """k times B segments."""
+        """Return the items, k times B segments."""
         return tuple(self.segments[torch.arange(j, len(self.segments), self.k)] for j in range(self.k))
 
     @staticmethod

@@ -118,7 +118,7 @@ class OfflineData:
         )
 
     def sample_lists(self, n: int, k: int, rng: torch.Generator) -> Lists:
-        """n answered lists with replacement; of scored segments, n random rankings of k different ones."""
+        """Draw n answered lists with replacement; of scored segments, n random rankings of k different ones."""
         if self.lists is not None:
             return self.lists[torch.randint(len(self.lists), (n,), generator=rng)]
         assert self.scores is not None
@@ -127,7 +127,7 @@ class OfflineData:
         return Lists(self.segments[ranked.flatten()], torch.ones(n), k)
 
     def sample_pairs(self, n: int, rng: torch.Generator) -> Comparisons:
-        """n labelled comparisons with replacement; of scored segments, n random pairs of different ones."""
+        """Draw n labelled comparisons with replacement; of scored segments, n random pairs of different ones."""
         if self.scores is None:
             return self.pairs[torch.randint(len(self.pairs), (n,), generator=rng)].comparisons(self.segments)
         left, right = distinct_pairs(len(self.scores), n, rng)
@@ -136,13 +136,13 @@ class OfflineData:
         return Pairs(left, right, prefers_right, torch.zeros_like(left)).comparisons(self.segments)
 
     def sample_scored(self, n: int, rng: torch.Generator) -> tuple[Segments, Tensor]:
-        """n scored segments without replacement (all if there are fewer) and their scores (n,)."""
+        """Draw n scored segments without replacement (all if there are fewer) and return their scores (n,) too."""
         assert self.scores is not None
         rows = torch.randperm(len(self.scores), generator=rng)[:n]
         return self.segments[rows], self.scores[rows]
 
     def sample_segments(self, n: int, rng: torch.Generator) -> Segments:
-        """n segments with replacement, labelled or not."""
+        """Draw n segments with replacement, labelled or not."""
         return self.segments[torch.randint(len(self.segments), (n,), generator=rng)]
 
     def known_next(self, segments: Segments) -> Tensor:

@@ -346,7 +346,7 @@ def _test(dataset: Dataset, label: str) -> _Test:
 
 
 def _held_out(paid: Pairs, segments: Segments, share: float, rng: torch.Generator) -> tuple[Pairs, Comparisons | None]:
-    """A random share of the comparisons; a segment may be on both sides, so it is for stopping, not for reporting."""
+    """Hold out a random share of the comparisons; a segment may be on both sides, so it is only for stopping."""
     n = round(share * len(paid))
     if n == 0:
         return paid, None

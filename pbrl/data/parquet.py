@@ -17,7 +17,7 @@ ROWS = 8192  # of a batch
 
 
 def pyarrow(path: Path) -> ModuleType:
-    """pyarrow with its parquet module."""
+    """Import pyarrow with its parquet module."""
     try:
         import pyarrow
         import pyarrow.parquet

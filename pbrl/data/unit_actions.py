@@ -42,7 +42,7 @@ class ActionRange:
 
 
 def parse_actions(text: str | None) -> ActionRange | str | int | None:
-    """`low,high`, `low:high,low:high,...` with a range for each number, `data`, `discrete` or `discrete:N`.
+    """Parse `low,high`, `low:high,low:high,...` with a range for each number, `data`, `discrete` or `discrete:N`.
 
     Returns the range, "data", "discrete", N, or None where nothing was given.
     """

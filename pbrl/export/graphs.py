@@ -23,7 +23,7 @@ ROWS = 5  # of the examples that graphs are traced and tried with
 
 
 class PolicyGraph(nn.Module):
-    """obs (M, *obs_shape) float32 -> actions (M, A) in the environment's own units."""
+    """The policy: obs (M, *obs_shape) float32 -> actions (M, A) in the environment's own units."""
 
     inputs, output = ("obs",), "actions"
     low: Tensor  # (A,) float64, as are the next three
@@ -51,7 +51,7 @@ class PolicyGraph(nn.Module):
 
 
 class RewardGraph(nn.Module):
-    """obs (M, O) float32, actions (M, A) in the environment's own units -> reward (M,), scaled as for the agent."""
+    """The reward as the agent got it: obs (M, O), actions (M, A) float32 in the environment's units -> reward (M,)."""
 
     inputs, output = ("obs", "actions"), "reward"
     middle: Tensor  # (A,) float64, of the box of actions

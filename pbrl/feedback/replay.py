@@ -15,7 +15,7 @@ from pbrl.types import OVERALL, Answers
 
 
 class ReplayDesk(ScriptedDesk):
-    """teacher: a `pbrl.teachers.replay.ReplayTeacher`."""
+    """Asks the pairs of a file. teacher: a `pbrl.teachers.replay.ReplayTeacher`."""
 
     teacher: Any
     needed = 1  # its pairs come from the file

@@ -155,7 +155,7 @@ SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5)  # each is appl
 
 
 class StoreLocked(StorageError):
-    """Another process writes to the label store, for longer than one waits."""
+    """Raised where another process writes to the label store, for longer than one waits."""
 
 
 def open_database(path: Path, busy_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:

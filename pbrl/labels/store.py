@@ -88,7 +88,7 @@ class LabelStore:
         return self._db
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All calls inside are stored together or not at all."""
+        """Store all calls inside together or not at all."""
         return transaction(self._db, self.path)
 
     def ask(

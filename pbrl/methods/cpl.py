@@ -30,7 +30,7 @@ from pbrl.types import Segments
 
 
 class CPL(OfflineMethod):
-    """Under the regret model and maximum entropy A* = alpha log pi, so comparisons are a loss on the policy alone.
+    """Learns a policy by a loss on comparisons: under the regret model and maximum entropy A* = alpha log pi.
 
     Score of a segment: sum_t gamma^t alpha log pi(a_t|s_t), minus that of the reference where there is one
     (Hejna et al. 2024). BC on all segments comes first. Labels should follow regret: with labels that follow the

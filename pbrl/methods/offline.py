@@ -217,12 +217,12 @@ def _of_heldout(metrics: Metrics) -> dict[str, float | None]:
 
 
 def share_of(steps: int, share: float) -> int:
-    """Updates that are this share of a run."""
+    """Return how many updates are this share of a run."""
     return round(share * steps)
 
 
 def cloning(steps: int, share: float, updates: int | None) -> int:
-    """Updates of the stage that clones all segments: `updates`, or else this share of the run."""
+    """Return the updates of the stage that clones all segments: `updates`, or else this share of the run."""
     if updates is None:
         return share_of(steps, share)
     if updates >= steps:

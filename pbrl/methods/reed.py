@@ -24,7 +24,7 @@ EVERY_STEP, EVALUATED = 2**62, 1024
 
 
 class Reed(Pebble):
-    """Before it asks, the layers below the reward's head predict the embedding of the next observation.
+    """Lets the layers below the reward's head predict the embedding of the next observation, before it asks.
 
     They learn from all steps of the episodes that questions may be about, and go on learning from answers.
 

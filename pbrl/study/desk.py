@@ -40,7 +40,7 @@ SIDES = ("left", "right")
 
 
 class StudyDesk(Desk):
-    """One per viewer process; see `Desk`.
+    """The desk of a study, one per viewer process; see `Desk`.
 
     study: with its pairs chosen, see `pbrl.study.open`. goes_on: whether a training may ask more.
     """

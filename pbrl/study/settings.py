@@ -41,7 +41,7 @@ class KnownPairs:
 
 @dataclass(frozen=True)
 class Attention:
-    """Now and then the page asks for a certain key."""
+    """A check of attention: now and then the page asks for a certain key."""
 
     every: int  # one among so many questions
 

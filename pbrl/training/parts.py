@@ -40,7 +40,7 @@ def stream_seed(seed: int, name: str) -> int:
 
 @dataclass
 class Parts:
-    """Everything but the loop. Where there is no agent, `updates` are the steps."""
+    """The parts of a run, all but the loop. Where there is no agent, `updates` are the steps."""
 
     steps: int
     run_seed: int

@@ -26,7 +26,7 @@ def direct_opener(cert: Path | None = None) -> urllib.request.OpenerDirector:
 
 
 class ViewerClient:
-    """url: the address that pbrl prints, with its token; name: of the annotator; cert: of an https address."""
+    """Labels over HTTP. url: the address that pbrl prints, with its token; name: of the annotator; cert: for https."""
 
     def __init__(self, url: str, name: str, cert: Path | None = None) -> None:
         base, self.token = url.split("#token=")

@@ -43,7 +43,7 @@ REPEAT_AFTER = 5  # answers between a pair and its repetition: nobody should rem
 
 
 class Desk:
-    """One per viewer process. ready: whether the clips of a query are drawn; present: how many people are here."""
+    """The desk, one per viewer process. ready: whether a query's clips are drawn; present: how many people are here."""
 
     def __init__(
         self,

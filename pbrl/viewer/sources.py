@@ -20,7 +20,7 @@ from pbrl.viewer.clips import DEFAULT_CAMERA, ENCODER, ClipDrawer, ClipStyle
 
 
 class Drawer(Protocol):
-    """cameras: the first one is shown unless another is asked for. every: environment steps per frame."""
+    """Draws clips. cameras: the first one is shown unless another is asked for. every: environment steps per frame."""
 
     cameras: list[str]
     fps: float

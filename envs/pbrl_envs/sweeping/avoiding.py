@@ -90,7 +90,7 @@ def intrusion(block: np.ndarray, zone: float) -> float:
 
 
 def way_around(block: np.ndarray, zone: float) -> float:
-    """Shortest way of a block at (2,) to the goal zone around the forbidden one, in m.
+    """Return the shortest way of a block at (2,) to the goal zone around the forbidden one, in m.
 
     The zone is taken as the rectangle that the block's middle must not enter. From inside, out through the nearer side.
     """

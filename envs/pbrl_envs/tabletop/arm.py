@@ -37,7 +37,7 @@ class Pose(NamedTuple):
 
 
 def grip_pose(angles: list[float]) -> Pose:
-    """Forward kinematics. angles: (4,) of the joints."""
+    """Return the pose of the grip by forward kinematics. angles: (4,) of the joints."""
     turn, shoulder, elbow, wrist = angles
     forearm, tilt = shoulder + elbow, shoulder + elbow + wrist
     reach = UPPER_ARM * cos(shoulder) + FOREARM * cos(forearm) + HAND * sin(tilt)
@@ -61,7 +61,7 @@ def grip_velocity(angles: list[float], rates: list[float]) -> Pose:
 
 
 def joint_angles(pose: Pose) -> tuple[float, float, float, float]:
-    """Inverse kinematics with the elbow up and the hand pointing down.
+    """Solve the inverse kinematics with the elbow up and the hand pointing down.
 
     Raises ValueError where the arm does not reach.
     """
