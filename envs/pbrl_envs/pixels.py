@@ -46,9 +46,7 @@ def make_pixels(
     camera: str | int | None = None,
     **options: Any,
 ) -> PixelObservation:
-    """Make pixel observations of `size` pixels a side. render_mode, width, height: for pictures of another size
-    besides.
-    """
+    """Observe pixels, `size` a side. render_mode, width, height: for pictures of another size besides."""
     env = make(render_mode="rgb_array", width=size, height=size, camera=camera, **options)
     other = None
     if render_mode is not None and (width, height) not in ((None, None), (size, size)):

@@ -127,7 +127,7 @@ class Safe(Method):
                 self.multiplier = min(max(self.multiplier + step, 0.0), self.highest)
 
     def _share_flagged(self, episode: Episode) -> float:
-        """Of an episode's segments, side by side: those that are more likely unsafe than not."""
+        """Return the share of an episode's segments, side by side, that are more likely unsafe than not."""
         obs, actions = torch.from_numpy(episode.obs[:-1]), torch.from_numpy(episode.actions)
         with torch.no_grad():
             windows = self.model(obs, actions).split(self.run.feedback.segment_length)

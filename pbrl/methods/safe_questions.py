@@ -1,4 +1,4 @@
-"""What somebody is asked about safety: whether single segments are safe, while the policy learns and at the end."""
+"""Questions about safety: whether single segments are safe, while the policy learns and at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rows of a test bed say: a table with intervals over seeds, and a figure."""
+"""The report of a test bed's rows: a table with intervals over seeds, and a figure."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Measured(NamedTuple):
-    """What one arm reached in one case with one seed."""
+    """The outcome of one arm in one case with one seed."""
 
     case: str  # as "expert wrong in 30 % of states"
     arm: str  # the system, or one of its controls

@@ -21,7 +21,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def gap(policy: np.ndarray) -> float:
-    """How much the best answer to a policy (3,) wins beyond 1/2; 0 for the minimax winner alone, which is uniform."""
+    """Return how much the best answer to a policy (3,) wins beyond 1/2; 0 for the uniform minimax winner alone."""
     return float((BEATS @ policy).max() - 0.5)
 
 

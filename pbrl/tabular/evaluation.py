@@ -1,4 +1,4 @@
-"""How good the policy is that a learned reward leads to: 1 is optimal, 0 as good as random moves."""
+"""The worth of the policy that a learned reward leads to: 1 is optimal, 0 as good as random moves."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ BRICK = 6  # added to the code of a cell that is paved with brick
 
 
 class Cell(IntEnum):
-    """What stands on road; the same plus BRICK on brick."""
+    """The things that stand on road; the same plus BRICK on brick."""
 
     ROAD = 0
     GOAL = 1

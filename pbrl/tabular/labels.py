@@ -1,4 +1,4 @@
-"""Who prefers which segment, by an exact statistic of both: 1 for the right one, 0 for the left one, 0.5 for a tie."""
+"""Preferences between segments by an exact statistic of both: 1 for the right one, 0 for the left, 0.5 for a tie."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def fit_rewards(
 
 @dataclass(frozen=True)
 class PairFeatures:
-    """What the difference of two scores is made of, for B pairs that visit U different first and last states."""
+    """The terms of the difference of two scores, for B pairs that visit U different first and last states."""
 
     phi: np.ndarray  # (B, F) features of the right segment minus those of the left
     visits: sparse.csr_array  # (B, U) V(last) - V(first) of the right minus those of the left

@@ -24,7 +24,7 @@ class World(NamedTuple):
 
     @property
     def most(self) -> int:
-        """What an episode can cost at most."""
+        """The highest cost that an episode can have."""
         return self.horizon * int(np.maximum(self.usual, self.rare).max())
 
 

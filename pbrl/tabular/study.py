@@ -44,7 +44,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What the rows depend on."""
+    """The settings that the rows depend on."""
 
     mdps: int
     sizes: tuple[int, ...]  # comparisons; a larger set begins with the smaller ones

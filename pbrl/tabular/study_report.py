@@ -1,4 +1,4 @@
-"""What the rows of a study say: a Markdown table with intervals and tests, and a figure."""
+"""The report of a study's rows: a Markdown table with intervals and tests, and a figure."""
 
 from __future__ import annotations
 

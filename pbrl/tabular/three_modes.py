@@ -65,7 +65,7 @@ def tune(clone: DiffusionPolicy, loss: str, rng: torch.Generator, shuffled: bool
 
 
 class Reached(NamedTuple):
-    """What a tuned policy is good for."""
+    """The measures of a tuned policy."""
 
     chosen: float  # mean value of the best of the clone's samples
     sampled: float  # of its own samples
