@@ -83,6 +83,8 @@ class Agent(Protocol):
 
     def save(self, path: str) -> None: ...
 
+    def save_for(self, path: str, task: Any, parameters: dict[str, Any]) -> None: ...  # for a task that shows less
+
     def load_policy(self, path: str) -> None: ...
 
     def set_policy(self, parameters: dict[str, Any], variables: dict[str, Any]) -> None: ...  # as in `state_dict`

@@ -33,10 +33,11 @@ UNIT_ACTIONS = "unit_actions.safetensors"  # a member of the zip that SB3 passes
 State = dict[str, Any]
 
 
-def save_portable(model: SAC | PPO, path: str, env: gym.Env, **settings: Any) -> None:
+def save_portable(model: SAC | PPO, path: str, env: gym.Env, parameters: State | None = None, **settings: Any) -> None:
     """Writes the policy with SB3's own classes alone, one environment, and the spaces of the task.
 
-    model: with observations and actions as `env` has them. settings: of the algorithm, in place of the model's.
+    model: with observations and actions as `env` has them. parameters, settings: of the algorithm, in place of the
+    model's.
     """
     obs_space, action_space = task_spaces(env)
     obs_space = obs_space if _reads(obs_space) else env.observation_space
@@ -47,7 +48,7 @@ def save_portable(model: SAC | PPO, path: str, env: gym.Env, **settings: Any) ->
     data |= {"num_timesteps": model.num_timesteps, "n_envs": 1} | _for_one_environment(model)
     data |= {"policy_class": _policy(algorithm, obs_space)}
     data |= {"observation_space": obs_space, "action_space": action_space}
-    params, unit = model.get_parameters(), {}
+    params, unit = model.get_parameters() if parameters is None else parameters, {}
     if isinstance(model, PPO) and not is_unit(action_space):
         unit = _to_own_units(params, action_space)
     variables = {name: getattr(model, name) for name in model._get_torch_save_params()[1]}

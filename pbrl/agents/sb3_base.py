@@ -162,6 +162,10 @@ class SB3Agent:
         """Write a zip that SB3's `load` opens where there is no pbrl, in the units of the task; see `portable`."""
         save_portable(self.model, path, self.recorders[0])
 
+    def save_for(self, path: str, task: gym.Env, parameters: dict[str, Any]) -> None:
+        """The same of parameters for a task that shows less than its own environment does."""
+        save_portable(self.model, path, task, parameters)
+
     def close(self) -> None:
         """Lets go of the environments; the agent still acts, and is saved as before."""
         assert self.model.env is not None

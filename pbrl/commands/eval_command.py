@@ -26,7 +26,8 @@ reward correlates with the true one. The same seed gives the same episodes.
   best_of_std=  of method=cpl_kl: their spread (default 0.2; actions reach from -1 to 1)
   envs=N        how many environments at once (default: evaluation.envs of the run); 1 where there can be only one
   user=         of method=vpl: whose taste; who answered in training, or the label set of somebody new
-  weights=      of method=cmorl: how much each objective counts, as 0.7,0.3; the best policy of the front by that.
+  weights=      how much each objective counts, as 0.7,0.3; of method=cmorl the best policy of the front by that, of
+                method=cmorl_conditioned the one policy as it acts for them.
                 ask: the viewer shows policies along the front, and runs the one that somebody chooses as the best
   out=FILE      where the numbers go (default: RUN_DIR/eval.json, eval_2.json, ...; nothing is overwritten)
   video=true    also writes RUN_DIR/videos/policy.mp4 (policy_2.mp4, ...)

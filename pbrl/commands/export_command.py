@@ -25,7 +25,7 @@ and what comes out. Observations are flat vectors as Gymnasium flattens them, ac
   out=FOLDER           a new folder (default: RUN_DIR/export, export_2, ...)
   checkpoint=          last or a step, instead of the newest policy and reward
   user=                of method=vpl: whose taste
-  weights=             of method=cmorl: how much each objective counts, as 0.7,0.3
+  weights=             of method=cmorl and cmorl_conditioned: how much each objective counts, as 0.7,0.3
 
 example: pbrl export runs/mine policy=onnx reward=onnx"""
 KEYS = ("policy", "reward", "out", "checkpoint", "user", "weights", "data", "to")

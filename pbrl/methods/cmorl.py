@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,23 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pbrl.checks import finite, positive, share, whole
+from pbrl.checks import positive, share, whole
 from pbrl.errors import UserError
 from pbrl.files import replacing
-from pbrl.methods.method import Act, Learned, Method, Metrics, Run, of_part, save_weights
+from pbrl.methods.method import Act, Learned, Metrics, Run, of_part, save_weights
+from pbrl.methods.vector_reward import POLICIES, VectorReward, checked_weights, in_words
 from pbrl.rewards.objectives import barrier_weights, floors, spread_of
-from pbrl.statistics.fronts import crowding, expected_utility, hypervolume, on_front, simplex, sparsity
-from pbrl.teachers.levels import columns_of, read_weights, sum_weights
-from pbrl.training.evaluate import factor_column
+from pbrl.statistics.fronts import crowding, on_front, simplex
 from pbrl.types import Episode, RewardSource, Steps
 
 RECENT = 5  # episodes by whose mean a floor is watched
-UTILITY_PARTS = {2: 100}  # of expected utility, weights every 0.01; more objectives: every 0.1
-TABLE, POLICIES = "front.csv", "policy.safetensors"
 MOST_WEIGHT = 10.0  # of an objective that is at its floor
 
 
-class Cmorl(Method):
+class Cmorl(VectorReward):
     """First a policy for each of some weighted sums of objectives, then constrained steps that widen the front.
 
     All are trained by one agent, each from the one before, and learn from everything that was stored so far: a step is
@@ -39,63 +33,35 @@ class Cmorl(Method):
     returns of the last episodes. Every policy is evaluated when its share of the steps is over, and kept.
 
     Args:
-        objectives: of factors, {FACTOR: WEIGHT}; its unit, and its sign where lower is better. None: those of `levels`.
-        levels: as for HERON, of which the factors and signs are taken; None: all factors, higher is better.
+        objectives, levels, reference: see `VectorReward`.
         parts: weights of the first stage are whole numbers of 1/parts.
         first_share: of the run's steps for them; 1: weighted sums alone, the control.
         points: of the front that constrained steps start from, the least crowded ones; each for every objective.
         slack: share that may be lost of an objective's spread over all policies so far.
         sharpness: t of the barrier.
-        reference: of the hypervolume, one number for each objective; None: the worst that was reached.
     """
 
-    agents = ("sac",)
-    reads_labels = False
-    when = "stored"
     exports: ClassVar[Mapping[str, str]] = {"front": "kept"}
 
     def __init__(
-        self,
-        *,
-        objectives: Mapping[str, float] | None,
-        levels: Sequence[Mapping[str, Any]] | None,
-        parts: int,
-        first_share: float,
-        points: int,
-        slack: float,
-        sharpness: float,
-        reference: Sequence[float] | None,
+        self, *, parts: int, first_share: float, points: int, slack: float, sharpness: float, **common: Any
     ) -> None:
-        whole(1, parts=parts, points=points)
+        super().__init__(parts=parts, **common)
+        whole(1, points=points)
         positive(first_share=first_share, slack=slack, sharpness=sharpness)
         share(first_share=first_share, slack=slack)
-        self._objectives = None if objectives is None else read_weights("objectives", objectives)
-        if self._objectives is None and levels is not None:
-            self._objectives = sum_weights(levels, None, 1.0)
-        self.parts, self.first_share, self.points, self.slack = parts, first_share, points, slack
-        self.sharpness, self.reference = sharpness, reference
+        self.first_share, self.points, self.slack, self.sharpness = first_share, points, slack, sharpness
 
     def begin(self, run: Run) -> None:
         super().begin(run)
-        self._units = self._objectives or dict.fromkeys(run.factor_names, 1.0)
-        columns_of(list(self._units), run.factor_names, "objectives")
-        if (count := len(self._units)) < 2:
-            raise UserError(
-                f"objectives: {', '.join(self._units) or 'none'}; expected at least 2 of {run.factor_names}"
-            )
-        if zero := [name for name, unit in self._units.items() if unit == 0]:
-            raise UserError(f"objectives.{zero[0]}=0: expected another number, or leave it out")
-        if self.reference is not None:
-            finite(count, ", ".join(self._units), reference=self.reference)
-        hypervolume(np.ones((1, count)), np.zeros(count))  # what it needs is missing now, not in an hour
         if not run.evaluates_beside:
             raise UserError(
                 "evaluation: each policy is measured while training goes on; give evaluation.every= and envs="
             )
-        self._sums = simplex(count, self.parts)
+        self._sums = simplex(self.measures, self.parts)
         self._length, self.constrained = self._lengths()
         self.kept: dict[str, Tensor] = {}  # N.NAME of the weights of policy N
-        self.returns: list[list[float]] = []  # of each policy, (J,)
+        self.returns = []
         self.said: list[str] = []  # of each policy, what it was trained for
         self.weights = self._sums[0]
         self.task, self.task_ends = 0, self._length
@@ -115,13 +81,6 @@ class Cmorl(Method):
             tasks = len(self._sums) + constrained
             raise ValueError(f"parts={self.parts}: steps={self.run.steps} are too few for {tasks} policies")
         return each
-
-    @property
-    def measures(self) -> int:  # type: ignore[override]
-        return len(self._units)
-
-    def measure(self, reward: float, factors: Mapping[str, float]) -> Sequence[float]:
-        return [unit * factors[name] for name, unit in self._units.items()]
 
     def reward(self) -> RewardSource:
         return self
@@ -172,8 +131,7 @@ class Cmorl(Method):
 
     def _keep(self) -> None:
         row = self.run.evaluate(partial(self.run.agent.act, deterministic=True))
-        means = np.array([unit * float(row[factor_column(name)] or 0) for name, unit in self._units.items()])
-        self.returns.append((means * float(row["episode_length"] or 0)).tolist())
+        self.returns.append(self.returns_of(row))
         policy = self.run.agent.state_dict()["parameters"]["policy"]
         self.kept |= {f"{len(self.returns) - 1}.{name}": value.detach().cpu().clone() for name, value in policy.items()}
         if self.in_first_stage:
@@ -229,28 +187,6 @@ class Cmorl(Method):
     def _actor(self, number: int) -> dict[str, Tensor]:
         return of_part(of_part(self.kept, str(number)), "actor")
 
-    def metrics(self) -> Metrics:
-        if not self.returns:
-            return {}
-        points = np.array(self.returns)
-        weights = simplex(self.measures, UTILITY_PARTS.get(self.measures, 10))
-        return {
-            "front/policies": len(points),
-            "front/points": int(on_front(points).sum()),
-            "front/hypervolume": hypervolume(points, self._reference(points)),
-            "front/sparsity": sparsity(points),
-            "front/expected_utility": expected_utility(points, weights),
-        }
-
-    def _reference(self, points: np.ndarray) -> np.ndarray:
-        return points.min(0) if self.reference is None else np.array(self.reference, float)
-
-    def facts(self) -> dict[str, Any]:
-        points = np.array(self.returns).reshape(-1, self.measures)
-        reference = self._reference(points).tolist() if len(points) else None
-        found = {name.removeprefix("front/"): value for name, value in self.metrics().items()}
-        return {"front": {"objectives": self._units, "reference": reference, **found}}
-
     def save(self, folder: Path) -> None:
         """policy.zip has the policy of equal weights, policy.safetensors all of them, front.csv what each reaches."""
         if not self.returns:
@@ -263,12 +199,7 @@ class Cmorl(Method):
             self.run.agent.save(str(partial_file))
         actor.load_state_dict(last)
         save_weights(folder / POLICIES, self.exported({"kept": self.kept, "returns": self.returns}))
-        with replacing(folder / TABLE) as partial_file, partial_file.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["policy", "trained_for", *self._units, "on_front"])
-            on = on_front(np.array(self.returns))
-            for i, (said, returns) in enumerate(zip(self.said, self.returns, strict=True)):
-                writer.writerow([i, said, *(f"{value:.6g}" for value in returns), int(on[i])])
+        self.write_front(folder, self.said)
 
     def exported(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
         """front.N.NAME of each actor, and their returns (n, J)."""
@@ -282,13 +213,8 @@ class Cmorl(Method):
         self.returns = self.kept.pop("returns").tolist()
         return Learned()
 
-    def preferred(self, weights: Sequence[float]) -> int:
-        given, count = list(weights) if np.iterable(weights) else [weights], len(self.returns[0])
-        if len(given) != count:
-            raise UserError(f"weights= has {len(given)} numbers; expected {count}, one for each objective of the run")
-        if not all(isinstance(w, Real) and math.isfinite(w) for w in given) or not any(given):
-            raise UserError(f"weights={given}: expected finite numbers, of which one is not 0")
-        return self.best_for(given)
+    def along(self, weights: Sequence[float]) -> tuple[dict[str, Tensor], str]:
+        return self.policy_of(self.best_for(checked_weights(weights, len(self.returns[0]))))
 
     def shown(self, most: int) -> list[int]:
         """Return the numbers of at most `most` policies, from one end of the front to the other."""
@@ -296,8 +222,7 @@ class Cmorl(Method):
         return sorted(chosen, key=lambda number: self.returns[number])
 
     def policy_of(self, number: int) -> tuple[dict[str, Tensor], str]:
-        returns = ", ".join(f"{value:.4g}" for value in self.returns[number])
-        return self._actor(number), f"policy {number} with returns {returns}"
+        return self._actor(number), f"policy {number} with returns {in_words(self.returns[number])}"
 
 
 def sparse_points(points: np.ndarray, count: int) -> list[int]:

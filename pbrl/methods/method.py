@@ -28,7 +28,9 @@ Metrics = dict[str, float]
 Act = Callable[[np.ndarray], np.ndarray]
 """Actions (M, A) in [-1, 1] of observations (M, *obs_shape), without noise."""
 
-ONE_POLICY = "weights=: this run has one policy; method=cmorl learns several along a front"
+ONE_POLICY = (
+    "weights=: this run has one policy; method=cmorl learns several along a front, cmorl_conditioned one that sees them"
+)
 REWARD_FILE = "reward.safetensors"
 
 
@@ -146,6 +148,14 @@ class Method:
         """Make a reward model of one observation and one action, to see its numbers; of methods with `fits`."""
         raise NotImplementedError
 
+    def shown_task(self, env: gym.Env, factor_names: tuple[str, ...]) -> gym.Env:
+        """Return what its agent acts in, made of the task: a wrapper where the policy sees more; before `begin`."""
+        return env
+
+    def for_task(self, parameters: dict[str, Any], obs_size: int) -> dict[str, Any]:
+        """Return the parameters of the run's agent as one has them that sees the task alone; without a run."""
+        return parameters
+
     def begin(self, run: Run) -> None:
         """Begin with a run, once, before anything happens; an extension calls this first."""
         self._settings = attributes_without_state(self)  # what the YAML says is no state
@@ -198,6 +208,9 @@ class Method:
         """Return what is evaluated; several policies where the method has several contexts."""
         return partial(self.run.agent.act, deterministic=True)
 
+    def evaluated(self, context: Any, row: Mapping[str, Any]) -> None:
+        """Hear what `policy(context)` reached just now, a row of evaluations.csv."""
+
     def learned_return(self, episode: Episode) -> float | None:
         """Return what the learned reward gave a whole episode; None: nothing is learned yet, or ever."""
         return None
@@ -242,8 +255,8 @@ class Method:
         """Return what is learned for one user, a name or the folder of their label set; after `of_weights`."""
         raise UserError(f"user={user}: this run has one policy for everybody; method=vpl learns one for each user")
 
-    def preferred(self, weights: Sequence[float]) -> int:
-        """Return the number of the policy that is best by these weights of its objectives; after `of_weights`."""
+    def along(self, weights: Sequence[float]) -> tuple[Mapping[str, Tensor], str]:
+        """Return the weights of the actor for these weights of objectives, and what it is in words; after `of_weights`."""
         raise UserError(ONE_POLICY)
 
     def shown(self, most: int) -> list[int]:

@@ -98,7 +98,8 @@ def _online(config: DictConfig, method: Method, folder: RunDir) -> Parts:
         steps=config.steps,
         device=str(device_of(config, method)),
     )
-    agent = make_agent(make_env=make_env if frames is None else frames.make_env, seed=stream_seed(config.seed, "agent"))
+    shown = partial(_shown_task, config, method, make_env if frames is None else frames.make_env, factors)
+    agent = make_agent(make_env=shown, seed=stream_seed(config.seed, "agent"))
     sampler = maker_of(config.queries, "queries") if "_target_" in config.queries else None
     parts = Parts(
         **_common(config, method, folder),
@@ -120,6 +121,14 @@ def _online(config: DictConfig, method: Method, folder: RunDir) -> Parts:
     if method.asks:
         parts.desk = _desk(config, parts, agent)
     return parts
+
+
+def _shown_task(
+    config: DictConfig, method: Method, make_env: Callable[[], gym.Env], factors: tuple[str, ...]
+) -> gym.Env:
+    task = make_env()
+    with explaining("method", config.method, ValueError):
+        return method.shown_task(task, factors)
 
 
 def _offline(config: DictConfig, method: Method, folder: RunDir) -> Parts:

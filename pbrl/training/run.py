@@ -270,6 +270,7 @@ class Run:
                 **({} if self.agent is not None else {"updates": step}),
                 **({} if context is None else {"context": str(context)}),
             }
+            self.method.evaluated(context, row)
             self.log.write_evaluation(row, step)
             rows.append(row)
             self.callbacks.on_evaluation(self, row)

@@ -67,7 +67,7 @@ def _load_run(run: RunDir, config: DictConfig, checkpoint: str | None) -> SavedR
     prepare_torch(config.threads)
     method, folder = build_method(config), chosen_checkpoint(run, checkpoint)
     weights, _ = saved_weights(run, method, folder)
-    agent: Any = _agent(run, config, folder) if method.agents else None
+    agent: Any = _agent(run, config, method, folder) if method.agents else None
     obs_shape, action_size = _sizes(config, agent)
     file = folder or (run.policy if method.agents else run.offline_policy)
     learned = Learned()
@@ -101,7 +101,7 @@ def _run_config(run: RunDir) -> DictConfig:
     return config
 
 
-def _agent(run: RunDir, config: DictConfig, folder: Path | None) -> Any:
+def _agent(run: RunDir, config: DictConfig, method: Method, folder: Path | None) -> Any:
     """Load the agent with the weights of policy.zip, or of a checkpoint."""
     with warnings.catch_warnings():
         # PPO complains that its batches do not divide the rollouts of one environment; it will not train here.
@@ -112,7 +112,9 @@ def _agent(run: RunDir, config: DictConfig, folder: Path | None) -> Any:
     else:
         state = Checkpoints(run.checkpoints, keep=1).load(folder)
         policy = read(folder, lambda: state["parts"]["agent"])
-        read(folder, lambda: agent.set_policy(policy["parameters"], policy["variables"]))
+        (obs_size,) = agent.model.observation_space.shape
+        own = partial(method.for_task, policy["parameters"], obs_size)
+        read(folder, lambda: agent.set_policy(own(), policy["variables"]))
     return agent
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 from omegaconf import DictConfig
+from torch import Tensor
 
 from pbrl.agents.sb3 import PPOAgent, SACAgent
 from pbrl.building import build
@@ -66,12 +67,14 @@ class SavedRun:
         return replace(self, act=learned.policy.act, policy=learned.policy, reward=learned.reward)
 
     def along(self, weights: Sequence[float]) -> SavedRun:
-        """Return the run acting by the policy that is best by these weights of objectives, see `Method.preferred`."""
-        return self.of_number(self.method.preferred(weights))
+        """Return the run acting by the policy that is best by these weights of its objectives, see `Method.along`."""
+        return self._with(*self.method.along(weights))
 
     def of_number(self, number: int) -> SavedRun:
         """Return the run acting by one of the policies of its front, see `Method.policy_of`."""
-        actor, what = self.method.policy_of(number)
+        return self._with(*self.method.policy_of(number))
+
+    def _with(self, actor: Mapping[str, Tensor], what: str) -> SavedRun:
         assert self.agent is not None
         self.agent.actor.load_state_dict(actor)
         return replace(self, source=f"{self.source}, {what}")

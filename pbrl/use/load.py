@@ -41,7 +41,7 @@ def load_policy(
     run: a `Run`, or its folder.
     checkpoint: "last", or the step of a checkpoint, to take that one.
     user: of method=vpl, whose taste: a name, or the folder of a label set.
-    weights: of method=cmorl, how much each objective counts: the policy of the front that is best by that.
+    weights: of method=cmorl and cmorl_conditioned, how much each objective counts: the policy that is best by that.
     Raises UserError where the folder has no policy, or its environment cannot be made here.
     """
     return Policy(load_saved_run(run, checkpoint, user, weights))

@@ -142,7 +142,7 @@ def test_what_cannot_be_is_refused(given, said, tmp_path):
 
 def test_actors_are_exported_with_their_returns(finished):
     run = load_run(finished(method="cmorl"))
-    actor, what = run.method.policy_of(run.method.preferred([1.0, 0.0]))
+    actor, what = run.method.along([1.0, 0.0])
     assert set(actor) == set(run.agent.actor.state_dict())
     assert all(torch.isfinite(value).all() for value in actor.values())
     assert "with returns" in what

@@ -70,6 +70,7 @@ TINY = {
         *("method.first=60", "method.outer_steps=2", "method.curvature_batch=32", "method.model.hidden=[8]"),
     ],
     "cmorl": ["method=cmorl", *COMMON, *SAC, "method.parts=2", "method.points=1"],
+    "cmorl_conditioned": ["method=cmorl_conditioned", *COMMON, *SAC, "method.parts=2"],
     "icpl": ["method=icpl", *COMMON, *SAC, "method.program='reward = -distance - 0.1 * effort'"],
     "safe": [
         *("method=safe", *COMMON, *SAC, "teacher.factor=effort", "teacher.above=0.9"),  # of some random actions

@@ -67,7 +67,7 @@ def test_all_figures_are_finite_and_progress_is_seen_from_every_side(method, fin
     assert all(value is None or math.isfinite(value) for row in rows for value in row.values())
     seen = {key.split("/")[0] for row in rows for key, value in row.items() if value is not None}
     learns = "model" in compose_config([f"method={method}"]).method
-    alone = {"rlif_random": {"feedback"}, "barfi": {"reward"}, "cmorl": {"front"}}
+    alone = {"rlif_random": {"feedback"}, "barfi": {"reward"}, "cmorl": {"front"}, "cmorl_conditioned": {"front"}}
     own = alone.get(method, {"reward", "feedback"} if learns or "spo" in method else set())
     assert seen == {"time", "rollout", "train"} | own
 
