@@ -22,6 +22,7 @@ from pbrl.given import give_again, reference
 from pbrl.labels.set_checks import FORMAT, format_of
 from pbrl.labels.sets import LabelSet as Labels
 from pbrl.labels.sets import as_store, export_labels, load_label_set
+from pbrl.overrides import MAPPINGS
 from pbrl.questions import Question
 from pbrl.storage import silence_threads
 from pbrl.training.callbacks import Callback
@@ -155,7 +156,7 @@ def as_overrides(config: Mapping[str, Any]) -> list[str]:
         key = name.replace("__", ".")
         if key in ("teacher", "queries") and callable(value):
             found += [f"{key}=function", f"{key}.function={reference(value)}"]
-        elif isinstance(value, Mapping) and value:
+        elif isinstance(value, Mapping) and value and key not in MAPPINGS:
             found += as_overrides({f"{key}.{part}": inner for part, inner in value.items()})
         else:
             found.append(f"{key}={_text(value, name)}")

@@ -21,6 +21,14 @@ PLACED = {  # keys whose values name a YAML
     "teacher.script": "teacher@teacher.script",
 }
 OPEN = ("viewer.criteria", "env.make.kwargs")  # mappings that are empty until somebody says what is in them
+MAPPINGS = (  # whose names are the user's own, so that one is given whole, never name by name
+    "method.objectives",
+    "method.primary",
+    "method.helper",
+    "method.weights",
+    "teacher.weights",
+    *OPEN,
+)
 PATHS = (
     "run_dir",
     "data",

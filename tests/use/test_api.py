@@ -1,6 +1,7 @@
 """`pbrl.train` and what it returns: the same run as by the command, functions that teach and choose, callbacks."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -13,7 +14,8 @@ from tiny import TINY, collect, train
 
 import pbrl
 from pbrl.api import as_overrides
-from pbrl.overrides import parse
+from pbrl.config import compose_config, config_dir
+from pbrl.overrides import MAPPINGS, parse
 
 TINY_KEYS = {text.partition("=")[0]: OmegaConf.create({"v": text.partition("=")[2]}).v for text in TINY["pebble"]}
 
@@ -250,3 +252,20 @@ def test_data_sets_and_labels_are_read(tmp_path, run):
     assert len(labels.comparisons) == int(labels.answered.sum()) == 24
     with pytest.raises(pbrl.UserError, match="kind=stars: valid are"):
         pbrl.load_labels(run.path, kind="stars")
+
+
+def test_a_mapping_of_the_users_own_names_is_one_value():
+    found = as_overrides({"method": {"helper": {"distance": 1.0}}, "teacher__weights": {"effort": -0.5}})
+    assert found == ["method.helper={distance:1.0}", "teacher.weights={effort:-0.5}"]
+    assert compose_config(["env=point_reach", "method=barfi", found[0]]).method.helper == {"distance": 1.0}
+
+
+def test_every_mapping_of_factors_is_known():
+    """In the YAMLs such a key says {FACTOR: WEIGHT, ...} behind its null."""
+    found = set()
+    for file in config_dir().glob("*/*.yaml"):
+        group = {"loss": "fit.loss"}.get(file.parent.name, file.parent.name)
+        for key in re.findall(r"^ *(\w+): null +#.*\{FACTOR: WEIGHT", file.read_text(), re.MULTILINE):
+            found.add(f"{group}.{key}")
+    assert found <= set(MAPPINGS)
+    assert len(found) >= 5
