@@ -22,7 +22,7 @@ VERBS = {
     "study": "a study with people: consent, practice, checks, quota: pbrl study FILE.yaml",
     "watch": "people watch a policy act live, and take over: pbrl watch RUN_DIR [expert=RUN_DIR]",
     "labels": "labels as data: pbrl labels export|import|report|answers|leave-out RUN_DIR",
-    "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|experiments|loggers|...",
+    "list": "what there is: pbrl list envs|methods|teachers|samplers|agents|tabular|...",
     "bench": "methods x environments x seeds, resumable: pbrl bench grid=smoke out=FOLDER",
     "tune": "the few knobs of a method, on seeds of their own: pbrl tune space=pebble env=pendulum out=FOLDER",
     "runs": "one's own runs, listed and compared: pbrl runs [FOLDER ...]",

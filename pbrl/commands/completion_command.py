@@ -27,7 +27,7 @@ BASH = """_pbrl() {
     fi
     case "${words[1]}" in
         train|demo|collect|bench|tune|icpl) COMPREPLY=($(compgen -W "%(keys)s" -- "$word")) ;;
-        list) COMPREPLY=($(compgen -W "%(lists)s" -- "$word")) ;;
+        %(words)s
     esac
     if [ "${#COMPREPLY[@]}" -eq 0 ]; then
         COMPREPLY=($(compgen -f -- "${word#*=}"))
@@ -38,6 +38,7 @@ BASH = """_pbrl() {
 }
 complete -o filenames -F _pbrl pbrl
 """
+OFFER = '%(verb)s) COMPREPLY=($(compgen -W "%(words)s" -- "$word")) ;;'
 
 
 def main(args: list[str]) -> int:
@@ -55,9 +56,9 @@ def main(args: list[str]) -> int:
 
 def _bash() -> str:
     from pbrl.cli import VERBS
-    from pbrl.commands.list_command import GROUPS
 
-    return BASH % {"verbs": " ".join(VERBS), "keys": " ".join(_keys()), "lists": " ".join(GROUPS)}
+    words = [OFFER % {"verb": verb, "words": " ".join(offered)} for verb, offered in _words().items()]
+    return BASH % {"verbs": " ".join(VERBS), "keys": " ".join(_keys()), "words": "\n        ".join(words)}
 
 
 def _zsh() -> str:
@@ -66,25 +67,48 @@ def _zsh() -> str:
 
 def _fish() -> str:
     from pbrl.cli import VERBS
-    from pbrl.commands.list_command import GROUPS
 
     verbs = [f"complete -c pbrl -n __fish_use_subcommand -a {name} -d {_quoted(text)}" for name, text in VERBS.items()]
     with_keys = "__fish_seen_subcommand_from train demo collect bench tune icpl"
     keys = f"complete -c pbrl -n {_quoted(with_keys)} -a {_quoted(' '.join(_keys()))}"
-    lists = f"complete -c pbrl -n '__fish_seen_subcommand_from list' -a {_quoted(' '.join(GROUPS))}"
-    return "\n".join([*verbs, keys, lists, ""])
+    words = [
+        f"complete -c pbrl -n {_quoted(f'__fish_seen_subcommand_from {verb}')} -a {_quoted(' '.join(offered))}"
+        for verb, offered in _words().items()
+    ]
+    return "\n".join([*verbs, keys, *words, ""])
+
+
+def _words() -> dict[str, list[str]]:
+    """Return what may stand behind each verb that takes words of its own."""
+    from pbrl.commands import data_command, labels_command, tabular_beds, tabular_command
+    from pbrl.commands.list_command import LISTS
+    from pbrl.tabular.boards import board_names
+    from pbrl_envs.registry import suites
+
+    keys = dict.fromkeys([*tabular_beds.KEYS, *tabular_command.KEYS])
+    boards = [f"board={name}" for name in board_names()]
+    return {
+        "list": [*LISTS, *suites()],
+        "tabular": [*tabular_beds.BEDS, *boards, *(f"{key}=" for key in keys)],
+        "data": list(data_command.ACTIONS),
+        "labels": list(labels_command.KEYS),
+        "completion": list(SHELLS),
+    }
 
 
 def _keys() -> list[str]:
     """Return what may stand behind `pbrl train`: names of YAMLs, and the keys of a run as it is by default."""
     from omegaconf import OmegaConf
 
+    from pbrl.bench.executors.choose import EXECUTORS
     from pbrl.config import compose_config, leaves, options
     from pbrl.overrides import PLACED
 
     groups = ("env", "method", "teacher", "queries", "agent", "experiment", "logger")
     places = {**{group: group for group in groups}, **{key: where.split("@")[0] for key, where in PLACED.items()}}
+    places |= {"grid": "bench", "space": "tune"}
     named = [f"{key}={name}" for key, group in places.items() for name in options(group)]
+    named += [f"executor={name}" for name in EXECUTORS]
     config = compose_config(["env=point_reach"])
     own = [key for key, _ in leaves(OmegaConf.to_container(config)) if not key.rsplit(".", 1)[-1].startswith("_")]
     return [*named, *(f"{key}=" for key in own if key.split(".")[0] != "env"), "resume=", "init="]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pbrl.commands.arguments import Arguments
@@ -9,10 +10,11 @@ from pbrl.errors import UserError, choices
 from pbrl.files import no_folder
 
 HELP = """usage: pbrl list [envs|methods|agents|teachers|samplers|losses|pessimism|experiments|
-                  loggers|benches|spaces] [--config-dir DIR]
+                  loggers|benches|spaces|tabular|boards|executors] [--config-dir DIR]
        pbrl list envs gym|dmc|metaworld|robotics|objectives
 
-Without a name it lists everything. The second form lists the tasks of an installed suite.
+Without a name it lists everything. The second form lists the tasks of an installed suite. The key that chooses from a
+list names it too: pbrl list queries is pbrl list samplers. Formats of recordings: pbrl data formats.
 
   --config-dir DIR   also the YAMLs in DIR/env, DIR/method, ..."""
 
@@ -31,6 +33,37 @@ GROUPS = {  # what it is called here: its config group, and how a run chooses fr
 }
 
 
+def _beds() -> Mapping[str, str]:
+    from pbrl.commands.tabular_beds import BEDS
+
+    return {name: what for name, (_, what) in BEDS.items()}
+
+
+def _boards() -> Mapping[str, str]:
+    from pbrl.tabular.boards import board_names, load_board
+
+    return {name: load_board(name).name for name in board_names()}
+
+
+def _executors() -> Mapping[str, str]:
+    from pbrl.bench.executors.choose import EXECUTORS
+
+    return EXECUTORS
+
+
+NAMED: dict[str, tuple[str, Callable[[], Mapping[str, str]]]] = {  # what is chosen by a name and is no YAML
+    "tabular": ("pbrl tabular NAME", _beds),
+    "boards": ("pbrl tabular board=NAME", _boards),
+    "executors": ("pbrl bench executor=NAME", _executors),
+}
+LISTS = (*GROUPS, *NAMED)
+BY_KEY = {
+    **{group: name for name, (group, _) in GROUPS.items()},
+    **{"grid": "benches", "space": "spaces", "bed": "tabular", "beds": "tabular", "board": "boards"},
+    "executor": "executors",
+}
+
+
 def main(args: list[str]) -> int:
     parsed = Arguments(args, HELP, options=("--config-dir",))
     if parsed.help:
@@ -40,15 +73,15 @@ def main(args: list[str]) -> int:
     extra = parsed.options.get("--config-dir")
     if extra is not None and not Path(extra).is_dir():
         raise UserError(f"--config-dir {extra}: {no_folder(Path(extra))}")
-    words = parsed.words
-    if words and words[0] not in GROUPS:
-        raise UserError(f"unknown list {words[0]!r}: {choices(words[0], GROUPS)}")
+    words = [BY_KEY.get(parsed.words[0], parsed.words[0]), *parsed.words[1:]] if parsed.words else []
+    if words and words[0] not in LISTS:
+        raise UserError(f"unknown list {words[0]!r}: {choices(words[0], LISTS)}")
     if len(words) > 1:
         if words[0] != "envs" or len(words) > 2:
             raise UserError(f"pbrl list takes one name, {len(words)} given; {HELP.splitlines()[0]}")
         print("\n".join(_tasks(words[1])))
         return 0
-    print("\n\n".join(_describe_group(name, extra) for name in words or GROUPS))
+    print("\n\n".join(_describe(name, extra) for name in words or LISTS))
     return 0
 
 
@@ -64,18 +97,23 @@ def first_comment(file: Path) -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("_target_:")), "")
 
 
-def _describe_group(name: str, extra: str | None) -> str:
+def _describe(name: str, extra: str | None) -> str:
+    choice, found = _of_group(name, extra) if name in GROUPS else (NAMED[name][0], NAMED[name][1]())
+    width = max(map(len, found), default=0)
+    rows = [f"  {one:<{width}}  {what}".rstrip() for one, what in found.items()]
+    if name == "envs":
+        rows += ["", *_suites()]
+    return "\n".join([f"{name} ({choice})", *rows])
+
+
+def _of_group(name: str, extra: str | None) -> tuple[str, Mapping[str, str]]:
     from pbrl.config import config_dir
 
     group, choice = GROUPS[name]
     files: dict[str, Path] = {}
     for folder in (config_dir(), *([Path(extra)] if extra else [])):
         files |= {file.stem: file for file in (folder / group).glob("*.yaml")}
-    width = max(map(len, files), default=0)
-    rows = [f"  {stem:<{width}}  {first_comment(files[stem])}".rstrip() for stem in sorted(files)]
-    if name == "envs":
-        rows += ["", *_suites()]
-    return "\n".join([f"{name} ({choice})", *rows])
+    return choice, {stem: first_comment(files[stem]) for stem in sorted(files)}
 
 
 def _suites() -> list[str]:

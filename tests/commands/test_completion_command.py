@@ -35,6 +35,11 @@ def test_commands_keys_and_names(complete, tmp_path):
     assert complete("pbrl train fit.loss=mar") == ["margin"]
     assert complete("pbrl train feedback.bud") == ["feedback.budget="]
     assert complete("pbrl list sam") == ["samplers"]
+    assert complete("pbrl list tab") == ["tabular"]
+    assert complete("pbrl tabular bar") == ["barfi"]
+    assert complete("pbrl tabular board=tow") == ["town"]
+    assert complete("pbrl bench grid=smo") == ["smoke"]
+    assert complete("pbrl labels lea") == ["leave-out"]
     (tmp_path / "runs_of_mine").mkdir()
     assert complete("pbrl eval runs") == ["runs_of_mine"]
     assert complete("pbrl train resume=runs_of") == ["runs_of_mine"]

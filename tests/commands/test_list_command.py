@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pbrl.commands.list_command import GROUPS, first_comment
+from pbrl.commands.list_command import BY_KEY, GROUPS, LISTS, first_comment
 from pbrl.config import config_dir
 from pbrl_envs.registry import suites
 
@@ -25,7 +25,22 @@ def test_every_yaml_of_a_group_is_listed_with_its_description(name: str, output:
 
 def test_without_a_name_all_groups_are_listed(output: Run):
     everything = output("list")
-    assert [name for name in GROUPS if output("list", name).strip() in everything] == list(GROUPS)
+    assert [name for name in LISTS if output("list", name).strip() in everything] == list(LISTS)
+
+
+def test_what_is_no_yaml_is_listed_by_the_names_that_its_command_takes(output: Run, refusal: Run):
+    named = ("tabular", "boards", "executors")
+    listed = {name: [line.split()[0] for line in output("list", name).splitlines()[1:]] for name in named}
+    for word in listed["tabular"]:
+        assert word in refusal("tabular", "nothing")
+    for word in listed["boards"]:
+        assert word in refusal("tabular", "board=nothing")
+    assert listed["executors"] == ["local", "stack", "ray", "slurm"]
+
+
+def test_the_key_that_chooses_names_the_list_too(output: Run):
+    for key, name in BY_KEY.items():
+        assert output("list", key) == output("list", name)
 
 
 def test_the_first_comment_is_not_hydras(tmp_path: Path):

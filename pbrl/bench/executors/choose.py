@@ -5,6 +5,13 @@ from __future__ import annotations
 from pbrl.bench.jobs import Executor
 from pbrl.errors import UserError, choices
 
+EXECUTORS = {  # name: what it does
+    "local": "processes of this machine",
+    "stack": "many seeds of one agent as one process, whose updates are made together",
+    "ray": "a cluster of Ray",
+    "slurm": "a cluster of SLURM",
+}
+
 
 def make_executor(name: str, options: dict[str, str], retries: int) -> Executor:
     """Make the executor of that name; the options are its own."""
@@ -24,4 +31,4 @@ def make_executor(name: str, options: dict[str, str], retries: int) -> Executor:
         from pbrl.bench.executors.on_stack import StackExecutor
 
         return StackExecutor.from_options(options, retries)
-    raise UserError(f"executor={name}: {choices(name, ('local', 'stack', 'ray', 'slurm'))}")
+    raise UserError(f"executor={name}: {choices(name, EXECUTORS)}")
