@@ -74,7 +74,7 @@ class ConditionedCmorl(VectorReward):
             self.returns, self._measured = self._measured, []
 
     def save(self, folder: Path) -> None:
-        """Write policy.zip, the policy of equal weights, policy.safetensors, that of all, and front.csv, what some reach."""
+        """Write policy.zip (of equal weights), policy.safetensors (of all weights) and front.csv (what some reach)."""
         parameters = self.run.agent.state_dict()["parameters"]
         own = self.for_task(parameters, self.run.obs_shape[0])
         with replacing(folder / "policy.zip") as partial_file:

@@ -256,7 +256,7 @@ class Method:
         raise UserError(f"user={user}: this run has one policy for everybody; method=vpl learns one for each user")
 
     def along(self, weights: Sequence[float]) -> tuple[Mapping[str, Tensor], str]:
-        """Return the weights of the actor for these weights of objectives, and what it is in words; after `of_weights`."""
+        """Return the actor's weights for these weights of objectives, and what it is in words; after `of_weights`."""
         raise UserError(ONE_POLICY)
 
     def shown(self, most: int) -> list[int]:
