@@ -74,7 +74,7 @@ def values_of(run: Path) -> Values:
     for file in (run / "evaluations.csv", run / "progress.csv"):
         for row in csv.DictReader(file.read_text().splitlines()) if file.exists() else ():
             for name, text in row.items():
-                if text:
+                if text and name != "context":  # which is a word
                     values[name].append(float(text))
     for file in (run / "summary.json", run / "reward.json"):
         for name, value in json.loads(file.read_text()).items() if file.exists() else ():

@@ -30,13 +30,15 @@ BEDS = {  # name: the module of pbrl.tabular that has its BED, and what it shows
     "nash": ("nash_game", "with a pull to a reference the last policy of a game of preferences is the Nash policy"),
     "barfi": ("helper_grid", "a reward that is aligned with the task survives a helper that misleads"),
     "cmorl": ("random_fronts", "a constrained stage fills the gaps of a front that weighted sums leave"),
+    "cmorl_conditioned": ("two_targets", "one policy that sees weights does for each what is best for it"),
     "icpl": ("three_axes", "reward programs that follow a choice of the best and the worst get better round by round"),
     "deformpam": ("three_modes", "samples of a clone are chosen by the reward that a tuned copy implies"),
     "diverse": ("walled_room", "policies that seek what behaves otherwise show more than novelty of states does"),
+    "diverse_cheetah": ("cheetah_moves", "the same of HalfCheetah: speeds and pitches that labelled segments show"),
     "pearl": ("two_reaches", "answers about one task, carried to another by transport, are true there"),
     "lqr": ("lqr", "CPL finds the best gain of a regulator on labels by regret, and not on labels by return"),
 }
-BED_LINES = "\n".join(f"  {name:<15} {what}" for name, (_, what) in BEDS.items())
+BED_LINES = "\n".join(f"  {name:<17} {what}" for name, (_, what) in BEDS.items())
 
 
 def find_bed(name: str) -> Bed:

@@ -25,6 +25,7 @@ OF_THE_TRUE_REWARD = {"rollout/ep_rew_mean", "reward/true_accuracy", "reward/cor
 def numbers(folder, name="progress", without=()):
     """Rows of a CSV file as numbers; None where there is no value."""
     rows = table(folder / f"{name}.csv")
+    without = {*without, "context"}  # which is a word
     return [{k: float(v) if v else None for k, v in row.items() if k not in without} for row in rows]
 
 
