@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,14 @@ import torch
 from torch import Tensor
 
 from pbrl.agents.exploration import StateEntropy
-from pbrl.checks import positive, share, whole
+from pbrl.checks import between, positive, share, whole
 from pbrl.nets.autoencoder import Autoencoder
 
 LARGEST_GENE = 5.0  # in size; TAXONS
 
 
 class Emitters(StateEntropy):
-    """Acts by small deterministic policies until the first session, one in each episode; the most novel have offspring.
+    """Acts by small deterministic policies until the first session, in turn; the most novel have offspring.
 
     Paolo et al. 2020 (TAXONS): what a policy did is the code that an autoencoder has for the observations it came to,
     and it is novel by its mean distance to the nearest others. After each generation the autoencoder learns from all
@@ -63,8 +64,12 @@ class Emitters(StateEntropy):
         super().__init__(**reward)
         whole(1, population=population, emitters=emitters, hidden=hidden, moments=moments, neighbours=neighbours)
         whole(1, code=code, coder_hidden=coder_hidden, coder_updates=coder_updates)
-        whole(population, archive=archive)
+        whole(1, archive=archive)
+        if archive < population:
+            raise ValueError(f"archive={archive} is fewer than population={population}; expected at least as many")
         positive(mutation=mutation, coder_lr=coder_lr)
+        between(0, 2 * LARGEST_GENE, mutation=mutation)  # beyond that offspring have nothing of their parents
+        between(0, 1, coder_lr=coder_lr)
         share(surprise=surprise)
         if turn is not None:
             whole(1, turn=turn)
@@ -84,6 +89,14 @@ class Emitters(StateEntropy):
         self.parents = torch.empty(0, genes)  # of the next generation
         self.acting = torch.zeros(n_envs, genes)  # who acts in each environment
         self.seen: list[np.ndarray] = [np.empty((0, obs), np.float32) for _ in range(n_envs)]  # by whom, in its turn
+        self._tell_if_nobody_is_chosen(run.feedback.first, run.time_limit)
+
+    def _tell_if_nobody_is_chosen(self, first: int, time_limit: int | None) -> None:
+        """Say where the first session comes before anybody has offspring: its clips are of policies at random."""
+        turn = min(self.turn or time_limit or 1, time_limit or self.turn or 1)
+        if (over := self.population * turn) >= first:
+            why = f"the first {self.population} policies are over at step {over}, so nobody has offspring before"
+            print(f"pbrl: feedback.first={first}: {why}; a smaller method.explore.population would", file=sys.stderr)
 
     def behave(self, obs: np.ndarray) -> np.ndarray:
         """Return the actions (n_envs, A) in [-1, 1] at `obs` (n_envs, O)."""

@@ -19,12 +19,13 @@ NUMBERS = {
 }
 
 
-def make(n_envs=1, seed=0, **changes):
+def make(n_envs=1, seed=0, first=10_000, **changes):
     """Emitters at the start of a run, and the agent whose episodes they follow."""
     agent = SimpleNamespace(n_envs=n_envs, episode_steps=[0] * n_envs, stored_obs=None)
     rng = torch.Generator().manual_seed(seed)
     made = Emitters(**{**NUMBERS, **changes})
-    made.begin(SimpleNamespace(agent=agent, rng=lambda name: rng, obs_shape=(2,), action_size=2))
+    about = {"feedback": SimpleNamespace(first=first), "time_limit": 10}
+    made.begin(SimpleNamespace(agent=agent, rng=lambda name: rng, obs_shape=(2,), action_size=2, **about))
     return made, agent
 
 
@@ -124,6 +125,17 @@ def test_saved_and_loaded_it_goes_on_as_if_never_stopped():
     np.testing.assert_array_equal(play(other, agent, 60, first=47), expected)
 
 
+def test_a_first_session_before_the_first_generation_is_told(capsys):
+    """Four policies have a turn of an episode, 10 steps, each, or of 5."""
+    make(first=41)
+    make(first=21, turn=5)
+    assert capsys.readouterr().err == ""
+    make(first=40)
+    assert "feedback.first=40: the first 4 policies are over at step 40" in capsys.readouterr().err
+    make(first=20, turn=5)
+    assert "over at step 20" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -131,7 +143,9 @@ def test_saved_and_loaded_it_goes_on_as_if_never_stopped():
         ({"mutation": 0.0}, "mutation=0"),
         ({"surprise": 2}, "surprise=2"),
         ({"turn": 0}, "turn=0"),
-        ({"population": 8, "archive": 5}, "archive=5"),
+        ({"population": 8, "archive": 5}, "archive=5 is fewer than population=8"),
+        ({"mutation": 11.0}, "mutation=11.0: expected a number from 0 to 10"),
+        ({"coder_lr": 2.0}, "coder_lr=2.0: expected a number from 0 to 1"),
     ],
 )
 def test_numbers_that_it_cannot_use_are_refused(wrong, said):
