@@ -62,17 +62,18 @@ ROOM = "WalledRoom-v0"
 gym.register(ROOM, f"{__name__}:WalledRoom", max_episode_steps=EPISODE)
 
 
-def labelled(seed: int, steps: int, **arm: Any) -> np.ndarray:
-    """Places (N, T + 1, 2) in [-1, 1]^2 of the segments about which a run asks in its first session.
+def labelled(seed: int, steps: int, questions: int = QUESTIONS, segment: int = SEGMENT, **arm: Any) -> np.ndarray:
+    """Observations (N, T + 1, O) of the segments about which a run asks in its first session, after so many steps.
 
-    arm: what `pbrl.train` is given besides.
+    arm: what `pbrl.train` is given besides; this room is the task unless it says another.
     """
     import pbrl
 
-    asked = {"first": steps, "every": steps, "per_session": QUESTIONS, "budget": QUESTIONS}
-    segments = {"segment_length": SEGMENT, "pool_episodes": steps, "candidates": 1}
+    asked = {"first": steps, "every": steps, "per_session": questions, "budget": questions}
+    segments = {"segment_length": segment, "pool_episodes": steps, "candidates": 1}
     config: dict[str, Any] = {
-        **{"env": "gym", "env__id": f"{__name__}:{ROOM}", "seed": seed, "steps": steps + EPISODE},
+        **({} if "env" in arm else {"env": "gym", "env__id": f"{__name__}:{ROOM}"}),
+        **{"seed": seed, "steps": steps + EPISODE},
         **{"feedback": asked | segments, "queries": "uniform", "method__model__hidden": [8]},
         **{"method__critic_updates": 0, "evaluation__every": None, "checkpoint__every": 10 * steps, "report": False},
     }
