@@ -66,8 +66,10 @@ def number(parsed: Arguments, key: str, default: float, low: float, high: float)
 
 
 def numbers(parsed: Arguments, key: str, default: str, low: float, high: float) -> list[float]:
-    """Numbers with commas between them."""
-    return [_number(key, text, low, high) for text in parsed.values.get(key, default).split(",")]
+    """Numbers with commas between them, in brackets or not."""
+    given = parsed.values.get(key, default)
+    listed = given[1:-1] if given.startswith("[") and given.endswith("]") else given
+    return [_number(key, text, low, high) for text in listed.split(",")]
 
 
 def required(parsed: Arguments, key: str, what: str) -> str:

@@ -112,7 +112,7 @@ def test_any_direction_drives_it(finished, capsys):
     own = {f"actor.{k}": v for k, v in load_run(folder).method._actor.items()}
     assert own["actor.latent_pi.0.weight"].shape[1] == 8
     capsys.readouterr()
-    told = ["episodes=1", "weights=0.3,0.7", f"out={folder / 'along.json'}"]
+    told = ["episodes=1", "weights=[0.3,0.7]", f"out={folder / 'along.json'}"]
     assert main(["eval", str(folder), *told]) == 0
     (folder / "along.json").unlink()
     assert "policy.zip, weights 0.3, 0.7 of step 320" in capsys.readouterr().out
