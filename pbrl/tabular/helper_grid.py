@@ -26,7 +26,9 @@ class Case(NamedTuple):
     name: str
     helper: np.ndarray  # (S, A)
     entropy: float = ENTROPY
+    met: bool = False  # the entropies that count are those of the states met on the way, discounted; else of all alike
     warm: int = 0  # steps of the policy on the plain sum before the reward learns
+    spread: float = SPREAD  # 0: the policy begins uniform, with every seed alike
 
 
 def next_states() -> np.ndarray:
@@ -47,30 +49,44 @@ def cases() -> list[Case]:
     return [
         Case("good helper", 0.2 * progress),
         Case("bad helper: progress costs 0.1", -0.1 * progress),
+        Case("bad helper: progress costs 0.2", -0.2 * progress),
         Case("bad helper: one cell pays", 0.15 * trap),
         Case("no helper", 0 * progress),
-        Case("progress costs 0.1, 10 steps late", -0.1 * progress, warm=10),
-        Case("progress costs 0.2", -0.2 * progress),
-        Case("progress costs 0.6, entropy 0.05", -0.6 * progress, entropy=0.05),
         Case("no helper, entropy 0.05", 0 * progress, entropy=0.05),
+        Case("progress costs 0.2, 10 steps late", -0.2 * progress, warm=10),
+        Case("progress costs 0.6, entropy 0.05", -0.6 * progress, entropy=0.05),
+        Case("progress costs 0.2, entropy of states met", -0.2 * progress, met=True),
+        Case("no helper, entropy 0.05 of states met", 0 * progress, entropy=0.05, met=True),
+        Case("progress costs 0.2, of states met, begun uniform", -0.2 * progress, met=True, spread=0.0),
+        Case("no helper, 0.05 of states met, begun uniform", 0 * progress, entropy=0.05, met=True, spread=0.0),
     ]
 
 
 class Problem:
-    """R problems side by side: rewards (R, S, A) of the task and its helper, and the weight of entropy (R, 1)."""
+    """R problems side by side: rewards (R, S, A) of the task and its helper, and weights (R, 1) of entropy.
 
-    def __init__(self, helper: Tensor, entropy: Tensor) -> None:
+    Either that of all states alike counts, or that of the states met on the way: the latter leaves the policy where it
+    has not been for long as it may be, and the way to the goal is forgotten while a helper misleads.
+    """
+
+    def __init__(self, helper: Tensor, entropy: Tensor, met: Tensor) -> None:
         there = torch.from_numpy(next_states())
         self.moves = torch.nn.functional.one_hot(there, STATES).double()  # (S, A, S)
         self.moves[GOAL] = 0
         self.acting = (torch.arange(STATES) != GOAL).double()
         self.task = ((there == GOAL) * self.acting[:, None].bool()).double()
-        self.helper, self.entropy = helper, entropy
+        self.helper, self.of_all, self.of_met = helper, entropy * ~met, entropy * met
 
-    def value(self, logits: Tensor, rewards: Tensor, entropy: Tensor | float = 0.0) -> Tensor:
-        """(R,) of the start, by a linear solve, with the entropies (R, 1) that the policy meets on its way."""
-        policy, log_policy = logits.softmax(-1), logits.log_softmax(-1)
-        own = (policy * rewards).sum(-1) - entropy * (policy * log_policy).sum(-1)
+    def objective(self, logits: Tensor, rewards: Tensor) -> Tensor:
+        """(R,) value of the start with what entropy is worth: what the policy ascends."""
+        entropy = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1) * self.acting
+        met = rewards + (self.of_met * entropy)[..., None]
+        return self.value(logits, met) + (self.of_all * entropy).sum(-1)
+
+    def value(self, logits: Tensor, rewards: Tensor) -> Tensor:
+        """(R,) of the start, by a linear solve."""
+        policy = logits.softmax(-1)
+        own = (policy * rewards).sum(-1)
         matrix = torch.eye(STATES, dtype=torch.float64) - GAMMA * torch.einsum("rsa,sat->rst", policy, self.moves)
         return torch.linalg.solve(matrix, (own * self.acting)[..., None])[:, 0, 0]
 
@@ -78,7 +94,7 @@ class Problem:
         """Steps of plain gradient ascent on these rewards and entropy."""
         for _ in range(steps):
             logits = logits.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.value(logits, rewards, self.entropy).sum(), logits)
+            (gradient,) = torch.autograd.grad(self.objective(logits, rewards).sum(), logits)
             logits = logits.detach() + sizes * gradient
         return logits
 
@@ -103,7 +119,7 @@ def align(problem: Problem, logits: Tensor, learns: Tensor) -> tuple[Tensor, Ten
     for _ in range(OUTER_STEPS):
         outer, inner = problem.primary_gradient(logits), logits.detach().requires_grad_()
         rewards = bonus + problem.task + weight * problem.helper
-        objective = problem.value(inner, rewards, problem.entropy).sum()  # of rows that have nothing in common
+        objective = problem.objective(inner, rewards).sum()  # of rows that have nothing in common
         by_reward = implicit_gradient(objective, [inner], [outer], [bonus, weight], terms=TERMS, step=NEUMANN_STEP)
         bonus.grad = rows * (2 * REWARD_L2 * bonus.detach() - by_reward[0])
         weight.grad = -rows * by_reward[1]
@@ -118,9 +134,10 @@ def run(seed: int) -> list[Measured]:
     rows = [(case, arm) for case in all_cases for arm in ARMS]
     helper = np.stack([case.helper * (arm != ARMS[0]) for case, arm in rows])
     entropy = torch.tensor([[case.entropy] for case, _ in rows], dtype=torch.float64)
-    problem = Problem(torch.from_numpy(helper), entropy)
-    start = SPREAD * torch.randn((1, STATES, len(MOVES)), dtype=torch.float64, generator=rng)
-    logits = start.expand(len(rows), -1, -1)
+    met = torch.tensor([[case.met] for case, _ in rows])
+    problem = Problem(torch.from_numpy(helper), entropy, met)
+    start = torch.randn((1, STATES, len(MOVES)), dtype=torch.float64, generator=rng)
+    logits = torch.tensor([case.spread for case, _ in rows], dtype=torch.float64)[:, None, None] * start
     warm = torch.tensor([case.warm for case, _ in rows])
     for step in range(int(warm.max())):
         sizes = STEP_SIZE * (step < warm).double()[:, None, None]
@@ -133,9 +150,9 @@ def run(seed: int) -> list[Measured]:
 
 
 BED = Bed(
-    claim="A reward that is learned so that what it teaches does well in the task makes use of a good helper and "
-    "survives a bad one, on which the plain sum of task and helper fails; not where it misleads faster than the reward "
-    "learns, or the policy hardly ever meets the task's reward: then there is no outer gradient.",
+    claim="A reward that is learned so that what it teaches does well in the task makes use of a good helper, survives "
+    "a bad one, on which the plain sum of task and helper fails, and frees a policy that entropy keeps from the goal; "
+    "not where a helper misleads faster than the reward learns: then there is no outer gradient.",
     task=f"{SIDE} x {SIDE} cells, 1 for reaching the far corner; exact values, {OUTER_STEPS} steps of the reward with "
     f"{INNER_STEPS} of the policy after each",
     measure="return of the task as a share of the best, and the norm of its gradient by the policy",

@@ -1,5 +1,7 @@
 """The implicit gradient where the inner problem is a parabola, whose answer is known; and the grid it is tried on."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -51,8 +53,23 @@ def test_the_curvature_may_be_of_another_objective():
     torch.testing.assert_close(found, 0.1 * (1 + 0.6) * b.T @ v)
 
 
+def grid(entropy, met):
+    nothing = torch.zeros((1, 25, 4), dtype=torch.float64)
+    return bed.Problem(nothing, torch.full((1, 1), entropy, dtype=torch.float64), torch.tensor([[met]]))
+
+
+def test_entropy_counts_in_all_states_alike_or_where_the_policy_comes():
+    """Of a uniform policy it is log 4 in each of 24 states; where nobody arrives, log 4 / (1 - gamma) on the way."""
+    uniform, nothing = torch.zeros((1, 25, 4), dtype=torch.float64), torch.zeros((1, 25, 4), dtype=torch.float64)
+    assert float(grid(0.05, False).objective(uniform, nothing)) == pytest.approx(0.05 * 24 * math.log(4))
+    endless = grid(0.05, True)
+    endless.moves[:] = 0
+    endless.moves[:, :, 0] = 1  # everything leads back to the start
+    assert float(endless.objective(uniform, nothing)) == pytest.approx(0.05 * math.log(4) / (1 - bed.GAMMA))
+
+
 def test_on_the_grid_the_best_return_is_that_of_the_shortest_way():
-    problem = bed.Problem(torch.zeros((1, 25, 4), dtype=torch.float64), torch.zeros((1, 1), dtype=torch.float64))
+    problem = grid(entropy=0.0, met=False)
     down_then_right = torch.full((1, 25, 4), -50.0, dtype=torch.float64)
     down_then_right[:, :, 3] = 50
     down_then_right[:, ::5] = torch.tensor([-50.0, 50.0, -50.0, -50.0], dtype=torch.float64)
@@ -70,3 +87,12 @@ def test_a_reward_that_learns_survives_a_bad_helper_and_the_plain_sum_does_not(m
         assert found[case.name, "plain sum"] < 0.5
         assert found[case.name, "task alone"] > 0.9
         assert found[case.name, "outer gradient at the start"] > 0.01
+
+
+def test_a_bonus_that_learns_frees_a_policy_that_entropy_holds_back(monkeypatch):
+    (held,) = [case for case in bed.cases() if case.name == "no helper, entropy 0.05"]
+    monkeypatch.setattr(bed, "cases", lambda: [held])
+    found = {m.arm: m.value for m in bed.run(1)}
+    assert found["task alone"] == pytest.approx(found["plain sum"])
+    assert found["task alone"] < 0.8
+    assert found["BARFI"] > 0.95
