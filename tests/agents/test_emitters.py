@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from pbrl.agents.emitters import Emitters, act, look, novelty
 from pbrl.config import compose_config
 from pbrl.nets.autoencoder import Autoencoder
+from pbrl.tabular import cheetah_moves
 from pbrl.tabular.walled_room import CELLS, EPISODE, START, STEP, WalledRoom, coverage
 
 NUMBERS = {
@@ -123,6 +124,16 @@ def test_saved_and_loaded_it_goes_on_as_if_never_stopped():
     other.load_state_dict(state)
     other.rng.set_state(rng)  # which the run saves
     np.testing.assert_array_equal(play(other, agent, 60, first=47), expected)
+
+
+def test_speeds_and_pitches_are_counted_in_cells_and_a_whole_turn_is_none():
+    obs = np.zeros((2, 3, 17))
+    assert cheetah_moves.coverage(obs) == 1 / 256
+    obs[0, 0, 1] = 2 * np.pi + 1e-3  # the same pitch
+    assert cheetah_moves.coverage(obs) == 1 / 256
+    obs[0, 1, 8], obs[0, 2, 8], obs[1, 1, 8] = 3.9, 70.0, -70.0  # the fastest forward, again, and backward
+    obs[1, 2, 1] = np.pi
+    assert cheetah_moves.coverage(obs) == 4 / 256
 
 
 def test_a_first_session_before_the_first_generation_is_told(capsys):
