@@ -35,7 +35,8 @@ class ConditionedCmorl(VectorReward):
     def shown_task(self, env: gym.Env, factor_names: tuple[str, ...]) -> gym.Env:
         self.read_units(factor_names)
         self._task = env
-        return ShowsWeights(env, self.measures)
+        images = len(env.observation_space.shape or ()) != 1  # which the agent refuses
+        return env if images else ShowsWeights(env, self.measures)
 
     def begin(self, run: Run) -> None:
         super().begin(run)
