@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Tries a Python other than that of .venv, by default 3.13: scripts/test_python.sh FOLDER_FOR_THE_ENVIRONMENT [pytest arguments]
+# Tries another Python than that of .venv, by default 3.13: scripts/test_python.sh FOLDER_FOR_THE_ENVIRONMENT [TESTS]
 # Every file compiles without a warning, a short run trains to its end, and the tests pass: those of the rooms below, or
-# what the arguments say. Versions are those of constraints.txt, but any torch: each Python has small builds of some alone.
+# those that are named. Versions are those of constraints.txt, but any torch: each Python has builds of some alone.
 set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 folder=${1:?name a folder for the environment}
 shift
-[[ $# != 0 ]] || set -- tests/test_*.py tests/data tests/feedback tests/labels tests/nets tests/rewards tests/statistics tests/teachers
+[[ $# != 0 ]] || set -- tests/test_{types,questions,losses,seeds}.py tests/{statistics,nets,rewards}
 
 [[ -x $folder/bin/python ]] || "${PYTHON:-python3.13}" -m venv "$folder"
 python=$folder/bin/python
@@ -24,4 +24,4 @@ for name in names:
 print(f"{len(names)} files compile with Python", sys.version.split()[0])'
 short=(steps=600 feedback.budget=10 feedback.per_session=5 feedback.first=200 feedback.every=200 agent.learning_starts=100)
 "$python" -m pbrl train env=point_reach method=pebble "${short[@]}" run_dir="$(mktemp -d)/run"
-exec "$python" -m pytest -q -p no:cacheprovider --timeout 600 "$@"
+exec "$python" -m pytest -p no:cacheprovider -rs --timeout 600 "$@"
