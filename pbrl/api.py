@@ -19,9 +19,10 @@ from pbrl.data.datasets import Dataset
 from pbrl.data.datasets import load_dataset as _load_dataset
 from pbrl.errors import UserError, choices
 from pbrl.given import give_again, reference
+from pbrl.labels.import_set import as_store
 from pbrl.labels.set_checks import FORMAT, format_of
 from pbrl.labels.sets import LabelSet as Labels
-from pbrl.labels.sets import as_store, export_labels, load_label_set
+from pbrl.labels.sets import export_labels, load_label_set
 from pbrl.overrides import MAPPINGS
 from pbrl.questions import Question
 from pbrl.storage import silence_threads

@@ -52,6 +52,7 @@ class SegmentPair(Question):
 
     kind = "segment_pair"
     answers, skipped, tie = Answers, 0.5, 0.5
+    parts: ClassVar[dict[str, str]] = {"left": "left", "right": "right"}
 
     left: Segments
     right: Segments
@@ -64,10 +65,6 @@ class SegmentPair(Question):
         return told
 
     @property
-    def items(self) -> tuple[Segments, ...]:
-        return self.left, self.right
-
-    @property
     def item_states(self) -> States:
         states: Any = self.left_states, self.right_states
         return None if self.left_states is None and self.right_states is None else states
@@ -76,10 +73,6 @@ class SegmentPair(Question):
     def of(cls, items: Sequence[Segments], states: States, **about: Any) -> Self:
         left, right = items
         return cls(left, right, *(states or (None, None)), **about)
-
-    @classmethod
-    def places(cls, items: int) -> tuple[str, ...]:
-        return "left", "right"
 
     @classmethod
     def wrong(cls, values: np.ndarray, form: Form) -> np.ndarray:
@@ -116,29 +109,13 @@ class Triplet(Question):
 
     kind = "triplet"
     answers, skipped, tie = TripletAnswers, 0.5, 0.5
+    parts: ClassVar[dict[str, str]] = {"reference": "reference", "first": "first", "second": "second"}
 
     reference: Segments
     first: Segments
     second: Segments
     states: States = None  # in this order
     criterion: str = field(default=OVERALL, kw_only=True)
-
-    @property
-    def items(self) -> tuple[Segments, ...]:
-        return self.reference, self.first, self.second
-
-    @property
-    def item_states(self) -> States:
-        return self.states
-
-    @classmethod
-    def of(cls, items: Sequence[Segments], states: States, **about: Any) -> Self:
-        reference, first, second = items
-        return cls(reference, first, second, states, **about)
-
-    @classmethod
-    def places(cls, items: int) -> tuple[str, ...]:
-        return "reference", "first", "second"
 
     @classmethod
     def wrong(cls, values: np.ndarray, form: Form) -> np.ndarray:
@@ -173,10 +150,6 @@ class Choice(Question):
     def items(self) -> tuple[Segments, ...]:
         return tuple(self.segments)
 
-    @property
-    def item_states(self) -> States:
-        return self.states
-
     @classmethod
     def of(cls, items: Sequence[Segments], states: States, **about: Any) -> Self:
         return cls(tuple(items), states=states, **about)
@@ -206,6 +179,7 @@ class Rating(Question):
 
     kind = "rating"
     answers, skipped = RatingAnswers, float("nan")
+    parts: ClassVar[dict[str, str]] = {"segments": "segment"}
     details = ("scale", "low", "high")
 
     segments: Segments
@@ -224,23 +198,6 @@ class Rating(Question):
             object.__setattr__(self, name, float(getattr(self, name)))
         super().__post_init__()
 
-    @property
-    def items(self) -> tuple[Segments, ...]:
-        return (self.segments,)
-
-    @property
-    def item_states(self) -> States:
-        return self.states
-
-    @classmethod
-    def of(cls, items: Sequence[Segments], states: States, **about: Any) -> Self:
-        (segments,) = items
-        return cls(segments, states=states, **about)
-
-    @classmethod
-    def places(cls, items: int) -> tuple[str, ...]:
-        return ("segment",)
-
     @classmethod
     def wrong(cls, values: np.ndarray, form: Form) -> np.ndarray:
         return ~((values >= form.detail("low")) & (values <= form.detail("high")))
@@ -256,27 +213,11 @@ class Outcome(Question):
 
     kind = "outcome"
     answers, skipped, dtype, blank = OutcomeAnswers, -1, np.int64, -1
+    parts: ClassVar[dict[str, str]] = {"segments": "segment"}
 
     segments: Segments
     states: States = None  # of the one item
     criterion: str = field(default=OVERALL, kw_only=True)
-
-    @property
-    def items(self) -> tuple[Segments, ...]:
-        return (self.segments,)
-
-    @property
-    def item_states(self) -> States:
-        return self.states
-
-    @classmethod
-    def of(cls, items: Sequence[Segments], states: States, **about: Any) -> Self:
-        (segments,) = items
-        return cls(segments, states, **about)
-
-    @classmethod
-    def places(cls, items: int) -> tuple[str, ...]:
-        return ("segment",)
 
     @classmethod
     def answer_shape(cls, form: Form) -> tuple[int, ...]:
@@ -303,6 +244,7 @@ class Intervention(Question):
 
     kind = "intervention"
     answers, skipped, dtype, blank = InterventionAnswers, -1, np.int64, -1
+    parts: ClassVar[dict[str, str]] = {"episodes": "episode"}
     details, whole = ("horizon",), True
     TOOK_OVER: ClassVar[int] = 1
     WRONG: ClassVar[int] = 2
@@ -317,29 +259,12 @@ class Intervention(Question):
             raise ValueError(f"Intervention.episodes has T = {self.episodes.steps}, expected horizon = {self.horizon}")
         super().__post_init__()
 
-    @property
-    def items(self) -> tuple[Segments, ...]:
-        return (self.episodes,)
-
-    @property
-    def item_states(self) -> States:
-        return self.states
-
-    @classmethod
-    def of(cls, items: Sequence[Segments], states: States, **about: Any) -> Self:
-        (episodes,) = items
-        return cls(episodes, states=states, **about)
-
     @classmethod
     def watched(cls, episodes: Segments, states: np.ndarray | None, horizon: int, criterion: str = OVERALL) -> Self:
         """Make questions of episodes (n, T <= horizon) as this asks about them. states: (n, T+1, D), or None."""
         more = horizon - episodes.steps
         longer = None if states is None else (np.pad(states, ((0, 0), (0, more), (0, 0)), mode="edge"),)
         return cls(_pad(episodes, more), horizon, longer, criterion=criterion)
-
-    @classmethod
-    def places(cls, items: int) -> tuple[str, ...]:
-        return ("episode",)
 
     @classmethod
     def answer_shape(cls, form: Form) -> tuple[int, ...]:

@@ -55,10 +55,12 @@ class Question:
     tie: ClassVar[float | None] = None  # the answer that prefers none
     dtype: ClassVar[type] = np.float64  # of values in files; or np.int64
     blank: ClassVar[float] = math.nan  # what stands in files where it was skipped
+    parts: ClassVar[dict[str, str]] = {}  # fields that hold the items, in order, and what each is called in files
     details: ClassVar[tuple[str, ...]] = ()  # fields that say what is asked
     whole: ClassVar[bool] = False  # items are whole episodes, whose padding says nothing
 
     criterion: str
+    states: States  # of the items; a kind that keeps them elsewhere says so in `item_states` and `of`
 
     def __init_subclass__(cls) -> None:
         taken = Question.kinds.setdefault(cls.kind, cls)
@@ -69,22 +71,24 @@ class Question:
     @property
     def items(self) -> tuple[Segments, ...]:
         """Return the items, k times n segments."""
-        raise NotImplementedError
+        return tuple(getattr(self, name) for name in self.parts)
 
     @property
     def item_states(self) -> States:
         """Return simulator states of the items, None where they are unknown."""
-        raise NotImplementedError
+        return self.states
 
     @classmethod
     def of(cls, items: Sequence[Segments], states: States, **about: Any) -> Self:
-        """Make a question of items. about: `criterion` and the fields named in `details`."""
-        raise NotImplementedError
+        """Make questions of items. about: `criterion` and the fields named in `details`."""
+        make: Any = cls
+        questions: Self = make(*items, states=states, **about)
+        return questions
 
     @classmethod
     def places(cls, items: int) -> tuple[str, ...]:
         """Return what each of the k items is called in files."""
-        raise NotImplementedError
+        return tuple(cls.parts.values())
 
     @classmethod
     def answer_shape(cls, form: Form) -> tuple[int, ...]:

@@ -67,7 +67,8 @@ def export(path: Path, parsed: Arguments) -> None:
     out = Path(_required(parsed, "out", "a new folder"))
     true_reward, states = yes_or_no(parsed, "true_reward", True), yes_or_no(parsed, "states", True)
 
-    from pbrl.labels.sets import as_store, export_labels
+    from pbrl.labels.import_set import as_store
+    from pbrl.labels.sets import export_labels
     from pbrl.labels.store import LabelStore
     from pbrl.question_kinds import SegmentPair
     from pbrl.questions import Question
@@ -95,14 +96,14 @@ def import_(path: Path, parsed: Arguments) -> None:
     if not source.is_dir():
         raise UserError(f"from={source}: {no_folder(source)}; it is made by pbrl labels export")
 
-    from pbrl.labels.sets import import_labels
+    from pbrl.labels.import_set import import_labels
 
     added = import_labels(path, source)
     print(f"{added['answers_added']} answers added to {path}, {added['answers_known']} were there already")
 
 
 def report(path: Path, parsed: Arguments) -> None:
-    from pbrl.labels.sets import as_store
+    from pbrl.labels.import_set import as_store
     from pbrl.reports.label_report import label_report
     from pbrl.types import OVERALL
 

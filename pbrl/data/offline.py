@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +15,7 @@ from torch import Tensor
 from pbrl.data.draw import distinct_pairs
 from pbrl.data.episodes import Episode
 from pbrl.data.lists import Lists
+from pbrl.errors import UserError
 from pbrl.types import OVERALL, Comparisons, Segments
 
 
@@ -31,9 +35,32 @@ class Pairs:
     def __getitem__(self, rows: Tensor | slice) -> Pairs:
         return Pairs(self.left[rows], self.right[rows], self.prefers_right[rows], self.annotator[rows], self.criterion)
 
+    @classmethod
+    def none(cls) -> Pairs:
+        """Return no pairs."""
+        empty = torch.zeros(0, dtype=torch.long)
+        return cls(empty, empty, torch.zeros(0), empty)
+
+    @classmethod
+    def by_score(cls, left: Tensor, right: Tensor, scores: Tensor) -> Pairs:
+        """Return the pairs of these rows (C,), of which the one with the higher score is preferred. scores: (N,)."""
+        gain = scores[right] - scores[left]
+        prefers_right = torch.where(gain == 0, 0.5, (gain > 0).double()).float()
+        return cls(left, right, prefers_right, torch.zeros_like(left))
+
     def comparisons(self, segments: Segments) -> Comparisons:
         left, right = segments[self.left], segments[self.right]
         return Comparisons(left, right, self.prefers_right, self.annotator, self.criterion)
+
+    def hold_out(self, segments: Segments, share: float, rng: torch.Generator) -> tuple[Pairs, Comparisons | None]:
+        """Put a random share aside; a segment may be on both sides, so it is for stopping, not for reporting."""
+        n = round(share * len(self))
+        if n == 0:
+            return self, None
+        if n == len(self):
+            raise UserError(f"feedback.heldout={share} leaves none of {len(self)} comparisons for training")
+        order = torch.randperm(len(self), generator=rng)
+        return self[order[n:].sort().values], self[order[:n]].comparisons(segments)
 
 
 class Transitions(NamedTuple):
@@ -60,12 +87,12 @@ class OfflineData:
     segments: Segments  # N
     episodes: list[Episode]
     pairs: Pairs  # to train on; rows of `segments`
-    validation: Comparisons | None  # from the same budget, for early stopping
-    test: Comparisons | None  # beyond the budget, for reporting alone
-    ceiling: float | None  # accuracy on `test` of the scores that the labels were drawn from
-    scores: Tensor | None  # (S,) of the first S segments where all their pairs count as labelled (dense), else None
     last_obs: bool  # False: the last observation of each episode is unknown and stands there as a copy
     annotators: tuple[str, ...]  # names, by the numbers in `pairs` and `validation`
+    validation: Comparisons | None = None  # from the same budget, for early stopping
+    test: Comparisons | None = None  # beyond the budget, for reporting alone
+    ceiling: float | None = None  # accuracy on `test` of the scores that the labels were drawn from
+    scores: Tensor | None = None  # (S,) of the first S segments where all their pairs count as labelled (dense)
     model_ceiling: float | None = None  # accuracy on `test` of the likelihood of an expert's actions, where known
     test_episodes: tuple[Episode, ...] = ()  # of the test split, from which nothing is learned
     lists: Lists | None = None  # rankings or judgements to train on, where there are these instead of pairs
@@ -131,9 +158,7 @@ class OfflineData:
         if self.scores is None:
             return self.pairs[torch.randint(len(self.pairs), (n,), generator=rng)].comparisons(self.segments)
         left, right = distinct_pairs(len(self.scores), n, rng)
-        gain = self.scores[right] - self.scores[left]
-        prefers_right = torch.where(gain == 0, 0.5, (gain > 0).double()).float()
-        return Pairs(left, right, prefers_right, torch.zeros_like(left)).comparisons(self.segments)
+        return Pairs.by_score(left, right, self.scores).comparisons(self.segments)
 
     def sample_scored(self, n: int, rng: torch.Generator) -> tuple[Segments, Tensor]:
         """Draw n scored segments without replacement (all if there are fewer) and return their scores (n,) too."""
@@ -180,3 +205,14 @@ def _ends(episode: Episode) -> np.ndarray:
     ends = np.zeros(len(episode), np.float32)
     ends[-1] = episode.terminated
     return ends
+
+
+def hash_of_all(meta: dict[str, Any]) -> str:
+    """Return one hash of all files of a data set or label set."""
+    return hashlib.sha256(json.dumps(meta["sha256"], sort_keys=True).encode()).hexdigest()
+
+
+def require_answers(n: int, path: Path) -> None:
+    """Refuse a set without answers. n: how many there are to learn from."""
+    if n == 0:
+        raise UserError(f"{path} has no answered comparison among those asked for")

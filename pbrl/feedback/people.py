@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-import torch
-
-from pbrl.blocks import score_in_blocks
 from pbrl.feedback.desk import Counts, Desk, OpenStore, Score, Shape, Standing, as_standing
+from pbrl.feedback.foresight import Foresight, rank_newest
 from pbrl.feedback.settings import Feedback
 from pbrl.feedback.status import LEARNED_FILE, read_drawing_problem, write_status
 from pbrl.files import write_json
-from pbrl.labels.questions import HUMAN, answers_given, drop_leases, last_answer, last_signal, retire, unretire
+from pbrl.labels.files import group_by_form
+from pbrl.labels.questions import answers_given, drop_leases, last_answer, last_signal, retire, unretire
 from pbrl.labels.rows import Query, StandingAnswer
 from pbrl.question_kinds import Choice, EpisodePair, Outcome, Rating, SegmentPair
 from pbrl.questions import Form, Question
-from pbrl.statistics.intervals import wilson_interval
 from pbrl.types import Episode
 
 Row = TypeVar("Row")
 STAND_IN = "scripted:stand-in"
 LOOK_S = 0.2  # seconds between looks into the store while waiting
 TELL_S = 2.0
-RANKED_QUERIES, RANKED = 40, 3  # the newest queries whose segments are ranked, and how many are shown of each end
 
 
 class PeopleDesk(Desk):
@@ -69,8 +65,7 @@ class PeopleDesk(Desk):
         self.standing: list[StandingAnswer] = []
         self.forms: dict[int, Form] = {}  # of all queries of the kinds that are asked
         self.seen: set[int] = set()  # ids of the answers that were learned from
-        self.judged: set[int] = set()  # queries whose first answer was compared with what the reward said
-        self.foreseen, self.foretold = 0, 0  # decisive first answers that the reward said right, and that it said
+        self.foresight = Foresight()
         self.waited_s = 0.0
         self._over = False  # a session was waited for, and nobody learned from it yet
         self._newest: tuple[int | str, ...] = ()  # the newest row of answers at the last look, and who was left out
@@ -203,33 +198,19 @@ class PeopleDesk(Desk):
     def questions(self, ids: Sequence[int]) -> Question:
         return self.store.questions(ids)
 
-    @torch.no_grad()
     def judge(self, score: Score, trained: bool) -> float:
         """Judge the first answers of people to a question, ties aside."""
-        new = self._about([a for a in self.standing if a.id not in self.seen], SegmentPair, self.criterion)
-        first = {a.query: a for a in reversed(new) if a.kind == HUMAN and a.query not in self.judged}
-        self.judged |= first.keys()
-        decisive = [a for a in first.values() if a.prefers_right != 0.5]
-        if not trained or not decisive:
-            return math.nan
-        left, right = self.store.segments([a.query for a in decisive])
-        says_right = [a.prefers_right is not None and a.prefers_right > 0.5 for a in decisive]
-        gain = score_in_blocks(score, right) - score_in_blocks(score, left)
-        foreseen = int(((gain > 0) == torch.tensor(says_right)).sum())
-        self.foreseen, self.foretold = self.foreseen + foreseen, self.foretold + len(decisive)
-        return foreseen / len(decisive)
+        new = [a for a in self.standing if a.id not in self.seen]
+        return self.foresight.judge(self.store, self._about(new, SegmentPair, self.criterion), score, trained)
 
     def note_learned(self, score: Score | None) -> None:
         """Writes for the viewer which of the newest segments the reward likes most and least, and what it foresaw."""
         self.seen, self._over = {a.id for a in self.standing}, False
         if score is None:
             return
-        ranked = self._ranked(score)
-        n = self.foretold
-        low, high = wilson_interval(self.foreseen, n)
-        foreseen = {"share": self.foreseen / n, "low": low, "high": high, "of": n} if n else None
-        ends = {"best": ranked[:RANKED], "worst": ranked[: -RANKED - 1 : -1]}
-        write_json(self.store.run_dir / LEARNED_FILE, {"answers": self.counts.labels, "foreseen": foreseen} | ends)
+        found = rank_newest(self.store, self._each(self.store.queries), score)
+        told = {"answers": self.counts.labels, "foreseen": self.foresight.facts(), **found}
+        write_json(self.store.run_dir / LEARNED_FILE, told)
 
     def tell(self, state: str, step: int, next_at: int | None) -> None:
         soon = next_at if self.affordable >= 1 else None
@@ -259,7 +240,7 @@ class PeopleDesk(Desk):
                 drop_leases(self.store.db, left_over)
                 retire(self.store.db, left_over, "went on without")
             else:
-                for same in self._by_form(left_over):
+                for same in group_by_form(self.store.queries(left_over)):
                     self.store.answer(same, self.store.questions(same).put_to(self.teacher), STAND_IN)
 
     def _told_to_go_on(self) -> bool:
@@ -276,17 +257,6 @@ class PeopleDesk(Desk):
         asked = len({a.query for a in answers} | set(self.open))
         self.counts = Counts(asked=asked, decisive=len(values) - equal - skipped, equal=equal, skipped=skipped)
 
-    @torch.no_grad()
-    def _ranked(self, score: Score) -> list[dict[str, Any]]:
-        queries = sorted(q.id for q in self._each(self.store.queries) if q.session >= 0)[-RANKED_QUERIES:]
-        ranked: list[dict[str, Any]] = []
-        for same in self._by_form(queries):
-            questions = self.store.questions(same)
-            for side, segments in zip(questions.places(len(questions.items)), questions.items, strict=True):
-                scores = score_in_blocks(score, segments).tolist()
-                ranked += [{"query": q, "side": side, "score": s} for q, s in zip(same, scores, strict=True)]
-        return sorted(ranked, key=lambda clip: -float(clip["score"]))
-
     def _open(self) -> list[Query]:
         return self._each(partial(self.store.open_queries, self.overlap))
 
@@ -297,16 +267,9 @@ class PeopleDesk(Desk):
     def _about(self, rows: Sequence[StandingAnswer], kind: type[Question], criterion: str) -> list[StandingAnswer]:
         return [a for a in rows if self.forms[a.query][::2] == (kind.kind, criterion)]
 
-    def _by_form(self, queries: Sequence[int]) -> list[list[int]]:
-        """Group queries by form, as they can be read."""
-        found: dict[Form, list[int]] = {}
-        for query in self.store.queries(queries):
-            found.setdefault(query.form, []).append(query.id)
-        return list(found.values())
-
     def _require_shape(self, queries: Sequence[int]) -> None:
         """Raise UserError where what was answered cannot be learned from here."""
-        for same in self._by_form(queries):
+        for same in group_by_form(self.store.queries(queries)):
             questions = self.store.questions(same)
             segments = questions.items[0]
             shape = self.shape._replace(steps=segments.steps) if questions.whole else self.shape
@@ -322,15 +285,15 @@ class PeopleDesk(Desk):
             "sessions": self.sessions,
             "waited_for": list(self.waited_for),
             "seen": sorted(self.seen),
-            "judged": sorted(self.judged),
-            "foreseen": [self.foreseen, self.foretold],
+            "judged": sorted(self.foresight.judged),
+            "foreseen": [self.foresight.right, self.foresight.of],
             "waited_s": self.waited_s,
             "teacher": self.teacher.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.sessions, self.waited_for = state["sessions"], list(state["waited_for"])
-        self.seen, self.judged = set(state["seen"]), set(state["judged"])
-        self.foreseen, self.foretold = state["foreseen"]
+        self.seen, self.foresight.judged = set(state["seen"]), set(state["judged"])
+        self.foresight.right, self.foresight.of = state["foreseen"]
         self.waited_s = state["waited_s"]
         self.teacher.load_state_dict(state["teacher"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pbrl.errors import UserError
-from pbrl.feedback.desk import ScriptedDesk
+from pbrl.feedback.scripted import ScriptedDesk
 from pbrl.feedback.settings import Feedback
 from pbrl.question_kinds import SegmentPair
 from pbrl.types import OVERALL, Answers

@@ -80,6 +80,14 @@ def one_form(asked: Sequence[Query]) -> Form:
     return next(iter(forms), PAIRS)
 
 
+def group_by_form(asked: Sequence[Query]) -> list[list[int]]:
+    """Return the numbers of these queries, those of one form together, as they can be read."""
+    found: dict[Form, list[int]] = {}
+    for query in asked:
+        found.setdefault(query.form, []).append(query.id)
+    return list(found.values())
+
+
 def _words(form: Form) -> str:
     about = "" if form.details == "{}" else f" {form.details}"
     return f"{form.kind} of {form.items} by {form.criterion!r}{about}"

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from pbrl.errors import UserError, choices
-from pbrl.labels.files import QuestionFiles, one_form
+from pbrl.labels.database import BUSY_TIMEOUT_S, open_database, transaction
+from pbrl.labels.files import QuestionFiles
 from pbrl.labels.questions import open_queries
 from pbrl.labels.rows import (
     ALL,
@@ -33,7 +34,6 @@ from pbrl.labels.rows import (
     retract_answer,
     stored_values,
 )
-from pbrl.labels.schema import BUSY_TIMEOUT_S, open_database, transaction
 from pbrl.labels.segment_files import content_hash
 from pbrl.labels.trust import find_left_out, leave_out, take_in
 from pbrl.labels.views import Check, View, find_checks, find_views
@@ -84,7 +84,7 @@ class LabelStore:
 
     @property
     def db(self) -> sqlite3.Connection:
-        """The connection, for the functions of `label_rows`, `label_views` and `questions`."""
+        """The connection, for the functions of `pbrl.labels.rows`, `views`, `trust` and `questions`."""
         return self._db
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -228,30 +228,6 @@ class LabelStore:
             raise UserError(f"{self.path} has no answers of {annotator!r}: {choices(annotator, names)}")
         return annotator
 
-    def answers_for(self, queries: Sequence[int], annotator: str | None = None) -> Any:
-        """Answers to these queries, by this annotator or, by default, the latest of anyone's: `Answers` to pairs.
-
-        `answered` is False where it was skipped and where nothing stands; `unanswered` tells the two apart.
-        """
-        found = {a.query: a.value for a in self.standing_answers(queries) if annotator in (None, a.annotator)}
-        form = one_form(find_queries(self._db, queries))
-        return form.type.make_answers([found.get(int(q)) for q in queries], form)
-
-    def unanswered(
-        self,
-        queries: Sequence[int] | None = None,
-        annotator: str | None = None,
-        *,
-        kind: Kind = SegmentPair,
-        criterion: str | None = OVERALL,
-    ) -> list[int]:
-        """Return the queries that this annotator (default: anyone) neither answered nor skipped, in the given order."""
-        about: Any = {"kind": kind, "criterion": criterion}
-        standing = self.standing_answers(queries, **about)
-        done = {a.query for a in standing if annotator in (None, a.annotator)}
-        asked = [int(q) for q in queries] if queries is not None else [q.id for q in self.queries(**about)]
-        return [q for q in asked if q not in done]
-
     def open_queries(
         self,
         overlap: int = 1,
@@ -299,11 +275,6 @@ class LabelStore:
     def segments(self, queries: Sequence[int]) -> tuple[Segments, Segments]:
         pairs = self.pairs(queries)
         return pairs.left, pairs.right
-
-    def states(self, queries: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
-        """Simulator states (N, T+1, D) left and right, or None where any of them is unknown."""
-        left, right = (pairs := self.pairs(queries)).left_states, pairs.right_states
-        return None if left is None or right is None else (left, right)
 
     def comparisons(
         self,

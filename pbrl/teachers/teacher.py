@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pbrl.feedback.desk import Desk, ScriptedDesk
+from pbrl.feedback.desk import Desk
+from pbrl.feedback.scripted import ScriptedDesk
 from pbrl.questions import Question
 from pbrl.types import Answers, Episode, Segments
 

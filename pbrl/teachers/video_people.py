@@ -12,8 +12,8 @@ from torch import Tensor
 from pbrl.data.videos import Triplets, VideoPairs, Videos
 from pbrl.errors import UserError
 from pbrl.feedback.videos import VideoDesk
+from pbrl.labels.import_set import as_store
 from pbrl.labels.recorded import read_source
-from pbrl.labels.sets import as_store
 from pbrl.labels.store import Answered, LabelStore
 from pbrl.question_kinds import Choice, EpisodePair, Triplet
 from pbrl.questions import Question

@@ -125,6 +125,17 @@ def mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {k: sum(row[k] for row in rows) / len(rows) if k in numbers else v for k, v in last.items()}
 
 
+def summarise(evaluations: list[dict[str, Any]], window: int | None) -> dict[str, Any]:
+    """Return what summary.json says of all rows of evaluations.csv: the last, and the best `window` where wanted."""
+    last = evaluations[-1] if evaluations else {}
+    names = {"final_return": "return_mean", "final_success": "success_rate", "final_success_at_end": "success_at_end"}
+    found = {name: last.get(column) for name, column in names.items()}
+    if window is None:
+        return found
+    best = best_window(evaluations[1:], window)
+    return found | {f"best_window_{k.split('_')[0]}": v for k, v in best.items()} | {"window": window}
+
+
 def best_window(evaluations: list[dict[str, Any]], window: int) -> dict[str, float | None]:
     """Return the highest mean over `window` evaluations in a row, None where there are fewer.
 

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections import defaultdict, deque
-from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from pbrl.agents.random_state import global_random_state, set_global_random_state
 from pbrl.files import write_json
 from pbrl.finite import AGENT, REWARD_MODEL, NotFinite, require_finite_metrics, require_finite_weights
 from pbrl.memory import give_back
-from pbrl.methods.method import next_time
 from pbrl.reports.video import film
 from pbrl.training.board import SECONDS, add_clip, add_config, add_hparams, add_scatter
 from pbrl.training.callbacks import Callbacks
 from pbrl.training.checkpoint import Checkpoints
 from pbrl.training.divergence import explain_divergence
-from pbrl.training.evaluate import best_window, mean_row
+from pbrl.training.due import Due
+from pbrl.training.evaluate import mean_row, summarise
+from pbrl.training.figures import Figures
 from pbrl.training.interrupt import SAVES, StopOnInterrupt
 from pbrl.training.log import EVALUATIONS, OFFLINE_PROGRESS, PROGRESS, RunLog
 from pbrl.training.parts import Parts
 from pbrl.training.progress import Progress, State
 from pbrl.training.run_dir import RunDir, versions
 from pbrl.training.settings import Settings
-from pbrl.types import Episode
 
-ROLLOUT_WINDOW = 100  # episodes averaged in rollout/*, as in SB3
 ROUND_STEPS = 100  # at most: ten seconds of a robot that acts ten times a second
 NEVER = 2**62  # steps
 
@@ -49,14 +43,9 @@ class Run:
         self.settings, self.parts, self.folder, self.names, self.record = settings, parts, folder, names, record
         self.method, self.agent = parts.method, parts.agent
         self.checkpoints = Checkpoints(folder.checkpoints, settings.checkpoint.keep)
-        self.every = {
-            "log": settings.log_every,
-            "evaluation": settings.evaluation.every or NEVER,
-            "checkpoint": settings.checkpoint.every,
-        }
-        self.due = dict(self.every)
-        self.recent: deque[dict[str, float]] = deque(maxlen=ROLLOUT_WINDOW)  # figures of episodes
-        self.measured: dict[str, list[float]] = defaultdict(list)  # by the method since the last row of progress.csv
+        every = {"log": settings.log_every, "evaluation": settings.evaluation.every or NEVER}
+        self.due = Due(every | {"checkpoint": settings.checkpoint.every})
+        self.figures = Figures(average=parts.agent is None)
         self.evaluations: list[dict[str, Any]] = []
         self.wall_s, self.update_s = 0.0, 0.0  # in all, and in the method's steps
         self.callbacks = Callbacks()  # whoever else is told of it
@@ -132,15 +121,15 @@ class Run:
                 self.wall_s = time.monotonic() - started
                 if not self.callbacks.on_round(self):
                     self.interrupt()
-                due = self._is_due("evaluation") and not self.parts.shared_env
+                due = self.due("evaluation", self.step) and not self.parts.shared_env
                 if due or self._over:  # the end is evaluated, logged and saved, due or not
-                    self._advance("evaluation")
+                    self.due.advance("evaluation", self.step)
                     self._evaluate()
-                if logged := self._is_due("log") or self._over:
-                    self._advance("log")
+                if logged := self.due("log", self.step) or self._over:
+                    self.due.advance("log", self.step)
                     self._write_progress()
-                if self._is_due("checkpoint") or self._interrupted or self._over:
-                    self._advance("checkpoint")
+                if self.due("checkpoint", self.step) or self._interrupted or self._over:
+                    self.due.advance("checkpoint", self.step)
                     self._save()
                 if self.agent is not None or logged or len(self.evaluations) > shown:
                     progress.update(len(self.evaluations) > shown)
@@ -170,7 +159,7 @@ class Run:
         if getattr(self.agent, "stopped", False):  # by a callback of the user's, as in SB3
             self.interrupt()
         self.parts.episodes.add(finished)
-        self._note(finished)
+        self.figures.note(finished, self.method.learned_return)
         self.method.observe(finished)
         if not self._over:  # at the very end answers would teach nobody
             self._let_learn()
@@ -184,8 +173,7 @@ class Run:
         begun = time.monotonic()
         metrics = self.method.step()
         self.update_s += time.monotonic() - begun
-        for name, value in metrics.items():
-            self.measured[name].append(value)
+        self.figures.add(metrics)
         if self.agent is None:
             self.parts.updates += 1
             require_finite_metrics(metrics, REWARD_MODEL if "reward/loss" in metrics else AGENT)
@@ -207,53 +195,28 @@ class Run:
         soon = here - here % ROUND_STEPS + ROUND_STEPS
         wanted = self.method.due()
         # A session that waits for its first segment stays due: look again after a round.
-        coming = [*self.due.values(), self.settings.steps, soon, *([] if wanted is None else [wanted])]
+        coming = [*self.due.at.values(), self.settings.steps, soon, *([] if wanted is None else [wanted])]
         return min(step for step in coming if step > here) - here
 
-    def _is_due(self, event: str, step: int | None = None) -> bool:
-        return (self.step if step is None else step) >= self.due[event]
-
-    def _advance(self, event: str, step: int | None = None) -> None:
-        self.due[event] = next_time(self.due[event], self.every[event], self.step if step is None else step)
-
-    def _note(self, finished: Sequence[Episode]) -> None:
-        for e in finished:
-            row = {"ep_rew_mean": float(e.true_reward.sum()), "ep_len_mean": float(len(e))}
-            if e.success is not None:
-                row["success_rate"] = e.success
-            if (learned := self.method.learned_return(e)) is not None:
-                row["ep_learned_rew_mean"] = learned
-            self.recent.append(row)
-
     def _write_progress(self) -> None:
-        times = self._agent_times() if self.agent is not None else self._update_times()
-        metrics: dict[str, float] = {**times, "time/time_elapsed": round(self.wall_s, 1)}
-        for name in ("ep_rew_mean", "ep_len_mean", "success_rate", "ep_learned_rew_mean"):
-            if values := [row[name] for row in self.recent if name in row]:
-                metrics[f"rollout/{name}"] = float(np.mean(values))
-        if self.agent is not None:
-            metrics |= self.agent.metrics()
-            metrics |= {name: values[-1] for name, values in self.measured.items()}  # of the last session
-        else:
-            metrics |= {name: _mean(values, name) for name, values in self.measured.items()}
-        self.measured.clear()
-        metrics |= self.method.metrics()
+        own = self.agent.metrics() if self.agent is not None else {}
+        found = {**self.figures.of_episodes(), **own, **self.figures.take(), **self.method.metrics()}
+        metrics = {**self._times(), "time/time_elapsed": round(self.wall_s, 1), **found}
         self.log.write(self.step, metrics)
         self.callbacks.on_log(self, metrics)
 
-    def _agent_times(self) -> dict[str, float]:
+    def _times(self) -> dict[str, float]:
+        if self.agent is None:
+            return {"time/total_updates": self.step, "time/updates_per_s": self._updates_per_s()}
         fps = (self.step - self._first_step) / (time.monotonic() - self._begun)
         return {"time/total_timesteps": self.step, "time/fps": round(fps, 1)}
-
-    def _update_times(self) -> dict[str, float]:
-        return {"time/total_updates": self.step, "time/updates_per_s": self._updates_per_s()}
 
     def _evaluate_between(self) -> None:
         """Evaluate in the environment of training, whose episode is over and whose next one has not begun."""
         assert self.agent is not None
         step = self.step + self.agent.n_envs  # SB3 counts the episode's last step after it
-        if self._is_due("evaluation", step) and step < self.settings.steps:
-            self._advance("evaluation", step)
+        if self.due("evaluation", step) and step < self.settings.steps:
+            self.due.advance("evaluation", step)
             self._evaluate(step)
 
     def _evaluate(self, step: int | None = None) -> None:
@@ -324,8 +287,6 @@ class Run:
         self.parts.close()
 
     def _summary(self, status: str, facts: dict[str, Any]) -> dict[str, Any]:
-        last, window = self.last_evaluation, self.settings.evaluation.window
-        best = best_window(self.evaluations[1:], window) if window is not None else None
         reached = {"env_steps": self.step} if self.agent is not None else {"env_steps": 0, "updates": self.step}
         speed = {"env_steps_per_s": round(self.step / self.wall_s, 1) if self.wall_s else 0.0}
         return {
@@ -334,11 +295,7 @@ class Run:
             "status": status,
             **reached,
             "labels": self.labels,
-            "final_return": last.get("return_mean"),
-            "final_success": last.get("success_rate"),
-            "final_success_at_end": last.get("success_at_end"),
-            **({} if best is None else {f"best_window_{k.split('_')[0]}": v for k, v in best.items()}),
-            **({} if best is None else {"window": window}),
+            **summarise(self.evaluations, self.settings.evaluation.window),
             "reward_accuracy": None,
             "reward_updates": 0,
             **facts,
@@ -353,10 +310,8 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         return {
             "parts": self.parts.state_dict(),
-            "due": self.due,
-            "every": self.every,
-            "recent": list(self.recent),
-            "measured": dict(self.measured),
+            **self.due.state_dict(),
+            **self.figures.state_dict(),
             "evaluations": self.evaluations,
             "wall_s": self.wall_s,
             "update_s": self.update_s,
@@ -365,16 +320,8 @@ class Run:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.parts.load_state_dict(state["parts"], self.fresh_episode)
-        for event, every in self.every.items():  # some may have changed meanwhile
-            same = every == state["every"][event]
-            self.due[event] = state["due"][event] if same else next_time(every, every, self.step)
-        self.recent = deque(state["recent"], maxlen=ROLLOUT_WINDOW)
-        self.measured, self.evaluations = defaultdict(list, state["measured"]), state["evaluations"]
+        self.due.load_state_dict(state, self.step)
+        self.figures.load_state_dict(state)
+        self.evaluations = state["evaluations"]
         self.wall_s, self.update_s = state["wall_s"], state["update_s"]
         self.open_log(state["log"], purge_step=self.step + 1)
-
-
-def _mean(values: list[float], name: str) -> float:
-    """Average an accuracy over the batches that have one: over ties alone it is none."""
-    known = [v for v in values if not math.isnan(v)] if name.endswith("accuracy") else values
-    return sum(known) / len(known) if known else math.nan

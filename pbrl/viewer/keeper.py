@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pbrl.errors import StorageError, UserError, as_line
-from pbrl.labels.schema import StoreLocked
+from pbrl.labels.database import StoreLocked
 from pbrl.labels.store import FILE_NAME, LabelStore
 from pbrl.storage import storage_problem
 

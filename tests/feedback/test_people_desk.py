@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from person import Person
+from stored import answers_to
 from tiny import TINY, train
 
 from pbrl.cli import main
@@ -224,7 +225,7 @@ def test_a_set_by_another_criterion_teaches_under_its_name_beside_questions_of_o
     source, folder = finished("feedback.budget=18"), tmp_path / "run"
     with LabelStore(source, create=False) as old, LabelStore(tmp_path / "asked") as new:
         ids = [q.id for q in old.queries()]
-        pairs, told = old.pairs(ids), old.answers_for(ids)
+        pairs, told = old.pairs(ids), answers_to(old, ids)
         new.answer(new.ask(1, 0, replace(pairs, criterion="speed"), sampler="s"), told, "anna")
         new.ask(1, 0, Triplet(pairs.left, pairs.right, pairs.left), sampler="s")
     export_labels(tmp_path / "asked", tmp_path / "set", criterion="speed")

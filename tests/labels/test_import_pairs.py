@@ -8,7 +8,8 @@ import torch
 
 from pbrl.errors import UserError
 from pbrl.labels.import_pairs import import_pairs
-from pbrl.labels.sets import export_labels, import_labels, load_label_set
+from pbrl.labels.import_set import import_labels
+from pbrl.labels.sets import export_labels, load_label_set
 
 PEOPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "human_preferences"
 ABOUT = {"env_name": "walker2d", "env": None, "command": "pbrl data import"}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from questions_made import TOLD, make_items, make_questions, make_told
+from stored import answers_to, unanswered
 from test_label_store import ask, assert_equal, make_answers, make_segments
 
 from pbrl.errors import UserError
@@ -36,7 +37,7 @@ def test_questions_and_answers_of_every_kind_come_back(store, name):
             assert_equal(one, other)
         for one, other in zip(found.item_states, asked.item_states, strict=True):
             np.testing.assert_array_equal(one, other[::-1])
-        answers = again.answers_for(ids, "anna")
+        answers = answers_to(again, ids, "anna")
         assert type(answers) is type(told)
         for one, other in zip(answers, told, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
@@ -55,9 +56,9 @@ def test_the_same_asked_or_answered_twice_is_once_and_undo_opens_it_again(store,
     assert len(list((store.run_dir / "episodes").iterdir())) == 1
     first = store.answer(ids, told, "anna")
     assert store.answer(ids, told, "anna") == first
-    assert store.unanswered(ids, "anna") == store.unanswered(**about) == []
+    assert unanswered(store, ids, "anna") == unanswered(store, **about) == []
     store.retract(first[0])
-    assert store.unanswered(**about) == ids[:1]
+    assert unanswered(store, **about) == ids[:1]
     counts = store.counts(**about)
     assert (counts["queries"], counts["answers"], counts["skipped"], counts["retracted"]) == (3, 2, 1, 1)
     store.answer(ids[:1], type(told)(told[0][1:2], told.answered[1:2]), "anna")  # another answer than the first time
@@ -96,10 +97,10 @@ def test_who_asks_for_pairs_sees_pairs_alone(store):
     ids = ask(store)
     others = [store.ask(5, 0, q, sampler="s") for q in make_questions().values()]
     others += [store.ask(6, 0, q, sampler="s") for q in make_questions("overall").values() if q.kind != "segment_pair"]
-    assert [q.id for q in store.queries()] == [q.id for q in store.open_queries()] == store.unanswered() == ids
+    assert [q.id for q in store.queries()] == [q.id for q in store.open_queries()] == unanswered(store) == ids
     for queries, name in zip(others, [*NAMES, *NAMES[1:]], strict=True):
         store.answer(queries, make_told(name), "bert", kind="human")
-    assert [q.id for q in store.open_queries()] == store.unanswered() == ids
+    assert [q.id for q in store.open_queries()] == unanswered(store) == ids
     assert store.standing_answers() == []
     assert store.comparisons() is None
     assert (store.counts()["queries"], store.counts()["answers"], store.counts()["annotators"]) == (4, 0, {})

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 from questions_made import make_questions, make_told
+from stored import unanswered
 from test_label_store import ask, assert_equal, make_answers, make_segments
 
 from pbrl.labels.store import LabelStore
 
+TESTS = Path(__file__).resolve().parents[1]
 COMMON = """
 import os
 import signal
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from test_label_store import ask, make_answers
 from pbrl.labels.store import LabelStore
 run_dir, name = Path(sys.argv[1]), sys.argv[2]
@@ -66,7 +68,7 @@ with LabelStore(run_dir) as store:
 
 
 def start(code, run_dir, name):
-    program = COMMON.format(tests=str(Path(__file__).parent)) + code
+    program = COMMON.format(tests=[str(TESTS / "labels"), str(TESTS / "shared")]) + code
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     return subprocess.Popen([sys.executable, "-c", program, str(run_dir), name], text=True, env=environment, **pipes)
@@ -153,8 +155,8 @@ def test_processes_create_ask_and_answer_at_once(tmp_path):
 def test_one_store_sees_what_another_has_written(tmp_path):
     with LabelStore(tmp_path) as trainer, LabelStore(tmp_path) as viewer:
         ids = ask(trainer)
-        assert viewer.unanswered() == ids
+        assert unanswered(viewer) == ids
         with viewer.transaction():
             viewer.answer(ids[:1], make_answers(1), "anna")
-            assert trainer.unanswered() == ids  # readers neither wait nor see half of it
-        assert trainer.unanswered() == ids[1:]
+            assert unanswered(trainer) == ids  # readers neither wait nor see half of it
+        assert unanswered(trainer) == ids[1:]

@@ -3,10 +3,12 @@ import json
 
 import numpy as np
 import pytest
+from stored import answers_to, unanswered
 from test_label_store import ask, assert_equal, make_answers, make_segments
 
 from pbrl.errors import UserError
-from pbrl.labels.sets import export_labels, import_labels, load_label_set
+from pbrl.labels.import_set import import_labels
+from pbrl.labels.sets import export_labels, load_label_set
 from pbrl.labels.store import LabelStore
 
 
@@ -89,8 +91,8 @@ def test_an_import_collides_with_nothing_and_overrides_nobody(run_dir, tmp_path)
         store.retract(query=own[1], annotator="anna")
         result = import_labels(tmp_path / "target", tmp_path / "set")
         assert result == {"queries_added": 4, "answers_added": 7, "answers_known": 2}
-        assert store.answers_for(own, "anna").prefers_right[0] == 0
-        assert store.unanswered(own, "anna") == own[1:2]
+        assert answers_to(store, own, "anna").prefers_right[0] == 0
+        assert unanswered(store, own, "anna") == own[1:2]
         later = ask(store, 2, seed=5)
         assert [q.session for q in store.queries(later)] == [2] * 4
         assert_equal(store.segments(later)[0], make_segments(4, 5))

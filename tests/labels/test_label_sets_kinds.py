@@ -12,7 +12,8 @@ from test_label_store import ask, assert_equal, make_answers, make_segments
 
 from pbrl.data.offline_sources import load_offline
 from pbrl.errors import UserError
-from pbrl.labels.sets import export_labels, import_labels, load_label_set
+from pbrl.labels.import_set import import_labels
+from pbrl.labels.sets import export_labels, load_label_set
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import EpisodePair, Rating, SegmentPair, Triplet
 from pbrl.teachers.replay import ReplayTeacher

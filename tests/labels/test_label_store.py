@@ -4,6 +4,7 @@ import sqlite3
 import numpy as np
 import pytest
 import torch
+from stored import answers_to, unanswered
 
 from pbrl.errors import UserError
 from pbrl.labels.store import LabelStore
@@ -58,10 +59,10 @@ def test_segments_come_back_in_the_order_of_the_queries(store):
 def test_states_come_back_as_float64_and_only_where_all_are_known(store):
     left, right = np.random.default_rng(0).normal(size=(2, 4, 6, 7))
     with_states, without = ask(store, 1, left_states=left, right_states=right), ask(store, 2, seed=1)
-    found = store.states([with_states[2], with_states[0]])
-    np.testing.assert_array_equal(found[0], left[[2, 0]])
-    np.testing.assert_array_equal(found[1], right[[2, 0]])
-    assert store.states([with_states[0], without[0]]) is None
+    found = store.pairs([with_states[2], with_states[0]])
+    np.testing.assert_array_equal(found.left_states, left[[2, 0]])
+    np.testing.assert_array_equal(found.right_states, right[[2, 0]])
+    assert store.pairs([with_states[0], without[0]]).item_states is None
 
 
 def test_asking_the_same_again_writes_nothing(store):
@@ -105,7 +106,7 @@ def test_answering_the_same_again_writes_nothing(store):
     first = store.answer(ids, answers, "oracle")
     assert store.answer(ids, answers, "oracle") == first
     assert len(_dump(store)["answers"]) == 4
-    found = store.answers_for(ids, "oracle")
+    found = answers_to(store, ids, "oracle")
     assert found.prefers_right[:3].tolist() == [0.0, 1.0, 0.5]
     assert found.answered.tolist() == [True, True, True, False]
 
@@ -113,10 +114,10 @@ def test_answering_the_same_again_writes_nothing(store):
 def test_a_skip_is_told_from_a_question_still_open(store):
     ids = ask(store)
     store.answer(ids[:2], make_answers(None, 1), "anna")
-    assert store.answers_for(ids, "anna").answered.tolist() == [False, True, False, False]
-    assert store.unanswered(ids, "anna") == ids[2:]
-    assert store.unanswered(ids, "bert") == ids
-    assert store.unanswered() == ids[2:]
+    assert answers_to(store, ids, "anna").answered.tolist() == [False, True, False, False]
+    assert unanswered(store, ids, "anna") == ids[2:]
+    assert unanswered(store, ids, "bert") == ids
+    assert unanswered(store) == ids[2:]
 
 
 def test_change_of_mind_is_a_retraction_and_a_new_answer(store):
@@ -134,7 +135,7 @@ def test_retract_twice_is_once_and_the_question_is_open_again(store):
     retraction = store.retract(first)
     assert store.retract(first) == retraction == store.retract(query=ids[0], annotator="anna")
     store.retract(query=ids[1], annotator="anna")
-    assert store.unanswered(ids) == ids
+    assert unanswered(store, ids) == ids
     assert store.counts()["retracted"] == 2
     assert store.answer(ids[:1], make_answers(0), "anna")[0] > second
     for wrong in ({"answer_id": 99}, {"answer_id": retraction}, {"query": ids[0], "annotator": "bert"}):
@@ -147,7 +148,7 @@ def test_a_retry_with_the_same_client_id_writes_nothing_even_after_undo(store):
     (first,) = store.answer(ids[:1], make_answers(1), "anna", client_id="u1", kind="human")
     store.retract(first)
     assert store.answer(ids[:1], make_answers(1), "anna", client_id="u1", kind="human") == [first]
-    assert store.unanswered(ids) == ids
+    assert unanswered(store, ids) == ids
     with pytest.raises(UserError, match="client_id 'u1' was used for another answer"):
         store.answer(ids[1:], make_answers(1), "anna", client_id="u1")
 
@@ -165,10 +166,10 @@ def test_counts_by_hand(store):
 
 def test_an_empty_store_answers_every_question(store):
     assert store.counts()["queries"] == store.counts()["answers"] == store.counts()["unanswered"] == 0
-    assert store.standing_answers() == store.queries() == store.unanswered() == []
+    assert store.standing_answers() == store.queries() == unanswered(store) == []
     assert store.comparisons() is None
     assert ask(store, n=0) == []
-    assert len(store.answers_for([]).answered) == 0
+    assert len(answers_to(store, []).answered) == 0
 
 
 def test_comparisons_are_the_standing_answers_without_skips(store):

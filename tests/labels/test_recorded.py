@@ -12,8 +12,9 @@ from test_label_store import make_segments
 from pbrl.data.datasets import load_dataset
 from pbrl.data.lerobot_files import write_preferences
 from pbrl.errors import UserError
+from pbrl.labels.import_set import import_labels
 from pbrl.labels.recorded import FILE, describe_source, write_source
-from pbrl.labels.sets import export_labels, import_labels, load_label_set
+from pbrl.labels.sets import export_labels, load_label_set
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import SegmentPair
 from pbrl.types import Answers

@@ -7,6 +7,7 @@ import pytest
 import torch
 from killed import Kill, fork
 from outcome import assert_same, table
+from stored import answers_to
 from tiny import COMMON, REWARD, SAC
 
 from pbrl.cli import main
@@ -92,7 +93,7 @@ def test_each_user_has_a_policy_that_is_evaluated(toy, tmp_path):
     assert toy("toy_latent_user", tmp_path / "source") == 0
     with LabelStore(tmp_path / "source", create=False) as store:
         queries = [query.id for query in store.queries()]
-        said = store.answers_for(queries)
+        said = answers_to(store, queries)
         for half, name, flip in ((queries[::2], "anna", False), (queries[1::2], "otto", True)):
             rows = [queries.index(query) for query in half]
             value = said.prefers_right[rows]

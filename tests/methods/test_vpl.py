@@ -8,6 +8,7 @@ import pytest
 import torch
 from killed import Kill
 from outcome import table
+from stored import answers_to
 from tiny import offline, train
 
 from pbrl.agents.iql import IQL
@@ -81,7 +82,7 @@ def two_users(tmp_path_factory):
         assert train(folder / f"run_{name}", method="pebble")[0] == 0
         with LabelStore(folder / f"run_{name}", create=False) as store:
             queries = [query.id for query in store.queries()]
-            said = store.answers_for(queries)
+            said = answers_to(store, queries)
             for user in users:
                 value = said.prefers_right if user == "anna" else 1 - said.prefers_right
                 store.answer(queries, Answers(value, said.answered), user, kind="human")

@@ -39,8 +39,6 @@ def make_data(
         episodes=done,
         pairs=labelled,
         validation=labelled[: pairs // 10].comparisons(segments),
-        test=None,
-        ceiling=None,
         scores=regret if dense else None,
         last_obs=last_obs,
         annotators=("regret",),

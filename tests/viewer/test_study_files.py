@@ -144,7 +144,7 @@ def test_the_questions_of_a_label_set_are_asked_anew(labels, tmp_path):
         assert store.counts()["answers"] == 0
         assert [q.id for q in store.open_queries()] == [1, 2, 3, 4, 5, 6]
         assert torch.equal(store.segments([1, 2, 3, 4, 5, 6])[0].obs, theirs.pairs.left.obs)
-        assert np.array_equal(store.states([1, 2, 3, 4, 5, 6])[1], theirs.pairs.right_states)
+        assert np.array_equal(store.pairs([1, 2, 3, 4, 5, 6]).right_states, theirs.pairs.right_states)
     assert source_queries(folder) == dict(zip(range(1, 7), theirs.query.tolist(), strict=True))
     before = (folder / "labels.sqlite").read_bytes()
     take_label_set(labels, folder)  # goes on
