@@ -1,4 +1,4 @@
-"""A script at the desk: it answers at once."""
+"""A desk of a script, which answers at once."""
 
 from __future__ import annotations
 

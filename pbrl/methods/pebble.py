@@ -9,31 +9,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pbrl.agents.exploration import StateEntropy
 from pbrl.blocks import PartOf, ScoredOnce
 from pbrl.checks import between, required, whole
 from pbrl.errors import UserError
-from pbrl.feedback.fit import Fit, heldout_metrics
+from pbrl.feedback.fit import Fit
 from pbrl.feedback.lists import ListDataset
 from pbrl.feedback.preferences import PreferenceDataset
-from pbrl.feedback.quality import correlation, true_accuracy
 from pbrl.feedback.samplers import LEAST_MEMBERS, preference_probability, uniform
 from pbrl.feedback.settings import Feedback
-from pbrl.finite import REWARD_MODEL, require_finite
-from pbrl.methods.method import Learned, Method, Metrics, Run, next_time, of_part
+from pbrl.methods.learned_reward import LearnedReward
+from pbrl.methods.method import Metrics, Run, next_time
 from pbrl.nets.devices import move
 from pbrl.question_kinds import SegmentPair
 from pbrl.questions import Question
 from pbrl.rewards.objective import USUAL, Objective
-from pbrl.types import Episode, RewardModel, RewardSource, Segments, Steps
+from pbrl.types import Episode, RewardModel, RewardSource
 
-RECENT_STEPS, DISAGREEMENT_PAIRS = 5000, 1000
-NEEDED = ("members", "optimizer", "observe", "reward", "step_reward", "score", "update")  # of a model
+DISAGREEMENT_PAIRS = 1000
 
 
-class Pebble(Method):
+class Pebble(LearnedReward):
     """Rewards each step by an ensemble whose sums over segments explain the answers.
 
     What is stored gets the new reward after each session. As a `RewardSource`, it gives the mean member's reward.
@@ -98,9 +95,6 @@ class Pebble(Method):
             raise UserError(f"{both}; set method.reward_std=null, or leave fit.calibrate out")
         super().check_objective(heldout)
 
-    def small_model(self) -> Any:
-        return self.make_model((1,), 1, torch.Generator())
-
     def begin(self, run: Run) -> None:
         super().begin(run)
         run.feedback.require_sessions(run.agent.round_steps)
@@ -126,14 +120,6 @@ class Pebble(Method):
         self._fitted = self._warned = False
         if self.explore is not None:
             self.explore.begin(run)
-
-    def make_model(self, obs_shape: tuple[int, ...], action_size: int, rng: torch.Generator) -> Any:
-        model = self._make_model(obs_size=obs_shape[0], action_size=action_size, rng=rng)
-        if missing := [name for name in NEEDED if not hasattr(model, name)]:
-            kind = type(model).__name__
-            raise ValueError(f"model: {kind} cannot reward an agent step by step: it has no {' and no '.join(missing)}")
-        self.objective.prepare(model)
-        return model
 
     def make_dataset(self, heldout: float, rng: torch.Generator) -> Any:
         loss: Any = self.objective.loss
@@ -240,19 +226,6 @@ class Pebble(Method):
             self.adopt(first)
         return {f"reward/{name}": value for name, value in metrics.items()}
 
-    def settle(self, temperature: float) -> None:
-        """Bring the members to one level after a fit, where that matters, and the reward to its scale."""
-        self.objective.settle(self.model, self.preferences.segments)
-        if self.objective.calibrate:
-            self.scale = 1 / temperature
-        if self.reward_std is not None:
-            self.scale = self.reward_std / max(float(self.recent_rewards()[0].std()), 1e-6)
-
-    def heldout_figures(self) -> Metrics:
-        """Return what the model makes of held-out answers, where there are any."""
-        heldout = self.preferences.heldout if self.updates else None
-        return {} if heldout is None else heldout_metrics(self.model, heldout, self.objective)
-
     def learn_model(self) -> Metrics:
         """Trains the model on all answers; returns what `Fit` does."""
         assert self.fit is not None
@@ -280,40 +253,6 @@ class Pebble(Method):
     def reward(self) -> RewardSource | None:
         return self if self.updates else self.explore
 
-    def of_steps(self, steps: Steps) -> Tensor:
-        return torch.from_numpy(self.step_reward(steps.obs.numpy(), steps.actions.numpy()))
-
-    def of_episode(self, episode: Episode) -> np.ndarray:
-        return self.step_reward(episode.obs[:-1], episode.actions)
-
-    def step_reward(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Return the mean member's reward (M,), scaled but not shifted: what an end is worth hangs on the offset."""
-        return require_finite(self.scale * self.model.step_reward(obs, actions), REWARD_MODEL, "a reward")
-
-    def score(self, segments: Segments) -> Tensor:
-        """Return how good the mean member finds segments (N,)."""
-        return self.objective.scores(self.model.score(segments), segments).mean(0)
-
-    def learned_return(self, episode: Episode) -> float | None:
-        return float(self.of_episode(episode).sum()) if self.updates else None
-
-    @property
-    def reward_trained(self) -> bool:
-        return self._fitted or self.updates > 0
-
-    @torch.no_grad()
-    def quality(self) -> Metrics:
-        """Return how well the reward agrees with the true one on recent episodes; nothing learns from it."""
-        f, learned = self.run.feedback, self.recent_rewards()
-        settings = {"length": f.segment_length, "pool": f.pool_episodes, "seed": self.run.desk.sessions}
-        accuracy = true_accuracy(self.score, self.run.episodes, **settings)
-        return {"true_accuracy": accuracy, "corr_true": correlation(*learned)}
-
-    def recent_rewards(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return rewards of the model and of the environment on recent steps; NotFinite where the model's is not."""
-        obs, actions, true = self.run.episodes.recent_steps(RECENT_STEPS)
-        return require_finite(self.model.step_reward(obs, actions), REWARD_MODEL, "a reward"), true
-
     def metrics(self) -> Metrics:
         """Return what equal comparisons of methods need: gradient steps, relabels, and when labels ended."""
         spent = {"reward/updates": self.updates, "reward/relabels": self.relabels}
@@ -330,19 +269,6 @@ class Pebble(Method):
             **self.heldout_figures(),
             **self.objective.told(self.run.desk.annotators),
         }
-
-    def exported(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
-        return super().exported(state) if state["updates"] else {}  # before the first answer the model is noise
-
-    def about_reward(self) -> dict[str, str]:
-        return {"scale": str(self.scale), "updates": str(self.updates)}
-
-    def of_weights(self, weights: Mapping[str, Tensor], obs_shape: tuple[int, ...], action_size: int) -> Learned:
-        if not (own := of_part(weights, "model")):
-            return Learned()
-        model = self.make_model(obs_shape, action_size, torch.Generator())
-        model.load_state_dict(own)
-        return Learned(reward=model.step_reward)
 
     def can_ask(self) -> bool:
         """Return whether there is budget left, and segments to ask about; if not, the session waits for them."""
