@@ -17,17 +17,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3 import SAC
-from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, SACPolicy
+from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from pbrl.agents.captured import Updates
 from pbrl.agents.device_rows import DeviceRows
 from pbrl.agents.native_updates import native_updates, plain_buffer
+from pbrl.agents.plain_sac import require_plain_sac
 from pbrl.agents.sac_update import Batch, SACNets, sac_update
 from pbrl.agents.stacked_updates import stacked_updates
 from pbrl.finite import AGENT, require_finite_metrics
@@ -186,7 +184,7 @@ class FastSAC(SAC):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        _require_plain(self)
+        require_plain_sac(self)
         dtype = matmul_dtype(self.precision, self.critic.q_networks[0][0].out_features)  # type: ignore[index]
         heads: Any = [self.actor.mu, self.actor.log_std]
         actor = [*_linears(self.actor.latent_pi), heads]
@@ -216,19 +214,9 @@ class FastSAC(SAC):
                 adam.tie()
 
     def _excluded_save_params(self) -> list[str]:
-        own = [
-            "_actor_mlp",
-            "_critic_mlp",
-            "_target_mlp",
-            "_actor_adam",
-            "_critic_adam",
-            "_nets",
-            "_captured",
-            "_rows",
-            "_stacked",
-            "_native",
-        ]
-        return [*super()._excluded_save_params(), *own]
+        parts = ["_actor_mlp", "_critic_mlp", "_target_mlp", "_actor_adam", "_critic_adam", "_nets"]
+        makers = ["_captured", "_rows", "_stacked", "_native"]
+        return [*super()._excluded_save_params(), *parts, *makers]
 
     def _sample(self, batch_size: int) -> Batch:
         if self.device.type != "cpu" and (batch := self._sample_there(batch_size)) is not None:
@@ -297,35 +285,6 @@ class _Temperature:
         if self.model.ent_coef_optimizer is None or self.model.log_ent_coef is None:
             return []
         return [self.model.log_ent_coef.detach(), *self.model.ent_coef_state().values()]
-
-
-def _require_plain(model: SAC) -> None:
-    """Refuse a model that the hand-written update does not cover, and say which part of it."""
-    policy, space = model.policy, model.observation_space
-    optimizers = [model.actor.optimizer, model.critic.optimizer, model.ent_coef_optimizer]
-    modules = [model.actor.latent_pi, *model.critic.q_networks]
-    layers = [layer for module in modules for layer in module.children()]
-    wrong = {
-        "the policy is not MlpPolicy": type(policy) is not SACPolicy,
-        f"the observation space is {space}, not a Box of numbers": not isinstance(space, spaces.Box)
-        or is_image_space(space),
-        "use_sde is on": model.use_sde,
-        f"n_steps is {model.n_steps}, not 1": model.n_steps != 1,
-        "the features extractor is not Flatten": policy.features_extractor_class is not FlattenExtractor,
-        "there are not exactly 2 critics": len(model.critic.q_networks) != 2,
-        "a network is not an MLP of Linear and ReLU": any(type(x) not in (nn.Linear, nn.ReLU) for x in layers),
-        "a network has no hidden layer": any(len(list(module.children())) < 2 for module in modules),
-        "an optimizer is not plain Adam": any(not _is_plain_adam(x) for x in optimizers if x is not None),
-    }
-    reasons = [reason for reason, found in wrong.items() if found]
-    if reasons:
-        instead = "Use stable_baselines3.SAC instead: agent=sac_sb3."
-        raise ValueError(f"FastSAC does not cover this model: {'; '.join(reasons)}. {instead}")
-
-
-def _is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
-    flags = ("amsgrad", "maximize", "decoupled_weight_decay")
-    return type(optimizer) is Adam and not any(optimizer.defaults.get(flag) for flag in flags)
 
 
 def _linears(network: nn.Module) -> list[SideBySide]:

@@ -14,7 +14,8 @@ from pbrl.data.videos import Triplets, VideoPairs, Videos
 from pbrl.errors import UserError
 from pbrl.feedback.told_videos import ToldVideos
 from pbrl.feedback.triplets import uniform_triplets
-from pbrl.methods.video import VideoMethod, split
+from pbrl.feedback.video_quality import split
+from pbrl.methods.video import VideoMethod
 from pbrl.question_kinds import Triplet
 
 

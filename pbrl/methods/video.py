@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from pbrl.data.videos import Triplets, VideoPairs, Videos
 from pbrl.errors import UserError, one_line
 from pbrl.feedback.told_videos import ToldVideos
 from pbrl.feedback.video_people import Unanswered
+from pbrl.feedback.video_quality import agreement, foreseen, split
 from pbrl.files import replacing, write_json
 from pbrl.finite import REWARD_MODEL, require_finite, require_finite_metrics, require_finite_weights
 from pbrl.methods.method import REWARD_FILE, Method, Run, save_weights
@@ -297,47 +297,6 @@ def frames_of(steps: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
     """The steps after which an episode is drawn, and how many steps share the reward of each frame."""
     drawn = np.append(np.arange(stride - 1, steps - 1, stride), steps - 1)
     return drawn, np.diff(drawn, prepend=-1)
-
-
-def split(episodes: int, heldout: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the episodes to learn from, and of those to measure the reward on."""
-    order = np.random.default_rng(seed).permutation(episodes)
-    first, last = np.split(order, [episodes - max(1, round(heldout * episodes))])
-    return first, last
-
-
-def agreement(model: Any, videos: Videos) -> dict[str, Any]:
-    """Spearman's correlation of learned and true return over videos that nothing was learned from, and both returns."""
-    from scipy import stats  # half a second that every other method would wait for
-
-    learned = [float(model.reward(frames).sum()) for frames in videos.frames]
-    r = float(stats.spearmanr(learned, videos.true_return).statistic) if len(videos) > 2 else math.nan
-    pairs = np.triu_indices(len(videos), 1)
-    gain, true_gain = (np.subtract.outer(x, x)[pairs] for x in (np.array(learned), videos.true_return.numpy()))
-    agree = np.sign(gain) == np.sign(true_gain)
-    return {
-        "spearman": None if math.isnan(r) else r,
-        "pair_accuracy": float(agree.mean()) if len(agree) else None,  # of all pairs of these videos
-        "learned_returns": learned,
-        "true_returns": [None if math.isnan(x) else x for x in videos.true_return.tolist()],
-    }
-
-
-def foreseen(
-    model: Any, told: ToldVideos, data: Dataset, train: np.ndarray, draw: Callable[[Dataset, np.ndarray], Videos]
-) -> dict[str, Any]:
-    """Return how many of people's pairs with a video that nothing was learned from the reward orders as they did."""
-    pairs, learned = told.as_pairs(), set(train.tolist())
-    new = [row for row, pair in enumerate(pairs.rows.tolist()) if not set(pair) <= learned]
-    new = [row for row in new if pairs.prefers_right[row] != 0.5]
-    if not new:
-        return {"pair_accuracy": None, "pairs_measured": 0}
-    episodes = pairs.rows[new].unique()
-    seen = draw(data, episodes.numpy())
-    value = torch.tensor([float(model.reward(frames).sum()) for frames in seen.frames])
-    left, right = (value[torch.searchsorted(episodes, side[new])] for side in (pairs.left, pairs.right))
-    right_ones = (right > left) == (pairs.prefers_right[new] > 0.5)
-    return {"pair_accuracy": float(right_ones.float().mean()), "pairs_measured": len(new)}
 
 
 def _is_plain(value: Any) -> bool:
