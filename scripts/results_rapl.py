@@ -30,8 +30,8 @@ from pbrl.config import load_config
 from pbrl.data.datasets import Dataset, load_dataset
 from pbrl.data.videos import Videos
 from pbrl.feedback.triplets import uniform_triplets
+from pbrl.feedback.video_quality import split
 from pbrl.methods.method import REWARD_FILE
-from pbrl.methods.video import split
 from pbrl.rewards.optimal_transport import sinkhorn
 from pbrl.teachers.triplet import TripletTeacher, spread
 from pbrl.training.parts import stream_seed

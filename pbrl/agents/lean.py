@@ -15,7 +15,6 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
-from pbrl.agents.buffers import LearnedRewardBuffer
 from pbrl.data.recorder import EpisodeRecorder
 
 REPLACED = ("learn", "collect_rollouts", "_setup_learn", "_store_transition", "_on_step", "_update_info_buffer")
@@ -27,14 +26,13 @@ def covers(model: Any) -> bool:
     own = all(getattr(type(model), name) is getattr(OffPolicyAlgorithm, name) for name in REPLACED if name != "learn")
     own = own and type(model).learn in (OffPolicyAlgorithm.learn, SAC.learn)
     plain = not model.use_sde and model.action_noise is None and model.train_freq == EACH_STEP
-    buffered = isinstance(model.replay_buffer, LearnedRewardBuffer) and model._vec_normalize_env is None
+    buffered = hasattr(model.replay_buffer, "put") and model._vec_normalize_env is None
     return type(model) is not SAC and own and plain and buffered
 
 
 def learn(model: SAC, recorders: Sequence[EpisodeRecorder], env_steps: int) -> None:
     """Acts and learns for at least so many steps. recorders: the environments of `model.env`, in its order."""
     total, _ = model._setup_learn(env_steps, None, reset_num_timesteps=False)
-    assert isinstance(model.gradient_steps, int)
     while model.num_timesteps < total:
         if model.policy.training:
             model.policy.set_training_mode(False)

@@ -17,6 +17,7 @@ from stable_baselines3.sac.policies import Actor
 from pbrl.agents import lean
 from pbrl.agents.agent import Behave
 from pbrl.agents.buffers import LearnedRewardBuffer
+from pbrl.agents.portable import save_portable
 from pbrl.agents.sb3_base import SB3Agent, vec_env
 from pbrl.agents.sb3_checks import activation_class, check_ent_coef, require_memory
 from pbrl.checks import between, layers, whole
@@ -85,19 +86,16 @@ class SACAgent(SB3Agent):
                 "divisors of gradient_steps * n_envs, or agent=sac"
             )
         check_ent_coef(ent_coef)
-        asked = f"buffer_size={buffer_size}"
         if buffer_size is not None and buffer_size < n_envs:
-            raise UserError(f"{asked}: expected at least {n_envs}, a step of each environment, or null")
+            few = f"buffer_size={buffer_size}"
+            raise UserError(f"{few}: expected at least {n_envs}, a step of each environment, or null")
         recorders = [EpisodeRecorder(make_env(), given) for _ in range(n_envs)]
-        rows = math.ceil(steps / n_envs) * n_envs if buffer_size is None else buffer_size
-        what = f"a replay buffer of all steps={steps}" if buffer_size is None else asked
-        require_memory(what, rows, recorders[0], "agent.buffer_size")
         choice: dict[str, Any] = {k: v for k, v in (("precision", precision), ("backend", backend)) if v is not None}
         model = algorithm(
             "MlpPolicy",
             vec_env(recorders),
             learning_rate=lr,
-            buffer_size=rows,
+            buffer_size=_rows(steps, recorders, buffer_size),
             learning_starts=learning_starts,
             batch_size=batch_size,
             tau=tau,
@@ -131,8 +129,9 @@ class SACAgent(SB3Agent):
 
     @property
     def buffer(self) -> LearnedRewardBuffer:
-        assert isinstance(self.model.replay_buffer, LearnedRewardBuffer)
-        return self.model.replay_buffer
+        buffer: Any = self.model.replay_buffer
+        own: LearnedRewardBuffer = buffer
+        return own
 
     def _learn(self, env_steps: int) -> None:
         if self.callback is None and lean.covers(self.model):
@@ -240,6 +239,10 @@ class SACAgent(SB3Agent):
         """Makes `times` the updates per environment step that it was made with; a checkpoint does not hold it."""
         self.model.gradient_steps = times * self.gradient_steps
 
+    def save_for(self, path: str, task: gym.Env, parameters: dict[str, Any] | None = None) -> None:
+        alone = {"gradient_steps": self.model.gradient_steps // self.n_envs}
+        save_portable(self.model, path, task, algorithm=SAC, bounded=True, settings=alone, parameters=parameters)
+
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"buffer": self.buffer.state_dict()}
 
@@ -250,6 +253,14 @@ class SACAgent(SB3Agent):
         if fresh_episode:
             self.buffer.running[:] = 0
         super().load_state_dict(state, fresh_episode)
+
+
+def _rows(steps: int, recorders: Sequence[EpisodeRecorder], buffer_size: int | None) -> int:
+    """Return the steps that the replay buffer holds of all environments, once it is sure that memory has room."""
+    rows = math.ceil(steps / len(recorders)) * len(recorders) if buffer_size is None else buffer_size
+    what = f"a replay buffer of all steps={steps}" if buffer_size is None else f"buffer_size={buffer_size}"
+    require_memory(what, rows, recorders[0], "agent.buffer_size")
+    return rows
 
 
 def _density(actor: Actor, obs: torch.Tensor) -> Distribution:

@@ -70,8 +70,6 @@ class PPOAgent(SB3Agent):
             raise UserError(f"ent_coef={ent_coef}: expected a number >= 0")
         recorders = [EpisodeRecorder(make_env(), given) for _ in range(n_envs)]
         require_memory(f"n_steps={n_steps} of {n_envs} environments", n_steps * n_envs, recorders[0], None)
-        extractor = {"features_extractor_class": NormalisedObservations} if normalise_obs else {}
-        net = list(hidden)
         model = PPO(
             "MlpPolicy",
             vec_env(recorders),
@@ -87,12 +85,7 @@ class PPOAgent(SB3Agent):
             max_grad_norm=max_grad_norm,
             use_sde=use_sde,
             sde_sample_freq=sde_sample_freq,
-            policy_kwargs={
-                "net_arch": {"pi": net, "vf": net},
-                "activation_fn": activation_class(activation),
-                "log_std_init": log_std_init,
-                **extractor,
-            },
+            policy_kwargs=_policy(hidden, activation, log_std_init, normalise_obs),
             rollout_buffer_class=LearnedRewardRollout,
             seed=seed,
             device=device,
@@ -100,7 +93,7 @@ class PPOAgent(SB3Agent):
         super().__init__(model, recorders, callback)
         self.buffer.finished = lambda: [recorder.finished for recorder in recorders]
         self.round_steps = n_steps * n_envs
-        self.clip_range = clip_range
+        self.clip_range, self.normalises = clip_range, normalise_obs
         if anneal_clip:
             # SB3's own progress restarts with each call of learn(); the run's does not.
             model.clip_range = lambda _: clip_range * max(0.0, 1 - model.num_timesteps / steps)
@@ -117,8 +110,9 @@ class PPOAgent(SB3Agent):
 
     @property
     def buffer(self) -> LearnedRewardRollout:
-        assert isinstance(self.model.rollout_buffer, LearnedRewardRollout)
-        return self.model.rollout_buffer
+        buffer: Any = self.model.rollout_buffer
+        own: LearnedRewardRollout = buffer
+        return own
 
     def learn(self, env_steps: int) -> list[Episode]:
         """Learn one rollout after the other, so that the observation statistics move between them."""
@@ -128,10 +122,19 @@ class PPOAgent(SB3Agent):
             episodes += super().learn(self.round_steps)
             if self.stopped:
                 break
-            extractor = self.model.policy.features_extractor
-            if isinstance(extractor, NormalisedObservations):
+            if self.normalises:
+                extractor: Any = self.model.policy.features_extractor
                 extractor.observe(self.buffer.observations)
         return episodes
 
-    def save(self, path: str) -> None:
-        save_portable(self.model, path, self.recorders[0], clip_range=self.clip_range)
+    def save_for(self, path: str, task: gym.Env, parameters: dict[str, Any] | None = None) -> None:
+        alone = {"n_steps": self.model.n_steps * self.n_envs, "clip_range": self.clip_range}
+        save_portable(self.model, path, task, algorithm=PPO, bounded=False, settings=alone, parameters=parameters)
+
+
+def _policy(hidden: Sequence[int], activation: str, log_std_init: float, normalise_obs: bool) -> dict[str, Any]:
+    """Return what SB3 makes the networks of policy and values from, which are alike."""
+    net = list(hidden)
+    extractor = {"features_extractor_class": NormalisedObservations} if normalise_obs else {}
+    arch = {"net_arch": {"pi": net, "vf": net}, "activation_fn": activation_class(activation)}
+    return arch | {"log_std_init": log_std_init} | extractor

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,23 +33,34 @@ UNIT_ACTIONS = "unit_actions.safetensors"  # a member of the zip that SB3 passes
 State = dict[str, Any]
 
 
-def save_portable(model: SAC | PPO, path: str, env: gym.Env, parameters: State | None = None, **settings: Any) -> None:
+def save_portable(
+    model: SAC | PPO,
+    path: str,
+    env: gym.Env,
+    *,
+    algorithm: type[SAC] | type[PPO],
+    bounded: bool,
+    settings: Mapping[str, Any],
+    parameters: State | None = None,
+) -> None:
     """Writes the policy with SB3's own classes alone, one environment, and the spaces of the task.
 
-    model: with observations and actions as `env` has them. parameters, settings: of the algorithm, in place of the
-    model's.
+    model: with observations and actions as `env` has them.
+    algorithm: SB3's own class that opens it.
+    bounded: whether its policy squashes a Gaussian into a box; else it is cut off there.
+    settings: in place of the model's, so that updates go with steps in one environment as they did in all together.
+    parameters: in place of the model's.
     """
     obs_space, action_space = task_spaces(env)
     obs_space = obs_space if _reads(obs_space) else env.observation_space
-    algorithm = PPO if isinstance(model, PPO) else SAC
-    action_space = _acts(action_space, algorithm) or env.action_space
+    action_space = _acts(action_space, bounded) or env.action_space
     numbers = inspect.signature(algorithm).parameters.keys() - OF_THIS_RUN
-    data = {name: value for name, value in vars(model).items() if name in numbers} | settings
-    data |= {"num_timesteps": model.num_timesteps, "n_envs": 1} | _for_one_environment(model)
+    data = {name: value for name, value in vars(model).items() if name in numbers}
+    data |= {"num_timesteps": model.num_timesteps, "n_envs": 1, **settings}
     data |= {"policy_class": _policy(algorithm, obs_space)}
     data |= {"observation_space": obs_space, "action_space": action_space}
     params, unit = model.get_parameters() if parameters is None else parameters, {}
-    if isinstance(model, PPO) and not is_unit(action_space):
+    if not bounded and not is_unit(action_space):
         unit = _to_own_units(params, action_space)
     variables = {name: getattr(model, name) for name in model._get_torch_save_params()[1]}
     with _include_code(normalise, networks):
@@ -89,7 +100,7 @@ def _reads(space: gym.Space[Any]) -> bool:
     return isinstance(space, numbers) or (isinstance(space, spaces.Box) and not is_image_space(space))
 
 
-def _acts(space: gym.Space[Any], algorithm: type[BaseAlgorithm]) -> spaces.Box | None:
+def _acts(space: gym.Space[Any], bounded: bool) -> spaces.Box | None:
     """Find the box to which SB3 scales, and in which it learns, as pbrl does; None where float32 has no numbers for it.
 
     SB3 stores actions in the box's own type, before it clips them or in [-1, 1]: whole numbers and float16 become
@@ -100,7 +111,7 @@ def _acts(space: gym.Space[Any], algorithm: type[BaseAlgorithm]) -> spaces.Box |
     if max(abs(low).max(), abs(high).max()) > LARGEST_END:
         return None
     stores = space.dtype in (np.float32, np.float64)
-    moves = algorithm is PPO or bool((high > low).all())
+    moves = not bounded or bool((high > low).all())
     if stores and moves:
         return space
     wide = spaces.Box(low, high if moves else np.where(high > low, high, np.nextafter(high, np.inf)), dtype=np.float64)
@@ -111,13 +122,6 @@ def _acts(space: gym.Space[Any], algorithm: type[BaseAlgorithm]) -> spaces.Box |
 
 def _policy(algorithm: type[BaseAlgorithm], obs_space: gym.Space[Any]) -> Any:
     return algorithm.policy_aliases["MultiInputPolicy" if isinstance(obs_space, spaces.Dict) else "MlpPolicy"]
-
-
-def _for_one_environment(model: SAC | PPO) -> dict[str, int]:
-    """Scale updates or steps so that their ratio is that of all environments together."""
-    if isinstance(model, PPO):
-        return {"n_steps": model.n_steps * model.n_envs}
-    return {"gradient_steps": model.gradient_steps // model.n_envs}
 
 
 def _to_own_units(params: State, space: gym.Space[Any]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
 from pbrl.agents.agent import Behave
-from pbrl.agents.portable import load_portable, save_portable
+from pbrl.agents.portable import load_portable
 from pbrl.agents.random_state import global_random_state, set_global_random_state
 from pbrl.data.episodes import Episode
 from pbrl.data.recorder import EpisodeRecorder, Measure
@@ -160,11 +160,11 @@ class SB3Agent:
 
     def save(self, path: str) -> None:
         """Write a zip that SB3's `load` opens where there is no pbrl, in the units of the task; see `portable`."""
-        save_portable(self.model, path, self.recorders[0])
+        self.save_for(path, self.recorders[0])
 
-    def save_for(self, path: str, task: gym.Env, parameters: dict[str, Any]) -> None:
-        """The same of parameters for a task that shows less than its own environment does."""
-        save_portable(self.model, path, task, parameters)
+    def save_for(self, path: str, task: gym.Env, parameters: dict[str, Any] | None = None) -> None:
+        """Write the same for another task, as one that shows less than its own. parameters: in place of its own."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Lets go of the environments; the agent still acts, and is saved as before."""

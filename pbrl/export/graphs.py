@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from pbrl.errors import UserError
 from pbrl.install import install_extra
-from pbrl.rewards.partial_return import PartialReturn
 from pbrl.training.saved_run import SavedRun
 from pbrl_envs.action_box import is_unit
 
@@ -131,29 +130,17 @@ def _reward(saved: SavedRun) -> Callable[[Tensor, Tensor], Tensor]:
     """Observations and actions in [-1, 1] to rewards, as a module."""
     if saved.reward is None:
         raise UserError(f"{saved.path} has no learned reward of single steps, so there is none to export")
-    of: Any = getattr(saved.reward, "__self__", saved.reward)
-    return EnsembleReward(of) if isinstance(of, PartialReturn) else _module(of)
+    return _module(getattr(saved.reward, "__self__", saved.reward))
 
 
 def _module(of: Any) -> Any:
-    if isinstance(of, nn.Module):
-        return Chosen(of) if getattr(of, "choice", False) else of.eval()
     if hasattr(of, "as_module"):
         return of.as_module()
+    if isinstance(of, nn.Module):
+        return Chosen(of) if getattr(of, "choice", False) else of.eval()
     raise UserError(
         f"{type(of).__name__} has no graph of torch; a class of your own gives one by a method `as_module()`"
     )
-
-
-class EnsembleReward(nn.Module):
-    """The combination of the members' rewards."""
-
-    def __init__(self, model: PartialReturn) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, obs: Tensor, actions: Tensor) -> Tensor:
-        return self.model.combine(self.model(obs, actions))
 
 
 class Chosen(nn.Module):

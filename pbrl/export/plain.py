@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from pbrl.errors import UserError
-from pbrl.rewards.partial_return import PartialReturn
-from pbrl.rewards.pessimism import Mean
 from pbrl.training.saved_run import SavedRun
 
 
@@ -26,7 +24,7 @@ class PlainReward(NamedTuple):
 def plain_reward(saved: SavedRun) -> PlainReward:
     """Read the reward as plain numbers; UserError where only pbrl or a graph can compute it."""
     model: Any = getattr(saved.reward, "__self__", None)
-    if type(model) is not PartialReturn or not isinstance(model.pessimism, Mean):
+    if not getattr(model, "is_plain", False):
         what = "the mean of an ensemble of plain MLPs"
         raise UserError(f"{saved.path}: its reward is not {what}; valid for it are reward=torchscript and reward=onnx")
     normalises = model.norm is not None and bool(model.norm.count)

@@ -109,7 +109,7 @@ class Pebble(LearnedReward):
         if self.model.members < (least := LEAST_MEMBERS.get(run.sampler_name, 1)):
             few = f"model.members={self.model.members}"
             raise ValueError(f"{few}: queries={run.sampler_name} asks by their disagreement; expected at least {least}")
-        if isinstance(self.model, torch.nn.Module):
+        if hasattr(self.model, "to"):  # a model of numbers stays where it is
             move(self.model, run.device)
             move(self.objective, run.device)
         self.optimizer = self.model.optimizer

@@ -15,7 +15,7 @@ from pbrl.finite import REWARD_MODEL, require_finite_metrics
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.pebble import Pebble
 from pbrl.nets.networks import descend
-from pbrl.rewards.self_predictive import NextPredictor, SelfPredictiveReward
+from pbrl.rewards.self_predictive import NextPredictor
 
 PREDICTIONS = ("distillation", "contrastive")
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
@@ -74,7 +74,7 @@ class Reed(Pebble):
 
     def make_model(self, obs_shape: tuple[int, ...], action_size: int, rng: torch.Generator) -> Any:
         model = super().make_model(obs_shape, action_size, rng)
-        if not isinstance(model, SelfPredictiveReward):
+        if not hasattr(model, "obs_embedding"):
             raise ValueError(f"model: {type(model).__name__} has no encoder; expected a SelfPredictiveReward")
         return model
 

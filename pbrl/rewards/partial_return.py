@@ -84,6 +84,15 @@ class PartialReturn(torch.nn.Module):
     def members(self) -> int:
         return self.net.members
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the reward is the mean of MLPs on [obs, actions] and no more, so that any library can build it."""
+        return type(self) is PartialReturn and self.pessimism.least_members == 1
+
+    def as_module(self) -> torch.nn.Module:
+        """Return a graph of the reward that drives the agent (M,), see `combine`."""
+        return Combined(self)
+
     def observe(self, obs: np.ndarray) -> None:
         """Adds observations (M, O) to the input statistics; do it before a fit, since it moves the reward."""
         if self.norm is not None:
@@ -196,3 +205,14 @@ class PartialReturn(torch.nn.Module):
         length = int(torch.randint(self.crop[0], longest + 1, (), generator=self.rng))
         starts = torch.randint(left.steps - length + 1, (2, len(left)), generator=self.rng)
         return left.crop(starts[0], length), right.crop(starts[1], length)
+
+
+class Combined(torch.nn.Module):
+    """The combination of the members' rewards."""
+
+    def __init__(self, model: PartialReturn) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, obs: Tensor, actions: Tensor) -> Tensor:
+        return self.model.combine(self.model(obs, actions))

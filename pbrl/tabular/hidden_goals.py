@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from pbrl.rewards.latent_user import Answered, LatentUser
 from pbrl.rewards.partial_return import PartialReturn
 from pbrl.tabular.beds import Bed, Measured
 from pbrl.types import Comparisons, Segments
+
+Score = Callable[[Answered, Answered], list[Tensor]]
+"""Pairs that users told of, and those to score -> the scores of both sides."""
 
 USERS, HELD_OUT, PAIRS, CONTEXT = 800, 200, 16, 8  # of each user: answers, and those that a taste is inferred from
 SLOPE, BATCH, EPOCHS = 10.0, 128, 50
@@ -75,16 +79,22 @@ def fit_one_reward(answered: Answered, rng: torch.Generator) -> PartialReturn:
     return model
 
 
+def by_taste(model: LatentUser, told: Answered, rest: Answered) -> list[Tensor]:
+    """Score both sides of the rest of the pairs by the taste of each user, inferred from what they told."""
+    z = model.encode(told).mean.repeat_interleave(PAIRS - CONTEXT, 0)
+    return [model.score(side, z) for side in (rest.left, rest.right)]
+
+
+def for_all(model: PartialReturn, told: Answered, rest: Answered) -> list[Tensor]:
+    """Score both sides of the rest of the pairs alike for everybody."""
+    return [model.score(side).mean(0) for side in (rest.left, rest.right)]
+
+
 @torch.no_grad()
-def accuracy(model: LatentUser | PartialReturn, answered: Answered, gains: Tensor) -> dict[str, float]:
+def accuracy(score: Score, answered: Answered, gains: Tensor) -> dict[str, float]:
     """Measure, on pairs that no taste was inferred from, agreement with the users' true wishes by where goals agree."""
     everybody = torch.arange(len(gains))
-    rest = of_users(answered, everybody, slice(CONTEXT, None))
-    if isinstance(model, LatentUser):
-        z = model.encode(of_users(answered, everybody, slice(CONTEXT))).mean.repeat_interleave(PAIRS - CONTEXT, 0)
-        scores = [model.score(side, z) for side in (rest.left, rest.right)]
-    else:
-        scores = [model.score(side).mean(0) for side in (rest.left, rest.right)]
+    scores = score(*(of_users(answered, everybody, pairs) for pairs in (slice(CONTEXT), slice(CONTEXT, None))))
     found = (scores[1] > scores[0]).view(len(gains), -1)
     by_goal, own = gains[:, CONTEXT:, :-1] > 0, gains[:, CONTEXT:, -1] > 0
     agree = (by_goal == by_goal[..., :1]).all(-1)
@@ -98,8 +108,12 @@ def run(seed: int) -> list[Measured]:
     for goals in (1, 2):
         rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, goals]).generate_state(1)[0]))
         (train, _), (test, gains) = make_users(goals, USERS, rng), make_users(goals, HELD_OUT, rng)
-        for arm, fit in (("VPL", fit_vpl), ("one reward for all", fit_one_reward)):
-            of = accuracy(fit(train, rng), test, gains)
+        fits: tuple[tuple[str, Any, Any], ...] = (
+            ("VPL", fit_vpl, by_taste),
+            ("one reward for all", fit_one_reward, for_all),
+        )
+        for arm, fit, score in fits:
+            of = accuracy(partial(score, fit(train, rng)), test, gains)
             names = {"agree": "pairs on which all agree", "differ": "pairs on which they differ"}
             who = f"{goals} goal" + ("s" if goals > 1 else "")
             found += [Measured(f"{who}, {names[name]}", arm, value) for name, value in of.items()]

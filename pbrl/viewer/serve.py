@@ -79,10 +79,8 @@ def serve(
     renew = listed(overrides.pop("renew", None))
     section, before = viewer_section(config, overrides), find_opened(run_dir)
     if before is not None and before.answers():
-        if renew or overrides.keys() - {"open_browser"} or before.study != _name(study_file):
-            raise UserError(f"a viewer of {run_dir} is open at {before.url}; end it to open one with other settings")
-        before.say(" (open already)")
-        return 0
+        others = renew or overrides.keys() - {"open_browser"} or before.study != _name(study_file)
+        return _say_it_is_open(run_dir, before, bool(others))
     certificate = read_certificate(section.tls)
     _check_store(run_dir)
     listener = _listen(run_dir, section)
@@ -99,15 +97,7 @@ def serve(
     )
     viewer = replace(_viewer_config(run_dir, config, section, opened, study), watch=watch)
 
-    from pbrl.viewer.gallery import Gallery
-    from pbrl.viewer.renderer import Renderer
-    from pbrl.viewer.sources import clip_source
-
-    source, desk = clip_source(run_dir, config.env), viewer.desk
-    style = source.styled(clip_style(section))
-    ahead = section.ahead if study is None else EVERYTHING  # each person has an order of their own
-    renderer = Renderer(run_dir, style, ahead=ahead, overlap=desk.overlap, scripts_count=desk.scripts_count)
-    gallery = Gallery(run_dir, source, style, renderer, section.ahead)
+    renderer, gallery = _clips(viewer, config, section)
     with (
         gallery if watch is None else nullcontext(),  # which starts the process that draws
         nullcontext() if beside is None else beside(renderer),
@@ -120,6 +110,27 @@ def serve(
                 webbrowser.open(opened.redirect(run_dir))
 
         return _run(viewer, gallery, listener, certificate, announce)
+
+
+def _say_it_is_open(run_dir: Path, before: Opened, others: bool) -> int:
+    """Say the addresses of the viewer that answers already. others: it was asked to open with other settings."""
+    if others:
+        raise UserError(f"a viewer of {run_dir} is open at {before.url}; end it to open one with other settings")
+    before.say(" (open already)")
+    return 0
+
+
+def _clips(viewer: ViewerConfig, config: DictConfig, section: DictConfig) -> tuple[Renderer, Gallery]:
+    """Return what draws the clips of a run, ahead of the people, and what hands them out."""
+    from pbrl.viewer.gallery import Gallery
+    from pbrl.viewer.renderer import Renderer
+    from pbrl.viewer.sources import clip_source
+
+    source, desk = clip_source(viewer.run_dir, config.env), viewer.desk
+    style = source.styled(clip_style(section))
+    ahead = section.ahead if viewer.study is None else EVERYTHING  # each person has an order of their own
+    renderer = Renderer(viewer.run_dir, style, ahead=ahead, overlap=desk.overlap, scripts_count=desk.scripts_count)
+    return renderer, Gallery(viewer.run_dir, source, style, renderer, section.ahead)
 
 
 def start_viewer(run_dir: Path) -> subprocess.Popen[bytes] | None:
