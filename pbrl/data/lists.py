@@ -30,6 +30,11 @@ class Lists:
         """Return the items, k times B segments."""
         return tuple(self.segments[torch.arange(j, len(self.segments), self.k)] for j in range(self.k))
 
+    @property
+    def all_alike(self) -> bool:
+        """Whether they tell no segment from another: there are none, or all were judged alone and alike."""
+        return len(self) == 0 or (self.k == 1 and bool((self.told == self.told[0]).all()))
+
     @staticmethod
     def cat(parts: Sequence[Lists]) -> Lists:
         return Lists(Segments.cat([p.segments for p in parts]), torch.cat([p.told for p in parts]), parts[0].k)

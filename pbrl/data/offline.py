@@ -113,6 +113,16 @@ class OfflineData:
         return len(self.pairs) + (len(self.validation) if self.validation is not None else 0)
 
     @property
+    def ties(self) -> int:
+        """The number of labels that prefer nothing: all scores or judgements where they are alike."""
+        if self.scores is not None:
+            return len(self.scores) if bool((self.scores == self.scores[0]).all()) else 0
+        if self.lists is not None:
+            return len(self.lists) if self.lists.all_alike else 0
+        values = [self.pairs.prefers_right, *([self.validation.prefers_right] if self.validation is not None else [])]
+        return sum(int((told == 0.5).sum()) for told in values)
+
+    @property
     def observations(self) -> np.ndarray:
         """All training observations (M, O), for input statistics."""
         return np.concatenate([e.obs[:-1] for e in self.episodes])

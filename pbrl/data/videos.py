@@ -78,6 +78,10 @@ class Triplets:
         """Return the rows of anchor, first and second (B, 3)."""
         return torch.stack([self.anchor, self.first, self.second], dim=1)
 
+    @property
+    def ties(self) -> int:
+        return int((self.closer_second == 0.5).sum())
+
 
 @dataclass(frozen=True)
 class VideoPairs:
@@ -97,6 +101,10 @@ class VideoPairs:
     def rows(self) -> Tensor:
         """Return the rows of left and right (B, 2)."""
         return torch.stack([self.left, self.right], dim=1)
+
+    @property
+    def ties(self) -> int:
+        return int((self.prefers_right == 0.5).sum())
 
 
 def _check(labels: Triplets | VideoPairs, answer: str) -> None:

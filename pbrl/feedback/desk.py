@@ -72,6 +72,10 @@ class Counts:
         """Return what the budget was charged, by `feedback.counts`."""
         return {"asked": self.asked, "answered": self.labels, "decisive": self.decisive}[counts]
 
+    def why_nothing(self) -> str | None:
+        """Say why nothing can be learned from the answers so far; None: something can, or there are none."""
+        return None if self.decisive or not self.equal + self.skipped else f"{self.equal} ties, {self.skipped} skips"
+
     def metrics(self) -> dict[str, float]:
         return {
             "feedback/labels": self.labels,
@@ -113,9 +117,9 @@ class Desk:
     expects_answers: Any = False
     overlap: Any = 1
 
-    def __init__(self, labels: int = 0) -> None:
-        """Begin with labels that a method was given before."""
-        self.counts, self.sessions = Counts(decisive=labels), 0
+    def __init__(self, labels: int = 0, ties: int = 0) -> None:
+        """Begin with labels that a method was given before, so many ties among them."""
+        self.counts, self.sessions = Counts(decisive=labels - ties, equal=ties), 0
         self.stopped: Callable[[], bool] = lambda: False
 
     def observe(self, episodes: Sequence[Episode]) -> None:

@@ -49,6 +49,12 @@ class ListDataset:
         pairs = self._lists[rows].pairs() if self._lists is not None and len(rows) else None
         return pairs if pairs is not None and len(pairs) else None
 
+    def why_nothing(self) -> str | None:
+        """Say why nothing can be learned from the answers; None: something can, or there are none."""
+        if self._lists is None or not (rows := self._lists[self.train_rows]).all_alike:
+            return None
+        return f"{len(rows)} answers, all alike, {len(self) - len(rows)} held out"
+
     def follow(self, desk: Desk) -> None:
         """Takes over what stands at the desk: new answers, and none that was taken back."""
         standing = desk.answers(self.kind)

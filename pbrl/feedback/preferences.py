@@ -61,6 +61,12 @@ class PreferenceDataset:
         rows = [i for i, h in enumerate(self._heldout) if h]
         return self.all[torch.tensor(rows)] if rows and self.all is not None else None
 
+    def why_nothing(self) -> str | None:
+        """Say why nothing can be learned from the answers; None: something can, or there are none."""
+        if (data := self.all) is None or bool((told := data.prefers_right[self.train_rows] != 0.5).any()):
+            return None
+        return f"{len(told)} ties, {len(self) - len(told)} held out"
+
     def follow(self, desk: Desk) -> None:
         """Takes over what stands at the desk: new answers, and none that was taken back."""
         standing = desk.answers()

@@ -219,6 +219,10 @@ class Method:
         """Return learned and true rewards (M,) of recent steps, to be drawn; None: no reward of steps is learned."""
         return None
 
+    def why_nothing(self) -> str | None:
+        """Say why nothing can be learned from the answers so far; None: something can, or there are none."""
+        return self.run.desk.counts.why_nothing() if self.reads_labels else None
+
     @property
     def reward_trained(self) -> bool:
         """Return whether a reward that is not finite can have come from training."""

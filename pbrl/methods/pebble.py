@@ -231,6 +231,9 @@ class Pebble(LearnedReward):
         assert self.fit is not None
         return self.fit(self.model, self.preferences, self.run.rng("fit"), self.objective)
 
+    def why_nothing(self) -> str | None:
+        return super().why_nothing() or self.preferences.why_nothing()
+
     def adopt(self, first: bool) -> None:
         """Give the agent's past and future the new reward; replace the critic that valued exploring, once."""
         agent = self.run.agent

@@ -19,6 +19,7 @@ from pbrl.collection.videos import Camera, draw_videos, stored_videos
 from pbrl.data.datasets import Dataset, is_dataset, load_dataset
 from pbrl.data.videos import Triplets, VideoPairs, Videos
 from pbrl.errors import UserError, one_line
+from pbrl.feedback.desk import Counts
 from pbrl.feedback.told_videos import ToldVideos
 from pbrl.feedback.video_people import Unanswered
 from pbrl.feedback.video_quality import agreement, foreseen, split
@@ -137,7 +138,8 @@ class VideoMethod(Method):
         if self.run.desk.needs_people:
             self.run.desk.look(0)
         else:
-            self.run.desk.counts.decisive = int(self._facts["labels"])  # whoever answered them, and when
+            labels, ties = int(self._facts["labels"]), int(self._facts.get("ties", 0))  # whoever answered, and when
+            self.run.desk.counts = Counts(decisive=labels - ties, equal=ties)
 
     def reward(self) -> RewardSource | None:
         return self
@@ -180,6 +182,7 @@ class VideoMethod(Method):
         seen = self.draw(data, heldout)
         facts = {
             "labels": len(answers),
+            "ties": answers.ties,
             "kind": self.stands_for,
             "videos": len(shown),
             **metrics,

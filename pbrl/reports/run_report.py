@@ -191,6 +191,8 @@ def _policy(found: Findings) -> Section:
 
 def _sections(saved: SavedRun, found: Findings) -> list[Section]:
     parts = _return_over(found, _axis(saved), _steps(saved), "The task's own return, in separate episodes.")
+    if (why := (read_summary(RunDir(saved.path)) or {}).get("nothing_learned")) is not None:
+        parts.append(Section("The answers", f"Nothing could be learned from them: {why}."))
     if saved.offline:
         return [*parts, *_reward_section(found)]
     if not saved.learns_from_answers:

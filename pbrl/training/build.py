@@ -137,7 +137,7 @@ def _offline(config: DictConfig, method: Method, folder: RunDir) -> Parts:
     parts.obs_shape = tuple(parts.data.segments.obs.shape[2:])
     parts.action_size = parts.data.segments.actions.shape[-1]
     if method.reads_labels:
-        parts.desk = Desk(parts.data.labels)
+        parts.desk = Desk(parts.data.labels, parts.data.ties)
     if config.evaluation.every is not None:
         evaluation = config.evaluation
         seed, envs = parts.seed("evaluation"), evaluation_envs(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -52,7 +53,7 @@ class Run:
         self.silent = False  # show no progress
         self.fresh_episode = False  # after a resume: do not play the unfinished episode again
         self._log: RunLog | None = None
-        self._interrupted = False
+        self._interrupted = self._warned = False
         parts.desk.stopped = lambda: self._interrupted
         if parts.shared_env and parts.agent is not None:
             parts.agent.call_between_episodes(self._evaluate_between)
@@ -110,6 +111,7 @@ class Run:
             self.callbacks.on_start(self)
             if not self._prepared():
                 return False
+            self._say_where_nothing_teaches()
             if not self.evaluations:
                 self._evaluate()
             progress.update(evaluated=True)
@@ -174,9 +176,16 @@ class Run:
         metrics = self.method.step()
         self.update_s += time.monotonic() - begun
         self.figures.add(metrics)
+        self._say_where_nothing_teaches()
         if self.agent is None:
             self.parts.updates += 1
             require_finite_metrics(metrics, REWARD_MODEL if "reward/loss" in metrics else AGENT)
+
+    def _say_where_nothing_teaches(self) -> None:
+        """Say once where there are answers and nothing can be learned from them."""
+        if not self._warned and (why := self.method.why_nothing()) is not None:
+            self._warned = True
+            print(f"pbrl: nothing can be learned from the answers so far: {why}", file=sys.stderr)
 
     @property
     def _over(self) -> bool:
@@ -299,6 +308,7 @@ class Run:
             "reward_accuracy": None,
             "reward_updates": 0,
             **facts,
+            **({} if (why := self.method.why_nothing()) is None else {"nothing_learned": why}),
             "wall_s": round(self.wall_s, 1),
             **(speed if self.agent is not None else {"updates_per_s": self._updates_per_s()}),
             "versions": versions(self.settings.threads, self.parts.device.type),
