@@ -26,7 +26,7 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
     desk.board.refresh()
     told = {
         "run": run_id(desk.store.db),
-        "name": str(config.run_dir),
+        "name": config.run_dir.name,  # its path would tell whoever labels about the machine
         "env": config.env,
         "instructions": config.instructions,
         "question": config.question,
