@@ -64,14 +64,16 @@ def labelling(folder: Path, *words: str) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     command = [sys.executable, "-m", "pbrl", "demo", "--human", f"run_dir={folder}", "viewer.open_browser=false"]
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".log").open("w") as log:
         run = subprocess.Popen([*command, *words], stdout=log, stderr=log)
     try:
-        _wait_until(lambda: (folder / "viewer.json").exists(), 60)
+        _wait_until(lambda: (folder / "viewer.json").exists(), 300)
         with sync_playwright() as playwright:
             path = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium")
             browser = playwright.chromium.launch(executable_path=path, args=QUIET)
             page = browser.new_page(viewport=SIZE)
+            page.set_default_timeout(120_000)  # on a busy machine
             page.goto(json.loads((folder / "viewer.json").read_text())["url"])
             page.locator("#start").wait_for()
             yield page
@@ -172,7 +174,7 @@ def _skip(page: Any) -> None:
     read = "document.querySelector('.deck.active, #grid.active')?.dataset.query"
     before = page.evaluate(read)
     page.keyboard.press("x")
-    _wait_until(lambda: page.evaluate(read) not in (None, before), 120)
+    _wait_until(lambda: page.evaluate(read) not in (None, before), 300)
     page.wait_for_timeout(GUARD_MS)
 
 
@@ -253,7 +255,7 @@ def _shown(page: Any) -> int | None:
 
 def _wait_for_pair(page: Any, before: int | None) -> None:
     """Waits for another pair."""
-    _wait_until(lambda: _shown(page) not in (None, before), 120)
+    _wait_until(lambda: _shown(page) not in (None, before), 300)
     page.wait_for_timeout(GUARD_MS)
 
 

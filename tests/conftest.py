@@ -1,6 +1,7 @@
 """What all tests share: one torch thread, and one OpenGL back end."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -21,6 +22,20 @@ def gl_backend() -> str:
     if backend is None or gl.probe(backend) is not None:
         pytest.skip(f"no OpenGL back end draws here; {gl.HOW_TO_GET}")
     return backend
+
+
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Signals as a terminal leaves them, here and in processes that a test starts.
+
+    `nohup` hands on that SIGHUP is ignored, and a job in the background of a script that SIGINT is; a program that is
+    told to ignore a signal goes on ignoring it, so that a test that sends one would wait for nothing.
+    """
+    usual = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

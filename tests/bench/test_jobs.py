@@ -65,6 +65,7 @@ def interrupt_this_process():
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("interrupt", [interrupt_this_process, interrupt_in_this_thread])
 def test_ctrl_c_stops_all_that_runs_side_by_side(interrupt):
     both, ended = threading.Barrier(2), []

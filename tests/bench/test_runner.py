@@ -188,6 +188,7 @@ def test_a_failing_cell_is_recorded_and_stops_no_other(tree, write, tmp_path, ca
     assert "4 of 6 cells finished" in printed.out
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_killed_benches_go_on_and_come_to_the_same_tables(whole, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "pbrl", "bench", f"grid={whole[0]}", f"out={out}", "probe_s=0", "workers=2"]

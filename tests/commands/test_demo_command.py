@@ -57,6 +57,7 @@ def test_without_labels_it_says_so(tmp_path: Path, output: Call):
     assert "0 labels" in printed
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_an_interrupt_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -153,6 +153,7 @@ def test_training_opens_a_viewer_and_learns_what_is_answered_there(tmp_path):
     assert not _runs(known["pid"])  # it ended with the training
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_a_viewer_that_was_killed_comes_back_at_the_same_address(finished_run):
     """So that the pages that are open go on; answers to a finished run are kept as well."""
     command = [*PBRL, "label", f"run={finished_run}", "open_browser=false"]
@@ -177,6 +178,7 @@ def test_a_viewer_that_was_killed_comes_back_at_the_same_address(finished_run):
         assert [a.annotator for a in store.standing_answers() if a.kind == "human"] == ["ann"]
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_ctrl_c_ends_it_well_as_soon_as_the_address_is_printed(finished_run):
     command = [*PBRL, "label", f"run={finished_run}", "open_browser=false"]
     viewer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

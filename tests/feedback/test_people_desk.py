@@ -169,6 +169,7 @@ def test_a_blocked_run_goes_on_when_told_to(tmp_path):
         assert len(retired(store.db)) + len(store.standing_answers()) == 6
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_ctrl_c_while_waiting_saves_and_the_same_questions_wait_after_a_resume(tmp_path):
     folder = tmp_path / "run"
 

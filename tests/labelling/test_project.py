@@ -25,6 +25,8 @@ from pbrl.viewer.clips import ClipStyle
 from pbrl.viewer.opened import Opened
 from pbrl.viewer.sources import StoredDrawer, clip_source
 
+pytestmark = pytest.mark.usefixtures("usual_signals")
+
 BROWSERLESS = "open_browser=false"
 
 

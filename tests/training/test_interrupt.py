@@ -18,6 +18,8 @@ from pbrl.data.recorder import EpisodeRecorder
 from pbrl.methods.offline import OfflineMethod
 from pbrl.training.interrupt import StopOnInterrupt
 
+pytestmark = pytest.mark.usefixtures("usual_signals")
+
 PBRL = [sys.executable, "-m", "pbrl"]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}

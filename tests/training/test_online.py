@@ -230,6 +230,7 @@ def test_a_segment_longer_than_any_episode_is_one_clear_line(tmp_path):
     assert err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_ctrl_c_in_the_last_round_is_a_finished_run(tmp_path, monkeypatch):
     step, count = EpisodeRecorder.step, iter(range(1, 10_000))
 

@@ -102,6 +102,7 @@ def test_a_repeated_session_is_exported_once(run, tmp_path):
     assert len(load_label_set(tmp_path / "labels")) == 15
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_ctrl_c_saves_says_how_to_go_on_and_changes_nothing(run, finished, tmp_path, monkeypatch):
     from pbrl.data.recorder import EpisodeRecorder
 
