@@ -86,9 +86,6 @@ class SACAgent(SB3Agent):
                 "divisors of gradient_steps * n_envs, or agent=sac"
             )
         check_ent_coef(ent_coef)
-        if buffer_size is not None and buffer_size < n_envs:
-            few = f"buffer_size={buffer_size}"
-            raise UserError(f"{few}: expected at least {n_envs}, a step of each environment, or null")
         recorders = [EpisodeRecorder(make_env(), given) for _ in range(n_envs)]
         choice: dict[str, Any] = {k: v for k, v in (("precision", precision), ("backend", backend)) if v is not None}
         model = algorithm(
@@ -257,8 +254,12 @@ class SACAgent(SB3Agent):
 
 def _rows(steps: int, recorders: Sequence[EpisodeRecorder], buffer_size: int | None) -> int:
     """Return the steps that the replay buffer holds of all environments, once it is sure that memory has room."""
-    rows = math.ceil(steps / len(recorders)) * len(recorders) if buffer_size is None else buffer_size
-    what = f"a replay buffer of all steps={steps}" if buffer_size is None else f"buffer_size={buffer_size}"
+    n, what = len(recorders), f"a replay buffer of all steps={steps}"
+    rows = math.ceil(steps / n) * n
+    if buffer_size is not None:
+        rows, what = buffer_size, f"buffer_size={buffer_size}"
+    if rows < n:
+        raise UserError(f"{what}: expected at least {n}, a step of each environment, or null")
     require_memory(what, rows, recorders[0], "agent.buffer_size")
     return rows
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,10 +13,9 @@ from pbrl.agents.normalise import NormalisedObservations
 from pbrl.agents.portable import save_portable
 from pbrl.agents.rollout_buffer import LearnedRewardRollout
 from pbrl.agents.sb3_base import SB3Agent, vec_env
-from pbrl.agents.sb3_checks import activation_class, require_memory
+from pbrl.agents.sb3_checks import activation_class, check_fixed_ent_coef, require_memory
 from pbrl.checks import between, layers, whole
 from pbrl.data.recorder import EpisodeRecorder, Given
-from pbrl.errors import UserError
 from pbrl.types import Episode
 
 
@@ -66,8 +64,7 @@ class PPOAgent(SB3Agent):
     ) -> None:
         counts = {"n_envs": n_envs, "n_epochs": n_epochs, "batch_size": batch_size}
         self.check(**counts, n_steps=n_steps, lr=lr, gamma=gamma, gae_lambda=gae_lambda, hidden=hidden)
-        if isinstance(ent_coef, (str, bool)) or not 0 <= ent_coef < math.inf:
-            raise UserError(f"ent_coef={ent_coef}: expected a number >= 0")
+        check_fixed_ent_coef(ent_coef)
         recorders = [EpisodeRecorder(make_env(), given) for _ in range(n_envs)]
         require_memory(f"n_steps={n_steps} of {n_envs} environments", n_steps * n_envs, recorders[0], None)
         model = PPO(

@@ -38,6 +38,12 @@ def check_ent_coef(given: str | float) -> None:
         raise UserError(f"ent_coef={given}: expected {valid}")
 
 
+def check_fixed_ent_coef(given: float) -> None:
+    """Refuse an ent_coef that is no number from 0 on: SB3's PPO learns none."""
+    if isinstance(given, (str, bool)) or not 0 <= given < math.inf:
+        raise UserError(f"ent_coef={given}: expected a number >= 0")
+
+
 def activation_class(name: str) -> type[torch.nn.Module]:
     if name not in ACTIVATIONS:
         raise UserError(f"activation={name!r}: {choices(name, ACTIVATIONS)}")
