@@ -26,7 +26,7 @@ def overview(config: ViewerConfig, desk: Desk, gallery: Gallery, annotator: str)
     desk.board.refresh()
     told = {
         "run": run_id(desk.store.db),
-        "name": config.run_dir.name,  # its path would tell whoever labels about the machine
+        "name": config.run_dir.name,
         "env": config.env,
         "instructions": config.instructions,
         "question": config.question,
@@ -59,10 +59,11 @@ def asks_more(config: ViewerConfig) -> bool:
 
 
 def _blind(told: dict[str, Any], config: ViewerConfig) -> dict[str, Any]:
-    """Leave out what people should not see of how the run does, since it may sway them."""
+    """Leave out what people should not see of how the run does, since it may sway them, and where the run lies."""
     hidden = [field for part, fields in PARTS.items() if part not in config.show for field in fields]
-    if "run" not in config.show and (message := told["renderer"]["message"]) is not None:
-        told["renderer"] |= {"message": message.replace(str(config.run_dir), "the run's folder")}
+    if (message := told["renderer"]["message"]) is not None:
+        folder = config.run_dir.name if "run" in config.show else "the run's folder"
+        told["renderer"] |= {"message": message.replace(str(config.run_dir), folder)}
     return told | dict.fromkeys(hidden)
 
 

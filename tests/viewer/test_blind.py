@@ -55,6 +55,7 @@ def test_only_what_is_to_be_shown_leaves_the_server(tmp_path: Path, shown: tuple
     folder = tmp_path / TELLS["run"]
     said = everything(folder, show=frozenset(shown))
     assert {part for part, sign in TELLS.items() if sign in said} == set(shown)
+    assert str(tmp_path) not in said  # where the run lies is of the machine, and nobody's business
 
 
 def test_people_see_nothing_unless_it_is_said() -> None:
