@@ -59,6 +59,11 @@ class RlifPeople(Rlif):
             self.remembered = sum(map(len, self._watched))
         return super().step()
 
+    def why_nothing(self) -> str | None:
+        if not self.remembered or self.blamed_steps:
+            return None
+        return f"{len(self._watched)} episodes were watched, and nobody stepped in"
+
     def _find_expert(self, judge: Judge | None) -> Choose:
         """Return who acts in interventions: the agent, as there is nobody else, unless there are demonstrations."""
         if self.demonstration_steps:

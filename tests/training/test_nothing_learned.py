@@ -13,6 +13,7 @@ from pbrl.data.videos import Triplets, VideoPairs
 from pbrl.feedback.desk import Counts
 from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.labels.sets import export_labels
+from pbrl.methods.rlif_people import RlifPeople
 from pbrl.reports import run_report
 from pbrl.training.saved import load_run
 from pbrl.types import Answers
@@ -82,6 +83,14 @@ def test_scores_and_judgements_that_are_alike_are_ties():
     assert replace(data, scores=None, lists=alike).ties == 4
     assert replace(data, scores=None, lists=replace(alike, told=torch.tensor([1.0, 1, 0, 1]))).ties == 0
     assert replace(data, scores=None, lists=Lists(data.segments[:4], torch.ones(2), 2)).ties == 0  # rankings
+
+
+def test_episodes_in_which_nobody_stepped_in_teach_nothing():
+    watched = RlifPeople.__new__(RlifPeople)
+    watched._watched, watched.remembered, watched.blamed_steps = [None, None], 60, 0
+    assert watched.why_nothing() == "2 episodes were watched, and nobody stepped in"
+    watched.blamed_steps = 1
+    assert watched.why_nothing() is None
 
 
 def test_ties_about_videos_are_counted():
