@@ -98,7 +98,7 @@ def test_a_policy_acts_and_learns_on_the_task_itself_where_pbrl_is_not_installed
             action = agent.act(obs[None], deterministic=True)[0]
             expected[f"{id}.{name}.zip"] = in_own_units(action, gym.make(id).action_space)
     command = [sys.executable, "-S", "-c", ELSEWHERE, *expected]
-    result = subprocess.run(command, cwd=tasks, capture_output=True, text=True, timeout=120, env={})
+    result = subprocess.run(command, cwd=tasks, capture_output=True, text=True, timeout=600, env={})
     assert result.returncode == 0, result.stderr[-2000:]
     found = json.loads(result.stdout.splitlines()[-1])
     assert len(found) == 8
