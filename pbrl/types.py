@@ -5,14 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from pbrl.data.videos import Videos
 
 RewardFn = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Rewards (M,) of observations (M, O) and actions (M, A)."""
@@ -221,21 +218,6 @@ class RewardModel(Protocol):
     def score(self, segments: Segments) -> Tensor: ...  # (E, N)
 
     def update(self, comparisons: Comparisons) -> dict[str, float]: ...
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-
-    def load_state_dict(self, state: dict[str, Tensor], /) -> Any: ...
-
-
-Labels = TypeVar("Labels", contravariant=True)
-
-
-class VideoReward(Protocol[Labels]):
-    """A reward learned from answers about whole videos: `Triplets`, or `VideoPairs`."""
-
-    def fit(self, videos: Videos, answers: Labels) -> dict[str, float]: ...
-
-    def reward(self, frames: Tensor) -> Tensor: ...  # (T, H, W, C) of one whole episode -> (T,)
 
     def state_dict(self) -> dict[str, Tensor]: ...
 

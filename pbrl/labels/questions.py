@@ -33,16 +33,6 @@ def open_queries(
     return [found[i] for i in ids]
 
 
-def leased_elsewhere(db: sqlite3.Connection, annotator: str) -> dict[int, int]:
-    """Return how many other people hold each query now."""
-    rows = db.execute(
-        "SELECT query, count(*) FROM leases JOIN annotators AS n ON n.id = annotator"
-        " WHERE name != ? AND expires_at > ? GROUP BY query",
-        (annotator, time.time()),
-    )
-    return dict(rows.fetchall())
-
-
 def lease(db: sqlite3.Connection, queries: Iterable[int], annotator: str, seconds: float) -> None:
     """Keep these queries from others for so long, unless several people are wanted for each; renews a lease."""
     who, until = annotator_id(db, annotator), time.time() + seconds

@@ -29,14 +29,6 @@ class Query(NamedTuple):
     hashes: tuple[str, ...]  # of each item
     form: Form  # what is asked
 
-    @property
-    def left_hash(self) -> str:
-        return self.hashes[0]
-
-    @property
-    def right_hash(self) -> str:
-        return self.hashes[1]
-
 
 class StandingAnswer(NamedTuple):
     id: int

@@ -19,10 +19,6 @@ class PolicyLibrary(NamedTuple):
 
     successor_features: np.ndarray  # (S, P, F) discounted sum of the features of each policy from each state
 
-    def near_optimal_values(self, weights: np.ndarray) -> np.ndarray:
-        """(S,) the value of the best policy of the library from each state, for weights (F,)."""
-        return (self.successor_features @ weights).max(-1)
-
 
 def policy_library(world: GridWorld, seed: int, policies: int = POLICIES) -> PolicyLibrary:
     """The library of this world, made once for each seed and size and then kept with the world.

@@ -42,19 +42,6 @@ def random_world(rng: np.random.Generator) -> World:
     return World(next_state, usual, usual + tail, chance, LAYERS)
 
 
-def risky_short_cut() -> World:
-    """5 x 5 cells; straight on along the middle row three cells cost 1, or 9 in 5 % of times."""
-    side, moves = 5, np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])
-    start, goal = 2 * side, 2 * side + side - 1
-    cells = np.stack(np.divmod(np.arange(side * side), side), 1)
-    next_state = np.clip(cells[:, None] + moves, 0, side - 1) @ (side, 1)
-    risky = np.isin(next_state, np.arange(start + 1, goal))
-    next_state[goal] = goal
-    usual, rare = np.ones(next_state.shape, int), np.where(risky, 9, 1)
-    usual[goal] = rare[goal] = 0
-    return World(next_state, usual, rare, np.where(risky, 0.05, 0.0), 14, start)
-
-
 def least_excess(world: World, b: int) -> tuple[float, np.ndarray]:
     """The least E[(C - b)+] over all policies, and the moves (H, S, C) that reach it, by backward induction.
 

@@ -39,8 +39,7 @@ def answers(folder: Path) -> list[tuple]:
                 (q := queries[a.query]).session,
                 q.env_steps,
                 q.row,
-                q.left_hash,
-                q.right_hash,
+                *q.hashes,
                 a.annotator,
                 a.prefers_right,
             )
