@@ -19,6 +19,7 @@ from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
+from results_recorded import measure
 
 from pbrl.reading import read_object
 from pbrl.reports.video import write_mp4
@@ -28,7 +29,6 @@ from pbrl.viewer.client import ViewerClient
 EPISODES, STEPS, ANSWERS = 30, 60, 20
 SIZE, GOAL = 96, np.array([0.5, 0.5])
 SETTINGS = ("steps=3000", "method.policy.dropout=0", "method.iql.gamma=0.95", "method.iql.tau=0.02")
-PBRL = [sys.executable, "-m", "pbrl"]
 Controller = Callable[[np.ndarray], np.ndarray]
 
 
@@ -79,7 +79,8 @@ def distance(clip: bytes) -> float:
 
 def label(*args: str) -> float:
     """Answers all questions; returns the seconds that passed in answering."""
-    process = subprocess.Popen([*PBRL, "label", *args, "open_browser=false"], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "pbrl", "label", *args, "open_browser=false"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     found = re.search(r"http\S+", process.stdout.readline())
     assert found is not None
@@ -95,13 +96,6 @@ def label(*args: str) -> float:
     process.send_signal(signal.SIGINT)
     process.wait(60)
     return took
-
-
-def run(*args: str) -> float:
-    """Runs a command; returns how long it took."""
-    began = time.monotonic()
-    subprocess.run([*PBRL, *args], check=True)
-    return time.monotonic() - began
 
 
 def last_distance(controller: Controller, n: int = 100) -> float:
@@ -128,30 +122,26 @@ def film_both(file: Path, learned: Controller) -> None:
 
 def main(folder: Path, gif: Path | None) -> None:
     folder.mkdir()
-    films, data, labels, people, learned, cloned = (
-        str(folder / name) for name in ("films", "data", "labels", "people", "piql", "bc")
-    )
-    make_films(Path(films))
-    rows: list[tuple[str, float]] = []
-    rows.append(("import", run("data", "import", f"from={films}", f"out={data}", "segment_length=20")))
+    make_films(folder / "films")
+    data, train = f"data={folder}/data", ("train", f"data={folder}/data", "env=none", "report=false")
+    took = {"import": measure("data", "import", f"from={folder}/films", f"out={folder}/data", "segment_length=20")}
     began = time.monotonic()
-    labelling = label(f"data={data}", f"out={labels}", f"pairs={ANSWERS}", "queries=disagreement", "repeats=0")
-    rows += [("open and close the viewer", time.monotonic() - began - labelling), ("answer 20 pairs", labelling)]
-    rows.append(("export", run("labels", "export", labels, f"out={people}")))
-    train = ("train", f"data={data}", "env=none", "report=false")
-    rows.append(("reward and policy", run(*train, "method=piql", f"labels={people}", f"run_dir={learned}",
-                                          *SETTINGS, "feedback.heldout=0.2")))  # fmt: skip
-    run(*train, "method=bc", f"run_dir={cloned}", "steps=1500", "method.lr=1e-3", SETTINGS[1])
-    summary = read_object(Path(learned) / "summary.json")
-    print("\nstep,seconds", *(f"{name},{seconds:.1f}" for name, seconds in rows), sep="\n")
-    print(f"all but answering,{sum(s for name, s in rows if not name.startswith('answer')):.1f}")
-    shown = np.mean([last_distance(recorded(k, np.random.default_rng(k)), 10) for k in range(20)])
-    found = {"recordings": shown, "cloned": last_distance(policy(Path(cloned)))}
-    found["learned"] = last_distance(policy(Path(learned)))
-    print("distance at the end:", {name: round(float(value), 3) for name, value in found.items()})
+    answering = label(data, f"out={folder}/labels", f"pairs={ANSWERS}", "queries=disagreement", "repeats=0")
+    took["open and close the viewer"] = {"seconds": round(time.monotonic() - began - answering, 1)}
+    took["export"] = measure("labels", "export", f"{folder}/labels", f"out={folder}/people")
+    learned = ("method=piql", f"labels={folder}/people", f"run_dir={folder}/piql", "feedback.heldout=0.2")
+    took["reward and policy"] = measure(*train, *learned, *SETTINGS)
+    measure(*train, "method=bc", f"run_dir={folder}/bc", "steps=1500", "method.lr=1e-3", SETTINGS[1])
+    seconds = {name: float(found["seconds"]) for name, found in took.items()}
+    print("\nstep,seconds", *(f"{name},{value:.1f}" for name, value in seconds.items()), sep="\n")
+    print(f"answer {ANSWERS} pairs,{answering:.1f}\nall but answering,{sum(seconds.values()):.1f}")
+    shown = [last_distance(recorded(k, np.random.default_rng(k)), 10) for k in range(20)]
+    ends = {"recordings": np.mean(shown)} | {name: last_distance(policy(folder / name)) for name in ("bc", "piql")}
+    print("distance at the end:", {name: round(float(value), 3) for name, value in ends.items()})
+    summary = read_object(folder / "piql" / "summary.json")
     print({key: summary[key] for key in ("labels", "validation_accuracy", "action_error", "action_error_on")})
     if gif is not None:
-        film_both(gif, policy(Path(learned)))
+        film_both(gif, policy(folder / "piql"))
 
 
 if __name__ == "__main__":

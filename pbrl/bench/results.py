@@ -96,7 +96,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
-        writer.writerows({k: _plain(row.get(k)) for k in columns} for row in rows)
+        writer.writerows({k: plain(row.get(k)) for k in columns} for row in rows)
 
 
 def _row(planned: Planned, last: Row) -> Row:
@@ -169,5 +169,5 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value

@@ -14,7 +14,7 @@ import numpy as np
 from pbrl.bench.records import Results
 from pbrl.reports.bench_arms import Arm, Group, Runs, Setting
 from pbrl.statistics import runs as statistics
-from pbrl.statistics.runs import Interval, Scores
+from pbrl.statistics.runs import Interval
 
 DRAWS = 10_000
 CURVE_DRAWS = 2_000  # where each draw has many values
@@ -68,17 +68,12 @@ class Comparison:
         return "resolved, also after Holm" if self.corrected < ALPHA else "resolved, not after Holm"
 
 
-class Profile(NamedTuple):
-    values: np.ndarray  # (K,), at THRESHOLDS
-    interval: Interval | None
-
-
 @dataclass
 class GroupAnalysis:
     group: Group
     aggregates: list[Aggregate]  # by IQM, best first
     comparisons: list[Comparison]
-    profiles: dict[Arm, Profile]
+    profiles: dict[Arm, tuple[np.ndarray, Interval | None]]  # (K,), at THRESHOLDS
     improvement: dict[tuple[Arm, Arm], Estimate]  # probability that the first beats the second
 
 
@@ -130,11 +125,6 @@ def analyse(results: Results, runs: Runs) -> Analysis:
     return Analysis(groups, comparisons, separations)
 
 
-def estimate(scores: Scores, statistic: statistics.Statistic, *about: object) -> Estimate:
-    """A value with its interval; `about` names what it is of."""
-    return Estimate(float(statistic(scores)), statistics.interval(scores, statistic, DRAWS, generator(*about)))
-
-
 class Differences:
     """Differences of two arms' IQMs; each arm is redrawn once, by its own generator and so independently of others."""
 
@@ -179,7 +169,10 @@ def _group(group: Group, differences: Differences, known: Known) -> GroupAnalysi
 
 def _aggregate(arm: Arm, group: Group, runs: Runs) -> Aggregate:
     scores = runs.scores(arm, group.tasks)
-    values = {name: estimate(scores, f, name, arm, group.tasks) for name, f in AGGREGATES.items()}
+    values = {}
+    for name, statistic in AGGREGATES.items():
+        interval = statistics.interval(scores, statistic, DRAWS, generator(name, arm, group.tasks))
+        values[name] = Estimate(float(statistic(scores)), interval)
     updates, seconds = (
         np.concatenate([runs.known(arm, t, name) for t in group.tasks]) for name in ("reward_updates", "wall_s")
     )
@@ -199,11 +192,11 @@ def _compare(first: Arm, second: Arm, tasks: tuple[str, ...], differences: Diffe
     return Comparison(first, second, tasks, differences(first, second, tasks, "normalised"), p)
 
 
-def _profile(arm: Arm, group: Group, runs: Runs) -> Profile:
+def _profile(arm: Arm, group: Group, runs: Runs) -> tuple[np.ndarray, Interval | None]:
     statistic = partial(statistics.profile, thresholds=THRESHOLDS)
     scores = runs.scores(arm, group.tasks)
     interval = statistics.interval(scores, statistic, CURVE_DRAWS, generator("profile", arm, group.tasks))
-    return Profile(statistic(scores), interval)
+    return statistic(scores), interval
 
 
 def _improvement(ranked: Sequence[Arm], group: Group, runs: Runs) -> dict[tuple[Arm, Arm], Estimate]:

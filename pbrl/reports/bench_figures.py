@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -14,9 +16,11 @@ from matplotlib.ticker import MaxNLocator
 
 from pbrl.reports.bench_analysis import AGGREGATES, THRESHOLDS, GroupAnalysis
 from pbrl.reports.bench_arms import Arm, Runs
-from pbrl.reports.figures import GRID, INK, MUTED, SERIES, style
-from pbrl.reports.pictures import Picture, band, chunks, legend, panels, plain
+from pbrl.reports.figures import GRID, INK, MUTED, SERIES, Picture, plain, solid, style
+from pbrl.statistics.runs import Interval
 
+PANEL_ARMS = 6  # lines of one panel that the eye still tells apart; references come on top
+MOST_ACROSS, NAME_LENGTH = 3, 30
 MATRIX_ARMS = 20  # beyond, everyone is compared with the references and the best only
 DASHED: Any = (0, (5, 2))
 DOTTED: Any = (0, (1, 1.4))
@@ -41,7 +45,13 @@ class Line(NamedTuple):
 
     @property
     def label(self) -> str:
-        return plain(self.arm.name)
+        return plain(self.arm.name, NAME_LENGTH)
+
+    def plot(self, axes: Axes, x: np.ndarray, y: np.ndarray, interval: Interval | None) -> None:
+        """Draw a curve (K,), with the band of its interval unless it is a reference."""
+        if self.panel is not None and interval is not None:
+            axes.fill_between(x, *interval, color=self.color, alpha=0.12, lw=0)
+        axes.plot(x, y, color=self.color, ls=self.pattern, lw=1.7, label=self.label)
 
 
 class Places(dict[str, tuple[int, int]]):
@@ -50,10 +60,8 @@ class Places(dict[str, tuple[int, int]]):
     def __init__(self, groups: Sequence[GroupAnalysis], runs: Runs) -> None:
         ranked = [a.arm for found in groups for a in found.aggregates]
         names = dict.fromkeys(arm.name for arm in [*ranked, *runs.cells] if not runs.is_reference(arm))
-        listed = list(names)
-        super().__init__(
-            {listed[i]: (panel, i - part.start) for panel, part in enumerate(chunks(len(listed))) for i in part}
-        )
+        parts = np.array_split(list(names), max(1, math.ceil(len(names) / PANEL_ARMS)))
+        super().__init__({str(name): (panel, i) for panel, part in enumerate(parts) for i, name in enumerate(part)})
 
     def lines(self, arms: Sequence[Arm]) -> list[Line]:
         """Return the lines in the order of legends, references last."""
@@ -61,10 +69,31 @@ class Places(dict[str, tuple[int, int]]):
         return sorted(found, key=lambda line: (line.panel is None, line.panel or 0, line.position))
 
 
-def by_panel(found: list[Line]) -> list[list[Line]]:
-    """The panels that have something besides references, which are in all of them."""
-    numbers = sorted({line.panel for line in found if line.panel is not None})
-    return [[line for line in found if line.panel in (panel, None)] for panel in numbers] or [found]
+def paneled(
+    drawn: Sequence[Line], x_label: str, y_label: str, draw: Callable[[Axes, Line, float], None]
+) -> tuple[Figure, list[Axes]]:
+    """Draw lines in panels side by side, which share their scales; references are in all of them.
+
+    draw: puts a line on its axes; told how far from the middle of its panel's lines it is.
+    """
+    numbers = sorted({line.panel for line in drawn if line.panel is not None})
+    shown = [[line for line in drawn if line.panel in (panel, None)] for panel in numbers] or [list(drawn)]
+    across, down = min(len(shown), MOST_ACROSS), math.ceil(len(shown) / MOST_ACROSS)
+    size = (max(3.2 * across, 4.6), (2.5 + 0.155 * max(map(len, shown))) * down)  # inches, with room for legends
+    figure = Figure(figsize=size, layout="constrained")
+    grid = list(figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat)
+    for unused in grid[len(shown) :]:
+        unused.set_visible(False)
+    for axes, panel in zip(grid, shown, strict=False):
+        style(axes)
+        axes.tick_params(labelbottom=True)
+        for i, line in enumerate(panel):
+            draw(axes, line, i - len(panel) / 2)
+        axes.set_xlabel(x_label)
+        above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0)}  # where it hides no data
+        solid(axes.legend(**above, frameon=False, labelcolor=INK, fontsize=8.5))
+    grid[0].set_ylabel(y_label)
+    return figure, grid[: len(shown)]
 
 
 def group_pictures(found: GroupAnalysis, runs: Runs, places: Places) -> list[Picture]:
@@ -123,26 +152,18 @@ def _overall(found: GroupAnalysis, runs: Runs) -> Figure:
                 axes.annotate(text, (end, y), **right, fontsize=8.5, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.margins(x=0.16 if name == "IQM" else 0.05)
-    names = [plain(a.arm.name) + (" \N{DAGGER}" if a.few else "") for a in arms]
+    names = [plain(a.arm.name, NAME_LENGTH) + (" \N{DAGGER}" if a.few else "") for a in arms]
     grid[0].set_yticks(range(len(arms)), names, color=INK)
     grid[0].set_ylim(len(arms) - 0.4, -0.6)
     return figure
 
 
 def _profile(found: GroupAnalysis, drawn: list[Line]) -> Figure:
-    shown = by_panel(drawn)
-    figure, grid = panels(len(shown), legend_rows=max(map(len, shown)))
-    for axes, panel in zip(grid, shown, strict=True):
-        for line in panel:
-            values, interval = found.profiles[line.arm]
-            color = line.color
-            if line.panel is not None:
-                band(axes, THRESHOLDS, interval, color)
-            axes.plot(THRESHOLDS, values, color=color, ls=line.pattern, lw=1.7, label=line.label)
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_xlabel("normalised score")
-        legend(axes)
-    grid[0].set_ylabel("share of runs above")
+    def draw(axes: Axes, line: Line, _: float) -> None:
+        line.plot(axes, THRESHOLDS, *found.profiles[line.arm])
+
+    figure, grid = paneled(drawn, "normalised score", "share of runs above", draw)
+    grid[0].set_ylim(-0.02, 1.02)  # of all: they share their scales
     return figure
 
 
@@ -166,9 +187,9 @@ def _improvement(found: GroupAnalysis, runs: Runs) -> Figure:
             axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8, color=MUTED if held else INK)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [plain(arm.name) for arm in rows], color=INK)
+    axes.set_yticks(range(len(rows)), [plain(arm.name, NAME_LENGTH) for arm in rows], color=INK)
     axes.xaxis.tick_top()
-    names = [plain(arm.name) for arm in columns]
+    names = [plain(arm.name, NAME_LENGTH) for arm in columns]
     axes.set_xticks(range(len(columns)), names, color=INK, rotation=50, ha="left", rotation_mode="anchor")
     return figure
 

@@ -12,12 +12,11 @@ from markupsafe import Markup
 from pbrl.bench.records import Results, read_bench
 from pbrl.errors import UserError
 from pbrl.files import replacing
-from pbrl.reports import bench_words as report_words
 from pbrl.reports.bench_analysis import Analysis, analyse
 from pbrl.reports.bench_arms import Arm, Runs, Setting
 from pbrl.reports.bench_curves import Courses
 from pbrl.reports.bench_figures import Places, group_pictures
-from pbrl.reports.bench_page import MARK, bench_page, overview_tables
+from pbrl.reports.bench_page import MARK, bench_page, headline, multiplicity, overview_tables, warnings
 from pbrl.reports.bench_report_curves import budget_pictures, efficiency_pictures, task_pictures
 from pbrl.reports.bench_tables import (
     FEW_NOTE,
@@ -27,7 +26,7 @@ from pbrl.reports.bench_tables import (
     summary_csv,
     task_table,
 )
-from pbrl.reports.pictures import Picture
+from pbrl.reports.figures import Picture
 from pbrl.reports.tables import Table
 
 PAGE = "report.html"
@@ -69,18 +68,16 @@ def write_bench_report(folder: Path, out: Path, imports: Sequence[Path]) -> Benc
     for name, text in texts.items():  # the page last: a folder that has it has everything else
         with replacing(out / name) as partial:
             partial.write_text(text, encoding="utf-8")
-    headlines = [f"{found.group.setting}: {report_words.headline(found, runs)}" for found in analysis.groups]
+    headlines = [f"{found.group.setting}: {headline(found, runs)}" for found in analysis.groups]
     return BenchReport(out / PAGE, headlines, len(inline))
 
 
 def _tasks(runs: Runs, analysis: Analysis, places: Places, courses: Courses) -> dict[str, tuple[Table, list[Picture]]]:
     """Arms of a task in the order of their ranking, those in none last."""
-    rankings: dict[Setting, list[Arm]] = {setting: [] for setting in runs.settings()}
-    for found in analysis.groups:
-        ranked = rankings[found.group.setting]
-        ranked += [a.arm for a in found.aggregates if a.arm not in ranked]
-    for setting, ranked in rankings.items():
-        ranked += [arm for arm in runs.arms(setting) if arm not in ranked]
+    rankings: dict[Setting, list[Arm]] = {}
+    for setting in runs.settings():
+        ranked = [a.arm for found in analysis.groups if found.group.setting == setting for a in found.aggregates]
+        rankings[setting] = list(dict.fromkeys([*ranked, *runs.arms(setting)]))
     found_tasks = {}
     for task in runs.envs:
         arms = [arm for arm in dict.fromkeys(chain(*rankings.values())) if task in runs.cells[arm]]
@@ -96,11 +93,11 @@ def _markdown(results: Results, runs: Runs, analysis: Analysis, tasks: Sequence[
     parts = [
         f"# {bench.name}\n\n{bench.about}\n\n```sh\n{commands}\n```\n",
         f"{bench.finished} of {bench.cells} cells finished, seeds {seeds}, code {bench.code}.\n",
-        "".join(f"- {note}\n" for note in report_words.warnings(results, runs, analysis)),
-        report_words.multiplicity(analysis) + "\n",
+        "".join(f"- {note}\n" for note in warnings(results, runs, analysis)),
+        multiplicity(analysis) + "\n",
     ]
     for found in analysis.groups:
-        note = f"On {', '.join(found.group.tasks)}. {report_words.headline(found, runs)} {FEW_NOTE}"
+        note = f"On {', '.join(found.group.tasks)}. {headline(found, runs)} {FEW_NOTE}"
         parts.append(ranking_table(found.aggregates, str(found.group.setting), note).markdown())
     tables = [*overview_tables(results, runs, analysis), *tasks]
     return "\n".join([*filter(None, parts), *(table.markdown() for table in tables)])

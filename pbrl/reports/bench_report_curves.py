@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from pbrl.reports.bench_analysis import Estimate, GroupAnalysis
 from pbrl.reports.bench_arms import Arm, Runs, Setting
 from pbrl.reports.bench_curves import UNITS, Courses, Curve
-from pbrl.reports.bench_figures import Line, Places, by_panel
-from pbrl.reports.figures import short
-from pbrl.reports.pictures import Picture, band, legend, panels
+from pbrl.reports.bench_figures import Line, Places, paneled
+from pbrl.reports.figures import Picture, short
 
 HOW = (
     "IQM of normalised scores with 95 % bootstrap bands. A run counts with its last evaluation at or before each point."
 )
+IQM = "IQM of normalised score"
 BAND_SEEDS = 3  # Student's interval of two reaches 12 standard errors
 
 
@@ -47,21 +48,15 @@ def efficiency_pictures(found: GroupAnalysis, places: Places, courses: Courses) 
 
 
 def _efficiency(drawn: list[Line], curves: dict[Arm, Curve | None], levels: dict[Arm, float], x_label: str) -> Figure:
-    shown = by_panel([line for line in drawn if curves[line.arm] is not None or line.arm in levels])
-    figure, grid = panels(len(shown), legend_rows=max(map(len, shown)))
-    for axes, panel in zip(grid, shown, strict=True):
-        for line in panel:
-            curve, color = curves[line.arm], line.color
-            if line.arm in levels:
-                axes.axhline(levels[line.arm], color=color, ls=(0, (5, 2)), lw=1.4, label=line.label)
-            elif curve is not None:
-                if line.panel is not None:
-                    band(axes, curve.x, curve.interval, color)
-                axes.plot(curve.x, curve.y, color=color, ls=line.pattern, lw=1.7, label=line.label)
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        axes.set_xlabel(x_label)
-        legend(axes)
-    grid[0].set_ylabel("IQM of normalised score")
+    def draw(axes: Axes, line: Line, _: float) -> None:
+        if line.arm in levels:
+            axes.axhline(levels[line.arm], color=line.color, ls=(0, (5, 2)), lw=1.4, label=line.label)
+        elif (curve := curves[line.arm]) is not None:
+            line.plot(axes, curve.x, curve.y, curve.interval)
+
+    shown = [line for line in drawn if curves[line.arm] is not None or line.arm in levels]
+    figure, grid = paneled(shown, x_label, IQM, draw)
+    _few_ticks(grid)
     return figure
 
 
@@ -89,22 +84,21 @@ def task_pictures(
 
 
 def _learning(drawn: list[Line], curves: dict[Arm, Curve], x_label: str, y_label: str) -> Figure:
-    shown = by_panel(drawn)
-    figure, grid = panels(len(shown), legend_rows=max(map(len, shown)))
-    for axes, panel in zip(grid, shown, strict=True):
-        for line in panel:
-            curve, color = curves[line.arm], line.color
-            if line.panel is not None and curve.runs >= BAND_SEEDS:
-                band(axes, curve.x, curve.interval, color)
-            axes.plot(curve.x, curve.y, color=color, ls=line.pattern, lw=1.7, label=line.label)
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        axes.set_xlabel(x_label)
-        legend(axes)
+    def draw(axes: Axes, line: Line, _: float) -> None:
+        curve = curves[line.arm]
+        line.plot(axes, curve.x, curve.y, curve.interval if curve.runs >= BAND_SEEDS else None)
+
+    figure, grid = paneled(drawn, x_label, y_label, draw)
+    _few_ticks(grid)
     means = np.concatenate([curve.y for curve in curves.values()])
     room = 0.2 * (np.ptp(means) or 1.0)
     grid[0].set_ylim(means.min() - room, means.max() + room)  # a wide band is cut off, not allowed to flatten the rest
-    grid[0].set_ylabel(y_label)
     return figure
+
+
+def _few_ticks(grid: Sequence[Axes]) -> None:
+    for axes in grid:
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
 
 def budget_pictures(groups: Sequence[GroupAnalysis], places: Places) -> list[Picture]:
@@ -131,23 +125,19 @@ def budget_pictures(groups: Sequence[GroupAnalysis], places: Places) -> list[Pic
 
 
 def _budgets(drawn: list[Line], values: dict[Arm, dict[int, Estimate]]) -> Figure:
-    shown = by_panel(drawn)
-    figure, grid = panels(len(shown), legend_rows=max(map(len, shown)))
-    budgets = sorted({budget for row in values.values() for budget in row})
-    for axes, panel in zip(grid, shown, strict=True):
+    def draw(axes: Axes, line: Line, place: float) -> None:
+        row, shift = values[line.arm], 1 + 0.025 * place
+        xs = np.array(sorted(row))
+        look = {"color": line.color, "ls": line.pattern, "lw": 1.7, "marker": "o", "ms": 4}
+        axes.plot(xs * shift, [row[x].value for x in xs], label=line.label, **look)
+        for x in xs:
+            if (interval := row[x].interval) is not None:
+                axes.plot([x * shift] * 2, interval, color=line.color, lw=1.3, alpha=0.6)
+
+    figure, grid = paneled(drawn, "budget of labels", IQM, draw)
+    for axes in grid:
         axes.set_xscale("log")
-        for i, line in enumerate(panel):
-            row, shift = values[line.arm], 1 + 0.025 * (i - len(panel) / 2)
-            xs = np.array(sorted(row))
-            look = {"color": line.color, "ls": line.pattern, "lw": 1.7, "marker": "o", "ms": 4}
-            axes.plot(xs * shift, [row[x].value for x in xs], label=line.label, **look)
-            for x in xs:
-                if (interval := row[x].interval) is not None:
-                    axes.plot([x * shift] * 2, interval, color=line.color, lw=1.3, alpha=0.6)
-        axes.xaxis.set_major_locator(FixedLocator(budgets))
+        axes.xaxis.set_major_locator(FixedLocator(sorted({budget for row in values.values() for budget in row})))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(short)
-        axes.set_xlabel("budget of labels")
-        legend(axes)
-    grid[0].set_ylabel("IQM of normalised score")
     return figure

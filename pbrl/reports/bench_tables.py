@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pbrl.bench.bench_file import CIRCUMSTANCES, Bench
-from pbrl.bench.results import OF_SOME
+from pbrl.bench.results import OF_SOME, plain
 from pbrl.reports.bench_analysis import AGGREGATES, Aggregate, Analysis, Comparison, Estimate
 from pbrl.reports.bench_arms import ENOUGH_SEEDS, Arm, Runs
 from pbrl.reports.tables import NOTHING, Table, number
@@ -155,7 +155,7 @@ def summary_csv(analysis: Analysis) -> str:
     header = ["teacher", "budget", "method", "source", "tasks", "n", "few_seeds"]
     header += [column for name in names for column in (name, f"{name}_low", f"{name}_high")]
     rows = [
-        [*_setting(g.group.setting), a.arm.method, a.arm.source, " ".join(g.group.tasks), a.runs, a.few]
+        [*g.group.setting, a.arm.method, a.arm.source, " ".join(g.group.tasks), a.runs, str(a.few).lower()]
         + [cell for estimate in a.values.values() for cell in _cells(estimate)]
         + [a.reward_updates, a.minutes]
         for g in analysis.groups
@@ -189,10 +189,6 @@ def per_task_csv(runs: Runs) -> str:
     return _csv(header, rows)
 
 
-def _setting(setting: tuple[str, int]) -> list[object]:
-    return [setting[0], setting[1]]
-
-
 def _cells(found: Estimate | None) -> list[float | None]:
     if found is None:
         return [None, None, None]
@@ -201,16 +197,7 @@ def _cells(found: Estimate | None) -> list[float | None]:
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Write numbers with six significant digits, and nothing where they are unknown."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([_plain(cell) for cell in row])
+    csv.writer(text, lineterminator="\n").writerows([header, *([plain(cell) for cell in row] for row in rows)])
     return text.getvalue()
-
-
-def _plain(value: object) -> object:
-    """Empty where unknown, six significant digits otherwise."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value

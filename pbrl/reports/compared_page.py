@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from pbrl.files import replacing
-from pbrl.reports.figures import as_svg, new_axes
+from pbrl.reports.figures import as_svg
 from pbrl.reports.pages import Section, render
 from pbrl.use.compare import Runs
 from pbrl.use.listing import list_runs
@@ -43,4 +43,4 @@ def write_comparison(runs: Runs, file: Path, problems: Sequence[str] = ()) -> No
 
 
 def _curve(runs: Runs, env: str, number: int) -> Markup:
-    return as_svg(runs.figure(env, new_axes), f"arms{number}", f"Evaluation return against steps in {env}")
+    return as_svg(runs.figure(env), f"arms{number}", f"Evaluation return against steps in {env}")

@@ -6,7 +6,10 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -26,6 +29,29 @@ VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", AGENT: "agent", RANDOM: "
 VARIABLES |= {color: f"s{i}" for i, color in enumerate(SERIES)}
 
 SHOWN_STEPS = 350  # points per policy in the scatter; more only make the page heavy
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that is drawn twice: into the page, in its colours, and into files named `name`, on white."""
+
+    name: str
+    title: str
+    note: str
+    draw: Callable[[], Figure]
+
+    def write(self, folder: Path) -> Markup:
+        """Writes PNG and SVG, and returns the SVG for the page, in its colours and as wide as its text is readable."""
+        with fonts_of_page("bench"):
+            figure = self.draw()
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # found once; each file would look for it anew
+            figure.savefig(folder / f"{self.name}.png", facecolor="white", dpi=150)
+            figure.savefig(folder / f"{self.name}.svg", facecolor="white", metadata={"Date": None})
+            svg = as_svg(figure, self.name, self.title)
+        width = figure.get_size_inches()[0] * 72
+        limits = f"min-width:{0.95 * width:.0f}px;max-width:{1.6 * width:.0f}px"
+        return Markup('<div class="scroll"><div style="{}">{}</div></div>').format(limits, svg)
 
 
 class Steps(NamedTuple):
@@ -134,13 +160,20 @@ def solid(legend: Legend) -> None:
             handle.set_alpha(1)
 
 
+@contextmanager
+def fonts_of_page(salt: str) -> Iterator[None]:
+    """Keep text as text, whose glyphs the reader's fonts have; `salt` decides the ids of an SVG."""
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5}
+    with warnings.catch_warnings(), matplotlib.rc_context(settings):
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        yield
+
+
 def as_svg(figure: Figure, name: str, title: str) -> Markup:
     """Draw a figure for a page, in its colours and fonts; `name` sets its ids apart from those of other figures."""
     text = io.StringIO()
-    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.5}
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with warnings.catch_warnings(), matplotlib.rc_context(settings):
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the reader's fonts draw the text
+    with fonts_of_page(name):
         figure.savefig(text, format="svg", transparent=True, metadata=nothing)
     svg = text.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)

@@ -19,7 +19,6 @@ from pbrl.use.run import Run, run_folders
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pbrl.use.figures import NewAxes
 
 DRAWS = 2000
 NAMED = ("env.name", "method.name", "teacher.name", "feedback.budget", "steps")  # what an arm is called by
@@ -107,10 +106,10 @@ class Runs:
         """Say each difference in a sentence."""
         return [_sentence(d) for d in self.differences]
 
-    def figure(self, env: str | None = None, new_axes: NewAxes | None = None) -> Figure:
+    def figure(self, env: str | None = None) -> Figure:
         """Plot the returns of evaluations over steps: thin lines are runs, thick ones means of arms.
 
-        env: of these arms alone. new_axes: makes figure and axes of their labels; None: as a notebook shows them.
+        env: of these arms alone.
         """
         from pbrl.use.figures import curves_of_arms
 
@@ -118,7 +117,7 @@ class Runs:
         if not arms:
             raise UserError("no run here was evaluated, so there is no curve")
         curves = {_label(arm, arms): [run.evaluations for run in arm.runs] for arm in arms}
-        return curves_of_arms(curves, arms[0].runs[0].step_name, new_axes)
+        return curves_of_arms(curves, arms[0].runs[0].step_name)
 
     def __repr__(self) -> str:
         return self.table
