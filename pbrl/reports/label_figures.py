@@ -16,11 +16,11 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from pbrl.reports import figures
 from pbrl.reports.figures import AGENT, GRID, INK, MUTED, RANDOM, THIRD
 
-Proportions = Mapping[str, dict[str, Any] | None]  # by name: share or value, low and high
 SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600)
 UNITS = {"minutes": 60, "hours": 3600, "days": 86400}
 LINES = ("-", (0, (4, 2)), (0, (1, 1.5)))
 NAME_LENGTH = 20
+MOST_PAIRS = 12  # in the figure of agreement; the table has all
 
 
 def styles(people: Sequence[str]) -> dict[str, tuple[str, Any]]:
@@ -95,19 +95,19 @@ def response_times(people: Mapping[str, dict[str, Any]], style: Mapping[str, tup
     return figures.as_svg(figure, "pace", "Response times over a person's answers")
 
 
-def shares(found: Proportions, x_label: str, name: str, title: str) -> Markup:
+def shares(people: Mapping[str, dict[str, Any]], key: str, x_label: str, title: str) -> Markup:
     """Proportions with their intervals; the dotted line is one half."""
-    rows = {label: row for label, row in found.items() if row is not None}
+    rows = {name: found for name, row in people.items() if (found := row[key]) is not None}
     figure, axes = _rows(list(rows), x_label)
     _intervals(axes, [(row["share"], row["low"], row["high"]) for row in rows.values()], middle=0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    return figures.as_svg(figure, name, title)
+    return figures.as_svg(figure, key, title)
 
 
-def agreement(found: dict[str, Any], most: int) -> Markup:
+def agreement(found: dict[str, Any]) -> Markup:
     """Kappa of every two people and alpha of all, with intervals; of many pairs those that share most queries."""
-    pairs = sorted(found["pairs"], key=lambda pair: -pair["same"]["of"])[:most]
+    pairs = sorted(found["pairs"], key=lambda pair: -pair["same"]["of"])[:MOST_PAIRS]
     rows = {" / ".join(figures.shortened(name, 9) for name in pair["annotators"]): pair["kappa"] for pair in pairs}
     rows = {
         n: row for n, row in {"everyone (alpha)": found["alpha"]["nominal"], **rows}.items() if row["value"] is not None

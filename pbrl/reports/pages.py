@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-
-class Tile(NamedTuple):
-    """A number that a page begins with."""
-
-    name: str
-    value: str
-    detail: str
-
-
-class Section(NamedTuple):
-    """A card of a page: a heading, a sentence, and a figure or more."""
-
-    title: str
-    note: str
-    content: Markup = Markup("")
+from pbrl.reports.tables import number
 
 
 def render(template: str, **facts: Any) -> str:
@@ -32,10 +17,12 @@ def render(template: str, **facts: Any) -> str:
 
 @functools.cache
 def _templates() -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("pbrl.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters |= {"number": number, "thousands": "{:,}".format, "percent": "{:.0%}".format}
+    return made

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from omegaconf import OmegaConf
 
 from pbrl.data.episodes import Episode
@@ -19,7 +18,7 @@ from pbrl.feedback.quality import correlation
 from pbrl.files import replacing
 from pbrl.reading import read_object, read_text
 from pbrl.reports import figures
-from pbrl.reports.pages import Section, Tile, render
+from pbrl.reports.pages import render
 from pbrl.reports.tables import number
 from pbrl.reports.video import film
 from pbrl.training.log import EVALUATIONS, read_evaluations, read_table
@@ -123,136 +122,56 @@ def _clip(saved: SavedRun) -> bytes:
 
 
 def _page(saved: SavedRun, found: Findings) -> str:
-    config, last = saved.config, _last(saved, found)
+    config, summary = saved.config, read_summary(RunDir(saved.path)) or {}
+    last, axis = _last(saved, found, summary), _axis(saved)
+    learns = bool(summary.get("labels")) if saved.offline else saved.learns_from_answers
     env, labels = str(config.env.name) if saved.has_env else config.method.name, int(last["labels"] or 0)
     score = f"return {number(last['return_mean'])}" if found.evaluations else "not evaluated"
     score = score if saved.has_env else without_env(RunDir(saved.path))
     without = "without labels" if saved.offline else "on the true reward"
-    learned = f"after {labels} comparisons" if _learns_from_labels(saved) else without
-    facts = [config.method.name, *_who(saved), f"seed {config.seed}", f"{last[_axis(saved)]:,.0f} {_steps(saved)}"]
-    if (read_summary(RunDir(saved.path)) or {}).get("status") != "finished":
+    steps = "gradient steps" if saved.offline else "environment steps"
+    agent = "offline" if saved.offline else type(saved.agent).__name__.removesuffix("Agent")
+    teacher = f"{config.teacher.name} teacher" if learns else "no teacher"
+    who = [agent, f"{summary.get('label')} labels" if saved.offline else teacher]
+    facts = [config.method.name, *who, f"seed {config.seed}", f"{last[axis]:,.0f} {steps}"]
+    if summary.get("status") != "finished":
         facts.append("not finished")
     return render(
         "run",
         title=f"{env}, {config.method.name}: {score}",
-        headline=f"{env}: {score} {learned}",
+        headline=f"{env}: {score} " + (f"after {labels} comparisons" if learns else without),
         facts=" · ".join([*facts, _duration(last["wall_s"] or 0)]),
-        tiles=_tiles(saved, found),
-        policy=_policy(found),
-        sections=_sections(saved, found),
+        found=found,
+        last=last,
+        summary=summary,
+        offline=saved.offline,
+        learns=learns,
+        has_reward=saved.reward is not None,
+        correlation=None if math.isnan(found.correlation) else found.correlation,
+        budget=config.feedback.budget,
+        axis=axis,
+        steps=steps,
+        clip=None if found.clip is None else base64.b64encode(found.clip).decode(),
+        curve=lambda x, label: figures.learning_curve(found.evaluations, x, label, found.random_return),
+        scatter=figures.reward_scatter,
+        accuracy_curve=figures.accuracy_curve,
         command=_read(saved.path / "command.txt"),
         settings=_read(saved.path / "config.yaml"),
         versions=_versions(saved.path / "versions.json"),
     )
 
 
-def _tiles(saved: SavedRun, found: Findings) -> list[Tile]:
-    last, tiles = _last(saved, found), []
-    if found.evaluations:
-        tiles += [
-            Tile("Final return", number(last["return_mean"]), f"± {number(last['return_std'])} over episodes"),
-            Tile("Random policy", number(found.random_return), "return, same starts"),
-        ]
-    if last["success_rate"] is not None:
-        tiles.append(Tile("Success", f"{last['success_rate']:.0%}", "of the last evaluation's episodes"))
-    if not _learns_from_labels(saved):
-        return tiles
-    tiles.append(Tile("Labels", f"{last['labels']:.0f}", _budget(saved)))
-    if not math.isnan(found.correlation):
-        tiles.append(Tile("Learned reward", f"r = {found.correlation:.2f}", "correlation with the true one"))
-    summary = read_summary(RunDir(saved.path)) or {}
-    if saved.offline:
-        for key, split in (("reward_accuracy", "test"), ("validation_accuracy", "validation")):
-            if summary.get(key) is not None:
-                tiles.append(Tile("Accuracy", f"{summary[key]:.0%}", f"on the labels held out for {split}"))
-        if (ceiling := summary.get("model_ceiling")) is not None:
-            tiles.append(Tile("Model ceiling", f"{ceiling:.0%}", "of those labels agree with an expert's likelihood"))
-    elif (accuracy := summary.get("reward_accuracy")) is not None:
-        tiles.append(Tile("Reward accuracy", f"{accuracy:.0%}", "of random pairs ordered right"))
-    return tiles
-
-
-def _last(saved: SavedRun, found: Findings) -> dict[str, Any]:
+def _last(saved: SavedRun, found: Findings, summary: dict[str, Any]) -> dict[str, Any]:
     """The last evaluation; without any, how far the run came."""
     if found.evaluations:
         return found.evaluations[-1]
-    summary = read_summary(RunDir(saved.path)) or {}
     counts = {name: summary.get(name) or 0 for name in ("labels", "wall_s")}
     return dict.fromkeys(EVALUATIONS) | counts | {_axis(saved): saved.step}
-
-
-def _policy(found: Findings) -> Section:
-    if found.clip is None:
-        return Section("The policy", "; ".join(found.notes))
-    video = Markup('<video src="data:video/mp4;base64,{}" controls loop muted autoplay playsinline></video>')
-    video = video.format(base64.b64encode(found.clip).decode())
-    return Section("The policy", "The start of its evaluation episodes, in real time.", video)
-
-
-def _sections(saved: SavedRun, found: Findings) -> list[Section]:
-    parts = _return_over(found, _axis(saved), _steps(saved), "The task's own return, in separate episodes.")
-    if (why := (read_summary(RunDir(saved.path)) or {}).get("nothing_learned")) is not None:
-        parts.append(Section("The answers", f"Nothing could be learned from them: {why}."))
-    if saved.offline:
-        return [*parts, *_reward_section(found)]
-    if not saved.learns_from_answers:
-        nothing = "None: this run learns from the true reward, without labels."
-        return [*parts, Section("Learned reward", nothing)]
-    parts += _return_over(found, "labels", "labels", "Labels are comparisons of two segments that were answered.")
-    if saved.reward is None:
-        return [*parts, Section("Learned reward", "None: no comparison was answered.")]
-    parts += _reward_section(found)
-    if found.sessions:
-        text = "After each feedback session. The dotted line is chance."
-        parts.append(Section("Accuracy of the learned reward", text, figures.accuracy_curve(found.sessions)))
-    return parts
-
-
-def _return_over(found: Findings, column: str, unit: str, text: str) -> list[Section]:
-    if not found.evaluations:
-        return []
-    curve = figures.learning_curve(found.evaluations, column, unit, found.random_return)
-    return [Section(f"Return over {unit}", text, curve)]
-
-
-def _reward_section(found: Findings) -> list[Section]:
-    if found.policy is None or found.random is None:
-        return []
-    where = (
-        f"Correlation {found.correlation:.2f} over fresh steps: {len(found.policy.true):,} of the final policy and "
-        f"{len(found.random.true):,} of random actions. For evaluation only, nothing learned from them."
-    )
-    return [Section("Learned and true reward", where, figures.reward_scatter(found.policy, found.random))]
-
-
-def _learns_from_labels(saved: SavedRun) -> bool:
-    if saved.offline:
-        return bool((read_summary(RunDir(saved.path)) or {}).get("labels"))
-    return saved.learns_from_answers
-
-
-def _who(saved: SavedRun) -> list[str]:
-    """Who acts and who answers."""
-    config = saved.config
-    if saved.offline:
-        label = (read_summary(RunDir(saved.path)) or {}).get("label")
-        return ["offline", f"{label} labels"]
-    agent = type(saved.agent).__name__.removesuffix("Agent")
-    return [agent, f"{config.teacher.name} teacher" if _learns_from_labels(saved) else "no teacher"]
-
-
-def _budget(saved: SavedRun) -> str:
-    budget = saved.config.feedback.budget
-    return f"of a budget of {budget}" if budget is not None else "all of the data set"
 
 
 def _axis(saved: SavedRun) -> str:
     """The column of evaluations.csv that counts the run's progress."""
     return "updates" if saved.offline else "env_steps"
-
-
-def _steps(saved: SavedRun) -> str:
-    return "gradient steps" if saved.offline else "environment steps"
 
 
 def _versions(file: Path) -> str:

@@ -4,16 +4,17 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from pbrl.reports.pages import Section, Tile, render
+from pbrl.reports.pages import render
+from pbrl.reports.tables import Table
 
-FACTS = {"title": "<t>", "headline": "<h>", "facts": "&", "command": "a < b", "settings": "", "versions": ""}
-PARTS = {"tiles": [Tile("<n>", "<v>", "<d>")], "policy": Section("P", "<note>"), "sections": []}
+TABLE = Table("", "", ["<column>"], [["<cell>"]])
+FACTS = {"title": "<t>", "facts": "&", "arms": TABLE, "listed": TABLE, "differences": ["a < b"], "notes": ["<n>"]}
+CURVES = {"envs": ["<e>", "<f>"], "curve": lambda env, number: Markup("<svg></svg>")}
 
 
 def test_texts_are_escaped_and_figures_are_not():
-    figure = Section("S", "N", Markup("<svg></svg>"))
-    page = render("run", **FACTS, **PARTS | {"sections": [figure]})
-    for text in ("t", "h", "n", "v", "d", "note"):
+    page = render("compared", **FACTS, **CURVES)
+    for text in ("t", "n", "e", "f", "column", "cell"):
         assert f"<{text}>" not in page
         assert f"&lt;{text}&gt;" in page
     assert "a &lt; b" in page
@@ -21,5 +22,5 @@ def test_texts_are_escaped_and_figures_are_not():
 
 
 def test_a_fact_that_is_missing_is_an_error():
-    with pytest.raises(UndefinedError, match="command"):
-        render("run", **{k: v for k, v in FACTS.items() if k != "command"}, **PARTS)
+    with pytest.raises(UndefinedError, match="notes"):
+        render("compared", **{k: v for k, v in FACTS.items() if k != "notes"}, **CURVES)
