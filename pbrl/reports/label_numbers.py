@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pbrl.labels.views import Check, GivenAnswer, View
-from pbrl.statistics.agreement import Agreement, cohen_kappa, krippendorff_alpha
+from pbrl.statistics.agreement import cohen_kappa, krippendorff_alpha
 from pbrl.statistics.intervals import wilson_interval
 
 FAST_S = 0.5  # nobody watches two clips in less
@@ -159,7 +159,7 @@ def agreement(standing: Sequence[GivenAnswer], rng: np.random.Generator) -> dict
             ratings[people.index(a.annotator), queries[a.query]] = 0.5 + 0.5 * np.sign(a.prefers_right - 0.5)
     return {
         "alpha": {
-            metric: _numbers(krippendorff_alpha(ratings, metric=metric, rng=rng)) for metric in ("nominal", "ordinal")
+            metric: krippendorff_alpha(ratings, metric=metric, rng=rng)._asdict() for metric in ("nominal", "ordinal")
         },
         "pairs": [
             _pair(people[i], people[j], ratings[[i, j]], rng)
@@ -174,10 +174,6 @@ def _pair(first: str, second: str, ratings: np.ndarray, rng: np.random.Generator
     return {
         "annotators": [first, second],
         "same": proportion((shared[0] == shared[1]).tolist()),
-        "kappa": _numbers(cohen_kappa(*shared, weights="nominal", rng=rng)),
-        "linear_kappa": _numbers(cohen_kappa(*shared, weights="linear", rng=rng)),
+        "kappa": cohen_kappa(*shared, weights="nominal", rng=rng)._asdict(),
+        "linear_kappa": cohen_kappa(*shared, weights="linear", rng=rng)._asdict(),
     }
-
-
-def _numbers(found: Agreement) -> dict[str, Any]:
-    return found._asdict()

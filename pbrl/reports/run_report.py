@@ -100,11 +100,11 @@ def _measure(saved: SavedRun) -> Findings:
     if saved.reward is not None:
         policy = saved.roll_out(saved.act, saved.config.evaluation.episodes, _seed(saved))
         findings.policy, findings.random = (_rewards(saved, e) for e in (policy, random))
+    file = saved.path / "videos" / "report.mp4"
     try:
-        findings.clip = _clip(saved)
-    except (
-        Exception
-    ) as error:  # simulators, drivers and encoders fail in their own ways; the figures are still worth having
+        film(file, saved.make_env, saved.act, seed=_seed(saved))
+        findings.clip = file.read_bytes()
+    except Exception as error:  # simulators, drivers and encoders fail in their own ways; figures are still worth it
         findings.notes.append(f"no clip: {one_line(error)}")
     return findings
 
@@ -113,12 +113,6 @@ def _rewards(saved: SavedRun, episodes: list[Episode]) -> figures.Steps:
     assert saved.reward is not None
     obs, actions, true_reward = steps_of(episodes)
     return figures.Steps(true_reward, saved.reward(obs, actions))
-
-
-def _clip(saved: SavedRun) -> bytes:
-    file = saved.path / "videos" / "report.mp4"
-    film(file, saved.make_env, saved.act, seed=_seed(saved))
-    return file.read_bytes()
 
 
 def _page(saved: SavedRun, found: Findings) -> str:
