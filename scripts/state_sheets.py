@@ -7,12 +7,8 @@ Needs Chromium and Playwright (the extra `test`).
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,8 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
-from viewer_pictures import OURS, QUIET, STATES
+from served_page import change_status, serve, wait_until
+from viewer_pictures import STATES
 
 from pbrl.building import build
 from pbrl.config import compose_config
@@ -96,7 +93,7 @@ class Camera:
         page.close()
         page = self.page("questions")
         for name, kind in KINDS.items():
-            while (until(page, READ)) != kind:
+            while wait_until(lambda: page.evaluate(READ)) != kind:
                 page.keyboard.press("ArrowLeft" if name == "ranking" else "x")  # pairs are answered, for the history
                 page.wait_for_timeout(600)
             page.wait_for_timeout(1200)
@@ -116,9 +113,7 @@ class Camera:
 
     def _empty(self, name: str, change: dict[str, Any]) -> None:
         page = self.browser.new_page(**LOOKS[self.look][0])
-        page.route("**/api/status*", lambda route, _: changed(route, change))
-        if "can_continue" not in change:
-            page.route("**/api/next", lambda route, _: route.fulfill(json={"pairs": [], "gone": []}, headers=OURS))
+        change_status(page, change)
         page.goto(self.url)
         page.locator("#start").wait_for()
         page.locator("#name").fill(f"{self.look} {name}")
@@ -143,42 +138,15 @@ class Camera:
         return sheet.quantize(200)
 
 
-def changed(route: Any, change: dict[str, Any]) -> None:
-    response = route.fetch()
-    route.fulfill(response=response, json={**response.json(), **change})
-
-
-def until(page: Any, expression: str, seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := page.evaluate(expression)):
-        if time.monotonic() > end:
-            raise SystemExit(f"waited in vain for {expression}")
-        page.wait_for_timeout(100)
-    return found
-
-
 def main(folder: Path, out: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
     make_questions(folder)
     words = ["open_browser=false", "overlap=50", "repeats=0", "ahead=20"]
-    viewer = subprocess.Popen([sys.executable, "-m", "pbrl", "label", f"run={folder}", *words])
-    try:
-        while not (folder / "viewer.json").exists():
-            time.sleep(0.2)
-        url = json.loads((folder / "viewer.json").read_text())["url"]
-        with sync_playwright() as playwright:
-            path = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium")
-            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
-            for look in LOOKS:
-                camera = Camera(browser, url, look)
-                camera.states()
-                for scheme in SCHEMES:
-                    camera.sheet(scheme).save(out / f"states_{look}_{scheme}.png", optimize=True)
-            browser.close()
-    finally:
-        viewer.terminate()
-        viewer.wait(20)
+    with serve(folder, "label", f"run={folder}", *words) as (browser, url):
+        for look in LOOKS:
+            camera = Camera(browser, url, look)
+            camera.states()
+            for scheme in SCHEMES:
+                camera.sheet(scheme).save(out / f"states_{look}_{scheme}.png", optimize=True)
 
 
 if __name__ == "__main__":

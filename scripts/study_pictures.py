@@ -8,24 +8,17 @@ Needs Chromium and Playwright (the extra `test`).
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from served_page import serve, wait_until
 
 from pbrl.labels.sets import load_label_set
 
 SIZE = {"width": 1200, "height": 860}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True}
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 STUDY = """
 labels: {labels}
 consent: >
@@ -49,7 +42,7 @@ def study_pictures(labels: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "running.yaml"
         file.write_text(STUDY.format(labels=labels.resolve(), query=load_label_set(labels).query[0]))
-        with serve(Path(scratch) / "running", "study", str(file)) as (browser, url):
+        with serve(Path(scratch) / "running", "study", str(file), "open_browser=false") as (browser, url):
             _go_through(browser.new_page(viewport=SIZE), url, out)
             _shoot_on_a_phone(browser.new_page(**PHONE), url, out)
 
@@ -58,35 +51,17 @@ def watch_picture(run: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "watched"
         words = [str(run), f"out={folder}", f"expert={run}", "width=480", "height=480"]
-        with serve(folder, "watch", *words) as (browser, url):
+        with serve(folder, "watch", *words, "open_browser=false") as (browser, url):
             page = browser.new_page(viewport=SIZE)
             _enter(page, url, "ann")
-            _wait_until(lambda: int(page.locator("#watch-picture").get_attribute("data-step") or 0) > 40)
+            wait_until(lambda: int(page.locator("#watch-picture").get_attribute("data-step") or 0) > 40)
             page.keyboard.press("w")
             page.keyboard.press("t")
-            _wait_until(lambda: page.locator("#watch-picture").get_attribute("data-who") == "person")
+            wait_until(lambda: page.locator("#watch-picture").get_attribute("data-who") == "person")
             _shoot_both_looks(page, out, "watch")
             page.set_viewport_size(PHONE["viewport"])
             page.wait_for_timeout(500)
             _shoot_both_looks(page, out, "watch_phone")
-
-
-@contextmanager
-def serve(folder: Path, *words: str) -> Iterator[tuple[Any, str]]:
-    """Yield a browser, and the address of what `pbrl WORDS` serves in this folder."""
-    from playwright.sync_api import sync_playwright
-
-    server = subprocess.Popen([sys.executable, "-m", "pbrl", *words, "open_browser=false"])
-    try:
-        _wait_until(lambda: (folder / "viewer.json").exists())
-        with sync_playwright() as playwright:
-            path = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium")
-            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
-            yield browser, json.loads((folder / "viewer.json").read_text())["url"]
-            browser.close()
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(30)
 
 
 def _go_through(page: Any, url: str, out: Path) -> None:
@@ -134,7 +109,7 @@ def _shoot_on_a_phone(page: Any, url: str, out: Path) -> None:
         _pass_panel(page)
         page.locator("#study-button").click()
         page.wait_for_timeout(600)
-    _wait_until(lambda: page.locator(".deck.active").count() > 0)
+    wait_until(lambda: page.locator(".deck.active").count() > 0)
     page.wait_for_timeout(200)  # the clips have not ended
     _shoot_both_looks(page, out, "phone")
 
@@ -154,20 +129,12 @@ def _enter(page: Any, url: str, name: str) -> None:
 
 
 def _pass_panel(page: Any) -> None:
-    _wait_until(lambda: page.locator("#study").is_visible())
+    wait_until(lambda: page.locator("#study").is_visible())
     page.wait_for_timeout(500)  # nothing is taken sooner
 
 
 def _wait_until_ready(page: Any) -> None:
-    _wait_until(lambda: page.evaluate(CAN_ANSWER))
-
-
-def _wait_until(condition: Any, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit("waited in vain")
-        time.sleep(0.05)
+    wait_until(lambda: page.evaluate(CAN_ANSWER))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,7 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -24,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from served_page import change_status, serve, wait_until
 
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import Choice, Outcome, Triplet
@@ -38,7 +36,6 @@ SCREENS = {
 }
 GIF_WIDTH, GIF_S, GIF_FPS, COLOURS = 600, 9.0, 7, 128
 GUARD_MS = 170  # no answer is taken sooner after a change
-OURS = {"x-pbrl": "1"}
 NOTHING = {"open": 0, "ready": 0}
 STATES = {  # what a status says, on top of the real one, where nobody has a pair
     "collecting": {**NOTHING, "trainer": "collecting", "env_steps": 1000, "next_questions_at": 3000},
@@ -55,32 +52,17 @@ STATES = {  # what a status says, on top of the real one, where nobody has a pai
     "spent": {**NOTHING, "spent": 300, "budget": 300, "done": True},
     "finished": {**NOTHING, "trainer": "finished", "next_questions_at": None},
 }
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
 @contextmanager
 def labelling(folder: Path, *words: str) -> Iterator[Any]:
     """Yield a browser page on the viewer of a demo that trains."""
-    from playwright.sync_api import sync_playwright
-
-    command = [sys.executable, "-m", "pbrl", "demo", "--human", f"run_dir={folder}", "viewer.open_browser=false"]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".log").open("w") as log:
-        run = subprocess.Popen([*command, *words], stdout=log, stderr=log)
-    try:
-        _wait_until(lambda: (folder / "viewer.json").exists(), 300)
-        with sync_playwright() as playwright:
-            path = os.environ.get("PBRL_CHROMIUM") or shutil.which("chromium")
-            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
-            page = browser.new_page(viewport=SIZE)
-            page.set_default_timeout(120_000)  # on a busy machine
-            page.goto(json.loads((folder / "viewer.json").read_text())["url"])
-            page.locator("#start").wait_for()
-            yield page
-            browser.close()
-    finally:
-        run.send_signal(signal.SIGINT)  # so that its viewer ends too
-        run.wait(60)
+    with serve(folder, "demo", "--human", f"run_dir={folder}", "viewer.open_browser=false", *words) as (browser, url):
+        page = browser.new_page(viewport=SIZE)
+        page.set_default_timeout(120_000)  # on a busy machine
+        page.goto(url)
+        page.locator("#start").wait_for()
+        yield page
 
 
 def pictures(folder: Path, out: Path) -> None:
@@ -174,27 +156,20 @@ def _skip(page: Any) -> None:
     read = "document.querySelector('.deck.active, #grid.active')?.dataset.query"
     before = page.evaluate(read)
     page.keyboard.press("x")
-    _wait_until(lambda: page.evaluate(read) not in (None, before), 300)
+    wait_until(lambda: page.evaluate(read) not in (None, before))
     page.wait_for_timeout(GUARD_MS)
 
 
 def _shoot_state(page: Any, folder: Path, change: dict[str, Any], out: Path) -> None:
     """Photograph what somebody sees who comes now and gets no pair."""
     other = page.context.browser.new_page(viewport=SIZE)
-    other.route("**/api/status*", lambda route, _: _answer_changed(route, change))
-    if "can_continue" not in change:
-        other.route("**/api/next", lambda route, _: route.fulfill(json={"pairs": [], "gone": []}, headers=OURS))
+    change_status(other, change)
     other.goto(json.loads((folder / "viewer.json").read_text())["url"])
     other.locator("#name").fill(out.stem)  # each is another person
     other.keyboard.press("Enter")
     other.wait_for_timeout(3000)
     other.screenshot(path=out)
     other.close()
-
-
-def _answer_changed(route: Any, change: dict[str, Any]) -> None:
-    response = route.fetch()
-    route.fulfill(response=response, json={**response.json(), **change})
 
 
 def latency(folder: Path, pairs: int) -> None:
@@ -255,16 +230,8 @@ def _shown(page: Any) -> int | None:
 
 def _wait_for_pair(page: Any, before: int | None) -> None:
     """Waits for another pair."""
-    _wait_until(lambda: _shown(page) not in (None, before), 300)
+    wait_until(lambda: _shown(page) not in (None, before))
     page.wait_for_timeout(GUARD_MS)
-
-
-def _wait_until(condition: Any, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit("waited in vain")
-        time.sleep(0.05)
 
 
 if __name__ == "__main__":
