@@ -143,22 +143,19 @@ def _size(sets: Sequence[frozenset[str]], tasks: frozenset[str]) -> tuple[int, i
 
 def version_notes(results: Results) -> list[str]:
     """Runs of one arm and task that differ in more than their seed, and code and packages that differ at all."""
-    found: dict[tuple[Arm, str], dict[str, set[str]]] = {}
+    found: dict[tuple[str, str], dict[tuple[Arm, str], set[str]]] = {}
     for cell in results.cells:
         if cell.counts:
             arm = Arm(cell.method, cell.teacher, cell.budget, cell.source)
             for name in ("config", "code", "agent", "label_kind"):
                 if value := cell.described[name]:
-                    found.setdefault((arm, name), {}).setdefault(cell.env, set()).add(value)
-    mixed: dict[tuple[str, str], dict[str, set[str]]] = {}
-    for (arm, name), values in found.items():
-        for env, seen in values.items():
-            if len(seen) > 1:
-                mixed.setdefault((arm.name, name), {}).setdefault(env, set()).update(seen)
+                    found.setdefault((arm.name, name), {}).setdefault((arm, cell.env), set()).add(value)
     notes = []
-    for (arm_name, name), where in mixed.items():
-        several, tasks = ", ".join(sorted(set().union(*where.values()))), ", ".join(where)
-        notes.append(f"{arm_name}: runs of the same task and budget differ in {name} ({several}), on {tasks}.")
+    for (arm_name, name), seen in found.items():
+        if mixed := {place: values for place, values in seen.items() if len(values) > 1}:
+            several, tasks = sorted(set().union(*mixed.values())), dict.fromkeys(env for _, env in mixed)
+            what = f"runs of the same task and budget differ in {name} ({', '.join(several)})"
+            notes.append(f"{arm_name}: {what}, on {', '.join(tasks)}.")
     codes = {c.described["code"] for c in results.cells if c.counts and not c.source} - {""}
     if len(codes) > 1:
         notes.append(f"Our runs were made by {len(codes)} versions of the code: {', '.join(sorted(codes))}.")

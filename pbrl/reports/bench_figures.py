@@ -90,8 +90,8 @@ def paneled(
         for i, line in enumerate(panel):
             draw(axes, line, i - len(panel) / 2)
         axes.set_xlabel(x_label)
-        above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0)}  # where it hides no data
-        solid(axes.legend(**above, frameon=False, labelcolor=INK, fontsize=8.5))
+        above = axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, labelcolor=INK, fontsize=8.5)
+        solid(above)  # and above the axes it hides no data
     grid[0].set_ylabel(y_label)
     return figure, grid[: len(shown)]
 
