@@ -10,7 +10,7 @@ import pytest
 from made_bench import MadeBench
 
 from pbrl.errors import UserError
-from pbrl.reports import figures, pictures
+from pbrl.reports import figures
 from pbrl.reports.bench_report import write_bench_report
 from pbrl.reports.tables import Table
 
@@ -99,7 +99,7 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 def quick(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     """A report whose figures are left out."""
-    monkeypatch.setattr(pictures.Picture, "write", lambda self, folder: f"<p>{self.title}</p>")
+    monkeypatch.setattr(figures.Picture, "write", lambda self, folder: f"<p>{self.title}</p>")
     write_bench_report(folder, out, [])
     return Page(out / "report.html")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pbrl.reports import pictures
+from pbrl.reports import figures
 
 Run = Callable[..., str]
 BENCH = """{"name": "made", "about": null, "commands": [], "code": "1a2b3c4d", "versions": {}, "seeds": [0], "cells": 4,
@@ -19,7 +19,7 @@ success_at_end,score,normalised,reward_accuracy,reward_updates,wall_s,config,cod
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two arms of two seeds; its figures are left out."""
-    monkeypatch.setattr(pictures.Picture, "write", lambda self, folder: "")
+    monkeypatch.setattr(figures.Picture, "write", lambda self, folder: "")
     folder = tmp_path / "bench"
     folder.mkdir()
     (folder / "bench.json").write_text(BENCH)
