@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -161,6 +162,11 @@ class Desk:
 
     def note_learned(self, score: Score | None) -> None:
         """Note that the news were learned from; score None: they taught nothing."""
+
+    def learned(self, score: Score | None) -> None:
+        """Do what `note_learned` does, for methods that were written for 0.1."""
+        warnings.warn("desk.learned is desk.note_learned now", DeprecationWarning, stacklevel=2)
+        self.note_learned(score)
 
     def tell(self, state: str, step: int, next_at: int | None) -> None:
         """Tell those who answer what the run does now, and when it asks next."""
