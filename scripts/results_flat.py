@@ -1,4 +1,4 @@
-"""What does not grow with a run: the cost of a checkpoint, and the memory that the process holds.
+"""Figures that do not grow with a run: the cost of a checkpoint, and the memory that the process holds.
 
 python scripts/results_flat.py checkpoints    CPU seconds and MiB of one at 1e5 and at 1e6 steps; half a minute
 python scripts/results_flat.py memory         of a run with many sessions, checkpoints and evaluations; half a minute

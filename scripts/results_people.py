@@ -1,4 +1,4 @@
-"""How well do reward models predict people? Cross-validation behind results/offline/human.md and results/recorded.
+"""Accuracy of reward models on people's answers: cross-validation behind results/offline/human.md and results/recorded.
 
 python scripts/results_people.py LABEL_SET ... [FOLDS SHUFFLES]     folders made by `pbrl data import FILE out=FOLDER`
 

@@ -1,4 +1,4 @@
-"""What the runs of results/rapl/grid.yaml do not say of RAPL: a figure, and a reference that needs no encoder.
+"""Facts about RAPL beyond the runs of results/rapl/grid.yaml: a figure, and a reference that needs no encoder.
 
 python scripts/results_rapl.py figure FILE.png NAME=RUN ...   held-out videos, and under them the rewards of these runs
 python scripts/results_rapl.py features RUN ...               how well transport between true features would do

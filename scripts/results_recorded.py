@@ -1,4 +1,4 @@
-"""How much memory big imports take: the figures of results/recorded/big.csv.
+"""Memory that big imports take: the figures of results/recorded/big.csv.
 
 python scripts/results_recorded.py FOLDER [out.csv]
 

@@ -1,4 +1,4 @@
-"""From a folder of videos to a reward and a policy, as a new user would, and how long it takes: FOLDER [GIF].
+"""Time from a folder of videos to a reward and a policy, as a new user would go: FOLDER [GIF].
 
 A point is pushed about and filmed: every other time to the green place, else to somewhere else. Nothing but the films
 and their table is used. A script stands in for a person: it answers twenty questions through the viewer's HTTP

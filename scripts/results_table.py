@@ -1,4 +1,4 @@
-"""What `pbrl report` does not show of runs: means over seeds of any of their columns, such as factors.
+"""Columns of runs that `pbrl report` does not show: means over seeds of any of their columns, such as factors.
 
 python scripts/results_table.py OUT COLUMN ... [over=curve] [against=METHOD]
 

@@ -1,4 +1,4 @@
-"""What an offline learner learns from a data set that `pbrl collect` or `pbrl data import` wrote."""
+"""The data of an offline learner from a data set that `pbrl collect` or `pbrl data import` wrote."""
 
 from __future__ import annotations
 

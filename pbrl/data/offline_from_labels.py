@@ -1,4 +1,4 @@
-"""What an offline learner learns from a label set, which brings the segments along that its answers are about."""
+"""The data of an offline learner from a label set, which brings along the segments that its answers are about."""
 
 from __future__ import annotations
 

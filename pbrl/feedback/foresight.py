@@ -1,4 +1,4 @@
-"""What a reward foresees: the answers that people have yet to give, and which of the newest clips it likes."""
+"""The foresight of a reward: the answers that people have yet to give, and which of the newest clips it likes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RANKED_QUERIES, RANKED = 40, 3  # the newest queries whose segments are ranked, 
 
 
 class Foresight:
-    """How many of people's first answers to a question the reward said right before it learned from them, ties aside.
+    """Counts people's first answers to a question that the reward said right before it learned from them, ties aside.
 
     judged: queries whose first answer was compared with what the reward said.
     right, of: decisive first answers that the reward said right, and that it said at all.

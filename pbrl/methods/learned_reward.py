@@ -20,7 +20,7 @@ NEEDED = ("members", "optimizer", "observe", "reward", "step_reward", "score", "
 
 
 class LearnedReward(Method):
-    """What methods have in common that reward each step by a model learned from answers.
+    """The base of methods that reward each step by a model learned from answers.
 
     model: the reward model, once the run has begun. preferences: the answers it learns from.
     updates: gradient steps it has taken; 0: it has learned nothing, and pays nobody.

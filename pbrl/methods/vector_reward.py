@@ -26,7 +26,7 @@ TABLE, POLICIES = "front.csv", "policy.safetensors"
 
 
 class VectorReward(Method):
-    """What the methods of several objectives share: a step is stored with all of them, and rewarded by their weights.
+    """The base of methods of several objectives: a step is stored with all of them, and rewarded by their weights.
 
     Args:
         objectives: of factors, {FACTOR: WEIGHT}; its unit, and its sign where lower is better. None: those of `levels`.

@@ -213,7 +213,7 @@ def _improvement(ranked: Sequence[Arm], group: Group, runs: Runs) -> dict[tuple[
 
 
 def _separation(task: str, setting: Setting, differences: Differences) -> Separation | None:
-    """None for a task on which nothing of the setting learns."""
+    """Return what separates the arms on a task; None where nothing of the setting learns."""
     runs = differences.runs
     arms = [arm for arm in runs.arms(setting) if task in runs.cells[arm] and not arm.source]
     learned = [arm for arm in arms if arm.budget and not arm.is_control]

@@ -1,4 +1,4 @@
-"""What is compared with what: methods at one teacher and budget, on tasks that all of them have."""
+"""The comparisons of a bench: methods at one teacher and budget, on tasks that all of them have."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ DOTTED: Any = (0, (1, 1.4))
 
 
 class Line(NamedTuple):
-    """How an arm is drawn in every figure of its setting."""
+    """The look of an arm in every figure of its setting."""
 
     arm: Arm
     panel: int | None  # None: a reference, in all panels

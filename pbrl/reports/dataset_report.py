@@ -1,4 +1,4 @@
-"""What is in a data set, in tables."""
+"""The content of a data set, in tables."""
 
 from __future__ import annotations
 

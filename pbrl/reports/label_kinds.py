@@ -1,4 +1,4 @@
-"""What answers to other questions than pairs of segments look like, and the reasons that people gave for any answer."""
+"""Answers to other questions than pairs of segments, and the reasons that people gave for any answer."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ OPINIONS = ("left", "right", "equal", "incomparable")  # choices that say someth
 
 
 def proportion(hits: Iterable[bool]) -> dict[str, Any] | None:
-    """None where there is nothing to count."""
+    """Return the share of hits with its interval; None where there is nothing to count."""
     found = list(hits)
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""What the labels of a run look like: how many, how decided, how biased, how consistent, how right."""
+"""The labels of a run in figures: how many, how decided, how biased, how consistent, how right."""
 
 from __future__ import annotations
 

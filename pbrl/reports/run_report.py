@@ -39,7 +39,7 @@ class Report:
 
 @dataclass
 class Findings:
-    """What the page shows."""
+    """The content of the page."""
 
     evaluations: figures.Rows  # of evaluations.csv
     sessions: figures.Rows  # the rows of progress.csv that follow a feedback session

@@ -1,4 +1,4 @@
-"""What is measured of episodes and by the method, from one row of progress.csv to the next."""
+"""The figures of episodes and of the method, from one row of progress.csv to the next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROLLOUT_WINDOW = 100  # episodes averaged in rollout/*, as in SB3
 
 
 class Figures:
-    """What a run measures until it is written down.
+    """The figures that a run measures until they are written down.
 
     average: a row holds the mean of what the method measured since the last one; else what it measured last.
     """
