@@ -126,7 +126,7 @@ class ConditionedCmorl(VectorReward):
 
     def _with(self, weights: np.ndarray) -> tuple[dict[str, Tensor], str]:
         own = {f"actor.{name}": value for name, value in self._actor.items()}
-        return of_part(with_weights(own, weights, self._obs_size), "actor"), f"weights {in_words(weights)}"
+        return of_part(with_weights(own, weights, self._obs_size), "actor"), f"weights {in_words(weights.tolist())}"
 
 
 def _equal(count: int) -> np.ndarray:
