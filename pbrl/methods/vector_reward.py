@@ -129,5 +129,6 @@ def weighted(tags: Tensor, weights: np.ndarray | Tensor) -> Tensor:
     return (tags * torch.as_tensor(weights, dtype=tags.dtype)).sum(1)
 
 
-def in_words(returns: Sequence[float]) -> str:
+def in_words(returns: Iterable[float]) -> str:
+    """Return numbers with commas between them."""
     return ", ".join(f"{value:.4g}" for value in returns)
