@@ -65,11 +65,16 @@ class Run:
         rows = self.evaluations
         return rows[-1]["return_mean"] if rows else None
 
-    def policy(self, checkpoint: str | int | None = None) -> Policy:
+    def policy(
+        self,
+        checkpoint: str | int | None = None,
+        user: str | None = None,
+        weights: Sequence[float] | None = None,
+    ) -> Policy:
         """Return what it has learned to do; see `pbrl.load_policy`."""
         from pbrl.use.load import load_policy
 
-        return load_policy(self.path, checkpoint)
+        return load_policy(self.path, checkpoint, user, weights)
 
     def reward(self, checkpoint: str | int | None = None) -> Reward:
         """Return what it has learned to reward; see `pbrl.load_reward`."""

@@ -109,6 +109,7 @@ def test_any_direction_drives_it(finished, capsys):
     np.testing.assert_allclose(acts[0.3, 0.7], acts[3, 7], atol=1e-6)
     np.testing.assert_allclose(acts[0.5, 0.5], load_run(folder).act(OBS), atol=1e-6)
     assert not np.allclose(acts[1, 0], acts[3, 7])
+    np.testing.assert_allclose(pbrl.load_run(folder).policy(weights=[1, 0])(OBS), acts[1, 0], atol=1e-6)
     own = {f"actor.{k}": v for k, v in load_run(folder).method._actor.items()}
     assert own["actor.latent_pi.0.weight"].shape[1] == 8
     capsys.readouterr()
