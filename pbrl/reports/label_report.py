@@ -44,7 +44,7 @@ def label_report(run_dir: Path, criterion: str = OVERALL) -> dict[str, Any]:
 
     Those to pairs of segments by one criterion at length, those to other kinds of questions in `kinds`.
 
-    `label_report_text.format_report` makes them a text, `pbrl.reports.label_page.label_page` a page.
+    `pbrl.reports.label_text.format_report` makes them a text, `pbrl.reports.label_page.label_page` a page.
     """
     with LabelStore(run_dir, create=False) as store:
         with store.transaction():  # of one moment, while people answer
