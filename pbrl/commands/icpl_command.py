@@ -229,6 +229,8 @@ def _run(
 
     def train(proposed: list[RewardProgram]) -> list[Trained]:
         folders = [out / f"round_{done + 1}" / f"program_{i}" for i in range(1, len(proposed) + 1)]
+        for program, folder in zip(proposed, folders, strict=True):
+            _require_program(program, folder)
         jobs = {
             folder: _job(folder, [*given, "method=icpl", f"method.program='{p.one_line}'"])
             for p, folder in zip(proposed, folders, strict=True)
@@ -252,6 +254,22 @@ def _run(
             csv.writer(file, lineterminator="\n").writerows(rows)
         top = max(trained, key=lambda one: one.score)
         print(f"round {done} of {n}: return {top.score:.1f} of {top.program.text!r} in {top.where}")
+
+
+def _require_program(program: RewardProgram, folder: Path) -> None:
+    """UserError where the training in this folder, if there is one, is on another program than its round has."""
+    from omegaconf import OmegaConf
+
+    from pbrl.config import load_config
+
+    if not (file := folder / "config.yaml").is_file():
+        return
+    trained = OmegaConf.select(load_config(file), "method.program")
+    if trained != program.one_line:
+        raise UserError(
+            f"{folder} is a training on {trained!r}, and {folder.parent / 'round.json'} says {program.one_line!r}; "
+            "put that back there, or move the folder away, and the program that it says is trained"
+        )
 
 
 def _is_finished(folder: Path) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from pbrl.errors import UserError
+from pbrl.feedback.schedule import next_time
 from pbrl.labels.rows import StandingAnswer
 from pbrl.labels.store import LabelStore
 from pbrl.question_kinds import SegmentPair
@@ -132,6 +133,10 @@ class Desk:
     def room(self, wanted: int) -> int:
         """Return how many questions may be asked now, of so many that are due."""
         return 0
+
+    def next_look(self, due: int, every: int, step: int) -> int:
+        """Return when a method that came at `due` comes again, after `step`; every: steps between its sessions."""
+        return next_time(due, self.poll or every, step)
 
     def own_questions(self, n: int) -> Question | None:
         """Return the questions that a file brings along."""

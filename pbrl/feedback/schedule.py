@@ -21,3 +21,8 @@ def session_size(schedule: str, per_session: int, step: int, steps: int) -> int:
         "increase": per_session / 2 * steps / (steps - step + 1),
     }[schedule]
     return max(round(size), 1)
+
+
+def next_time(due: int, every: int, here: int) -> int:
+    """Return the first of due, due + every, ... after `here`: rounds of an agent may jump over several."""
+    return due if due > here else due + every * ((here - due) // every + 1)

@@ -11,6 +11,7 @@ import torch
 
 from pbrl.errors import UserError
 from pbrl.feedback.people import PeopleDesk
+from pbrl.feedback.schedule import next_time
 from pbrl.question_kinds import SegmentPair
 from pbrl.questions import Question
 from pbrl.types import Answers
@@ -30,6 +31,7 @@ class VlmDesk(PeopleDesk):
     def __init__(self, teacher: Any, *, source: Callable[[], Any], **others: Any) -> None:
         super().__init__(teacher, **others)
         self.shown: set[int] = set()  # queries that the model has seen
+        self.looked_at, self._asks_now = -1, False  # the step of the last look, and whether a session is due at it
         self._source = source
         self._drawer: Any = None
 
@@ -39,7 +41,20 @@ class VlmDesk(PeopleDesk):
 
     def look(self, step: int) -> None:
         self._show()  # what was left where the run was stopped
+        self._asks_now = step >= next_time(self.feedback.first, self.feedback.every, self.looked_at)
+        self.looked_at = step
         super().look(step)
+
+    def next_look(self, due: int, every: int, step: int) -> int:
+        """Return the next session, or a look before it for what people said."""
+        return min(super().next_look(due, every, step), next_time(self.feedback.first, every, step))
+
+    def room(self, wanted: int) -> int:
+        """Let sessions come as those of a script, however many questions wait for people: a model answers at once."""
+        if self.poll is None:
+            return super().room(wanted)
+        self._retire_old()
+        return max(min(wanted, self.affordable), 0) if self._asks_now else 0
 
     def _show(self) -> None:
         """Shows the model the open questions that it has not seen."""
@@ -81,8 +96,8 @@ class VlmDesk(PeopleDesk):
         return clips
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"shown": sorted(self.shown)}
+        return super().state_dict() | {"shown": sorted(self.shown), "looked_at": self.looked_at}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.shown = set(state["shown"])
+        self.shown, self.looked_at = set(state["shown"]), state["looked_at"]

@@ -16,6 +16,7 @@ from pbrl.agents.agent import Agent
 from pbrl.data.episodes import EpisodeStore
 from pbrl.data.offline import OfflineData
 from pbrl.errors import UserError
+from pbrl.feedback.schedule import next_time as next_time
 from pbrl.feedback.settings import Feedback
 from pbrl.files import replacing
 from pbrl.methods.state import attributes_without_state, found_state, restore_state
@@ -293,8 +294,3 @@ def save_weights(file: Path, weights: Mapping[str, Tensor], about: dict[str, str
     if weights:
         with replacing(file) as partial_file:
             save_file(dict(weights), str(partial_file), metadata=about)
-
-
-def next_time(due: int, every: int, here: int) -> int:
-    """Return the first of due, due + every, ... after `here`: rounds of an agent may jump over several."""
-    return due if due > here else due + every * ((here - due) // every + 1)

@@ -20,7 +20,7 @@ from pbrl.feedback.preferences import PreferenceDataset
 from pbrl.feedback.samplers import LEAST_MEMBERS, preference_probability, uniform
 from pbrl.feedback.settings import Feedback
 from pbrl.methods.learned_reward import LearnedReward
-from pbrl.methods.method import Metrics, Run, next_time
+from pbrl.methods.method import Metrics, Run
 from pbrl.nets.devices import move
 from pbrl.question_kinds import SegmentPair
 from pbrl.questions import Question
@@ -163,7 +163,7 @@ class Pebble(LearnedReward):
         if desk.ready:
             metrics |= self.learn()
         if not desk.waiting:  # if it does, Ctrl-C ended the waiting: the session goes on after a resume
-            self.next_session = next_time(self.next_session, desk.poll or self.run.feedback.every, self.run.step)
+            self.next_session = desk.next_look(self.next_session, self.run.feedback.every, self.run.step)
         return metrics
 
     def ask(self, n: int) -> Metrics:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pbrl.checks import between, one_of, required, share, whole
 from pbrl.feedback.settings import Feedback
-from pbrl.methods.method import Learned, Method, Metrics, Run, next_time, of_part
+from pbrl.methods.method import Learned, Method, Metrics, Run, of_part
 from pbrl.methods.safe_questions import EXAM, SAFETY, exam_questions, whether_safe
 from pbrl.question_kinds import Rating, SegmentPair
 from pbrl.rewards.cost import CostModel, log_safe
@@ -164,7 +164,7 @@ class Safe(Method):
             desk.ask(asked, step=self.run.step, sampler="uniform")
         desk.wait()
         if enough and not desk.waiting:
-            self.next_session = next_time(self.next_session, desk.poll or f.every, self.run.step)
+            self.next_session = desk.next_look(self.next_session, f.every, self.run.step)
         return self.learn() if desk.ready else {}
 
     def choose_pairs(self, n: int) -> SegmentPair:

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from pbrl.checks import between, one_of, share, whole
 from pbrl.data.episodes import whole_episodes
 from pbrl.feedback.preferences import PreferenceDataset
-from pbrl.methods.method import Act, Method, Metrics, Run, next_time
+from pbrl.methods.method import Act, Method, Metrics, Run
 from pbrl.question_kinds import EpisodePair, SegmentPair
 from pbrl.rewards.pairwise import PairwiseJudge, update_judge
 from pbrl.rewards.win_rate import Spread
@@ -161,7 +161,7 @@ class Spo(Method):
             desk.ask(episodes.as_question(*pairs), step=self.run.step, sampler="uniform")
         desk.wait()
         if not desk.waiting:  # if it does, Ctrl-C ended the waiting: the session goes on after a resume
-            self.next_session = next_time(self.next_session, desk.poll or f.every, self.run.step)
+            self.next_session = desk.next_look(self.next_session, f.every, self.run.step)
         return self._learn() if desk.ready else {}
 
     def _learn(self) -> Metrics:

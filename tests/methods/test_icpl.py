@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -321,6 +322,20 @@ def test_it_goes_on_where_it_was_stopped_with_what_was_proposed_and_chosen(tmp_p
     monkeypatch.setattr("builtins.input", nobody)
     assert main(["icpl", f"resume={stopped}"]) == 0  # there is nothing left to do
     assert len(trained) == 5
+    kept = stopped / "round_1" / "round.json"
+    said = kept.read_text()
+    kept.write_text(json.dumps(json.loads(said) | {"programs": ["reward = effort", "reward = 2 * effort"]}))
+    rows = (stopped / "rounds.csv").read_text()
+    capsys.readouterr()
+    assert main(["icpl", f"resume={stopped}"]) == 2  # the returns that stand are of other programs
+    told = capsys.readouterr().err
+    assert (told.count("\n"), "says 'reward = effort'" in told) == (1, True), told
+    assert (len(trained), (stopped / "rounds.csv").read_text()) == (5, rows)
+    shutil.rmtree(stopped / "round_1" / "program_1")  # as the line says
+    shutil.rmtree(stopped / "round_1" / "program_2")
+    assert main(["icpl", f"resume={stopped}"]) == 0
+    assert len(trained) == 7
+    kept.write_text(said)
     for more, said in (
         ([f"resume={stopped}", "rounds=3"], "settled by resume="),
         ([f"resume={tmp_path}"], "icpl.json"),

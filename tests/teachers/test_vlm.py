@@ -138,6 +138,23 @@ def test_a_run_learns_from_the_model_and_leaves_to_people_what_it_is_not_sure_of
     assert summary["reward_updates"] > 0
 
 
+SCHEDULE = ["feedback.first=100", "feedback.every=100", "feedback.per_session=3", "feedback.schedule=decay"]
+
+
+@pytest.mark.parametrize("poll", [70, 1000])
+def test_it_is_asked_when_and_as_much_as_a_script_however_often_the_run_looks_for_people(server, tmp_path, poll):
+    server.replies = [reply("first", 0.1)] * 200  # all goes to people, who never come
+    url = f"teacher.endpoint.base_url=http://127.0.0.1:{server.server_port}/v1"
+    asked = {}
+    for name, own in (("script", []), ("model", [*RUN, url, f"teacher.poll={poll}"])):
+        code, _, err = train(tmp_path / name, *own, *SCHEDULE, "feedback.budget=100")
+        assert code == 0, err
+        with LabelStore(tmp_path / name, create=False) as store:
+            asked[name] = [query.env_steps for query in store.queries()]
+    assert asked["model"] == asked["script"]
+    assert len(set(asked["script"])) > 1
+
+
 def test_a_server_that_fails_later_leaves_its_questions_to_people(server, tmp_path):
     server.replies = [reply("first"), reply("second"), *[None] * 200]
     url = f"teacher.endpoint.base_url=http://127.0.0.1:{server.server_port}/v1"

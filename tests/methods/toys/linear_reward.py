@@ -4,7 +4,7 @@ import torch
 
 from pbrl.checks import positive, whole
 from pbrl.losses import bradley_terry_loss, preference_accuracy
-from pbrl.methods.method import Method, next_time
+from pbrl.methods.method import Method
 from pbrl.question_kinds import SegmentPair
 
 
@@ -40,7 +40,7 @@ class LinearReward(Method):
             desk.ask(episodes.as_question(*pairs), step=self.run.step, sampler="uniform")
         desk.wait()
         if not desk.waiting:  # if it does, Ctrl-C ended the waiting: the session goes on after a resume
-            self.next_session = next_time(self.next_session, desk.poll or f.every, self.run.step)
+            self.next_session = desk.next_look(self.next_session, f.every, self.run.step)
         return self.learn() if desk.ready else {}
 
     def learn(self):
