@@ -67,7 +67,7 @@ def load_offline(
         if lists is not None and not (pairs == "dense" and lists.items > 1):
             valid = f"{'feedback.pairs=dense, or ' if lists.items > 1 else ''}a label set of kind {lists.asks.kind}"
             raise UserError(f"data={path} has answers to pairs; valid for this loss is {valid}")
-        if not reads_labels and not dataset.comparisons:
+        if not reads_labels and not any(told.answered.any() for told in dataset.comparisons.values()):
             return without_labels(dataset)
         return from_dataset(dataset, label, budget, pairs, heldout, rng)
     if labels is not None:

@@ -9,6 +9,7 @@ from tiny import COMMON, PPO, SAC, WITH_DEMONSTRATIONS, collect, train
 
 from pbrl.cli import main
 from pbrl.config import load_config
+from pbrl.data.offline_sources import load_offline
 from pbrl.tabular.demonstration_grid import HORIZON, make_task, near_clone, run
 from pbrl.training.start import resume
 
@@ -36,6 +37,16 @@ def test_the_reward_is_the_learned_one_and_the_log_density_of_the_clone(demonstr
     far = ((actions - method.clone.act(obs)) ** 2).sum(1)
     expected = method.step_reward(obs, actions) - 0.1 * far / (2 * 0.3**2)
     np.testing.assert_allclose(buffer.rewards[:320, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_demonstrations_that_nobody_compared_are_enough(tmp_path):
+    data = collect(tmp_path / "demos", "policies=expert:1", "labels=return", "comparisons=0", "heldout=0")
+    for method, reads in (("bc", False), ("piql", True)):
+        own = ["method.policy.hidden=[8]", "steps=2", "evaluation.every=null", "report=false"]
+        code = main(["train", f"method={method}", f"data={data}", *own, f"run_dir={tmp_path / method}"])
+        assert code == (2 if reads else 0), method
+    read = {"label": None, "budget": None, "pairs": "fixed", "heldout": 0.0, "rng": torch.Generator()}
+    assert len(load_offline(data, **read, reads_labels=False).pairs) == 0
 
 
 def test_the_clone_acts_as_the_demonstrations(demonstrations, tmp_path):
