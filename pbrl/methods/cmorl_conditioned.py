@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from pbrl.methods.vector_reward import POLICIES, VectorReward, checked_weights, 
 from pbrl.statistics.fronts import crowding, simplex
 from pbrl.types import Episode, RewardSource, Steps
 
+MOST = 1000  # weights of the grid; with many more, some would share their three digits, and so their row
+
 
 class ConditionedCmorl(VectorReward):
     """SAC whose policy and critics see weights v behind the observation, and whose reward is v . objectives.
@@ -34,6 +37,8 @@ class ConditionedCmorl(VectorReward):
 
     def shown_task(self, env: gym.Env, factor_names: tuple[str, ...]) -> gym.Env:
         self.read_units(factor_names)
+        if (count := math.comb(self.parts + self.measures - 1, self.parts)) > MOST:
+            raise UserError(f"parts={self.parts}: each evaluation would be of {count} weights, expected at most {MOST}")
         self._task = env
         images = len(env.observation_space.shape or ()) != 1  # which the agent refuses
         return env if images else ShowsWeights(env, self.measures)
