@@ -133,11 +133,12 @@ def _shown_task(
 
 def _offline(config: DictConfig, method: Method, folder: RunDir) -> Parts:
     parts = Parts(**_common(config, method, folder), desk=Desk(), obs_shape=(), action_size=0)
-    parts.data = load_data(config, parts.rng("heldout"), method).to(parts.device)
+    data = load_data(config, parts.rng("heldout"), method)
+    if method.reads_labels:
+        parts.desk = Desk(data.labels, data.ties)  # counted here: on a device each would be waited for
+    parts.data = data.to(parts.device)
     parts.obs_shape = tuple(parts.data.segments.obs.shape[2:])
     parts.action_size = parts.data.segments.actions.shape[-1]
-    if method.reads_labels:
-        parts.desk = Desk(parts.data.labels, parts.data.ties)
     if config.evaluation.every is not None:
         evaluation = config.evaluation
         seed, envs = parts.seed("evaluation"), evaluation_envs(config)
