@@ -58,7 +58,7 @@ def main(folder: Path, seeds: list[int]) -> None:
 
 
 def run(out: Path, seed: int) -> dict[str, dict[str, list[Act]]]:
-    """By goal and arm the policies of those who want that goal."""
+    """Return by goal and arm the policies of those who want that goal."""
     episodes = [e for number, goal in enumerate(GOALS) for e in heading_for(goal, len(GOALS) * seed + number)]
     rng = np.random.default_rng(seed)
     users = {f"{goal}{i}": goal for goal in GOALS for i in range(USERS)}
