@@ -7,6 +7,7 @@ import io
 import os
 import platform
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -68,17 +69,15 @@ def has_checkpoint(job: Job) -> bool:
     return (job.folder / "checkpoints" / "last").exists()
 
 
-def has_checkpoint_on(node: Any, executor: RayExecutor) -> bool:
-    """Whether the run on that node has one. By the time that all runs have, one of them may have ended."""
-    begun = [cell for cell in list(executor._cells.values()) if has_checkpoint(cell.job)]
-    return any(node_of(cell.actor) == node.node_id for cell in begun)
+def who(actor: Any) -> tuple[str, int]:
+    """The node on which a run's actor works, and its process."""
+    return ray.get(actor.__ray_call__.remote(lambda _: (ray.get_runtime_context().get_node_id(), os.getpid())))
 
 
-def node_of(worker: Any) -> str | None:
-    try:
-        return ray.get(worker.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()))
-    except ray.exceptions.RayError:  # its run has just ended
-        return None
+def process_of(job: Job) -> int:
+    """The process that writes the run's log as its output."""
+    outputs = (path for path in Path("/proc").glob("[0-9]*/fd/1") if os.access(path, os.R_OK))
+    return next(int(path.parts[2]) for path in outputs if os.readlink(path) == str(job.log.resolve()))
 
 
 def test_a_node_that_dies_costs_no_number(cluster, alone, tmp_path, monkeypatch):
@@ -88,8 +87,15 @@ def test_a_node_that_dies_costs_no_number(cluster, alone, tmp_path, monkeypatch)
     assert ours.slots == 2
 
     def kill() -> None:
-        wait_until(lambda: has_checkpoint_on(cluster.second, ours))
+        wait_until(lambda: len(ours._cells) == 2)
+        workers = {node: (cell, pid) for cell in list(ours._cells.values()) for node, pid in [who(cell.actor)]}
+        lost, worker = workers[cluster.second.node_id]
+        wait_until(lambda: has_checkpoint(lost.job))
+        run = process_of(lost.job)
+        os.kill(run, signal.SIGSTOP)  # or it may end while its node does, and has nothing left to do elsewhere
         cluster.remove_node(cluster.second, allow_graceful=False)
+        wait_until(lambda: not Path(f"/proc/{worker}").exists())
+        os.kill(run, signal.SIGCONT)  # what it does from here on is what its parent's death makes it do
 
     killer = threading.Thread(target=kill)
     killer.start()
