@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -58,8 +59,8 @@ class Cmorl(VectorReward):
             raise UserError(
                 "evaluation: each policy is measured while training goes on; give evaluation.every= and envs="
             )
-        self._sums = simplex(self.measures, self.parts)
         self._length, self.constrained = self._lengths()
+        self._sums = simplex(self.measures, self.parts)
         self.kept: dict[str, Tensor] = {}  # N.NAME of the weights of policy N
         self.returns = []
         self.said: list[str] = []  # of each policy, what it was trained for
@@ -76,10 +77,12 @@ class Cmorl(VectorReward):
     def _lengths(self) -> tuple[int, int]:
         """Steps for each policy of the first stage, and for each constrained one if all of them are trained."""
         first, constrained = int(self._usable * self.first_share), self.points * self.measures
-        each = first // len(self._sums), (self._usable - first) // constrained
+        sums = math.comb(self.parts + self.measures - 1, self.parts)  # of `simplex`, before it lists them all
+        each = first // sums, (self._usable - first) // constrained
         if each[0] < 1 or (self.first_share < 1 and each[1] < 1):
-            tasks = len(self._sums) + constrained
-            raise ValueError(f"parts={self.parts}: steps={self.run.steps} are too few for {tasks} policies")
+            raise ValueError(
+                f"parts={self.parts}: steps={self.run.steps} are too few for {sums + constrained} policies"
+            )
         return each
 
     def reward(self) -> RewardSource:

@@ -127,6 +127,7 @@ def test_weighted_sums_alone_take_all_steps(tmp_path):
         ("method.reference=3", "method.reference=3: expected 2 numbers, of distance, effort"),
         ("method.sharpness=nan", "method.sharpness=nan: expected a number above 0"),
         ("method.parts=400", "method.parts=400: steps=320 are too few for 403 policies"),
+        ("method.parts=400000000", "too few for 400000003 policies"),  # said before so many are listed
         ("evaluation.every=null", "each policy is measured while training goes on"),
         ("evaluation.envs=1", "each policy is measured while training goes on"),
         ("method.slack=0", "method.slack=0: expected a number above 0"),
