@@ -9,6 +9,7 @@ import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from pbrl.agents.rewarding import rewards_of_episode, rewards_of_steps
+from pbrl.errors import UserError
 from pbrl.types import Episode, RewardSource, Steps
 
 
@@ -18,8 +19,8 @@ class LearnedRewardRollout(RolloutBuffer):
     SB3 adds the bootstrapped value of a time limit to the stored reward, so the learned one is added to it: the
     environment's own must be hidden (0) by the recorder.
 
-    A source of whole episodes is asked at the end of the rollout, about those that ended in it: what it gives to steps
-    of earlier rollouts is lost, so it should give all at the end.
+    A source of whole episodes is asked at the end of the rollout, about those that ended in it. What it gives to steps
+    of an earlier rollout comes too late, which is refused.
     """
 
     source: RewardSource | None = None
@@ -48,4 +49,8 @@ class LearnedRewardRollout(RolloutBuffer):
             episode = next(episodes[env])
             rewards = rewards_of_episode(source, episode, len(episode))
             here = min(len(rewards), row + 1)
+            if rewards[: len(rewards) - here].any():
+                why = "all its steps are rewarded once it is over, when the first of them were learned from"
+                say = "expected episodes of one length, of which it is a multiple"
+                raise UserError(f"agent.n_steps={self.buffer_size}: an episode began a rollout earlier; {why}; {say}")
             self.rewards[row + 1 - here : row + 1, env] += rewards[len(rewards) - here :]

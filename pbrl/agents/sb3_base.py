@@ -125,10 +125,14 @@ class SB3Agent:
         return getattr(self.model, "actor", self.model.policy)
 
     def require_whole_episodes(self, steps: int | None, at_end: bool = False) -> None:
-        if not at_end:
-            raise UserError(
-                f"agent={self.kind} learns before an episode is over; methods that reward all its steps drive sac"
-            )
+        """Raise UserError where updates may come before an episode of so many steps is over."""
+        if at_end:
+            return
+        if steps is None:
+            raise UserError(f"agent={self.kind} would learn before an episode is over, as nobody knows how long one is")
+        if (each := self.model.n_steps) % steps:
+            why = "all steps of an episode are rewarded once it is over"
+            raise UserError(f"agent.n_steps={each}: {why}; expected a multiple of its {steps} steps")
 
     def gaussian(self, obs: np.ndarray) -> tuple[Tensor, Tensor]:
         raise NotImplementedError

@@ -73,8 +73,6 @@ class Spo(Method):
 
     def begin(self, run: Run) -> None:
         super().begin(run)
-        if run.agent.kind == "ppo" and self.give != "end":
-            raise ValueError(f"give={self.give}: PPO learns before an episode is over; expected end")
         run.agent.require_whole_episodes(run.time_limit, at_end=self.give == "end")
         if run.sampler_name not in ("uniform", "none"):
             asks = "asks about whole episodes, or any segments for its judge"

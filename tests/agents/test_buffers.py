@@ -281,6 +281,30 @@ def test_a_buffer_that_has_gone_round_draws_what_is_rewarded_and_all_of_it():
     assert set(obs[:, 0]) == {4, 5, 6, 7}
 
 
+def test_a_rollout_of_whole_episodes_gets_what_each_is_worth_before_it_is_learned_from(make_ppo):
+    agent = make_ppo(limit=8, n_steps=16, n_envs=2)
+    agent.require_whole_episodes(8)
+    agent.set_reward(WholeEpisodes(lambda episode: np.arange(len(episode)) + 100 * episode.obs[0, 0]))
+    finished = agent.learn(32)
+    assert len(finished) == 4
+    expected = [np.arange(7) + 100 * e.obs[0, 0] for e in finished]  # the last step has the value of what follows too
+    given = agent.model.rollout_buffer.rewards.T.reshape(4, 8)[:, :7]
+    np.testing.assert_allclose(np.sort(given, 0), np.sort(expected, 0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"), [(7, r"agent\.n_steps=16: .* a multiple of its 7 steps"), (None, "nobody knows")]
+)
+def test_a_rollout_that_cuts_episodes_cannot_wait_for_their_rewards(make_ppo, limit, says):
+    agent = make_ppo(limit=7, n_steps=16)
+    with pytest.raises(UserError, match=says):
+        agent.require_whole_episodes(limit)
+    agent.require_whole_episodes(limit, at_end=True)
+    agent.set_reward(WholeEpisodes(lambda episode: np.ones(len(episode))))
+    with pytest.raises(UserError, match=r"agent\.n_steps=16: an episode began a rollout earlier"):
+        agent.learn(64)
+
+
 def test_rewards_of_whole_episodes_need_one_before_learning_starts(make_sac):
     agent = make_sac(limit=30, learning_starts=10)
     agent.set_reward(WholeEpisodes(lambda episode: np.zeros(len(episode))))

@@ -113,11 +113,14 @@ def test_a_judge_is_asked_about_segments_and_rewards_episodes(finished):
     assert table(finished(method="spo_judge") / "progress.csv")[-1]["reward/spread"]
 
 
-def test_it_drives_ppo_which_is_rewarded_at_the_end_of_an_episode(tmp_path):
+def test_it_drives_ppo_on_whole_episodes_or_on_their_ends(tmp_path):
     given = ["method=spo", "agent=ppo", "method.queue=3", *COMMON, *PPO]
     code, _, err = train(tmp_path / "spread", *given, method=None)
     assert code == 2
-    assert "method.give=spread: PPO learns before an episode is over; expected end" in err
+    assert "agent.n_steps=20: all steps of an episode are rewarded" in err
+    assert "expected a multiple of its 30 steps" in err
+    code, _, err = train(tmp_path / "spread", *given, "agent.n_steps=30", method=None)
+    assert code == 0, err
     code, _, err = train(tmp_path / "end", *given, "method.give=end", method=None)
     assert code == 0, err
     assert "have time for" not in err  # the budget has no end, and no sessions
