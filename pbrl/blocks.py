@@ -65,7 +65,7 @@ def blocks(pool: SegmentPool) -> Iterator[Segments]:
 
 
 def padded(rows: Tensor) -> Tensor:
-    """Pad with zeros up to a power of two: for each new number of rows, torch would compile products anew."""
+    """Pad rows (M, D) with zeros up to a power of two: for each new number torch would compile products anew."""
     more = (1 << max(len(rows) - 1, 0).bit_length()) - len(rows)
     return torch.nn.functional.pad(rows, (0, 0, 0, more)) if more and len(rows) else rows
 

@@ -75,7 +75,10 @@ def build(node: DictConfig | None, **given: Any) -> Any:
 
 
 def maker_of(node: DictConfig, key: str | None = None) -> Maker:
-    """Return the maker of a node that names a target, partial or not. key: its own in the config, unless said."""
+    """Return the maker of a node that names a target, partial or not; UserError where it names none that is there.
+
+    key: of the node, for messages; None: where it lies in its config.
+    """
     where = key or str(node._get_full_key(None) or "") or str(node.get("_target_", "?")).rsplit(".", 1)[-1]
     if "_target_" not in node:
         has = ", ".join(map(str, node))

@@ -53,7 +53,7 @@ def compose_any(overrides: Sequence[str], extra_dir: str | None = None) -> DictC
 
 
 def find_yaml(group: str, name: str, extra_dir: Path | None) -> Path | None:
-    """A YAML of a group, the user's own first."""
+    """Return the file of a YAML of a group, the user's own first; None where there is none."""
     folders = [config_dir()] if extra_dir is None else [extra_dir, config_dir()]
     files = [folder / group / f"{name}.yaml" for folder in folders]
     return next((file for file in files if file.is_file()), None)
@@ -73,7 +73,7 @@ def env_overrides(name: str) -> str:
 
 
 def load_config(path: Path) -> DictConfig:
-    """The config.yaml of a run."""
+    """Read the config.yaml of a run and resolve it. UserError where it is missing, or is the config of no run."""
     if not path.exists():
         found = f"it has no {path.name}" if path.parent.is_dir() else no_folder(path.parent)
         raise UserError(f"{path.parent} is not a run directory: {found}")
@@ -166,8 +166,8 @@ def groups() -> set[str]:
 def _open_emptied(overrides: Sequence[str], extra_dir: str | None) -> list[str]:
     """The overrides, each mapping after a null where it is one that the files of its part leave to the user.
 
-    Hydra merges mappings, which is right for the settings of a part. Such as weights of factors are replaced, whether
-    the command line or an experiment had others.
+    Hydra merges mappings, which is right for the settings of a part. Mappings such as weights of factors are replaced
+    instead, whether the command line or an experiment had others.
     """
     parsed = [parse(text) for text in overrides]
     if not any(isinstance(override.value(), dict) for override in parsed):
@@ -213,7 +213,7 @@ def _is_read(key: str, node: Any) -> bool:
 
 
 def _check_types(config: DictConfig, defaults: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse a value of another kind than its default: number for number, list for list; for none a folder."""
+    """Refuse a value of another kind than its default, as a word for a number; expand ~ in the keys of folders."""
     for key in PATHS:
         if (value := OmegaConf.select(config, key)) is None:
             continue

@@ -54,7 +54,7 @@ class Endpoint:
         return os.environ.get(self.key_env or "", "").strip()
 
     def chat(self, messages: list[dict[str, Any]]) -> str:
-        """The text of the reply. UserError: there is no server, or it says no."""
+        """Return the text of the reply. UserError: there is no server, it says no, or it answers in another form."""
         body = json.dumps({"model": self.model, "messages": messages, "temperature": self.temperature}).encode()
         address = f"{self.base_url.rstrip('/')}/chat/completions"
         request = urllib.request.Request(address, body, {"Content-Type": "application/json"})

@@ -30,14 +30,14 @@ def require_finite(values: np.ndarray, who: str, what: str) -> np.ndarray:
 
 
 def require_finite_metrics(metrics: Mapping[str, float], who: str) -> None:
-    """Check metrics of an update; accuracies may be NaN, as over ties alone, and so may what a log merely explains."""
+    """Raise NotFinite for a metric that is not finite, but accuracies (NaN over ties alone) and explained variances."""
     for name, value in metrics.items():
         if not math.isfinite(value) and not name.endswith(("accuracy", "explained_variance")):
             raise NotFinite(who, f"a {name.rsplit('/', 1)[-1]} ({value})")
 
 
 def require_finite_weights(tree: Any, who: str) -> None:
-    """Check nested dicts and lists of tensors, as a checkpoint has them."""
+    """Raise NotFinite unless all numbers in nested dicts and lists of tensors, as a checkpoint has them, are finite."""
     if not all(bool(torch.isfinite(t).all()) for t in _tensors(tree)):
         raise NotFinite(who, "a weight")
 

@@ -16,7 +16,7 @@ _kept: dict[str, Callable[..., Any]] = {}
 
 
 def reference(function: Callable[..., Any]) -> str:
-    """Return a config's name of this function: `module:name` as Python imports it, or a name here, where it is kept."""
+    """Return a config's name of this function: `module.name` as Python imports it, or a name here, where it is kept."""
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", type(function).__name__)
     if module and module != "__main__" and getattr(sys.modules.get(module), name, None) is function:
         return f"{module}.{name}"
@@ -56,7 +56,10 @@ def keep(function: Callable[..., Any], name: str) -> str:
 
 
 def give_again(where: str, function: Callable[..., Any], key: str) -> None:
-    """Put a function in the place of one that a config knows by `where`, in a process that does not have it yet."""
+    """Put a function in the place of one that a config knows by `where`, in a process that does not have it yet.
+
+    UserError where the config imports its own by name, so that there is none to give.
+    """
     if not where.startswith(f"{__name__}."):
         raise UserError(f"{key}={where} is imported by its name; leave {key.split('.')[0]}= out")
     _kept[where.removeprefix(f"{__name__}.")] = function

@@ -28,7 +28,10 @@ def open_hdf5(file: Path) -> Iterator[Any]:
 
 
 def find_array(group: Any, name: str, file: Path) -> Any:
-    """The `h5py.Dataset` of this path below the group, whose numbers lie in this very file."""
+    """Return the `h5py.Dataset` of this path below the group.
+
+    UserError where it is missing, is of no numbers or booleans, or does not lie in this very file.
+    """
     import h5py
 
     where = f"{file}: {group.name.rstrip('/')}/{name}"

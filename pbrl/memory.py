@@ -31,7 +31,7 @@ VERSION_1 = Files(
 
 
 def free_memory() -> float:
-    """Return bytes, as far as the system tells: of the machine, and of each group of this process; else infinite."""
+    """Return bytes: the least that the machine and each group of this process have left; infinite where none tells."""
     free = math.inf
     with contextlib.suppress(OSError, StopIteration, ValueError):  # not Linux
         lines = MEMINFO.read_text().splitlines()

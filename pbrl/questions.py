@@ -174,7 +174,10 @@ class Question:
 
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
-        """Join batches, one after another; states only where all parts have them."""
+        """Join batches, one after another; states only where all parts have them, of one size.
+
+        UserError where the parts differ in form, or in the shapes of their segments.
+        """
         if len(forms := {part.form for part in parts}) > 1:
             raise UserError(f"questions of {len(forms)} forms cannot be one batch: {sorted(forms)}; take those of one")
         parts = cls.aligned(parts)

@@ -77,7 +77,7 @@ class Output:
 
 @contextlib.contextmanager
 def protect_output() -> Iterator[Output]:
-    """Yield standard output and error while a command runs, which goes on when they cannot be written."""
+    """Let a command go on when standard output or error cannot be written; yield what takes the place of the former."""
     # A stream is None where the shell closed it, as with `>&-`.
     out, err = (Output(open(os.devnull, "w") if s is None else s) for s in (sys.stdout, sys.stderr))  # noqa: SIM115
     with contextlib.redirect_stdout(cast(Any, out)), contextlib.redirect_stderr(cast(Any, err)):

@@ -156,7 +156,8 @@ class LearnedRewardBuffer(ReplayBuffer):
     def draw_places(self, batch_size: int, batches: int = 1) -> dict[str, Any] | None:
         """Draws as `sample_arrays` does, for whoever gathers the steps elsewhere: `struct source` of native/sac.c.
 
-        Several batches lie one after another. None where rewards are computed for each batch.
+        Several batches lie one after another. None where rewards are computed for each batch, or where actions are not
+        float32.
         """
         if self._when == "sampled" or self.actions.dtype != np.float32:
             return None

@@ -20,17 +20,17 @@ class Emitters(StateEntropy):
     """Acts by small deterministic policies until the first session, in turn; the most novel have offspring.
 
     Paolo et al. 2020 (TAXONS): what a policy did is the code that an autoencoder has for the observations it came to,
-    and it is novel by its mean distance to the nearest others. After each generation the autoencoder learns from all
-    that has been played, and its most novel policies, or with probability `surprise` those that it decodes worst,
-    become emitters: the next generation are mutations of them. What SERENE (Paolo et al. 2021) adds needs a reward,
-    and there is none before the first answer.
+    and it is novel by its mean distance to the nearest others. After each generation the autoencoder learns from the
+    `archive` and what was just played, and the most novel of these policies, or with probability `surprise` those that
+    it decodes worst, become emitters: the next generation are mutations of them. What SERENE (Paolo et al. 2021) adds
+    needs a reward, and there is none before the first answer.
 
     The agent learns from these steps as from its own, by the k-NN reward of `StateEntropy`.
 
     Args:
         k, reference, normalise: of `StateEntropy`.
         population: policies of a generation; the first is drawn at random.
-        emitters: how many of all that were played have offspring.
+        emitters: how many of these have offspring.
         mutation: standard deviation of the noise on each weight of an offspring.
         hidden: units of a policy's one hidden layer.
         turn: steps after which another policy takes over; None: at the end of the episode.

@@ -99,7 +99,7 @@ def given(batches: Sequence[Any]) -> Steps:
 
 
 def reason_against(model: Any, library: Library) -> str | None:
-    """Return what of this model the library does not cover."""
+    """Return what of this model the library does not cover; None: it covers it."""
     stacks = (model._actor_mlp, model._critic_mlp)
     hidden = [out for stack in stacks for _, out in stack.sizes[:-1]]
     if model.device.type != "cpu":

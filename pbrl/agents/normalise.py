@@ -14,7 +14,7 @@ from pbrl.nets.networks import RunningNorm
 
 
 class NormalisedObservations(BaseFeaturesExtractor):
-    """SB3 features extractor: observations over their running statistics.
+    """SB3 features extractor: observations, standardised by their running statistics.
 
     The statistics change only by `observe`, never by a forward pass: within a rollout and its epochs the old and the
     new policy must see the same inputs, or PPO's probability ratio is wrong.

@@ -145,7 +145,7 @@ class SACAgent(SB3Agent):
         self.buffer.choose = choose
 
     def set_behaviour(self, behave: Behave, tags: int) -> None:
-        """Do `behave(obs, actions)` of what the policy would do in training, see `Method.behave`.
+        """Act in training by `behave(obs, actions)` of what the policy would do itself, see `Method.behave`.
 
         tags: K, how many numbers it notes at each step.
         """
@@ -233,7 +233,7 @@ class SACAgent(SB3Agent):
         return torch.cat([torch.stack(model.critic(o, model.actor(o))).amin(0)[:, 0] for o in blocks]).numpy()
 
     def set_update_times(self, times: int) -> None:
-        """Makes `times` the updates per environment step that it was made with; a checkpoint does not hold it."""
+        """Make `times` as many updates per environment step as it was made with; a checkpoint does not hold this."""
         self.model.gradient_steps = times * self.gradient_steps
 
     def save_for(self, path: str, task: gym.Env, parameters: dict[str, Any] | None = None) -> None:

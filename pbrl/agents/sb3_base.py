@@ -125,7 +125,10 @@ class SB3Agent:
         return getattr(self.model, "actor", self.model.policy)
 
     def require_whole_episodes(self, steps: int | None, at_end: bool = False) -> None:
-        """Raise UserError where updates may come before an episode of so many steps is over."""
+        """Raise UserError where updates may come before an episode of so many steps is over.
+
+        steps: None: nobody knows how many. at_end: only its last step is rewarded, so that nothing is refused.
+        """
         if at_end:
             return
         if steps is None:
@@ -235,5 +238,5 @@ def vec_env(recorders: Sequence[EpisodeRecorder]) -> DummyVecEnv:
 
 
 def _variables(model: BaseAlgorithm) -> list[str]:
-    """Tensors that SB3 saves but `get_parameters` leaves out: SAC's temperature."""
+    """Return the names of tensors that SB3 saves but `get_parameters` leaves out: SAC's temperature."""
     return model._get_torch_save_params()[1]

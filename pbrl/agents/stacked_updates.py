@@ -128,7 +128,7 @@ def problem_of(model: Any) -> Problem:
 
 
 def reason_against_stack(model: Any) -> str | None:
-    """Return what of this model a stack of seeds does not cover."""
+    """Return what of this model a stack of seeds does not cover; None: it covers it."""
     if model.backend == "native":
         return "agent.backend=native: expected torch or auto"
     if model.target_update_interval != 1:

@@ -44,7 +44,7 @@ class AskedFrames:
         self._fps = FPS
 
     def make_env(self) -> gym.Env:
-        """An environment whose episodes are kept."""
+        """Make an environment whose episodes are kept."""
         env = self._make_env()
         self._fps = float(env.metadata.get("render_fps") or FPS)
         every = max(1, math.ceil(self._fps / self._max_fps - 1e-6))
@@ -64,7 +64,7 @@ class AskedFrames:
         return questions.of(questions.items, tuple(places), **questions.about)
 
     def forget_unsaved(self, pool: np.ndarray | None) -> None:
-        """Forgets episodes that a resumed run would not know any more. pool: (M, 2) positions of those it would."""
+        """Delete videos of episodes that a resumed run would not know. pool: (M, 2) positions of those it would."""
         needed = {wrapped.seed for wrapped in self._wrapped}
         needed |= set() if pool is None else set(np.unique(pool[:, 0]).astype(np.int64).tolist())
         for file in (self._folder / RECENT).glob("*.mp4"):

@@ -272,7 +272,7 @@ def _scores(labels: Sequence[str], plan: Plan, env: gym.Env, config: DictConfig)
 
 
 def _each(act: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """Act for observations (M, O) with actions (M, A), one row after another."""
+    """Return a function from observations (M, O) to actions (M, A) that asks `act` for one row after another."""
     return lambda obs: np.stack([act(row) for row in obs])
 
 

@@ -41,7 +41,7 @@ class KeepFrames(gym.Wrapper):
         return self._keeper.keep(CAMERA, [draw(self.env)])[0]
 
     def finish(self) -> StoredVideos:
-        """Ends the videos; what meta.json says of them. Nothing can be kept afterwards."""
+        """End the videos; return what meta.json says of them. Nothing can be kept afterwards."""
         self._keeper.close()
         return self._keeper.describe([CAMERA])
 
@@ -54,7 +54,7 @@ class Kept:
         self._frames: KeepFrames | None = None
 
     def wrap(self, env: gym.Env) -> gym.Env:
-        """The environment whose pictures are kept."""
+        """Return the environment, wrapped so that its pictures are kept, where they are to be."""
         if not self.files:
             return env
         self._frames = KeepFrames(env, self.files[0])

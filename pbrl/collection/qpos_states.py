@@ -15,7 +15,7 @@ from pbrl.data.importing import MakeState
 
 @contextmanager
 def state_maker(env: dict[str, Any] | None) -> Iterator[MakeState | None]:
-    """A function from qpos and qvel to what `save_state` gives; None where the environment is not of MuJoCo.
+    """Yield a function from qpos and qvel to what `save_state` gives; None where the environment is not of MuJoCo.
 
     env: its config, as in meta.json. The function raises ValueError for numbers of another model.
     """

@@ -17,7 +17,10 @@ from pbrl.errors import UserError, one_line
 
 
 def render_dataset(data: Dataset, config: DictConfig, out: Path, command: str) -> dict[str, Any]:
-    """Draws every stored state of `data` as the image environment `config.env` shows it; returns the new meta.json."""
+    """Write `out`, a data set of every stored state of `data` as the image environment `config.env` shows it.
+
+    Returns its meta.json. UserError where `data` has no states to draw, or the environment shows no images.
+    """
     if "videos" in data.meta:
         raise UserError(
             f"{data.path} has videos and no simulator states; valid is one of pbrl collect with states=true"

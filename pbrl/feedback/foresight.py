@@ -22,7 +22,7 @@ RANKED_QUERIES, RANKED = 40, 3  # the newest queries whose segments are ranked, 
 class Foresight:
     """Counts people's first answers to a question that the reward said right before it learned from them, ties aside.
 
-    judged: queries whose first answer was compared with what the reward said.
+    judged: queries whose first answer has been looked at, whether or not a trained reward was there to compare it with.
     right, of: decisive first answers that the reward said right, and that it said at all.
     """
 

@@ -37,7 +37,8 @@ class PeopleDesk(Desk):
         teacher: how the run goes on meanwhile, a `pbrl.teachers.human.HumanTeacher`.
         overlap: how many people answer each question.
         asks: the kinds of question that this run asks; others in its store are not of its concern.
-        keep: what keeps the pictures of questions where they cannot be drawn again; returns where they are.
+        keep: keeps the pictures of questions where they cannot be drawn again; returns the questions with where they
+            are as states.
         feedback, open_store, shape: see `ScriptedDesk`.
     """
 

@@ -1,7 +1,7 @@
 """The samplers of B-Pref, which choose pairs to ask. Each returns rows of the candidates, most wanted first.
 
 model: what has been learned so far. left, right: C candidate pairs. n: how many to ask. asked: every comparison
-answered before, or None. rng: for ties and random choices.
+answered before, or None. rng: for random choices.
 
 Candidates are gathered and scored in blocks. k-center keeps their observations if they take up to KEPT_BYTES, and else
 gathers them anew for each question that it chooses, which takes time.

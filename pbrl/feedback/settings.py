@@ -15,10 +15,10 @@ COUNTS = ("asked", "answered", "decisive")
 
 @dataclass(frozen=True)
 class Feedback:
-    """Accounting: `counts: asked` charges each question to the budget, also one that is skipped (as B-Pref does);
-    `answered` charges only answers, `decisive` only those that are not "equal".
+    """How much is asked and when; attributes have the meaning that configs/config.yaml gives them.
 
-    Attributes have the meaning that configs/config.yaml gives them.
+    counts: "asked" charges each question to the budget, also one that is skipped (as B-Pref does); "answered" charges
+        only answers, "decisive" only those that are not "equal".
     """
 
     steps: int  # of the whole run, which schedules are drawn over

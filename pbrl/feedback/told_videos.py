@@ -33,7 +33,10 @@ class ToldVideos:
 
     @staticmethod
     def read(path: Path, data: Dataset, budget: int) -> ToldVideos:
-        """The first `budget` answers of a label set, which must be about whole episodes of the data."""
+        """Read the first `budget` answers of a label set.
+
+        UserError where one is about no whole episode of the data, or they are neither pairs, triplets nor rankings.
+        """
         labels = load_label_set(path)
         form, rows = labels.questions.form, np.flatnonzero(labels.answered)[:budget]
         if not len(rows):

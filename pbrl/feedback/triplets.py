@@ -10,9 +10,9 @@ from pbrl.errors import UserError
 
 
 def uniform_triplets(videos: int, n: int, rng: torch.Generator) -> Tensor:
-    """Rows (n, 3) of anchor, first and second: three different ones of `videos`, no question twice.
+    """Draw rows (n, 3) of anchor, first and second: three different ones of `videos`, no question twice.
 
-    Two candidates in the other order are the same question.
+    Two candidates in the other order are the same question. UserError where there are fewer than n.
     """
     possible = videos * (videos - 1) * (videos - 2) // 2 if videos > 2 else 0
     if n > possible:
@@ -25,7 +25,10 @@ def uniform_triplets(videos: int, n: int, rng: torch.Generator) -> Tensor:
 
 
 def uniform_pairs(videos: int, n: int, rng: torch.Generator) -> Tensor:
-    """Rows (n, 2) of left and right: two different ones of `videos`, no question twice."""
+    """Draw rows (n, 2) of left and right: two different ones of `videos`, no question twice.
+
+    UserError where there are fewer than n.
+    """
     possible = videos * (videos - 1) // 2
     if n > possible:
         raise UserError(f"{n} different pairs wanted of {videos} videos, which have {possible}")

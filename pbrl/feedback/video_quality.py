@@ -22,7 +22,10 @@ def split(episodes: int, heldout: float, seed: int) -> tuple[np.ndarray, np.ndar
 
 
 def agreement(model: Any, videos: Videos) -> dict[str, Any]:
-    """Spearman's correlation of learned and true return over videos that nothing was learned from, and both returns."""
+    """Compare learned and true returns over videos that nothing was learned from.
+
+    Returns Spearman's correlation, the share of pairs of videos that both order alike, and the returns themselves.
+    """
     from scipy import stats  # half a second that every other method would wait for
 
     learned = [float(model.reward(frames).sum()) for frames in videos.frames]
@@ -41,7 +44,10 @@ def agreement(model: Any, videos: Videos) -> dict[str, Any]:
 def foreseen(
     model: Any, told: ToldVideos, data: Dataset, train: np.ndarray, draw: Callable[[Dataset, np.ndarray], Videos]
 ) -> dict[str, Any]:
-    """Return how many of people's pairs with a video that nothing was learned from the reward orders as they did."""
+    """Return the share of people's decided pairs that the reward orders as they did, and the number of these pairs.
+
+    Only pairs with a video that nothing was learned from count.
+    """
     pairs, learned = told.as_pairs(), set(train.tolist())
     new = [row for row, pair in enumerate(pairs.rows.tolist()) if not set(pair) <= learned]
     new = [row for row in new if pairs.prefers_right[row] != 0.5]

@@ -71,7 +71,7 @@ class Cmorl(VectorReward):
 
     @property
     def _usable(self) -> int:
-        """Steps at which a task may end, which is before the run does."""
+        """The last step at which a task may end, which is before the run does."""
         return self.run.steps - self.run.agent.n_envs
 
     def _lengths(self) -> tuple[int, int]:
@@ -121,7 +121,7 @@ class Cmorl(VectorReward):
         return 2**62 if self.is_over else self.task_ends
 
     def step(self) -> Metrics:
-        """The policy of a task is measured and kept, and the next task begins."""
+        """Measure and keep the policy of a task, and begin the next task."""
         self._keep()
         self.task, self.recent = self.task + 1, []
         if self.in_first_stage:
@@ -169,7 +169,7 @@ class Cmorl(VectorReward):
         self.run.agent.set_reward(self)
 
     def best_for(self, weights: Sequence[float]) -> int:
-        """The policy whose returns have the highest weighted sum."""
+        """Return the number of the policy whose returns have the highest weighted sum."""
         return int(np.argmax(np.array(self.returns) @ np.asarray(weights)))
 
     def policy(self, context: Any = None) -> Act:
@@ -229,7 +229,7 @@ class Cmorl(VectorReward):
 
 
 def sparse_points(points: np.ndarray, count: int) -> list[int]:
-    """The least crowded of the points (n, J) on the front, at most so many."""
+    """Return the rows of the least crowded of the points (n, J) on the front, at most so many."""
     front = np.flatnonzero(on_front(points))
     order = np.argsort(-crowding(points[front]), kind="stable")
     return front[order[:count]].tolist()

@@ -84,7 +84,7 @@ class OfflineMethod(Method):
         return self._make_policy(obs_shape=self.obs_shape, action_size=self.action_size, rng=rng, **choice)
 
     def require_vectors(self) -> int:
-        """O; for methods with parts that do not read images."""
+        """Return O; ValueError where observations are images, which parts of the method do not read."""
         if len(self.obs_shape) != 1:
             raise ValueError(f"observations have shape {self.obs_shape}; only bc, sft and cpl read images")
         return self.obs_shape[0]
@@ -98,7 +98,10 @@ class OfflineMethod(Method):
         return self.make_model(1, 1, torch.Generator())
 
     def learn_answers(self) -> OfflineData:
-        """The data, with answers as `objective` believes them."""
+        """Return the data, with answers as `objective` believes them.
+
+        ValueError where that compares annotators, and no two of them answered one question.
+        """
         if self.objective.annotators == "alike":
             return self.data
         pairs = self.data.pairs

@@ -27,8 +27,9 @@ TINY = 1e-12
 class Ppe(Qpa):
     """Changes QPA in two ways by a score of steps: 0 among those that were asked about, 1 far away.
 
-    While there is budget left, the actor's mean moves a little towards larger scores, inside a ball of KL divergence;
-    and a share of the pairs are both drawn in proportion to the mean score of their steps, the others to 1 less it.
+    While there is budget left, the actor's mean moves a little towards larger scores, inside a ball of KL divergence.
+    Both segments of a share of the pairs are drawn in proportion to the mean score of their steps, those of the others
+    to 1 less it.
 
     Args:
         nudge: epsilon, the KL divergence of behaviour from the policy: sqrt(2 nudge) standard deviations; 0: none.

@@ -173,7 +173,7 @@ class Safe(Method):
         return episodes.as_question(*pairs)
 
     def choose(self, n: int) -> Rating:
-        """Random segments, but half of them those that are most likely unsafe among `feedback.candidates` as many.
+        """Choose random segments, but half of them the most likely unsafe ones of `feedback.candidates` times as many.
 
         Few are unsafe, and it is there that answers tell most: they confirm, or witness that a place is safe.
         """
@@ -211,7 +211,7 @@ class Safe(Method):
         return self.fit.of_pairs(self.model, left, right, prefers_right, self.run.rng("fit"))
 
     def judged(self, criterion: str = SAFETY, after: int = -1) -> Judged | None:
-        """All that is said of single segments by now, in questions of numbers above `after`."""
+        """Return what is said of single segments by now, in questions of numbers above `after`; None: nothing."""
         answers = self.run.desk.answers(Rating, criterion)
         new = answers.questions > after
         if not new.any():
@@ -238,7 +238,7 @@ class Safe(Method):
 
     @property
     def bound(self) -> float:
-        """The share of unsafe segments that the exam excludes everything above; 1: there was none."""
+        """The largest share of unsafe segments that the exam leaves possible, at `confidence`; 1: there was none."""
         return unsafe_bound(self.exam_unsafe, self.exam_asked, self.confidence) if self.exam_asked else 1.0
 
     def metrics(self) -> Metrics:

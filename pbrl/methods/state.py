@@ -20,8 +20,8 @@ def found_state(owner: object, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of each attribute that has one.
 
     That is modules, optimizers, generators and whatever else has `state_dict`, numbers, words and arrays, and series
-    and mappings of all these. Left out are `settings`, `run`, and names that
-    begin with an underscore. UserError: an attribute has none of that, and would be lost.
+    and mappings of all these. Left out are `settings`, `run`, and names that begin with an underscore. UserError: an
+    attribute is none of these, or one of the settings has changed: either would be lost.
     """
     stateful = _stateful(owner, settings)
     for name, value in settings.items():

@@ -48,7 +48,7 @@ class VideoMethod(Method):
     """Asks about videos of a data set, learns a reward of pictures, and drives an agent by it.
 
     A frame of the agent's episode is drawn after every `stride` steps, and its reward shared among them. As a
-    `RewardSource` it gives rewards whose sum is `scale` in the mean over the videos learned from.
+    `RewardSource` it gives rewards whose absolute sum is `scale` in the mean over the videos learned from.
 
     Args:
         learned: a run whose learned reward is taken as it is; None: learn one from `run.data_folder`.
@@ -297,7 +297,7 @@ class VideoMethod(Method):
 
 
 def frames_of(steps: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """The steps after which an episode is drawn, and how many steps share the reward of each frame."""
+    """Return the steps (F,), from 0, after which an episode is drawn, and how many (F,) share each frame's reward."""
     drawn = np.append(np.arange(stride - 1, steps - 1, stride), steps - 1)
     return drawn, np.diff(drawn, prepend=-1)
 

@@ -98,7 +98,7 @@ class Vpl(OfflineMethod):
         iql: makes the critics, see `IQL`.
         maxmin: None: a policy for each user. Else one for all, that serves the worst served user best, and how sharply
             the weights of users lean to that one, see `GroupWeights`. A user's utility is the mean reward of the
-            policy's actions over that of recorded ones, in units of the spread of the latter.
+            policy's actions less that of recorded ones, in units of the spread of the latter.
     """
 
     groups: GroupWeights | None = None  # of users, where there is one policy for all

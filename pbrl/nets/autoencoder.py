@@ -11,7 +11,7 @@ SMALLEST_SPREAD = 1e-6
 
 
 class Autoencoder(nn.Module):
-    """Codes rows (M, size) as (M, code); rows are divided by their spread first, as it was at the last fit.
+    """Codes rows (M, size) as (M, code); rows are standardised first, by mean and spread as they were at the last fit.
 
     Args:
         size: numbers of a row.

@@ -22,7 +22,10 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 def chosen_device(name: str) -> torch.device:
-    """Return the device of `device=NAME`; auto: cuda where torch sees one, else the CPU. UserError without it."""
+    """Return the device of `device=NAME`; auto: cuda where torch sees one, else the CPU.
+
+    UserError for any other name, and for cuda where torch sees none.
+    """
     if name not in DEVICES:
         raise UserError(f"device={name}: {choices(str(name), DEVICES)}")
     available = torch.cuda.is_available()
@@ -44,12 +47,12 @@ def move(module: Module, device: torch.device) -> Module:
 
 
 def array(tensor: Tensor) -> np.ndarray:
-    """Bring the numbers of a tensor from any device."""
+    """Return the numbers of a tensor on any device, as an array on the CPU."""
     return _read(tensor)
 
 
 def number(tensor: Tensor) -> float:
-    """Bring the number of a tensor of one element from any device."""
+    """Return the number in a tensor of one element, on any device."""
     return float(_read(tensor).item())
 
 

@@ -26,7 +26,7 @@ class DiffusionPolicy(nn.Module):
         hidden: widths of the hidden layers.
         levels: of noise.
         dropout: probability that a hidden unit is dropped in training.
-        normalise: divide observations by the statistics given to `observe`.
+        normalise: standardise observations by the statistics of what `observe` was given.
         rng: initial weights and dropout.
     """
 

@@ -61,7 +61,7 @@ class Stack:
             self.rounded.copy_(self.values)
 
     def forward(self, inputs: Tensor) -> Tensor:  # (B, in) or (K, B, in) -> (K, B, out), float32
-        """Keeps the activations for the backward passes; the next call overwrites them and the answer."""
+        """Keeps the activations for the backward passes; the next call overwrites them, but not the answer."""
         h = self.inputs = inputs.expand(self.copies, -1, -1)
         self.activations: list[Tensor] = []
         self.positive: list[Tensor] = []  # the same numbers in whichever precision compares faster

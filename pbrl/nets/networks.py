@@ -57,7 +57,8 @@ class StackedMLP(nn.Module):
 class RunningNorm(nn.Module):
     """Normalises with the mean and variance of everything observed so far (Chan et al. 1979, parallel variance).
 
-    The identity until something was observed. Statistics live in float64: sums over millions of steps.
+    The identity until something was observed; from then on at most `clip` in size. Statistics live in float64: sums
+    over millions of steps.
     """
 
     count: Tensor

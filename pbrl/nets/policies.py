@@ -35,7 +35,7 @@ class Policy(nn.Module):
         action_size: A.
         hidden: sizes of the hidden ReLU layers.
         dropout: probability that a hidden unit is dropped in training.
-        normalise: divide vector observations by the statistics given to `observe`.
+        normalise: standardise vector observations by the statistics of what `observe` was given.
         choice: an action is one of A: 1 at what is chosen, 0 elsewhere.
     """
 

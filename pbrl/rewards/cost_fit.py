@@ -89,7 +89,7 @@ class CostFit:
         return self._fit(model, loss, len(judged.segments), rng)
 
     def _fit(self, model: CostModel, loss: Callable[[Tensor], Tensor], n: int, rng: torch.Generator) -> float:
-        """Returns the mean loss of the last quarter."""
+        """Fit the model from the beginning; return the mean loss of the last quarter of the updates."""
         model.reset()
         drawn = (torch.randint(n, (self.batch_size,), generator=rng) for _ in range(self.updates))
         losses = [descend(model.optimizer, loss(rows)) for rows in drawn]

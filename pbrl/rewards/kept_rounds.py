@@ -40,7 +40,7 @@ class KeptProposer:
 
 
 def kept_choice(choose: Choose, out: Path) -> Choose:
-    """Asks once about each round, and remembers what was said."""
+    """Return a choice that asks `choose` once about each round, and remembers on the disk what was said."""
     rounds = iter(range(1, 1 << 30))
 
     def chosen(trained: Sequence[Trained]) -> tuple[int, int]:

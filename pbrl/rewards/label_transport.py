@@ -62,7 +62,7 @@ def transport_plan(source: np.ndarray, target: np.ndarray, epsilon: float, itera
 def told_matrix(
     left: np.ndarray, right: np.ndarray, prefers_right: np.ndarray, m: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return answers (C,) about M segments as (M, M): 2 P(column preferred to row) - 1 summed, and how many say so."""
+    """Return answers (C,) about M segments as (M, M): the sum of 2 P(column preferred to row) - 1, and their number."""
     told, count = np.zeros((m, m)), np.zeros((m, m))
     for row, column, sign in ((left, right, 1), (right, left, -1)):
         np.add.at(told, (row, column), sign * (2 * prefers_right - 1))

@@ -44,7 +44,7 @@ class LatentUser(nn.Module):
     Args:
         obs_size, action_size: O and A.
         latent: Z.
-        hidden: widths of the two hidden layers of encoder and reward alike.
+        hidden: width of each of the two hidden layers, of encoder and reward alike.
         kl_weight: of the KL term, at its largest: it rises linearly from 0 over the first half of each of four cycles.
         sample: draw z in training; False with kl_weight 0 conditions on the answers alone, as FSPO (Singh et al. 2025).
         prototypes: None, or K: z is a mixture of K learned points with weights from the answers, as PAL (Chen et al.

@@ -37,7 +37,7 @@ class PartialReturn(torch.nn.Module):
         hidden: sizes of the hidden layers.
         activation: "relu", "leaky_relu" or "tanh".
         head: "tanh" bounds the reward to [-1, 1]; "linear" does not.
-        normalise: divide observations by their running statistics.
+        normalise: standardise observations by their running statistics.
         lr: of one Adam over all members.
         smoothing: the probability that an answer is taken to be wrong.
         crop: None, or the shortest and longest length (in steps) to which both segments of a pair are cut in training.

@@ -11,7 +11,7 @@ class Pessimism:
     """Maps rewards (E, M) of the members to what drives the agent (M,).
 
     Comparisons of whole segments leave the offset of each member open, and the lowest member everywhere would only be
-    the one with the lowest offset; so members are brought to one mean over the segments that were compared first.
+    the one with the lowest offset; so members are first brought to one mean over the segments that were compared.
     """
 
     least_members = 2

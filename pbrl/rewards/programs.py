@@ -76,7 +76,7 @@ class RewardProgram:
         return "; ".join(f"{name} = {ast.unparse(value)}" for name, value in self.lines)
 
     def __call__(self, values: Mapping[str, Any]) -> np.ndarray:
-        """Compute from numbers or arrays of one shape, by input; what is not finite becomes 0."""
+        """Compute from numbers or arrays of one shape, by input; NaN becomes 0, and all is clipped to +-1e6."""
         known: dict[str, Any] = {name: np.asarray(values[name], float) for name in self.inputs}
         with np.errstate(all="ignore"):
             for name, expression in self.lines:

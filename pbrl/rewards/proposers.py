@@ -42,7 +42,8 @@ class GrammarProposer:
 
         w = w_best + u reach (w_best - w_worst) + noise,    u uniform in [0, 1]
 
-    The first of a later round has the best weights and noise alone, and the last ones are as new as in the first.
+    Of a later round, the first `fresh` ones are as new as in the first round, and the next has the best weights and
+    noise alone.
 
     Args:
         terms: that a new program has, at most.
@@ -175,7 +176,7 @@ def _trace(trace: Mapping[str, Sequence[float]]) -> str:
 def make_proposer(
     kind: str, *, seed: int, task: str, endpoint: Mapping[str, Any], replies: str | None
 ) -> RewardProposer:
-    """Make the proposer of this name in a command: grammar, endpoint or recorded."""
+    """Make the proposer of this name in a command: grammar, endpoint or recorded. UserError for any other."""
     if kind == "grammar":
         return GrammarProposer(**GRAMMAR, rng=np.random.default_rng(seed))
     if kind == "endpoint":

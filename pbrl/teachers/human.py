@@ -30,7 +30,7 @@ class HumanTeacher(Teacher):
             `mixed` waits `timeout_s` and then lets a script answer the rest.
         poll: environment steps between looks for answers (async).
         learn_every: new answers before the reward learns again (async).
-        max_age_steps: questions older than this are taken back unasked (async); None keeps them.
+        max_age_steps: questions older than this are taken back unanswered (async); None keeps them.
         timeout_s: how long a session waits; None: as long as it takes, which `mixed` cannot.
         script: makes the teacher that stands in (mixed), who judges true rewards at once; called with `rng`.
     """

@@ -26,7 +26,7 @@ class Level(NamedTuple):
 
 
 def read_levels(given: Sequence[Mapping[str, Any]] | None) -> list[Level]:
-    """Checks what a config gives as levels; most important first."""
+    """Read what a config gives as levels, most important first. UserError where there are none, or one is wrong."""
     if not given:
         example = "'[{factor: NAME, better: higher, margin: 0.5}, ...]'"
         raise UserError(f"levels: this env has no levels of its own; give them, most important first, as {example}")
@@ -34,7 +34,7 @@ def read_levels(given: Sequence[Mapping[str, Any]] | None) -> list[Level]:
 
 
 def columns_of(factors: Sequence[str], names: Sequence[str], where: str) -> list[int]:
-    """Return where these factors stand among those of the environment."""
+    """Return where these factors stand among those of the environment, `names`. UserError: one is not there."""
     for factor in factors:
         if factor not in names:
             there = ", ".join(names) or "none; see env.make.factors"
@@ -58,7 +58,7 @@ def sum_weights(
 
 
 def read_weights(key: str, given: Any) -> dict[str, float]:
-    """Checks what a config gives as weights of factors; UserError names the key."""
+    """Read what a config gives as weights of factors, by name. UserError, which names the key, where they are none."""
     if not isinstance(given, Mapping) or not given:
         raise UserError(f"{key}={given}: expected {{FACTOR: WEIGHT, ...}}")
     for name, weight in given.items():

@@ -136,7 +136,7 @@ def opinion_in(reply: str) -> Opinion | None:
 
 
 def as_url(picture: np.ndarray) -> str:
-    """Write a picture (H, W, 3) uint8 as a PNG within its address."""
+    """Return a picture (H, W, 3) uint8 as a data URL with a PNG in it."""
     from PIL import Image
 
     Image.fromarray(picture).save(file := io.BytesIO(), "PNG")

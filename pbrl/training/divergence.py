@@ -10,7 +10,7 @@ from pbrl.training.checkpoint import Checkpoints
 
 
 def explain_divergence(error: NotFinite, step: int, learned: bool, checkpoints: Checkpoints, run: Path) -> UserError:
-    """Say who, when, what is kept, and what may help. learned: whoever gave it had been trained before."""
+    """Return an error that says who, when, what is kept, and what may help. learned: who gave it had been trained."""
     last = checkpoints.last()
     kept = "there is no checkpoint yet" if last is None else f"the checkpoint of step {last.name} is kept"
     if not learned:

@@ -48,7 +48,7 @@ class Evaluator:
         self.factor_names = factor_names(self.envs[0])
 
     def __call__(self, act: Callable[[np.ndarray], np.ndarray]) -> Evaluation:
-        """Evaluate act: (M, O) -> (M, A). NotFinite if an action is not finite.
+        """Evaluate act: (M, O) -> (M, A). NotFinite if an action is not finite, UserError if a return is not.
 
         Some environments clip actions that are not numbers to finite rewards, so that the return does not tell.
         """

@@ -34,7 +34,7 @@ def roll_out(
 
 
 def random_policy(action_size: int, seed: int) -> ActFn:
-    """Return uniform actions, whatever the policy sees."""
+    """Return a policy of uniform actions in [-1, 1], whatever it sees."""
     rng = np.random.default_rng(seed)
     return lambda obs: rng.uniform(-1, 1, (len(obs), action_size)).astype(np.float32)
 

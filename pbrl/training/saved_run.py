@@ -67,11 +67,14 @@ class SavedRun:
         return replace(self, act=learned.policy.act, policy=learned.policy, reward=learned.reward)
 
     def along(self, weights: Sequence[float]) -> SavedRun:
-        """Return the run acting by the policy that is best by these weights of its objectives, see `Method.along`."""
+        """Return the run acting by the policy that is best by these weights of its objectives, see `Method.along`.
+
+        The agent is the same one: this run acts so from now on, too.
+        """
         return self._with(*self.method.along(weights))
 
     def of_number(self, number: int) -> SavedRun:
-        """Return the run acting by one of the policies of its front, see `Method.policy_of`."""
+        """Return the run acting by one of the policies of its front, as `along` does; see `Method.policy_of`."""
         return self._with(*self.method.policy_of(number))
 
     def _with(self, actor: Mapping[str, Tensor], what: str) -> SavedRun:
@@ -124,7 +127,10 @@ def heldout_accuracy(summary: dict[str, Any]) -> str:
 
 
 def chosen_checkpoint(run: RunDir, wanted: str | None) -> Path | None:
-    """Return the checkpoint to read, or None for policy.zip."""
+    """Return the checkpoint to read, or None for the files that the run wrote at its end.
+
+    wanted: "last" or a number of steps; None: whichever is newer. UserError where there is none of what is wanted.
+    """
     checkpoints = Checkpoints(run.checkpoints, keep=1)
     if wanted not in (None, "last"):
         if not (wanted.isdigit() and (run.checkpoints / wanted).is_dir()):

@@ -10,7 +10,7 @@ from pbrl.rewards.losses.loss import AnswerLoss, cross_entropy
 
 
 class Margin(AnswerLoss):
-    """-log s(|gain| - margin * strength): what is clearly better must be better by the margin.
+    """-log s(gain - margin * strength): what is clearly better must be better by the margin.
 
     gain counts towards the preferred side; a tie has no margin and its usual loss. Touvron et al. 2023 (Llama 2),
     eq. 2, with people's own strengths.
