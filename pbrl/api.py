@@ -134,8 +134,9 @@ def load_dataset(path: str | Path) -> Dataset:
 def load_labels(path: str | Path, kind: str = "segment_pair", criterion: str = OVERALL) -> Labels:
     """The answers in a label set, or those that stand now in a run, a study or what `pbrl label` made.
 
-    `comparisons` has left and right `Segments` and `prefers_right` (B,), skips left out; `value`, `answered`,
-    `annotator`, `response_s` are (R,), one for each answer, skips included.
+    `comparisons`, of pairs, has left and right `Segments` and `prefers_right` (B,), skips left out; `value` (R,), or
+    (R, w) where an answer is several numbers, and `answered`, `annotator`, `response_s` (R,) are one for each answer,
+    skips included.
 
     kind, criterion: which questions, where the folder has several.
     Raises UserError where the folder has no such answers.

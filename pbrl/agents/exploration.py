@@ -24,7 +24,7 @@ class StateEntropy:
         reference: how many stored states at most.
         normalise: divide each observation by its spread first (the released code does not).
 
-    stored: gives the observations (M, O) among which neighbours are sought; whoever drives an agent by it sets it.
+    stored: gives the observations (M, O) among which neighbours are sought; `begin` sets it.
     """
 
     when = "sampled"  # it changes with every step

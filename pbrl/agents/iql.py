@@ -113,7 +113,10 @@ class IQL(nn.Module):
         return self.q_target(torch.cat([self.norm(batch.obs), batch.actions], 1))[..., 0].amin(0)
 
     def weights(self, advantage: Tensor, counts: Tensor | None = None) -> Tensor:
-        """Return the weights (B,) of steps in the policy's regression. counts: (B,) in the spread; None: all alike."""
+        """Return the weights (B,) of steps in the policy's regression.
+
+        counts: (B,) how much each step adds to the spread; None: all alike.
+        """
         beta = self.beta if self.beta_unit == "one" else self.beta * spread(advantage, counts)
         return (advantage / beta).exp().clamp(max=GREATEST_WEIGHT)
 

@@ -220,7 +220,7 @@ class SACAgent(SB3Agent):
 
     @torch.no_grad()
     def log_prob(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Return log densities (M,) of actions (M, A), which are taken at most to 1e-4 from the bounds of the box."""
+        """Return log densities (M,) of actions (M, A), which are cut off 1e-4 inside the bounds of the box."""
         actor, inside = self.model.actor, np.clip(actions, -1 + INSIDE, 1 - INSIDE)
         blocks = zip(torch.from_numpy(obs).split(BLOCK), torch.from_numpy(inside).split(BLOCK), strict=True)
         return torch.cat([_density(actor, o).log_prob(a) for o, a in blocks]).numpy()

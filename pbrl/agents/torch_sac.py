@@ -102,7 +102,7 @@ class TorchSAC(SAC):
         return functional_call(sampler, {f"actor.{name}": value for name, value in actor.items()}, (obs,))
 
     def log_prob(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """Return log densities (B,) of actions (B, A), at most 1e-4 from the bounds; the graph goes to the actor."""
+        """Return log densities (B,) of actions (B, A), cut off 1e-4 inside the bounds; the graph goes to the actor."""
         mean, log_std, _ = self.actor.get_action_dist_params(obs)
         inside = actions.clamp(-1 + INSIDE, 1 - INSIDE)
         noise = (inside.atanh() - mean) / log_std.exp()

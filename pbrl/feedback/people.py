@@ -200,7 +200,7 @@ class PeopleDesk(Desk):
         return self.store.questions(ids)
 
     def judge(self, score: Score, trained: bool) -> float:
-        """Judge the first answers of people to a question, ties aside."""
+        """Return the share of people's first answers about pairs, ties aside, that the reward foresaw; NaN: none."""
         new = [a for a in self.standing if a.id not in self.seen]
         return self.foresight.judge(self.store, self._about(new, SegmentPair, self.criterion), score, trained)
 

@@ -105,7 +105,7 @@ class ScriptedDesk(Desk):
         self.store.answer(queries, answers, self.annotator)
 
     def judge(self, score: Score, trained: bool) -> float:
-        """Judge the last session alone: the sampler chose hard ones, so it is a lower bound."""
+        """Return the share of the last session alone: the sampler chose hard ones, so it is a lower bound."""
         if self._fresh is None or len(self._fresh[2]) == 0:
             return math.nan
         left, right, prefers_right = self._fresh

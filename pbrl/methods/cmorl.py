@@ -105,7 +105,7 @@ class Cmorl(VectorReward):
         return self.task < len(self._sums)
 
     def observe(self, finished: Sequence[Episode]) -> None:
-        """Move the weights after the returns of the last episodes in a constrained step."""
+        """Let the weights follow the returns of the last episodes, in a constrained step."""
         self.recent += [e.tags.sum(0).tolist() for e in finished if e.tags is not None]
         self.recent = self.recent[-RECENT:]
         if finished and not self.in_first_stage and not self.is_over:

@@ -199,7 +199,7 @@ class Spo(Method):
         return act
 
     def save(self, folder: Path) -> None:
-        """Write what a method does, and as policy.zip the averaged policy, where there is one."""
+        """Write what every method does, but the averaged policy as policy.zip, where there is one."""
         if not self.averages:
             super().save(folder)
             return

@@ -38,7 +38,7 @@ class StackedMLP(nn.Module):
 
     @torch.no_grad()
     def reset(self, rng: torch.Generator) -> None:
-        """Draw new weights as the first were."""
+        """Draw new weights, as the first were drawn."""
         for weight, bias in zip(self.weights, self.biases, strict=True):
             for values in (weight, bias):
                 values.copy_(_uniform(values.shape, 1 / math.sqrt(weight.shape[1]), rng))

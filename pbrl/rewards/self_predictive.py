@@ -59,7 +59,7 @@ class EncodedMLP(nn.Module):
         return self.head(self.features(obs, actions))
 
     def reset(self, rng: torch.Generator) -> None:
-        """Draw new weights as the first were."""
+        """Draw new weights, as the first were drawn."""
         for part in (self.obs, self.action, self.trunk, self.head):
             part.reset(rng)
 

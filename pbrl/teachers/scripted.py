@@ -134,7 +134,7 @@ class ScriptedTeacher(Teacher):
         return value if value > 0 else -np.inf
 
     def _choose(self, gain: Tensor, steps: int) -> Tensor:
-        """Return 1 or 0 for each difference (n,) of right and left; a coin toss where it is 0, for no side."""
+        """Return 1 or 0 for each difference (n,) of right and left; a coin toss where it is 0, favouring no side."""
         if self.beta is None:
             probability = 0.5 + 0.5 * gain.sign()
         else:
@@ -162,7 +162,7 @@ def named(order: Tensor, wanted: str) -> Tensor:
 
 
 def median_return(rewards: Sequence[np.ndarray], steps: int) -> float:
-    """Return the median over all segments of these episodes; 0 where there are none."""
+    """Return the median return of all segments of these episodes; 0 where there are none."""
     returns = [whole_windows(reward.astype(np.float64), steps).sum(1) for reward in rewards] or [np.zeros(1)]
     return float(np.median(np.concatenate(returns)))
 

@@ -23,7 +23,7 @@ def blamed_steps(signals: np.ndarray) -> np.ndarray:
 
 
 def watched_episodes(source: Path) -> list[Episode]:
-    """Read all that people watched, with two tags at each step: whether it is blamed, and not the policy's.
+    """Read all that people watched, with two tags at each step: it is blamed, and it is not the policy's.
 
     source: a label set of kind=intervention, or the folder of `pbrl watch`. UserError: it has none.
     """

@@ -41,7 +41,7 @@ def catch_ending_signals() -> Iterator[None]:
 
 
 class StopOnInterrupt:
-    """Calls `stop` at the first Ctrl-C, SIGTERM or SIGHUP, which ends the round and saves; a second one ends at once.
+    """Calls `stop` at the first Ctrl-C, SIGTERM or SIGHUP, which ends the round and saves; Ctrl-C then ends at once.
 
     What ignores SIGHUP (`nohup`) or SIGINT (a job in the background of a script) goes on ignoring it, and a handler of
     somebody else's for SIGTERM and SIGHUP stays.
