@@ -28,11 +28,13 @@ def smooth_labels(prefers_right: Tensor, smoothing: float) -> Tensor:
 def preference_accuracy(left: Tensor, right: Tensor, prefers_right: Tensor) -> Tensor:
     """Share of decided comparisons (not ties) that the scores order as the teacher did; NaN if all are ties.
 
-    left, right: (..., B) scores. prefers_right: (B,) or (..., B).
+    Equal scores are half right, so that it does not matter which side is which. left, right: (..., B) scores.
+    prefers_right: (B,) or (..., B).
     """
     prefers_right = prefers_right.expand_as(left)
     decided = prefers_right != 0.5
-    return (((right > left) == (prefers_right > 0.5)) & decided).sum() / decided.sum()
+    ordered = ((right > left) == (prefers_right > 0.5)).to(left.dtype)
+    return (torch.where(left == right, 0.5, ordered) * decided).sum() / decided.sum()
 
 
 def cpl_loss(left: Tensor, right: Tensor, prefers_right: Tensor, bias: float, margin: float = 0.0) -> Tensor:

@@ -89,8 +89,9 @@ def test_far_apart_scores_stay_exact(gain, label, loss):
 
 def test_accuracy_counts_decided_comparisons_only():
     left, right = torch.tensor([0.0, 0.0, 0.0, 9.0, 1.0]), torch.tensor([1.0, -1.0, 1.0, 1.0, 1.0])
-    prefers_right = torch.tensor([1.0, 1.0, 0.5, 0.2, 0.0])  # right, wrong, tie, right, right: equal is not greater
-    assert float(preference_accuracy(left, right, prefers_right)) == 0.75
+    prefers_right = torch.tensor([1.0, 1.0, 0.5, 0.2, 0.0])  # right, wrong, tie, right, and equal scores: half right
+    assert float(preference_accuracy(left, right, prefers_right)) == 0.625
+    assert float(preference_accuracy(right, left, 1 - prefers_right)) == 0.625
     assert preference_accuracy(left, right, torch.full((5,), 0.5)).isnan()
 
 

@@ -18,7 +18,7 @@ def decode_picture(data: bytes, where: str, size: int | None = None) -> np.ndarr
             rgb = picture.convert("RGB")
             return np.asarray(rgb if size is None else rgb.resize((size, size)))
     except Exception as error:  # decoders fail in ways that they do not document
-        raise UserError(f"{where} is no picture in PNG or JPEG ({one_line(error)})") from error
+        raise UserError(f"{where} is no picture in PNG, JPEG or WEBP ({one_line(error)})") from error
 
 
 def looks_compressed(array: np.ndarray) -> bool:

@@ -23,7 +23,7 @@ class EarlyStop:
 
     def look(self, module: nn.Module, loss: float, update: int) -> None:
         """Note the loss of the module as it is after `update` updates; one that is over gets its best weights back."""
-        if loss < self.best:
+        if loss < self.best or not self.weights:  # the first may be NaN
             self.best, self.best_update, self.missed = loss, update, 0
             self.weights = {name: value.clone() for name, value in module.state_dict().items()}
         else:

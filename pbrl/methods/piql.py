@@ -71,6 +71,8 @@ class RewardThenIQL(OfflineMethod):
     def begin(self, run: Run) -> None:
         super().begin(run)
         self.reward_updates = share_of(self.steps, self.reward_share)
+        if self._make_model is not None and not self.reward_updates:
+            raise ValueError(f"reward_share={self.reward_share}: no update of steps={self.steps} would fit the reward")
         policy_steps = max(self.steps - self.reward_updates, 1)
         self.iql = move(self._make_iql(policy=self.actor, policy_steps=policy_steps, rng=self.rng), run.device)
         self.optimizers["iql"] = self.iql.optimizer

@@ -77,7 +77,7 @@ def two_by_two(n: int) -> np.ndarray:
     return np.stack(np.triu_indices(n, 1), 1)
 
 
-def carried_answers(source: Walks, target: Walks, plan: np.ndarray) -> np.ndarray:
+def carried_answers(source: Walks, plan: np.ndarray) -> np.ndarray:
     """(N, N), from answers about all pairs of the source."""
     pairs = two_by_two(len(source.places))
     told = told_matrix(pairs[:, 0], pairs[:, 1], answers_of(source, pairs), len(source.places))
@@ -112,9 +112,9 @@ def one_draw(source: Walks, target: Walks, rng: np.random.Generator) -> dict[str
     pairs = rng.permutation(two_by_two(len(target.places)))
     anchors, others = pairs[:ANCHORS], pairs[ANCHORS:]
     plan = by_distances(source, target)
-    carried = carried_answers(source, target, plan)
+    carried = carried_answers(source, plan)
     turned = contradicted(carried, anchors[:, 0], anchors[:, 1], answers_of(target, anchors))
-    near = carried_answers(source, target, by_coordinates(source, target))
+    near = carried_answers(source, by_coordinates(source, target))
     return {
         "PEARL": share_right(carried, target, others),
         f"PEARL, {ANCHORS} anchors": share_right(1 - carried if turned else carried, target, others),
@@ -163,7 +163,7 @@ def rewards(seed: int, n: int, rng: np.random.Generator) -> Iterator[Measured]:
     parts = []
     for _ in range(DRAWS):
         source, target = walk((1, 0), n, rng), walk(TARGETS["rotated"], n, rng)
-        carried, pairs = carried_answers(source, target, by_distances(source, target)), two_by_two(n)
+        carried, pairs = carried_answers(source, by_distances(source, target)), two_by_two(n)
         shown, value = as_segments(target), torch.from_numpy(carried[pairs[:, 0], pairs[:, 1]]).float()
         parts.append(Comparisons(shown[pairs[:, 0]], shown[pairs[:, 1]], value, torch.zeros(len(pairs)).long()))
     new = walk(TARGETS["rotated"], NEW, rng)

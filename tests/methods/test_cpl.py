@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from offline_data import BEST, action_error, begun, make_data, run, update
 
 from pbrl.losses import cpl_loss
 from pbrl.methods.cpl import CPL
+from pbrl.methods.early_stop import EarlyStop
 
 
 def cpl(data, steps=600, **changes):
@@ -184,3 +186,14 @@ def test_nothing_to_stop_by_is_refused(data):
         cpl(dataclasses.replace(data, validation=None, scores=None), stop_after=3)
     with pytest.raises(ValueError, match="pairs=dense lists none; expected null"):
         cpl(dataclasses.replace(data, scores=torch.zeros(len(data.segments))), stop_after=3)
+
+
+def test_where_no_held_out_loss_is_a_number_the_first_weights_stay():
+    stop, layer = EarlyStop(checks=2), torch.nn.Linear(1, 1)
+    first = {name: value.clone() for name, value in layer.state_dict().items()}
+    stop.look(layer, math.nan, update=1)
+    torch.nn.init.zeros_(layer.weight)
+    stop.look(layer, math.nan, update=2)
+    stop.look(layer, math.nan, update=3)
+    assert stop.over
+    assert layer.state_dict() == first

@@ -45,6 +45,11 @@ def test_first_the_reward_then_the_policy(data):
         torch.testing.assert_close(value, weights[name])
 
 
+def test_a_reward_that_no_update_would_fit_is_refused(data):
+    with pytest.raises(ValueError, match=r"reward_share=0\.5: no update of steps=1 would fit the reward"):
+        piql(data, steps=1)
+
+
 def test_the_learned_reward_brings_the_policy_closer_to_the_best(data):
     learner = piql(data)
     run(learner)
