@@ -239,7 +239,7 @@ def milliseconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def learning(device: str, seconds: float) -> Iterator[Row]:
-    """Yield a run with a scripted teacher, stopped as by Ctrl-C."""
+    """Stop a run with a scripted teacher after so many seconds, as by Ctrl-C; yield what it came to."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         numbers = ["env=pendulum", "method=pebble", "steps=1000000", "feedback.first=2000", "feedback.every=2000"]

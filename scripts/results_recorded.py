@@ -35,7 +35,7 @@ VIDEO, FRAMES = f"videos/{CAMERA}", PER_VIDEO * STEPS
 
 
 def make_video(path: Path) -> None:
-    """A frame's grey level says its number, and the file is followed by a large empty box."""
+    """Write a video in which a frame's grey level says its number, and behind it a large empty box."""
     write_mp4(path, (np.full((64, 64, 3), 20 + k % LEVELS, np.uint8) for k in range(FRAMES)), FPS, encoder={"g": "10"})
     size = VIDEO_BYTES - path.stat().st_size
     with path.open("r+b") as file:
@@ -97,7 +97,7 @@ def make_comparisons(path: Path, labels: int, episodes: int) -> None:
 
 
 def measure(*command: str) -> dict[str, float | str]:
-    """Seconds that a command of pbrl takes, and the most memory of its own (not of mapped files) that it had."""
+    """Run a command of pbrl; return its seconds, the most memory of its own (not of mapped files), and what it said."""
     begun, most = time.perf_counter(), 0
     process = subprocess.Popen([sys.executable, "-m", "pbrl", *command], stdout=subprocess.PIPE, text=True)
     while process.poll() is None:

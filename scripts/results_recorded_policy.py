@@ -33,7 +33,7 @@ Controller = Callable[[np.ndarray], np.ndarray]
 
 
 def roll_out(controller: Controller, rng: np.random.Generator, steps: int = STEPS) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (steps+1, 2) and actions (steps, 2) in [-1, 1]."""
+    """Return positions (steps+1, 2) and actions (steps, 2) in [-1, 1]."""
     positions, actions = [rng.uniform(0.1, 0.9, 2)], []
     for _ in range(steps):
         actions.append(np.clip(controller(positions[-1]), -1, 1))
@@ -42,13 +42,13 @@ def roll_out(controller: Controller, rng: np.random.Generator, steps: int = STEP
 
 
 def recorded(k: int, rng: np.random.Generator) -> Controller:
-    """Goes to the goal if k is odd, and else to a place of its own."""
+    """Make a controller that goes to the goal if k is odd, and else to a place of its own."""
     place = GOAL if k % 2 else rng.uniform(0.1, 0.9, 2)
     return lambda position: 4 * (place - position) + 0.3 * rng.normal(size=2)
 
 
 def picture(position: np.ndarray) -> np.ndarray:
-    """(SIZE, SIZE, 3): the goal is green, the point red."""
+    """Draw a picture (SIZE, SIZE, 3): the goal is green, the point red."""
     shown = np.full((SIZE, SIZE, 3), 40, np.uint8)
     for at, half, colour in ((GOAL, 7, (0, 110, 0)), (position, 4, (230, 60, 30))):
         row, column = (at[::-1] * SIZE).astype(int)
@@ -70,7 +70,7 @@ def make_films(folder: Path) -> None:
 
 
 def distance(clip: bytes) -> float:
-    """Return how far the red point is from the goal in the mean over a clip, in pixels of the picture."""
+    """Return how far the red point is from the goal in the mean over a clip, in sides of the picture."""
     frames = iio.imread(io.BytesIO(clip), plugin="pyav").astype(int)
     red = (frames[..., 0] > 130) & (frames[..., 1] < 110)
     middles = [np.argwhere(mask).mean(0) / frames.shape[1] for mask in red if mask.any()]
@@ -78,7 +78,7 @@ def distance(clip: bytes) -> float:
 
 
 def label(*args: str) -> float:
-    """Answers all questions; returns the seconds that passed in answering."""
+    """Answer all questions; return the seconds that passed in answering."""
     command = [sys.executable, "-m", "pbrl", "label", *args, "open_browser=false"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -110,7 +110,7 @@ def policy(folder: Path) -> Controller:
 
 
 def film_both(file: Path, learned: Controller) -> None:
-    """Recordings on the left, what was learned from them on the right, from the same starts."""
+    """Film recordings on the left, what was learned from them on the right, from the same starts."""
     frames = []
     for k in (2, 5, 8):
         one, other = (roll_out(c, np.random.default_rng(k)) for c in (recorded(k, np.random.default_rng(k)), learned))

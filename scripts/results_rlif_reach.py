@@ -65,7 +65,7 @@ def run(out: Path, seed: int, poor: SavedRun, good: SavedRun) -> dict[str, Choos
 
 
 def train(out: Path, seed: int, steps: int = STEPS, method_: Any = None, **given: Any) -> SavedRun:
-    """A run of SAC; one that is there already is taken."""
+    """Train a run of SAC, or take one that is there already."""
     if not (out / "summary.json").is_file():
         more = {f"method__{key}": value for key, value in (method_ or {}).items()}
         at_end = {"evaluation__every": None, "checkpoint__every": steps}
@@ -74,7 +74,7 @@ def train(out: Path, seed: int, steps: int = STEPS, method_: Any = None, **given
 
 
 def copied(env: gym.Env, expert: Choose, intervener: ValueIntervener | None, seed: int) -> Choose:
-    """A policy that copies all that the expert did: in demonstrations, then in interventions; None: to the end."""
+    """Fit a policy that copies all that the expert did: in demonstrations, then in interventions; None: to the end."""
     rng = torch.Generator().manual_seed(seed)
     obs, _ = env.reset(seed=seed)
     size = env.action_space.shape[0]  # type: ignore[index]

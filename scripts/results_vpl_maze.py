@@ -87,7 +87,7 @@ def train(out: Path, method: str, steps: int, seed: int, told: Mapping[str, Any]
 
 
 def heading_for(goal: str, seed: int) -> list[Episode]:
-    """Episodes of somebody who goes to a goal, with blocks of chance."""
+    """Collect episodes of somebody who goes to a goal, with blocks of chance."""
     make = partial(make_env, goal)
     who = make_behaviours([SKILL], make, noise=NOISE)
     return collect_episodes(make, who, EPISODES, other_goal=0.0, stop_after_success=20, seed=seed)[0]
@@ -103,13 +103,13 @@ def make_env(goal: str) -> gym.Env:
 
 
 def reward(episode: Episode, goal: str) -> np.ndarray:
-    """(L,) of the task of this goal."""
+    """Return the reward (L,) of the task of this goal."""
     assert episode.factors is not None
     return np.float32(1 - np.tanh(episode.factors[:, episode.factor_names.index(f"distance_{goal}")]))
 
 
 def write_data(out: Path, goal: str, episodes: list[Episode], rng: np.random.Generator) -> Path:
-    """The episodes with the reward of this goal."""
+    """Write a data set of the episodes with the reward of this goal; return its folder."""
     own = [replace(episode, true_reward=reward(episode, goal)) for episode in episodes]
     train = np.zeros(len(own), int)
     cut = cut_segments(store_of(flatten(own)), train, SEGMENTS, LENGTH, rng)
@@ -131,7 +131,7 @@ def write_data(out: Path, goal: str, episodes: list[Episode], rng: np.random.Gen
 def write_answers(
     out: Path, data: Path, episodes: list[Episode], users: Mapping[str, str], n: int, rng: np.random.Generator
 ) -> None:
-    """A label set of n answers of each user, who prefers the segment of the higher return by their own goal."""
+    """Write a label set of n answers of each user, who prefers the segment of the higher return by their own goal."""
     rooms = np.array([len(episode) - LENGTH + 1 for episode in episodes]).clip(0)
     lines = []
     for user, goal in users.items():
@@ -150,7 +150,7 @@ def write_answers(
 
 
 def place(rooms: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-    """Episode and start of a segment, each equally likely."""
+    """Draw episode and start of a segment, each equally likely."""
     ends = np.cumsum(rooms)
     number = int(rng.integers(ends[-1]))
     k = int(np.searchsorted(ends, number, side="right"))

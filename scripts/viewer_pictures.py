@@ -229,7 +229,7 @@ def _shown(page: Any) -> int | None:
 
 
 def _wait_for_pair(page: Any, before: int | None) -> None:
-    """Waits for another pair."""
+    """Wait for another pair."""
     wait_until(lambda: _shown(page) not in (None, before))
     page.wait_for_timeout(GUARD_MS)
 

@@ -33,7 +33,7 @@ def to_csv(rows: Sequence[SeedRow]) -> str:
 
 
 def values_of(rows: Sequence[SeedRow]) -> dict[str, dict[str, np.ndarray]]:
-    """(n,) in the order of the seeds, by case and arm, as they were measured."""
+    """Return values (n,) in the order of the seeds, by case and arm, as they were measured."""
     found: dict[str, dict[str, list[float]]] = {}
     for _, (case, arm, value) in rows:
         found.setdefault(case, {}).setdefault(arm, []).append(value)
@@ -58,7 +58,7 @@ def page(bed: Bed, rows: Sequence[SeedRow], command: str) -> str:
 
 
 def draw(bed: Bed, rows: Sequence[SeedRow], path: Path) -> None:
-    """A group of bars for each case, a bar for each arm, a dot for each seed."""
+    """Draw a group of bars for each case, a bar for each arm, a dot for each seed."""
     found = values_of(rows)
     arms = list(dict.fromkeys(arm for by_arm in found.values() for arm in by_arm))
     figure = Figure(figsize=(max(6.4, 1.6 * len(found) + 2), 4), layout="constrained")

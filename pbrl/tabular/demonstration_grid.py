@@ -37,7 +37,7 @@ def make_task(rng: np.random.Generator) -> Task:
 
 
 def near_clone(task: Task, rewards: np.ndarray, clone: np.ndarray, weight: float) -> np.ndarray:
-    """(H, S, A) the policy of most reward less weight * KL to the clone (S, A); weight 0: the greedy one.
+    """Return the policy (H, S, A) of most reward less weight * KL to the clone (S, A); weight 0: the greedy one.
 
     pi(a|s) ~ clone(a|s) exp(Q(s, a) / weight),   V(s) = weight * log sum_a clone(a|s) exp(Q(s, a) / weight)
     """
@@ -56,7 +56,7 @@ def near_clone(task: Task, rewards: np.ndarray, clone: np.ndarray, weight: float
 
 
 def value(task: Task, policy: np.ndarray) -> float:
-    """The true return of a policy (H, S, A)."""
+    """Return the true return of a policy (H, S, A)."""
     there, total = np.eye(len(task.rewards))[task.start], 0.0
     for step in policy:
         there = np.einsum("s,sa,sat->t", there, step, task.next_states)
@@ -65,7 +65,7 @@ def value(task: Task, policy: np.ndarray) -> float:
 
 
 def roll_out(task: Task, policy: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """States (n, H+1) and moves (n, H) of n episodes."""
+    """Play n episodes; return their states (n, H+1) and moves (n, H)."""
     states, moves = np.full((n, HORIZON + 1), task.start), np.zeros((n, HORIZON), int)
     for t, step in enumerate(policy):
         moves[:, t] = _draw(step[states[:, t]], rng)
@@ -74,14 +74,14 @@ def roll_out(task: Task, policy: np.ndarray, n: int, rng: np.random.Generator) -
 
 
 def clone_of(states: np.ndarray, moves: np.ndarray) -> np.ndarray:
-    """(S, A) shares of the moves in each state, smoothed."""
+    """Return the shares (S, A) of the moves in each state, smoothed."""
     counts = np.full((SIDE * SIDE, len(MOVES)), SMOOTHING)
     np.add.at(counts, (states[:, :-1].ravel(), moves.ravel()), 1)
     return counts / counts.sum(1, keepdims=True)
 
 
 def learned_reward(task: Task, clone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(S,) from comparisons of episodes of the clone, each by Bradley-Terry; a Gaussian prior around 0."""
+    """Fit a reward (S,) to comparisons of episodes of the clone, each by Bradley-Terry; a Gaussian prior around 0."""
     policy = np.broadcast_to(clone, (HORIZON, *clone.shape))
     states, _ = roll_out(task, policy, 2 * COMPARISONS, rng)
     visits = (states[:, 1:, None] == np.arange(len(task.rewards))).sum(1).astype(float)
@@ -106,7 +106,7 @@ def run(seed: int) -> list[Measured]:
 
 
 def _draw(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(n,) one of each row (n, k)."""
+    """Draw one (n,) of each row of probabilities (n, k)."""
     drawn: np.ndarray = (probabilities.cumsum(1) < rng.random((len(probabilities), 1))).sum(1)
     return drawn.clip(max=probabilities.shape[1] - 1)
 

@@ -13,7 +13,7 @@ NEAR_OPTIMAL = 0.9  # a scaled return above this (Knox et al. 2024)
 
 
 def scaled_return(world: GridWorld, weights: np.ndarray, planning_gamma: float = GAMMA) -> float:
-    """(V of the learned policy - V of random moves) / (V* - V of random moves), below 0 if worse than random.
+    """Return (V of the learned policy - V of random moves) / (V* - V of random moves); below 0: worse than random.
 
     The policy is optimal for the reward phi . weights (F,), uniform over equally good moves, when it plans with
     planning_gamma; 0 takes the best weight now, as is right where they are a table of A* (`with_weight_per_move`).
@@ -24,7 +24,7 @@ def scaled_return(world: GridWorld, weights: np.ndarray, planning_gamma: float =
 
 
 def scaled_returns(world: GridWorld, weights: np.ndarray, planning_gamma: float = GAMMA) -> np.ndarray:
-    """(E,) scaled returns of weights (E, F)."""
+    """Return the scaled returns (E,) of weights (E, F), each as `scaled_return` has it."""
     if weights.ndim != 2 or weights.shape[1] != len(world.weights):
         raise ValueError(f"weights has shape {weights.shape}, expected (E, {len(world.weights)})")
     learned = greedy_policy(world.next_state, np.einsum("saf,ef->esa", world.features, weights), planning_gamma)
@@ -41,5 +41,5 @@ def mean_value(world: GridWorld, policy: np.ndarray) -> float:
 
 
 def uniform_policy(world: GridWorld) -> np.ndarray:
-    """(S, A) each move as often as the others."""
+    """Return the policy (S, A) that makes each move as often as the others."""
     return np.full(world.next_state.shape, 1 / world.next_state.shape[1])

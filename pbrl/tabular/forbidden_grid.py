@@ -48,7 +48,7 @@ def make_grid() -> Grid:
 
 
 def plan(grid: Grid, cost: np.ndarray, multiplier: float) -> np.ndarray:
-    """(S, A) values of a reward of -1 for each step less multiplier * cost (S,) of the cell that it leads to."""
+    """Return values (S, A) of a reward of -1 for each step less multiplier * cost (S,) of the cell that it leads to."""
     rewards = -1 - multiplier * cost[grid.next_state]
     rewards[grid.goal] = 0
     q = np.zeros(rewards.shape)
@@ -58,7 +58,7 @@ def plan(grid: Grid, cost: np.ndarray, multiplier: float) -> np.ndarray:
 
 
 def walk(grid: Grid, q: np.ndarray, explore: float, n: int, rng: np.random.Generator) -> Walks:
-    """n episodes that are greedy but for a share of random moves."""
+    """Walk n episodes that are greedy but for a share of random moves."""
     state, states = rng.choice(grid.starts, n), np.empty((n, LIMIT), int)
     for t in range(LIMIT):
         best = (q[state] + 1e-9 * rng.random((n, len(MOVES)))).argmax(1)
@@ -68,7 +68,7 @@ def walk(grid: Grid, q: np.ndarray, explore: float, n: int, rng: np.random.Gener
 
 
 def segments_of(walks: Walks) -> np.ndarray:
-    """(m, LENGTH) all stretches of the walks, those that wait at the goal aside."""
+    """Return all stretches (m, LENGTH) of the walks, those that wait at the goal aside."""
     found: np.ndarray = np.lib.stride_tricks.sliding_window_view(walks.states, LENGTH, axis=1).reshape(-1, LENGTH)
     return found[found[:, 0] != found[:, -1]]
 
@@ -83,7 +83,7 @@ def choose(logits: Tensor, segments: np.ndarray, learned: bool, rng: np.random.G
 
 
 def fit(segments: Tensor, unsafe: Tensor, pairs: bool, generator: torch.Generator) -> Tensor:
-    """(S,) logits of cells; `pairs`: from comparisons of neighbours in the list, of which one was unsafe."""
+    """Fit logits (S,) of cells. pairs: from comparisons of each segment with a random one, by which is unsafe."""
     logits = torch.full((SIDE * SIDE,), RARE, requires_grad=True)
     optimizer, mask = torch.optim.Adam([logits], lr=LR), torch.ones(segments.shape)
     for _ in range(UPDATES):

@@ -47,7 +47,7 @@ class GridWorld:
 
     @cached_property
     def reward(self) -> np.ndarray:
-        """(S, A) the true reward."""
+        """The true reward (S, A)."""
         return self.features @ self.weights
 
     @cached_property
@@ -57,21 +57,21 @@ class GridWorld:
 
     @cached_property
     def absorbing(self) -> np.ndarray:
-        """(S,) bool: goal or sheep, where a segment has ended and no move matters."""
+        """The states (S,) bool that are goal or sheep, where a segment has ended and no move matters."""
         return np.isin(self.codes.ravel() % BRICK, (Cell.GOAL, Cell.SHEEP))
 
     @cached_property
     def v_star(self) -> np.ndarray:
-        """(S,) the optimal value without discount; -inf where one can only pay for ever, 0 in houses."""
+        """The optimal value (S,) without discount; -inf where one can only pay for ever, 0 in houses."""
         return best_sums(self.next_state, self.reward)
 
     @cached_property
     def q_star(self) -> np.ndarray:
-        """(S, A) the optimal value after each move, without discount."""
+        """The optimal value (S, A) after each move, without discount."""
         return action_values(self.next_state, self.reward, self.v_star, gamma=1.0)
 
     def cell(self, state: int) -> tuple[int, int]:
-        """(row, column) of a state."""
+        """Return the (row, column) of a state."""
         row, column = divmod(int(state), self.codes.shape[1])
         return row, column
 
@@ -185,7 +185,7 @@ def delivery_world(
 
 
 def _whole_pairs(values: np.ndarray, name: str, dims: int) -> np.ndarray:
-    """`values` as integers (..., 2) of `dims` dimensions."""
+    """Return `values` as integers (..., 2) of `dims` dimensions; ValueError where they are none."""
     array = np.asarray(values)
     shape = {2: "(n, 2)", 3: "(n, L, 2)"}[dims]
     if array.ndim != dims or array.shape[-1] != 2:

@@ -32,7 +32,7 @@ class Case(NamedTuple):
 
 
 def next_states() -> np.ndarray:
-    """(S, A); nobody leaves the goal."""
+    """Return the states (S, A) that moves lead to; nobody leaves the goal."""
     found = np.full((STATES, len(MOVES)), GOAL)
     for state in range(GOAL):
         for a, move in enumerate(MOVES):
@@ -78,20 +78,20 @@ class Problem:
         self.helper, self.of_all, self.of_met = helper, entropy * ~met, entropy * met
 
     def objective(self, logits: Tensor, rewards: Tensor) -> Tensor:
-        """(R,) value of the start with what entropy is worth: what the policy ascends."""
+        """Return the value (R,) of the start with what entropy is worth: what the policy ascends."""
         entropy = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1) * self.acting
         met = rewards + (self.of_met * entropy)[..., None]
         return self.value(logits, met) + (self.of_all * entropy).sum(-1)
 
     def value(self, logits: Tensor, rewards: Tensor) -> Tensor:
-        """(R,) of the start, by a linear solve."""
+        """Return the value (R,) of the start, by a linear solve."""
         policy = logits.softmax(-1)
         own = (policy * rewards).sum(-1)
         matrix = torch.eye(STATES, dtype=torch.float64) - GAMMA * torch.einsum("rsa,sat->rst", policy, self.moves)
         return torch.linalg.solve(matrix, (own * self.acting)[..., None])[:, 0, 0]
 
     def improve(self, logits: Tensor, rewards: Tensor, steps: int, sizes: Tensor | float = STEP_SIZE) -> Tensor:
-        """Steps of plain gradient ascent on these rewards and entropy."""
+        """Take steps of plain gradient ascent on these rewards and entropy; return the logits."""
         for _ in range(steps):
             logits = logits.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.objective(logits, rewards).sum(), logits)
@@ -99,7 +99,7 @@ class Problem:
         return logits
 
     def primary_gradient(self, logits: Tensor) -> Tensor:
-        """(R, S, A) of the task's return alone by the policy."""
+        """Return the gradient (R, S, A) of the task's return alone by the policy's logits."""
         logits = logits.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(self.value(logits, self.task).sum(), logits)
         return gradient

@@ -44,7 +44,7 @@ def make_grid() -> Grid:
 
 
 def make_expert(grid: Grid, wrong: float, rng: np.random.Generator) -> np.ndarray:
-    """(S,) the optimal move, but a random one in a share of the states."""
+    """Return the optimal move (S,), but a random one in a share of the states."""
     moves = grid.q.argmax(1)
     bad = rng.permutation(grid.starts)[: round(wrong * len(grid.starts))]
     moves[bad] = rng.integers(len(MOVES), size=len(bad))
@@ -63,7 +63,7 @@ def success(grid: Grid, scores: np.ndarray, rng: np.random.Generator) -> float:
 def watched_steps(
     grid: Grid, scores: np.ndarray, intervener: Intervener, rng: np.random.Generator
 ) -> Iterator[tuple[int, int, int, float, bool]]:
-    """state, move, next state, RLIF's reward and whether the expert acted, of a policy that is greedy on `scores`.
+    """Yield state, move, next state, RLIF's reward and whether the expert acted, of a policy greedy on `scores`.
 
     The scores are read at each step, so that whoever takes the steps may learn from them.
     """
@@ -80,7 +80,7 @@ def watched_steps(
 
 
 def rlif(grid: Grid, intervener: Intervener, rng: np.random.Generator) -> np.ndarray:
-    """(S, A) Q-learning on the reward of interventions alone, expert's steps included."""
+    """Learn Q (S, A) from the reward of interventions alone, the expert's steps included."""
     q = np.zeros_like(grid.q)
     for state, move, after, reward, _ in watched_steps(grid, q, intervener, rng):
         ahead = 0.0 if after == grid.goal else q[after].max()
@@ -89,7 +89,7 @@ def rlif(grid: Grid, intervener: Intervener, rng: np.random.Generator) -> np.nda
 
 
 def hg_dagger(grid: Grid, intervener: Intervener, rng: np.random.Generator) -> np.ndarray:
-    """(S, A) how often the expert made each move; the policy is the most frequent one."""
+    """Count how often the expert made each move (S, A); the policy is the most frequent one."""
     counts = np.zeros_like(grid.q)
     for state, move, _, _, taken_over in watched_steps(grid, counts, intervener, rng):
         counts[state, move] += taken_over

@@ -22,16 +22,16 @@ def preference_labels(
     model: Model,
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """prefers_right (n,) of someone who judges by `model` under the true reward; without rng free of noise."""
+    """Return prefers_right (n,) of someone who judges by `model` under the true reward; without rng free of noise."""
     g_left, g_right = (world.segment_statistics(s.starts, s.moves)[model] for s in (left, right))
     return noiseless_labels(g_left, g_right) if rng is None else bernoulli_labels(g_left, g_right, rng)
 
 
 def noiseless_labels(g_left: np.ndarray, g_right: np.ndarray) -> np.ndarray:
-    """1 where the right statistic is larger after rounding to 2 decimals, 0 where it is smaller, 0.5 where equal."""
+    """Return 1 where the right statistic, rounded to 2 decimals, is larger, 0 where it is smaller, 0.5 where equal."""
     return 0.5 + 0.5 * np.sign(np.round(g_right, DECIMALS) - np.round(g_left, DECIMALS))
 
 
 def bernoulli_labels(g_left: np.ndarray, g_right: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """1 with probability logistic(g_right - g_left), else 0: one draw for each pair."""
+    """Draw 1 with probability logistic(g_right - g_left), else 0: once for each pair."""
     return (rng.random(len(g_left)) < expit(g_right - g_left)).astype(float)

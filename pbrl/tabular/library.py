@@ -37,7 +37,7 @@ def policy_library(world: GridWorld, seed: int, policies: int = POLICIES) -> Pol
 
 
 def successor_features(world: GridWorld, weights: np.ndarray) -> np.ndarray:
-    """(..., S, F) of the policies that are optimal for each of the weights (..., F)."""
+    """Return the successor features (..., S, F) of the policies that are optimal for each of the weights (..., F)."""
     policies = greedy_policy(world.next_state, np.einsum("saf,...f->...sa", world.features, weights), GAMMA)
     flat = policies.reshape(-1, *world.next_state.shape)
     psi = [policy_values(world.next_state, world.features, policy, GAMMA) for policy in flat]

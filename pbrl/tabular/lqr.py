@@ -46,21 +46,21 @@ class LQR:
 
     @cached_property
     def p(self) -> np.ndarray:
-        """(D, D) with V*(x) = -x^T P x."""
+        """The matrix P (D, D) of V*(x) = -x^T P x."""
         return scipy.linalg.solve_discrete_are(self.a, self.b, self.q, self.r)
 
     @property
     def curvature(self) -> np.ndarray:
-        """(U, U) R + B^T P B: what a deviation from the best action costs."""
+        """The matrix R + B^T P B (U, U): what a deviation from the best action costs."""
         return self.r + self.b.T @ self.p @ self.b
 
     @property
     def gain(self) -> np.ndarray:
-        """(U, D) K of the best action -K x."""
+        """The matrix K (U, D) of the best action -K x."""
         return np.linalg.solve(self.curvature, self.b.T @ self.p @ self.a)
 
     def roll_out(self, gain: np.ndarray, noise: float, n: int, length: int, rng: np.random.Generator) -> LinearSegments:
-        """n segments of u = -gain x + noise, from standard normal states."""
+        """Roll out n segments of u = -gain x + noise, from standard normal states."""
         states, actions = [rng.standard_normal((n, len(self.a)))], []
         for _ in range(length):
             action = -states[-1] @ gain.T + noise * rng.standard_normal((n, self.b.shape[1]))
@@ -69,12 +69,12 @@ class LQR:
         return LinearSegments(np.stack(states, 1), np.stack(actions, 1))
 
     def partial_return(self, segments: LinearSegments) -> np.ndarray:
-        """(N,) sum of rewards."""
+        """Return the sum of rewards (N,)."""
         states, actions = segments.states[:, :-1], segments.actions
         return -(_square(states, self.q) + _square(actions, self.r)).sum(1)
 
     def negated_regret(self, segments: LinearSegments) -> np.ndarray:
-        """(N,) sum of A*(x_t, u_t), which is sum r + V*(x_T) - V*(x_0) here; 0 is best."""
+        """Return the sum (N,) of A*(x_t, u_t), which is sum r + V*(x_T) - V*(x_0) here; 0 is best."""
         deviation = segments.actions + segments.states[:, :-1] @ self.gain.T
         return -_square(deviation, self.curvature).sum(1)
 
@@ -88,7 +88,7 @@ class LQR:
 
 
 def fit_bc(segments: LinearSegments) -> np.ndarray:
-    """(U, D) the gain of least squared error."""
+    """Return the gain (U, D) of least squared error."""
     states = segments.states[:, :-1].reshape(-1, segments.states.shape[-1])
     actions = segments.actions.reshape(len(states), -1)
     return -np.linalg.lstsq(states, actions, rcond=None)[0].T
@@ -97,7 +97,7 @@ def fit_bc(segments: LinearSegments) -> np.ndarray:
 def fit_cpl(
     left: LinearSegments, right: LinearSegments, prefers_right: np.ndarray, *, alpha: float, bias: float
 ) -> np.ndarray:
-    """(U, D) the gain that minimises `cpl_loss` with log pi = -|u + gain x|^2, from that of BC; L-BFGS."""
+    """Return the gain (U, D) that minimises `cpl_loss` with log pi = -|u + gain x|^2, from that of BC; L-BFGS."""
     both = LinearSegments(*(np.concatenate(pair) for pair in zip(left, right, strict=True)))
     gain = torch.from_numpy(fit_bc(both)).requires_grad_()
     states, actions = torch.from_numpy(both.states[:, :-1]), torch.from_numpy(both.actions)
@@ -117,7 +117,7 @@ def fit_cpl(
 
 
 def _square(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """x^T W x over the last axis."""
+    """Return x^T W x over the last axis."""
     return np.einsum("...i,ij,...j->...", x, weight, x)
 
 

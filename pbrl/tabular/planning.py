@@ -70,7 +70,7 @@ def policy_values(next_state: np.ndarray, reward: np.ndarray, policy: np.ndarray
 
 
 def _longest(next_state: np.ndarray, reward: np.ndarray, values: np.ndarray, tolerance: float) -> np.ndarray:
-    """Raises `values` (S,) until no move improves on them (Bellman and Ford's longest walk)."""
+    """Increase `values` (S,) until no move improves on them (Bellman and Ford's longest walk)."""
     for _ in range(len(values) + 1):  # the best walk visits no state twice, so that S rounds are enough
         through = (reward + values[next_state]).max(-1)
         better = through > values + tolerance
@@ -94,7 +94,7 @@ def _follow(next_state: np.ndarray, reward: np.ndarray, moves: np.ndarray, gamma
 
 
 def _largest_sum(reward: np.ndarray, gamma: float) -> np.ndarray:
-    """(...) the discounted sum of the largest reward for ever."""
+    """Return the discounted sum (...) of the largest reward for ever."""
     if not 0 <= gamma < 1:
         raise ValueError(f"gamma is {gamma}, expected 0 or more and below 1 (best_sums is for 1)")
     return np.abs(reward).max((-1, -2), initial=0.0) / (1 - gamma)

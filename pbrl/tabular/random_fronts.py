@@ -33,7 +33,7 @@ def make_world(rng: np.random.Generator) -> World:
 
 
 def solve(world: World, weights: np.ndarray, least: np.ndarray | None = None) -> np.ndarray:
-    """(2,) the returns of the policy of the best weighted sum, among those with at least so much of each objective."""
+    """Return the returns (2,) of the best weighted sum among policies with at least so much of each objective."""
     limits = {} if least is None else {"A_ub": -world.rewards.T, "b_ub": -least}
     start = np.full(STATES, 1 / STATES)
     found = linprog(-(world.rewards @ weights), A_eq=world.flow, b_eq=start, method="highs", **limits)
@@ -42,12 +42,12 @@ def solve(world: World, weights: np.ndarray, least: np.ndarray | None = None) ->
 
 
 def weighted(world: World, count: int) -> np.ndarray:
-    """(count, 2) returns of the best policies for so many weights."""
+    """Return the returns (count, 2) of the best policies for so many weights."""
     return np.array([solve(world, weights) for weights in simplex(2, count - 1)])
 
 
 def constrained(world: World, points: np.ndarray, of_return: bool = False) -> np.ndarray:
-    """(n 2, 2) from each point on, each objective as high as it goes while the others lose little.
+    """Return returns (n 2, 2): from each point on, each objective as high as it goes while the others lose little.
 
     of_return: as in the paper, a share of the return that the point has, which is positive here; else of the spread.
     """

@@ -40,7 +40,7 @@ def make_chain(length: int = CHAIN) -> Chain:
 
 
 def optimal_q(chain: Chain, rewards: np.ndarray) -> np.ndarray:
-    """(S, A) by value iteration."""
+    """Return Q (S, A) by value iteration."""
     q = np.zeros(rewards.shape)
     for _ in range(2000):
         q = rewards + GAMMA * chain.next_states @ q.max(1)
@@ -48,7 +48,7 @@ def optimal_q(chain: Chain, rewards: np.ndarray) -> np.ndarray:
 
 
 def truncated(chain: Chain, policy: np.ndarray, horizon: int) -> np.ndarray:
-    """(S, A, S, A): how much each reward counts in Q of a policy (S,) over so many steps.
+    """Return how much each reward counts in Q of a policy (S,) over so many steps: (S, A, S, A).
 
     Q_H(s, a) = R(s, a) + sum_{t=1}^{H-1} gamma^t E[R(s_t, policy(s_t))]
     """
@@ -95,7 +95,7 @@ class Designer:
         return float(np.maximum(lack, 0).mean())
 
     def design(self, active: Sequence[int]) -> Design | None:
-        """None: no reward in these states and the goal keeps the margins."""
+        """Solve the programme for rewards in these states and the goal; None where none of them keeps the margins."""
         size = self.chain.rewards.size
         slacks = self.gaps.size * len(HORIZONS)
         allowed = np.isin(np.arange(len(self.chain.rewards)), [*active, len(self.chain.rewards) - 1])

@@ -47,13 +47,13 @@ class FittedReward:
     temperature: float
 
     def score(self, segments: SegmentsLike) -> np.ndarray:
-        """(n,) the statistic of segments under the learned reward: partial return or (negated) regret."""
+        """Return the statistic (n,) of segments under the learned reward: partial return or (negated) regret."""
         states, phi = _states_and_features(self.world, GridSegments.of(segments))
         [values], _ = near_best(self.weights[None], self.policy_features, self.temperature)  # (S,)
         return phi @ self.weights + values[states[:, -1]] - values[states[:, 0]]
 
     def predict_proba(self, left: SegmentsLike, right: SegmentsLike) -> np.ndarray:
-        """(n,) probability that the right segment is preferred, logistic(score(right) - score(left))."""
+        """Return the probability (n,) that the right segment is preferred, logistic(score(right) - score(left))."""
         return expit(self.score(right) - self.score(left))
 
 

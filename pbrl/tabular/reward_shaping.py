@@ -46,7 +46,7 @@ class Learner:
         return 1 / (1 + math.exp(-self.logits[state]))
 
     def episode(self) -> float:
-        """Act and learn; whether the goal was reached."""
+        """Act for an episode and keep its steps to learn from; return whether the goal was reached."""
         state, steps = START, list[Step]()
         while len(steps) < HORIZON and state != GOAL:
             right = self.rng.random() < self.right(state)
@@ -64,7 +64,7 @@ class Learner:
         return float(after == GOAL) + shaped + bonus
 
     def learn(self, number: int) -> None:
-        """After this many episodes."""
+        """Learn what is due after this many episodes."""
         if number % POLICY_EVERY == 0:
             self.learn_policy()
         if self.shapes and number % SHAPING_EVERY == 0:

@@ -35,7 +35,7 @@ def make_river() -> River:
 
 
 def plan(river: River, rewards: np.ndarray) -> np.ndarray:
-    """(H, S) the best actions for rewards (S, 2)."""
+    """Return the best actions (H, S) for rewards (S, 2)."""
     values, actions = np.zeros(STATES), np.zeros((HORIZON, STATES), int)
     for t in reversed(range(HORIZON)):
         q = rewards + river.next_states @ values
@@ -44,7 +44,7 @@ def plan(river: River, rewards: np.ndarray) -> np.ndarray:
 
 
 def expected_visits(river: River, policy: np.ndarray) -> np.ndarray:
-    """(S 2,) expected counts of state and action, from the left bank."""
+    """Return the expected counts (S 2,) of state and action, from the left bank."""
     there, visits = np.eye(STATES)[0], np.zeros((STATES, 2))
     for actions in policy:
         visits[np.arange(STATES), actions] += there
@@ -53,7 +53,7 @@ def expected_visits(river: River, policy: np.ndarray) -> np.ndarray:
 
 
 def visits(river: River, policy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(S 2,) counts in one episode."""
+    """Return the counts (S 2,) of state and action in one episode."""
     state, found = 0, np.zeros((STATES, 2))
     for actions in policy:
         action = actions[state]

@@ -46,7 +46,7 @@ SegmentsLike = GridSegments | tuple[np.ndarray, np.ndarray]
 def random_segments(
     world: GridWorld, count: int, length: int, rng: np.random.Generator, absorbing: bool = True
 ) -> GridSegments:
-    """`count` segments of `length` random moves, from random cells that are neither houses nor absorbing.
+    """Draw `count` segments of `length` random moves, from random cells that are neither houses nor absorbing.
 
     absorbing=False draws again each segment that has moves left when it comes to a goal or a sheep. Where a table of
     A* is learned from such data, nothing ties its values to the 0 of the absorbing states: a constant remains free, and
@@ -70,7 +70,7 @@ def random_segments(
 def random_pairs(
     world: GridWorld, count: int, length: int, rng: np.random.Generator, absorbing: bool = True
 ) -> tuple[GridSegments, GridSegments]:
-    """`count` random segments on the left and on the right, of which no two that are compared are the same.
+    """Draw `count` random segments on the left and on the right, of which no two that are compared are the same.
 
     Same are segments with one start and the same moves up to an end. See `random_segments`.
 
@@ -86,7 +86,7 @@ def random_pairs(
 
 
 def _same(world: GridWorld, left: GridSegments, right: GridSegments) -> np.ndarray:
-    """(n,) whether both sides are one segment, whatever was chosen after its end."""
+    """Return whether (n,) both sides are one segment, whatever was chosen after its end."""
     states, actions = world.walk(left.starts, left.moves)
     chosen = world.walk(right.starts, right.moves)[1]
     moves = (actions == chosen) | world.absorbing[states[:, :-1]]
@@ -98,7 +98,7 @@ def _draw(world: GridWorld, count: int, length: int, rng: np.random.Generator) -
 
 
 def _ends_early(world: GridWorld, starts: np.ndarray, actions: np.ndarray) -> np.ndarray:
-    """(n,) whether a move is made from a goal or a sheep."""
+    """Return whether (n,) a move is made from a goal or a sheep."""
     ended, states = np.zeros(len(starts), bool), starts
     for step in range(actions.shape[1]):
         ended |= world.absorbing[states]

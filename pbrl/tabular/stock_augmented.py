@@ -60,7 +60,7 @@ def least_excess(world: World, b: int) -> tuple[float, np.ndarray]:
 
 
 def _expected(world: World, values: np.ndarray, own: float) -> np.ndarray:
-    """(S, A, C) of what follows, values (S, C), and `own` times the cost of the move."""
+    """Return the expectation (S, A, C) of what follows, values (S, C), and of `own` times the cost of the move."""
     stock, found = np.arange(world.most + 1), 0.0
     for cost, p in ((world.usual, 1 - world.chance), (world.rare, world.chance)):
         reached = np.minimum(stock + cost[..., None], world.most)
@@ -69,18 +69,18 @@ def _expected(world: World, values: np.ndarray, own: float) -> np.ndarray:
 
 
 def least_cvar(world: World, tail: float) -> tuple[float, np.ndarray]:
-    """min_b b + E[(C - b)+] / tail and the moves (H, S, C), a dynamic programme for each b (Rockafellar & Uryasev)."""
+    """Return min_b b + E[(C - b)+] / tail and its moves (H, S, C), planned for each b (Rockafellar & Uryasev)."""
     tried = [(b + excess / tail, moves) for b in range(world.most + 1) for excess, moves in [least_excess(world, b)]]
     return min(tried, key=lambda found: found[0])
 
 
 def least_mean(world: World) -> np.ndarray:
-    """(H, S, C) moves of the least mean cost."""
+    """Return the moves (H, S, C) of the least mean cost."""
     return least_excess(world, 0)[1]
 
 
 def nested_cvar(world: World, tail: float) -> np.ndarray:
-    """(H, S, C) moves that take the CVaR of each step's outcome, and not of the sum: no stock is needed."""
+    """Return moves (H, S, C) that take the CVaR of each step's outcome, and not of the sum: no stock is needed."""
     values, moves = np.zeros(len(world.next_state)), []
     for _ in range(world.horizon):
         usual, rare = (cost + values[world.next_state] for cost in (world.usual, world.rare))
@@ -92,7 +92,7 @@ def nested_cvar(world: World, tail: float) -> np.ndarray:
 
 
 def cost_distribution(world: World, moves: np.ndarray) -> np.ndarray:
-    """(C,) the probability of each cost of an episode, forward from the start."""
+    """Return the probability (C,) of each cost of an episode, forward from the start."""
     there = np.zeros((len(world.next_state), world.most + 1))
     there[world.start, 0] = 1
     for step in moves:

@@ -94,7 +94,7 @@ def mdp_rows(settings: StudySettings, mdp: int) -> list[Row]:
 
 
 def check_board(board: str) -> None:
-    """UserError: no study can be made of this board."""
+    """Raise UserError where no study can be made of this board."""
     world = load_board(board)
     random_segments(world, 1, 1, np.random.default_rng(0))  # there is a cell to start from
     starts = np.stack(np.divmod(world.start_states, world.codes.shape[1]), -1)

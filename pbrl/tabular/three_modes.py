@@ -22,13 +22,13 @@ SAMPLES, SHARE, DRAWS = 8, 0.25, 16
 
 
 def value(actions: Tensor) -> Tensor:
-    """(...) of actions (..., 2): that of the nearest mode, less what the distance to it costs."""
+    """Return the value (...) of actions (..., 2): that of the nearest mode, less what the distance to it costs."""
     distance, mode = (actions[..., None, :] - MODES).norm(dim=-1).min(-1)
     return WORTH[mode] - FALL * distance.square()
 
 
 def nothing(m: int) -> Tensor:
-    """(M, 1): there is nothing to observe."""
+    """Return observations (M, 1), which say nothing."""
     return torch.zeros(m, 1)
 
 
@@ -49,7 +49,7 @@ def clone_demonstrations(rng: torch.Generator) -> DiffusionPolicy:
 
 
 def tune(clone: DiffusionPolicy, loss: str, rng: torch.Generator, shuffled: bool = False) -> DiffusionPolicy:
-    """On answers about pairs of the clone's own samples. shuffled: the answers are given to other pairs."""
+    """Tune a copy of the clone on answers about pairs of its own samples. shuffled: the answers are of other pairs."""
     tuned = make_network(torch.Generator())
     tuned.load_state_dict(clone.state_dict())
     optimizer = adam(tuned.parameters(), TUNE_LR)

@@ -38,7 +38,7 @@ class Walks(NamedTuple):
 
 
 def walk(goal: tuple[float, float], n: int, rng: np.random.Generator) -> Walks:
-    """Each has a skill in [0, 1]: that share of each step goes towards the goal, the rest in a direction of its own."""
+    """Walk with a skill in [0, 1] each: that share of a step goes towards the goal, the rest in its own direction."""
     end, far = np.array(goal), float(np.hypot(*goal))
     skill, angle = rng.uniform(size=(n, 1)), rng.uniform(0, 2 * np.pi, n)
     astray = np.stack([np.cos(angle), np.sin(angle)], 1) * far / LENGTH
@@ -53,7 +53,7 @@ def walk(goal: tuple[float, float], n: int, rng: np.random.Generator) -> Walks:
 
 
 def walk_in_a_fan(goal: tuple[float, float], n: int, rng: np.random.Generator) -> Walks:
-    """Straight, and as far towards the goal as skill says, with a drift that does not depend on it.
+    """Walk straight, and as far towards the goal as skill says, with a drift that does not depend on it.
 
     Turned end for end the cloud of trajectories is the same, so that distances do not tell the good ones from the bad.
     """
@@ -68,17 +68,17 @@ def _judged(places: np.ndarray, goal: np.ndarray) -> Walks:
 
 
 def answers_of(walks: Walks, pairs: np.ndarray) -> np.ndarray:
-    """(C,) whether the second of each pair (C, 2) has the higher return."""
+    """Return whether the second of each pair (C, 2) has the higher return: (C,), 1 or 0."""
     return (walks.returns[pairs[:, 1]] > walks.returns[pairs[:, 0]]).astype(float)
 
 
 def two_by_two(n: int) -> np.ndarray:
-    """(C, 2) all pairs of n."""
+    """Return all pairs (C, 2) of n."""
     return np.stack(np.triu_indices(n, 1), 1)
 
 
 def carried_answers(source: Walks, plan: np.ndarray) -> np.ndarray:
-    """(N, N), from answers about all pairs of the source."""
+    """Carry answers about all pairs of the source to pairs of the target (N, N)."""
     pairs = two_by_two(len(source.places))
     told = told_matrix(pairs[:, 0], pairs[:, 1], answers_of(source, pairs), len(source.places))
     return carry(plan, *told)
@@ -127,7 +127,7 @@ Drawn = tuple[str, list[dict[str, float]]]  # a case, and what its draws gave
 
 
 def draws(targets: Mapping[str, tuple[float, float]], rng: np.random.Generator) -> Iterator[Drawn]:
-    """Reaching for another goal."""
+    """Draw trajectories to each of these goals, 4 and 50 of them, and carry answers about another goal to them."""
     for name, goal in targets.items():
         for n in (4, 50):
             found = [one_draw(walk((1, 0), n, rng), walk(goal, n, rng), rng) for _ in range(DRAWS)]

@@ -46,7 +46,7 @@ class WalledRoom(gym.Env[np.ndarray, np.ndarray]):
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Along x as far as there is no wall, then along y."""
+        """Move along x unless a wall is in the way, then along y."""
         x, y = self.place
         to_x, to_y = np.clip(self.place + STEP * np.clip(action, -1, 1), 0, 1)
         if not any(min(x, to_x) <= wall <= max(x, to_x) and not low <= y <= high for wall, low, high in WALLS):
