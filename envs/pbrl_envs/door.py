@@ -182,7 +182,7 @@ def _check_reset(env: gym.Env, name: str) -> None:
 
 
 def _sort(given: Any) -> str:
-    """Return what came instead of a tuple of the right length."""
+    """Say in words what came instead of a tuple of the right length."""
     return f"{len(given)} values" if isinstance(given, (tuple, list)) else f"a {type(given).__name__}"
 
 

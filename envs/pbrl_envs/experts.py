@@ -30,10 +30,11 @@ METAWORLD_HAND = (*range(4), *range(18, 22))  # hand and gripper, now and one st
 
 
 def find_expert(env: gym.Env) -> Expert | None:
-    """The expert of an environment made here, or None where nobody wrote one.
+    """Find the expert of an environment made here; None where nobody wrote one.
 
     A task of your own has one if its `unwrapped` object has a method `expert_action(obs)`; with a class attribute
     `expert_own`, the entries of the observation that are the robot's own, it can also pursue other goals.
+    UserError where a task of Meta-World hides its goal, which its expert reads.
     """
     task: Any = env.unwrapped
     if len(env.observation_space.shape or ()) != 1:

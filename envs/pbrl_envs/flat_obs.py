@@ -124,7 +124,7 @@ class FlatObs:
 
 
 def note_rounding(given: np.ndarray, kept: np.ndarray, where: object) -> None:
-    """Says, once for each `where`, that a whole number of an observation is another one in float32."""
+    """Say, once for each `where`, that a whole number of an observation is another one in float32."""
     if given.dtype.kind not in "iu" or str(where) in _noted:
         return
     for place in np.flatnonzero(np.abs(kept) >= EXACT):

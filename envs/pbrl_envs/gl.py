@@ -42,7 +42,7 @@ def choose_backend() -> str | None:
 
 
 def require_backend() -> None:
-    """Raise how to get a working back end if there is none. A failed attempt in this process could end it."""
+    """Raise UserError, with how to get one, where no back end works. A failed attempt in this process could end it."""
     backend = choose_backend()
     reason = "neither EGL nor OSMesa works here" if backend is None else probe(backend)
     if reason is not None:

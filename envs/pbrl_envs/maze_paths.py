@@ -65,7 +65,7 @@ class MazePaths:
         self.graph = self._connect(free)
 
     def to(self, goals: np.ndarray) -> Ways:
-        """The ways to the grid points nearest to `goals` (G, 2), which must be free."""
+        """Find the ways to the grid points nearest to `goals` (G, 2); ValueError unless all of these are free."""
         ends = [int(np.argmin(np.hypot(*(self.points - goal).T))) for goal in goals]
         if not self.free[ends].all():
             raise ValueError(f"of the goals {np.asarray(goals).tolist()} some lie in or too near a wall")

@@ -36,7 +36,7 @@ def sweeping_table() -> Iterator[str]:
 
 
 def maze_table() -> Iterator[str]:
-    """Return and success at the end in each layout for each goal."""
+    """Yield return and success at the end in each layout for each goal."""
     yield "| layout | goal | policy | return | success |"
     yield "| --- | --- | --- | --- | --- |"
     for layout in LAYOUTS:
@@ -49,7 +49,7 @@ def maze_table() -> Iterator[str]:
 
 
 def tabletop_table(starts: int = STARTS) -> Iterator[str]:
-    """Return (mean and standard deviation over starts) and success at the last step, by skill of the expert.
+    """Yield return (mean, standard deviation over starts) and success at the last step, by skill of the expert.
 
     Skill 0 is chance; a half-skilled expert is the one of `pbrl collect`, without its noise.
     """

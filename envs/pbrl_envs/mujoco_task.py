@@ -74,11 +74,11 @@ class MujocoTask(gym.Env):
         return self.observe(), measured.reward, False, False, _info(measured)
 
     def place(self) -> None:
-        """Puts everything where an episode starts, drawn from `self.np_random`."""
+        """Put everything where an episode starts, drawn from `self.np_random`."""
         raise NotImplementedError
 
     def act(self, action: np.ndarray) -> None:
-        """Sets the motors, which MuJoCo keeps within their range."""
+        """Set the motors, which MuJoCo keeps within their range."""
         self.data.ctrl[:] = action
 
     def observe(self) -> np.ndarray:

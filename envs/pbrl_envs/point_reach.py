@@ -85,7 +85,7 @@ class PointReach(MujocoTask):
 
 
 def scripted_policy(obs: np.ndarray, skill: float = 1.0, rng: np.random.Generator | None = None) -> np.ndarray:
-    """A PD controller whose action is replaced by a random one with probability 1 - skill.
+    """Act as a PD controller, or at random with probability 1 - skill; returns (2,) float32.
 
     obs: (6,). skill 1 reaches the goal nearly always, skill 0 is the random policy.
     """

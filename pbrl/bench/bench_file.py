@@ -50,7 +50,7 @@ class Env:
         return None if self.low is None or self.high is None or self.high <= self.low else (self.low, self.high)
 
     def normalised(self, score: float) -> float | None:
-        """Return a score between 0, a random policy, and 1, the agent that learns from the true reward."""
+        """Put a score on the scale where random actions are 0 and `high_method` is 1; None where there is no scale."""
         return None if self.scale is None else (score - self.scale[0]) / (self.scale[1] - self.scale[0])
 
 
@@ -75,7 +75,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Bench:
-    """bench.json."""
+    """The content of bench.json."""
 
     name: str
     about: str
@@ -108,7 +108,7 @@ def read_bench_file(file: Path) -> Bench:
 
 
 def check_name(out: Path, name: str) -> None:
-    """A folder is of one grid: the tables of another would replace its own."""
+    """Raise UserError where the folder is the bench of another grid, whose tables these would replace."""
     file = out / BENCH_FILE
     if file.exists() and (found := read_object(file).get("name")) != name:
         raise UserError(f"out={out} is the bench of grid {found}, not of {name}; choose another folder")

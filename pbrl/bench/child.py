@@ -76,14 +76,14 @@ class Child:
             self.process.join(KILL_S)
 
     def stop(self) -> None:
-        """Asks it to save and end; one that does not within SAVE_S is killed by `wait`."""
+        """Ask it to save and end; one that does not within SAVE_S is killed by `wait`."""
         if self._asked_at is None:
             self._asked_at = time.monotonic()
         with contextlib.suppress(OSError):
             self._lifeline.close()
 
     def kill(self) -> None:
-        """Ends it at once, with nothing saved."""
+        """End it at once, with nothing saved."""
         self.process.kill()
 
     def wait(self, seconds: float) -> int | None:

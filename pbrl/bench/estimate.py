@@ -85,7 +85,7 @@ def to_probe(todo: Sequence[Planned], known: set[Pair]) -> list[Planned]:
 
 
 def spread(seconds: dict[Pair, float], wanted: set[Pair]) -> dict[Pair, float]:
-    """Fills in pairs from others: the logarithm of a time is that of its env plus that of its method."""
+    """Fill in pairs from others: the logarithm of a time is that of its env plus that of its method."""
     if not seconds:
         return {}
     pairs = list(seconds)
@@ -125,7 +125,7 @@ def _probe(folder: Path, steps_of: Mapping[str, int], probe_s: float, planned: P
 
 
 def _watch(job: Job, child: Child, probe_s: float, stopped: Stop) -> None:
-    """Returns when the run has gone on for probe_s after its first row, or is over, or does not get going."""
+    """Return when the run has gone on for probe_s after its first row, or is over, or does not get going."""
     begun, first = time.monotonic(), None
     while child.wait(POLL_S) is None and not stopped.is_set():
         now = time.monotonic()

@@ -70,7 +70,7 @@ class Grid:
     published: tuple[Published, ...] = ()
 
     def choose(self, beginnings: Sequence[str]) -> tuple[Cell, ...]:
-        """Return the cells whose names begin so; all for none."""
+        """Return the cells whose names begin with any of these, all for none; UserError where one chooses no cell."""
         for beginning in beginnings:
             if not any(c.name.startswith(beginning) for c in self.cells):
                 names = ", ".join(f"{env}/" for env in self.envs)

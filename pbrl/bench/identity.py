@@ -22,7 +22,7 @@ def config_version(config: DictConfig, data: str) -> str:
 
 
 def stamp(cell: Cell, data: str, extra_dir: Path | None) -> str:
-    """Return equal stamps for equal configs, whatever is in them; it spares composing a thousand."""
+    """Return a stamp: where two are equal, so are their configs, and a thousand of them need not be composed."""
     return digest([cell.arguments, data, *map(yamls_version, yaml_folders(extra_dir))])
 
 

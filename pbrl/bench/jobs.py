@@ -89,7 +89,7 @@ class Executor(Protocol):
         ...
 
     def stop(self) -> None:
-        """Asks what runs to save and end, and starts nothing more; `run` still yields what it had started."""
+        """Ask what runs to save and end, and start nothing more; `run` still yields what it had started."""
         ...
 
 
@@ -104,7 +104,7 @@ class Stop(Protocol):
 
 
 def run_job(job: Job, retries: int, stopped: Stop, line: MakeLine = lambda: None) -> Outcome:
-    """Runs a job to its end, again after an attempt that was killed or failed, up to `retries` times.
+    """Run a job to its end, again after an attempt that was killed or failed, up to `retries` times.
 
     A stop is no failure: the attempt saves and ends with code 130. line: of each attempt, see `Child`.
     """
@@ -161,7 +161,7 @@ def attempt(job: Job, stopped: Stop, line: MakeLine = lambda: None) -> int:
 
 
 def _follow_data(job: Job) -> None:
-    """Makes a run go on with its data set where that lies now; a bench may have been moved, and its data with it."""
+    """Make a run go on with its data set where that lies now; a bench may have been moved, and its data with it."""
     from pbrl.bench.executors.relocate import relocate
     from pbrl.config import load_config
 
@@ -171,7 +171,7 @@ def _follow_data(job: Job) -> None:
 
 
 def settle(job: Job, stopped: Stop) -> None:
-    """Waits for a run whose bench has died to save and end, and clears a folder that did not become a run yet."""
+    """Wait for a run whose bench has died to end (UserError after SAVE_S), and clear a folder that is no run yet."""
     lock, end = job.folder / ".lock", time.monotonic() + SAVE_S
     while lock.exists() and not stopped.is_set():
         try:
@@ -207,7 +207,10 @@ def set_aside(paths: Iterable[Path], folder: Path) -> Path:
 
 
 def side_by_side(work: Callable[[Item, Stop], Result], items: Iterable[Item], slots: int) -> list[Result]:
-    """Call `work` on each item, `slots` at once in threads. The first Ctrl-C tells all to stop, then the caller."""
+    """Call `work` on each item, `slots` at once in threads; return the results in order.
+
+    An error leaves out what has not begun, and is raised. The first Ctrl-C tells all to stop, then the caller.
+    """
     stopped = Event()
 
     def work_on(item: Item) -> Result:

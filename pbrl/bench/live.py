@@ -74,7 +74,7 @@ class Spoken:
         return seconds * (sum(taken for _, taken in seen) / sum(foreseen for foreseen, _ in seen) if seen else 1.0)
 
     def _show(self) -> None:
-        """Print a line a minute while nothing ends."""
+        """Print a line about what runs every minute, in a thread of its own."""
         self.showing.enter_context(call_every(SILENCE_S, self._tell))
 
     def _tell(self) -> None:

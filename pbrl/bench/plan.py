@@ -67,7 +67,7 @@ def make_plan(grid: Grid, chosen: Sequence[Cell], out: Path, composed: Composed,
 
 
 def describe(grid: Grid, planned: Sequence[Planned]) -> list[str]:
-    """Return how many cells are in which state, and where the tables will lack a column."""
+    """Say in lines how many cells are in which state, and where the tables will lack a column."""
     counts, ends = Counter(p.state for p in planned), {(c.env, c.method) for c in grid.cells}
     parts = [f"{counts[state]} {text}" for state, text in STATES.items() if counts[state]]
     return [

@@ -138,7 +138,7 @@ def _rows(file: Path, needed: Sequence[str], unique: bool = True) -> Iterator[_R
 
 
 def _cell(row: _Row, bench: Bench, source: str, status: str) -> Cell:
-    """`status` is that of rows which do not say; empty for evaluations, which have none."""
+    """Read a cell. status: of rows which do not say; empty for evaluations, which have none."""
     env = row.name("env")
     if env not in bench.envs:
         raise UserError(f"{row.where}: env is {env!r}; valid are those of bench.json, {', '.join(bench.envs)}")

@@ -47,7 +47,7 @@ class Results:
             self.update(one)
 
     def update(self, planned: Planned) -> Row:
-        """Reads again what a cell has made; returns its row."""
+        """Read again what a cell has made; return its row."""
         name = planned.cell.name
         curve = _curve(planned)
         self.rows[name] = row = _row(planned, (curve or [{}])[-1])
@@ -68,7 +68,7 @@ class Results:
                 write_csv(partial, columns, content)
 
     def scales(self) -> dict[str, Env]:
-        """Return both ends of each env's scale; high is None while its method has no run."""
+        """Return both ends of each env's scale; high is None while its method has no finished run."""
         scales = {}
         for env in self.grid.envs.values():
             high = [

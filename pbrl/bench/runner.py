@@ -59,7 +59,7 @@ class Listener(Protocol):
 
 
 def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
-    """Returns how many of the chosen cells have not finished."""
+    """Run a bench to its tables; return how many of the chosen cells have not finished."""
     out, grid = options.out, options.grid
     with _lock(out):
         check_name(out, grid.name)
@@ -107,7 +107,7 @@ def _check_scores(grid: Grid, low: dict[str, Scores]) -> None:
 
 
 def _run(jobs: _Jobs, executor: Executor, results: Results, listener: Listener, options: Options) -> bool:
-    """Returns whether it was stopped by a signal."""
+    """Run the jobs and record what they come to; return whether a signal stopped them."""
     by_name = {p.job.name: p for p in jobs.todo}
     written = 0.0
     with StopOnInterrupt(jobs.stop) as stop:

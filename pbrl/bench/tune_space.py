@@ -38,7 +38,7 @@ class Knob:
         return f"{self.key}={json.dumps(value)}"
 
     def rounded(self, value: Any) -> Any:
-        """A number with so many digits as are read, and still in its range."""
+        """Round a number to DIGITS significant digits, still in its range; other values stay as they are."""
         if self.kind not in ("log", "float"):
             return value
         low, high = self.values
@@ -80,7 +80,7 @@ class Space:
 
 
 def load_space(name: str, extra_dir: str | None) -> Space:
-    """The space of that name, of the user's own folder first; or in the YAML of that path."""
+    """Load the space of this name, from the user's own folder first, or that in the YAML of this path."""
     file = _file(name, extra_dir)
     config = read_yaml(file)
     with reading(file, "a space"):
@@ -97,7 +97,10 @@ def load_space(name: str, extra_dir: str | None) -> Space:
 
 
 def defaults_of(space: Space, overrides: Sequence[str], extra_dir: str | None) -> tuple[DictConfig, dict[str, Any]]:
-    """The config without tuning, and the value of each knob in it; raises unless the whole space can be composed."""
+    """Compose the config without tuning; return it, and each knob's value in it.
+
+    UserError unless every end and choice of the knobs can be composed too, and each of those values is in its range.
+    """
     config = compose_config(overrides, extra_dir)
     _check(config)
     widest = max(len(knob.values) for knob in space.knobs)

@@ -68,7 +68,7 @@ class Study:
         return [self._trial(frozen) for frozen in self._study.get_trials(deepcopy=False)]
 
     def ask(self) -> Trial:
-        """A new trial. It is in the journal, whole, when this returns."""
+        """Propose a trial; it is in the journal, whole, when this returns."""
         past = self._study.get_trials(deepcopy=False)
         number = len(past)
         parameters = self._propose(past) if past else {k: self._parameter(k, v) for k, v in self.defaults.items()}
@@ -121,7 +121,7 @@ class Study:
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """Return the trial with the highest score, the earliest of equals."""
+    """Return the trial with the highest score, the earliest of equals; None where none has finished."""
     finished = [trial for trial in trials if trial.score is not None]
     return max(finished, key=lambda trial: (trial.score, -trial.number), default=None)
 

@@ -24,7 +24,7 @@ ANSWERS = ("clip", "annotator", "criterion")
 
 
 def import_file(name: str, parsed: Arguments, command: str) -> None:
-    """Reads the file or folder that the command names into a new label set or data set."""
+    """Read the file or folder that the command names into a new label set or data set; check=true does not keep it."""
     from pbrl.data.formats import find_format
     from pbrl.files import require_new
 

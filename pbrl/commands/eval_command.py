@@ -88,7 +88,7 @@ def _along(parsed: Arguments, path: Path, saved: SavedRun, seed: int) -> SavedRu
 
 
 class BestOf(NamedTuple):
-    """The counts of candidates that each action is the best of, and how far they spread."""
+    """The number of candidates that each action is the best of, and how far they spread."""
 
     candidates: int | None  # None: as the run acts
     std: float | None  # None: not said

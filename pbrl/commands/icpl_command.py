@@ -257,7 +257,7 @@ def _run(
 
 
 def _require_program(program: RewardProgram, folder: Path) -> None:
-    """UserError where the training in this folder, if there is one, is on another program than its round has."""
+    """Raise UserError where the training in this folder, if there is one, is on another program than its round has."""
     from omegaconf import OmegaConf
 
     from pbrl.config import load_config

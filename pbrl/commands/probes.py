@@ -87,7 +87,7 @@ def attempt(script: str, environment: dict[str, str] | None = None) -> tuple[str
 
 
 def film_and_read() -> None:
-    """Writes a short clip and reads it back."""
+    """Write a short clip and read it back; RuntimeError where it comes out otherwise."""
     import av
     import numpy as np
 

@@ -27,7 +27,7 @@ def train(job: list[str]) -> int:
 
 
 def _one_by_one(jobs: Iterable[list[str]]) -> list[int]:
-    """Return exit codes, up to the first that is not 0."""
+    """Run commands in turn; return their exit codes, up to the first that is not 0."""
     codes: list[int] = []
     for job in jobs:
         codes.append(train(job))

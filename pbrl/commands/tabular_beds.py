@@ -50,7 +50,7 @@ def find_bed(name: str) -> Bed:
 
 
 def run_bed(parsed: Arguments, args: list[str], new_csv: Path) -> None:
-    """Writes NAME.csv, NAME.md and NAME.png when all seeds are over."""
+    """Run a test bed on its seeds; write NAME.csv, NAME.md and NAME.png when all are over."""
     import torch
 
     from pbrl.files import replacing

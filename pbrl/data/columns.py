@@ -22,7 +22,7 @@ class Columns:
         self._kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
 
     def add(self, where: str, rows: Mapping[str, np.ndarray]) -> None:
-        """Appends rows to every column. UserError: they are of another shape or kind than those before."""
+        """Append rows to every column. UserError: they are of another shape or kind than those before."""
         if self._kinds and rows.keys() != self._kinds.keys():
             name = sorted(rows.keys() ^ self._kinds.keys())[0]
             verb, others = ("has", "have none") if name in rows else ("has no", "have some")
@@ -38,7 +38,7 @@ class Columns:
             self._files[name].write(np.ascontiguousarray(array).data)
 
     def map(self) -> Arrays:
-        """All rows, mapped into memory: pages that are not in use cost none. Nothing can be added afterwards."""
+        """Map all rows into memory: pages that are not in use cost none. Nothing can be added afterwards."""
         for file in self._files.values():
             file.close()
         arrays = {}

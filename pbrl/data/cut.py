@@ -65,7 +65,7 @@ def cut_segments(store: EpisodeStore, split: np.ndarray, n: int, length: int, rn
 
 
 def draw_pairs(split: np.ndarray, counts: Mapping[str, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Different pairs of different segments of one split: (C,) left and (C,) right, in random order per split.
+    """Draw different pairs of different segments of one split: (C,) left and (C,) right, in random order per split.
 
     split: (N,) of the segments. counts: how many for each of SPLITS; all pairs if there are fewer.
     """

@@ -95,7 +95,7 @@ class Dataset:
         return np.cumsum([0, *(len(e) + 1 for e in self.episodes[:-1])])
 
     def states(self, rows: np.ndarray) -> np.ndarray | None:
-        """Return what clips of these segments are drawn from (n, T+1, D): simulator states or positions in videos."""
+        """Return what clips of segments are drawn from (n, T+1, D), states or positions in videos; None without."""
         return self.store.states(self.segments.ids.numpy()[rows], self.meta["segment_length"])
 
     @cached_property
@@ -132,7 +132,7 @@ def is_dataset(path: Path) -> bool:
 
 
 def load_dataset(path: Path) -> Dataset:
-    """Reads a data set; anything wrong with it is one line."""
+    """Read a data set; UserError, in one line, for anything wrong with it."""
     path = Path(path)
     meta = read_meta(path / META_FILE)
     names = [EPISODES_FILE, SEGMENTS_FILE, *(comparisons_file(label) for label in meta["labels"])]
@@ -153,7 +153,7 @@ def write_dataset(
     scores: Mapping[str, np.ndarray],
     comparisons: Mapping[str, ComparisonRows],
 ) -> dict[str, Any]:
-    """Writes the new directory `out` whole or not at all, and only what can be loaded again; returns its meta.json.
+    """Write the new directory `out` whole or not at all, and only what can be loaded again; return its meta.json.
 
     Args:
         meta: env_name, env, sources, teacher, command, seed, and whatever else tells where the data come from.
@@ -220,7 +220,7 @@ def write_rows(
 
 
 def _check(path: Path, meta: dict[str, Any], flat: Arrays, cut: Arrays, labels: Mapping[str, Arrays]) -> np.ndarray:
-    """Refuses what cannot be loaded; returns the episode (N,) of each segment."""
+    """Refuse what cannot be loaded; return the episode (N,) of each segment."""
     check_meta(meta, path / META_FILE)
     check_episodes(flat, meta, path / EPISODES_FILE)
     episode_of = check_segments(cut, store_of(flat), flat["length"], meta, path / SEGMENTS_FILE)

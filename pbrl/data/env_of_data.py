@@ -21,7 +21,7 @@ Leaves = dict[tuple[str, ...], Any]
 
 
 def data_meta(path: Path) -> dict[str, Any]:
-    """meta.json of a data set or of a label set."""
+    """Read the meta.json of a data set or of a label set; UserError where the folder is neither."""
     if not path.is_dir():
         raise UserError(f"data={path}: {no_folder(path)}; make one with `pbrl collect` or `pbrl labels export`")
     return (read_meta if is_dataset(path) else read_label_meta)(path / META_FILE)

@@ -28,7 +28,7 @@ class FrameKeeper:
         self._shards: dict[str, Shard] = {}
 
     def keep(self, camera: str, pictures: Iterable[np.ndarray]) -> np.ndarray:
-        """Appends pictures (H, W, 3) uint8 of one episode; returns their positions (L, 2)."""
+        """Append pictures (H, W, 3) uint8 of one episode; return positions (L, 2): number of the file, and second."""
         shard = self._shards.get(camera)
         if shard is None or shard.frames >= SHARD_FRAMES:
             shard = self._begin(camera)

@@ -47,7 +47,7 @@ def import_recording(
     frames: bool,
     make_state: MakeState | None,
 ) -> Imported:
-    """Reads all episodes and scales their actions; `folder` holds the rows as long as they are needed.
+    """Read all episodes and scale their actions; `folder` holds the rows as long as they are needed.
 
     Args:
         where: the file or folder that is read, for what is wrong with it.

@@ -26,7 +26,7 @@ class Frames(NamedTuple):
     episode_index: np.ndarray  # (K,)
 
     def find(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """episode_index and frame_index (n,) of these rows."""
+        """Return episode_index and frame_index (n,) of these rows."""
         k = np.searchsorted(self.first, rows, side="right") - 1
         return self.episode_index[k], rows - self.first[k]
 
@@ -46,7 +46,7 @@ def find_frames(data: Dataset, root: Path) -> Frames:
 
 
 def write_preferences(labels: LabelSet, data: Dataset, root: Path) -> Path:
-    """Writes the answers to pairs beside the data that they are about; returns the file.
+    """Write the answers to pairs beside the data that they are about; return the file.
 
     A row per answer: of each side `episode_index`, `frame_index` and `length`, and `prefers_right`, null where skipped.
     """
@@ -74,7 +74,7 @@ def write_preferences(labels: LabelSet, data: Dataset, root: Path) -> Path:
 
 
 def write_progress(data: Dataset, reward: RewardFn, model: Path, root: Path) -> Path:
-    """Writes a learned reward as progress of every frame, in the layout that LeRobot's reward-weighted cloning reads.
+    """Write a learned reward as progress of every frame, in the layout that LeRobot's reward-weighted cloning reads.
 
     Progress is the sum of the reward of the steps before a frame, less the smallest reward, scaled to at most 1 in the
     whole data set: what LeRobot weighs by is how much it grows in the next steps.
@@ -97,7 +97,7 @@ def write_progress(data: Dataset, reward: RewardFn, model: Path, root: Path) -> 
 
 
 def _indices(root: Path) -> Any:
-    """index, episode_index and frame_index of all frames, some at a time."""
+    """Yield index, episode_index and frame_index of all frames, some at a time."""
     names = ("index", "episode_index", "frame_index")
     for file in data_files(root):
         for batch in read_batches(file, names):

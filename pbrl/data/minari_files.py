@@ -26,7 +26,7 @@ ID = re.compile(r"([-\w]+/)*[-\w]+-v\d+", re.ASCII)
 
 
 def write_minari(data: Dataset, dataset_id: str, root: Path | None) -> Path:
-    """Writes the episodes as a Minari data set, whole or not at all; returns its folder.
+    """Write the episodes as a Minari data set, whole or not at all; return its folder.
 
     Each episode's metadata gets `source`, `split` and, where it is known, `success`. The states of the simulator stay
     behind. Actions are those in [-1, 1].

@@ -128,7 +128,7 @@ class OfflineData:
         return np.concatenate([e.obs[:-1] for e in self.episodes])
 
     def to(self, device: torch.device) -> OfflineData:
-        """Return the same with its tensors on a device, so that batches are gathered where they are learned from."""
+        """Return the same with tensors, but for `lists`, on a device, so that batches are gathered where one learns."""
         pairs = {name: getattr(self.pairs, name).to(device) for name in ("left", "right", "prefers_right", "annotator")}
         return replace(
             self,

@@ -36,7 +36,7 @@ def load_offline(
     reads_labels: bool = True,
     lists: ListLoss | None = None,
 ) -> OfflineData:
-    """Reads a data set (`pbrl collect`), a label set (`pbrl labels export`), or a data set with a label set about it.
+    """Read a data set (`pbrl collect`), a label set (`pbrl labels export`), or a data set with a label set about it.
 
     Args:
         label: which labels of a data set; None: its regret labels, else those of return.
@@ -81,7 +81,7 @@ def load_offline(
 
 
 def _require_listed(pairs: str, label: str | None, labels: Path) -> None:
-    """Refuses settings that are about comparisons of the data set itself."""
+    """Refuse settings that are about comparisons of the data set itself."""
     if pairs != "fixed" or label is not None:
         key = f"feedback.pairs={pairs}" if pairs != "fixed" else f"feedback.label={label}"
         raise UserError(f"{key} is about comparisons of a data set, and labels={labels} has those to learn from")

@@ -142,7 +142,7 @@ class EpisodeRecorder(gym.Wrapper):
         return obs
 
     def begin(self, seed: int, episode: int) -> np.ndarray:
-        """Starts the episode of this number; returns its first observation."""
+        """Start the episode of this number; return its first observation."""
         self.seed, self.episode = seed, episode - 1
         return self.reset()[0]
 

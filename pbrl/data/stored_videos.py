@@ -192,7 +192,7 @@ def small_frames(path: Path, seconds: np.ndarray, size: int) -> np.ndarray:
 
 
 def require_video(path: Path) -> None:
-    """Refuses what is no video, or is cut off: of most files only the index is read."""
+    """Refuse what is no video, or is cut off: of most files only the index is read."""
     with reading(path, "a video"):
         file, stream = _open(path)
         with file:

@@ -36,7 +36,7 @@ def table_columns(path: Path) -> list[str]:
 
 
 def table_batches(path: Path, text: Sequence[str], numbers: Sequence[str]) -> Iterator[Batch]:
-    """A few rows after another, with these columns."""
+    """Yield these columns, a few rows at a time; UserError where the table lacks one."""
     there = table_columns(path)
     for name in (*text, *numbers):
         if name not in there:

@@ -73,9 +73,10 @@ def scale_rows(
     where: str,
     name_row: Callable[[int], str],
 ) -> tuple[np.ndarray, dict[str, Any] | None]:
-    """Scales the actions (M, A) of all episodes in place, block by block, and says what meta.json should say of it.
+    """Scale the actions (M, A) of all episodes, in place and block by block; return them and meta.json's word on it.
 
-    Choices (M, 1) of whole numbers become (M, n) with a 1 at what was chosen.
+    Choices (M, 1) of whole numbers become a new array (M, n) with a 1 at what was chosen. meta.json has no word (None)
+    where nothing was scaled. UserError for actions outside of the range, unless `clip`.
 
     wanted: what the user said. said: what the file says of the range. name_row: where a row is, in words.
     """

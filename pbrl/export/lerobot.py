@@ -20,7 +20,7 @@ CODE = ("configuration_pbrl.py", "modeling_pbrl.py", "processor_pbrl.py")
 
 
 def write_lerobot(folder: Path, reward: PlainReward, about: Mapping[str, Any]) -> None:
-    """Writes the folder that `PbrlRewardModel.from_pretrained` reads.
+    """Write the folder that `PbrlRewardModel.from_pretrained` reads.
 
     about: as in reward.json: inputs, with the range of actions, and scale.
     """

@@ -13,7 +13,8 @@ from pbrl.training.saved_run import SavedRun
 class PlainReward(NamedTuple):
     """An ensemble of MLPs on [obs, actions] whose mean is the reward.
 
-    description: `kind`, `members`, `activation` and `head` by name, `normalise` and, where true, `epsilon` and `clip`.
+    description: `kind`, `members`, `obs_size`, `action_size`, `hidden` sizes, `activation` and `head` by name,
+    `normalise` and, where true, `epsilon` and `clip`.
     weights: `net.weights.L` (E, in, out) and `net.biases.L` (E, 1, out) of each layer; `norm.mean`, `norm.var` (O,).
     """
 

@@ -39,7 +39,7 @@ def export(
     user: str | None = None,
     weights: Sequence[float] | None = None,
 ) -> list[Path]:
-    """Writes the new folder `out` whole or not at all; returns the files and folders in it.
+    """Write the new folder `out` whole or not at all; return the files and folders in it.
 
     policy: of zip (Stable-Baselines3), torchscript, onnx. reward: of safetensors, torchscript, onnx, lerobot.
     checkpoint, user, weights: as in `pbrl.load_policy`.
@@ -64,7 +64,7 @@ def export(
 
 
 class Exporter:
-    """Writes one run in several formats, each beside a JSON file that says what goes in and what comes out."""
+    """Writes one run in several formats; beside graphs and weights a JSON file says what goes in and what comes out."""
 
     def __init__(self, saved: SavedRun, scale: float) -> None:
         self.saved, self.scale, self.units = saved, scale, Units.of_run(saved)

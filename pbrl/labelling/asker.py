@@ -52,7 +52,7 @@ class Asker:
             print(f"pbrl: no more questions are asked: {as_line(error)}", file=sys.stderr, flush=True)
 
     def turn(self, store: LabelStore) -> None:
-        """Asks where few questions are left open. A chooser that learns has all the answers so far."""
+        """Ask where few questions are left open. A chooser that learns has all the answers so far."""
         if (newest := last_answer(store.db)) == self._seen:
             return
         plan, given = self.project.plan, answers_given(store.db)
@@ -72,7 +72,7 @@ class Asker:
 
 
 def require_drawing(renderer: Renderer) -> None:
-    """Waits until clips can be drawn; UserError says why they cannot."""
+    """Wait until clips can be drawn; UserError says why they cannot."""
     until = time.monotonic() + DRAW_S
     while (report := renderer.report())["state"] == "starting" and time.monotonic() < until:
         time.sleep(0.05)

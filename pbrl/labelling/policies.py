@@ -102,7 +102,7 @@ def pick_along(run: Path, checkpoint: str | None, folder: Path, seed: int) -> Sa
 
 
 def episodes_of(runs: Sequence[SavedRun], seed: int) -> Choice:
-    """Ask about an episode of each policy, from the same start."""
+    """Make the question about an episode of each policy, from the same start; UserError without simulator states."""
     episodes = [roll_out(run.make_env, run.act, 1, seed, envs=1)[0] for run in runs]
     longest = max(map(len, episodes))
     items, states = [], []

@@ -80,9 +80,9 @@ def open_project(
     viewer: dict[str, str],
     config_folder: str | None = None,
 ) -> Project:
-    """The project in `out`: a new one about `data`, or the one that was begun there, which must be the same.
+    """Open the project in `out`: a new one about `data`, or the one that was begun there, which must be the same.
 
-    plan: what was said of `Plan`. config: overrides of the groups queries and env. viewer: of its viewer.
+    plan: what was said of `Plan`. config: overrides of the groups queries and env. viewer: settings of its viewer.
     """
     if not out.exists():
         return _begin(out, data, plan, config, viewer, config_folder)
@@ -221,7 +221,7 @@ def _chooser(dataset: Dataset, plan: Plan, config: DictConfig, *, said: bool = T
 
 
 def _require_pictures(dataset: Dataset, camera: str) -> None:
-    """Refuses what cannot be shown, before a folder is made: people would wait for clips that never come."""
+    """Refuse what cannot be shown, before a folder is made: people would wait for clips that never come."""
     if any(episode.states is None for episode in dataset.episodes):
         raise UserError(
             f"data={dataset.path} has nothing to show: no videos, and no states of a simulator; import it with its "

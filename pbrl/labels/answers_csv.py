@@ -37,7 +37,7 @@ TIMES = ("shown_at", "played_at", "answered_at", "taken_back_at")
 
 
 def write_answers(run_dir: Path, file: Path, source: Mapping[int, int]) -> int:
-    """Writes the table, all of it or no file; returns its number of rows. source: see `source_queries`."""
+    """Write the table, all of it or no file; return its number of rows. source: see `source_queries`."""
     with LabelStore(run_dir, create=False) as store, store.transaction():
         rows = sorted(find_rows(store, source), key=lambda row: row["answered_at"])
     with replacing(file) as partial, partial.open("w", newline="", encoding="utf-8") as out:

@@ -105,7 +105,7 @@ def _check(db: sqlite3.Connection, path: Path) -> int:
 
 
 def _check_content(db: sqlite3.Connection, path: Path, version: int) -> None:
-    """Refuses damaged pages, and rows with values of another kind than this pbrl writes."""
+    """Refuse damaged pages, and rows with values of another kind than this pbrl writes."""
     if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise UserError(f"{path} is damaged ({' '.join(found.split())}); restore it from a copy")
     for table, columns in [*schema.COLUMNS.items(), *(schema.COLUMNS_3.items() if version >= 3 else ())]:
@@ -125,7 +125,7 @@ def _check_content(db: sqlite3.Connection, path: Path, version: int) -> None:
 
 
 def _check_references(db: sqlite3.Connection, path: Path) -> None:
-    """Refuses rows that refer to rows that are not there: whatever joins them would leave them out without a word."""
+    """Refuse rows that refer to rows that are not there: whatever joins them would leave them out without a word."""
     if broken := db.execute("PRAGMA foreign_key_check").fetchone():
         table, row, other, _ = broken
         found = f"row {row} of {table} refers to a row of {other} that is not there"

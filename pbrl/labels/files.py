@@ -23,11 +23,11 @@ class QuestionFiles:
         self._loaded: tuple[str, Question] | None = None
 
     def stage(self, questions: Question) -> Path:
-        """Writes a file that has no name yet."""
+        """Write a file that has no name yet."""
         return stage(self.run_dir / "episodes", to_arrays(questions))
 
     def publish(self, staged: Path, session: int) -> str:
-        """Gives a staged file a name that no batch has; returns it, relative to the run directory."""
+        """Give a staged file a name that no batch has; return it, relative to the run directory."""
         stem = f"episodes/session_{session:05d}" if session >= 0 else f"episodes/import_{-session:05d}"
         taken = {row[0] for row in self._db.execute("SELECT file FROM batches")}
         file = free_name(self.run_dir, stem, staged, taken)
@@ -69,7 +69,7 @@ class QuestionFiles:
 
 
 def one_form(asked: Sequence[Query]) -> Form:
-    """Return what all of these ask; where there are none, what is asked usually."""
+    """Return what all of these ask, the usual where there are none; UserError where they ask different things."""
     forms = {query.form: query.id for query in asked}
     if len(forms) > 1:
         (one, first), (other, second), *_ = forms.items()

@@ -50,7 +50,7 @@ class Rows:
 
 
 def read_comparisons(rows: Rows, data: Path, where: Path, scratch: Path, *, criterion: str | None = None) -> Answered:
-    """The segments that the rows name, cut from a data set, with the answers.
+    """Cut the segments that the rows name from a data set; return them with the answers.
 
     where: the table, for what is wrong with it. scratch: a folder for the arrays, which memory may be too small for.
     """

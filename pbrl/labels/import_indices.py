@@ -44,7 +44,7 @@ def import_indices(
     drop: bool,
     sizes: tuple[Shape, Shape] | None = None,
 ) -> dict[str, Any]:
-    """A label set from a data set and three files of plain arrays, see `read_answers`; returns its meta.json.
+    """Write a label set from a data set and three files of plain arrays, see `read_answers`; return its meta.json.
 
     sizes: (O, A) that the environment has, if it is known.
     """
@@ -63,7 +63,7 @@ def read_answers(
     clip: bool,
     drop: bool,
 ) -> Answered:
-    """Pairs of segments of a data set, and the answers to them, from three files of plain arrays.
+    """Read pairs of segments of a data set, and the answers to them, from three files of plain arrays.
 
     Args:
         file: the data set whose rows the indices count, see `index_rows.read_steps`.

@@ -29,7 +29,7 @@ def import_pairs(
     clip: bool,
     sizes: tuple[Shape, Shape] | None = None,
 ) -> dict[str, Any]:
-    """An npz of pairs as a label set, see `read_pairs`; returns its meta.json.
+    """Write an npz of pairs as a label set, see `read_pairs`; return its meta.json.
 
     Args:
         about: env_name, env and command, for meta.json.
@@ -40,7 +40,7 @@ def import_pairs(
 
 
 def read_pairs(file: Path, *, annotator: str, clip: bool) -> Answered:
-    """An npz of `obs_1, obs_2, action_1, action_2, label`, the format of jhejna/inverse-preference-learning.
+    """Read an npz of `obs_1, obs_2, action_1, action_2, label`, the format of jhejna/inverse-preference-learning.
 
     obs (N, T, O), action (N, T, A), label (N,) from 0 to 1, where 1 is for the second segment. Sides of unequal length
     are padded, and `length_1, length_2` (N,) or `mask_1, mask_2` (N, T) say how far each goes. There is no observation
@@ -92,7 +92,7 @@ def make_segments(
 
 
 def unit_actions(actions: np.ndarray, name: str, where: Path, clip: bool) -> np.ndarray:
-    """Actions in [-1, 1], in which pbrl's environments take them."""
+    """Return actions in [-1, 1], cut off with `clip`; without it, UserError where one is outside."""
     if clip:
         return np.clip(actions, -1, 1)
     advice = "-1 to 1; scale the environment's range to that, or cut off what is outside with clip=true"
@@ -101,7 +101,7 @@ def unit_actions(actions: np.ndarray, name: str, where: Path, clip: bool) -> np.
 
 
 def check_sizes(obs: Shape, actions: Shape, sizes: tuple[Shape, Shape] | None, where: Path | str) -> None:
-    """Refuses numbers of another environment than the one that was named."""
+    """Refuse numbers of another environment than the one that was named."""
     if sizes is not None and (obs, actions) != sizes:
         raise UserError(
             f"{where} has observations of shape {obs} and actions of shape {actions}, "
@@ -116,7 +116,7 @@ def write_answers(
     source: Path,
     sizes: tuple[Shape, Shape] | None = None,
 ) -> dict[str, Any]:
-    """A label set of these answers, checked as if it were loaded; returns its meta.json."""
+    """Write a label set of these answers, checked as if it were loaded; return its meta.json."""
     pairs, n = found.pairs, len(found.pairs)
     if not n:
         raise UserError(f"{source} has no comparisons")

@@ -21,7 +21,7 @@ from pbrl.questions import Question
 
 
 def import_labels(run_dir: Path, path: Path) -> dict[str, int]:
-    """Adds a label set to the store of a run, all or nothing, and says what was new.
+    """Add a label set to the store of a run, all or nothing; return the counts of what was new and what was known.
 
     A query whose segments the store has already is that query, so importing twice adds nothing. An annotator who has
     answered a query here before, even if it was retracted or said otherwise, keeps what is here.

@@ -48,7 +48,7 @@ def release(db: sqlite3.Connection, query: int, annotator: str) -> None:
 
 
 def retire(db: sqlite3.Connection, queries: Collection[int], reason: str) -> list[int]:
-    """Takes back those of the queries that nobody holds; returns them. Answers that some of them have stay."""
+    """Take back those of the queries that nobody holds; return them. Answers that some of them have stay."""
     taken = {row[0] for row in db.execute("SELECT query FROM leases WHERE expires_at > ?", (time.time(),))}
     free = [query for query in queries if query not in taken]
     rows = [(query, reason, time.time()) for query in free]

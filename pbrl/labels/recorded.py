@@ -30,12 +30,12 @@ def describe_source(dataset: Dataset) -> dict[str, Any]:
 
 
 def write_source(folder: Path, dataset: Dataset) -> None:
-    """Notes beside a label store which data set its questions are from; rows in `ids` and positions are of that."""
+    """Note beside a label store which data set its questions are from; rows in `ids` and positions are of that."""
     _write(folder, describe_source(dataset))
 
 
 def keep_source(folder: Path, meta: Mapping[str, Any]) -> None:
-    """Notes what the meta.json of a label set says of it."""
+    """Note what the meta.json of a label set says of it."""
     _write(folder, {name: meta[name] for name in KEPT if meta.get(name) is not None})
 
 
@@ -51,7 +51,7 @@ def read_source(folder: Path) -> dict[str, Any]:
 
 
 def require_same_videos(meta: Mapping[str, Any], folder: Path) -> None:
-    """Refuses answers whose clips are in other videos than those of the store in this folder."""
+    """Refuse answers whose clips are in other videos than those of the store in this folder."""
     theirs, ours = (source.get("videos") for source in (meta, read_source(folder)))
     if theirs is None and ours is None:
         return

@@ -184,7 +184,10 @@ def add_answer(
     response_s: float | None,
     client_id: str | None,
 ) -> int:
-    """Write an answer, unless it stands already or its client_id was seen; return its id."""
+    """Write an answer in place of the one that stands; return its id.
+
+    Nothing is written where its client_id was seen, or, without one, where the same answer stands already.
+    """
     if client_id is not None and (retried := _find_client(db, query, annotator, told, client_id)):
         return retried
     standing = db.execute(
@@ -214,7 +217,7 @@ def stored_values(answers: Any, asked: Sequence[Query]) -> list[Told]:
 
 
 def check_value(value: Sequence[float] | np.ndarray, form: Form, where: str) -> None:
-    """Refuses what is no answer to a question of this form."""
+    """Refuse what is no answer to a question of this form."""
     kind = form.type
     if len(value) != (width := math.prod(kind.answer_shape(form))):
         raise UserError(f"{where} has {len(value)} numbers; valid are {width}")

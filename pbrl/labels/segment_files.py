@@ -71,7 +71,7 @@ def content_hash(hashes: Sequence[tuple[str, ...]], form: Form) -> str:
 
 
 def stage(folder: Path, arrays: Arrays) -> Path:
-    """Writes the arrays to a temporary file in the folder, through to the disk; `publish` gives it its name."""
+    """Write the arrays to a temporary file in the folder, through to the disk; `publish` gives it its name."""
     if not folder.is_dir():
         folder.mkdir(0o700, parents=True, exist_ok=True)
         sync(folder.parent)

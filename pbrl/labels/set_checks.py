@@ -201,14 +201,14 @@ def count_twins(hashes: Iterable[Sequence[str]]) -> int:
 
 
 def require_width(arrays: Arrays, names: Sequence[str], where: Path) -> None:
-    """Refuses steps of no numbers: there is nothing to learn from them."""
+    """Refuse steps of no numbers: there is nothing to learn from them."""
     for name in names:
         if 0 in arrays[name].shape[1:]:
             raise UserError(f"{where}: {name} has shape {arrays[name].shape}, expected at least one number per step")
 
 
 def refuse(wrong: np.ndarray, values: np.ndarray, name: str, valid: str, where: Path | str) -> None:
-    """Names the first value that is wrong."""
+    """Raise UserError that names the first value that is wrong, if any is."""
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise UserError(f"{where}: {name}{list(place)} is {values[place]}, expected {valid}")

@@ -68,7 +68,7 @@ class LabelSet:
 
     @property
     def pairs(self) -> SegmentPair:
-        """The questions of a set of pairs."""
+        """The questions of a set of pairs; UserError where it is of another kind."""
         if not isinstance(self.questions, SegmentPair):
             raise UserError(f"a label set of kind {self.questions.kind} was given; valid here is one of pairs")
         return self.questions
@@ -97,7 +97,7 @@ def export_labels(
     states: bool = True,
     as_pairs: bool = False,
 ) -> dict[str, Any]:
-    """Writes the standing answers of a run to the new directory `out`, skips included; returns its meta.json.
+    """Write the standing answers of a run to the new directory `out`, skips included; return its meta.json.
 
     People who are left out are not in it (`LabelStore.leave_out`).
 
@@ -138,7 +138,7 @@ def describe(form: Form) -> dict[str, Any]:
 
 
 def load_label_set(path: Path) -> LabelSet:
-    """Reads a label set; anything wrong with it is one line."""
+    """Read a label set; UserError, in one line, for anything wrong with it."""
     path = Path(path)
     meta = read_meta(path / META_FILE)
     file = path / ARRAYS_FILE
@@ -204,7 +204,7 @@ def _environment(run_dir: Path) -> dict[str, Any]:
 
 
 def write_label_set(out: Path, arrays: Arrays, meta: dict[str, Any], source: Path) -> dict[str, Any]:
-    """Writes the new directory `out`, whole or not at all, and only what can be loaded again; returns its meta.json.
+    """Write the new directory `out`, whole or not at all, and only what can be loaded again; return its meta.json.
 
     source: where the arrays come from, for what is wrong with them.
     """

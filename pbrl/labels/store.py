@@ -102,7 +102,7 @@ class LabelStore:
         right_states: np.ndarray | None = None,
         sampler: str,
     ) -> list[int]:
-        """Stores the questions of a feedback session and returns their query ids, in order.
+        """Store the questions of a feedback session and return their query ids, in order.
 
         Asking the same again, as a resumed run does, returns the ids there are. Different content under the same
         session number, or another criterion, becomes another batch of that session.
@@ -143,8 +143,8 @@ class LabelStore:
     ) -> list[int]:
         """Store answers, all or none, and return their ids. To pairs they are `Answers`, see `Question.answers`.
 
-        An answer equal to the one that stands writes nothing; a different one retracts it. A `client_id`, for one
-        answer at a time, makes a retry write nothing even after the answer was retracted.
+        An answer retracts the one that stands; one equal to it and without a `client_id` writes nothing. A `client_id`,
+        for one answer at a time, makes a retry write nothing even after the answer was retracted.
         """
         n = len(answers.answered)
         times = [None if t is None else float(t) for t in ([None] * n if response_s is None else response_s)]

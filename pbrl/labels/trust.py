@@ -9,7 +9,7 @@ from pbrl.errors import UserError, is_name
 
 
 def leave_out(db: sqlite3.Connection, annotator: str, reason: str) -> None:
-    """Leaves out a person whom the store knows; again with another reason replaces it. Call it inside a transaction."""
+    """Leave out a person whom the store knows; again with another reason replaces it. Call it inside a transaction."""
     if not is_name(reason):
         raise UserError(f"reason={reason!r}; valid is text without control characters, not blank")
     sql = "INSERT OR REPLACE INTO left_out SELECT id, ?, ? FROM annotators WHERE name = ?"

@@ -84,7 +84,7 @@ class Library:
         return self._workspace(ctypes.byref(problem))
 
     def update(self, problem: Problem, workspace: int) -> None:
-        """Makes the updates; workspace: the address of as many bytes, zeros before the first call."""
+        """Make the updates; workspace: the address of as many bytes, zeros before the first call."""
         self._update(ctypes.byref(problem), workspace)
 
     def act(self, actor: Net, rows: int, obs: int, noise: int | None, scratch: int, actions: int) -> None:

@@ -113,7 +113,10 @@ Known = dict[tuple[Arm, Arm, tuple[str, ...]], Comparison]
 
 
 def analyse(results: Results, runs: Runs) -> Analysis:
-    """Whatever is redrawn has a generator of its own, so that another method changes no number of the others."""
+    """Compare the arms of every group of every setting, p-values corrected for the number of comparisons (Holm).
+
+    Whatever is redrawn has a generator of its own, so that another method changes no other number of the others.
+    """
     differences, known = Differences(runs), Known()
     groups = [_group(g, differences, known) for setting in runs.settings() for g in runs.groups(setting)]
     comparisons = list(known.values())

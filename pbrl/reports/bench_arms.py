@@ -142,7 +142,7 @@ def _size(sets: Sequence[frozenset[str]], tasks: frozenset[str]) -> tuple[int, i
 
 
 def version_notes(results: Results) -> list[str]:
-    """Runs of one arm and task that differ in more than their seed, and code and packages that differ at all."""
+    """Note runs of one arm and task that differ in more than their seed, and code and packages that differ at all."""
     found: dict[tuple[str, str], dict[tuple[Arm, str], set[str]]] = {}
     for cell in results.cells:
         if cell.counts:

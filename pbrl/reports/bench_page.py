@@ -35,8 +35,10 @@ def bench_page(
     of_tasks: dict[str, tuple[Table, list[Picture]]],
     inline: Mapping[str, str],
 ) -> str:
-    """`of_groups`: the figures of each group of the analysis; `of_tasks`: the table and the figures of each task;
-    `inline`: what was drawn, by the names of the figures.
+    """Render the page of a bench.
+
+    of_groups: the figures of each group of the analysis. of_tasks: the table and the figures of each task.
+    inline: what was drawn, by the names of the figures.
     """
     bench = results.bench
     return render(

@@ -41,7 +41,7 @@ class BenchReport:
 
 
 def write_bench_report(folder: Path, out: Path, imports: Sequence[Path]) -> BenchReport:
-    """Writes report.html, tables.md, CSVs and figures to `out`, where only an earlier report may be.
+    """Write report.html, tables.md, CSVs and figures to `out`, where only an earlier report may be.
 
     UserError for files that cannot be read, a bench without a finished run, and an `out` with other things in it.
     """
@@ -112,7 +112,7 @@ def _require_own(out: Path) -> None:
 
 
 def _draw(folder: Path, pictures: Sequence[Picture]) -> dict[str, Markup]:
-    """Writes the figures and removes those of an earlier report; returns them by name, for the page."""
+    """Write the figures and remove those of an earlier report; return them by name, for the page."""
     folder.mkdir(parents=True, exist_ok=True)
     inline = {picture.name: picture.write(folder) for picture in pictures}
     for old in folder.iterdir():

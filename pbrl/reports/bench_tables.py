@@ -71,7 +71,7 @@ def comparison_table(comparisons: Sequence[Comparison], title: str) -> Table:
 
 
 def task_table(task: str, arms: Sequence[Arm], runs: Runs, several: bool) -> Table:
-    """`several`: arms differ in teacher or budget, so these have columns."""
+    """Make the table of a task. several: arms differ in teacher or budget, so these have columns."""
     header = ["method", "teacher", "budget", "n", "return", "success", "normalised", "reward accuracy", "labels"]
     header += ["reward updates", "minutes", "env steps", "updates", *(c.replace("_", " ") for c in OF_SOME)]
     rows = []

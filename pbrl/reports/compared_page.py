@@ -15,7 +15,7 @@ from pbrl.use.listing import list_runs
 
 
 def write_comparison(runs: Runs, file: Path, problems: Sequence[str] = ()) -> None:
-    """Writes the page; problems: lines about runs that could not be read."""
+    """Write the page; problems: lines about runs that could not be read."""
 
     def curve(env: str, number: int) -> Markup:
         return as_svg(runs.figure(env), f"arms{number}", f"Evaluation return against steps in {env}")

@@ -41,7 +41,7 @@ class Picture:
     draw: Callable[[], Figure]
 
     def write(self, folder: Path) -> Markup:
-        """Writes PNG and SVG, and returns the SVG for the page, in its colours and as wide as its text is readable."""
+        """Write PNG and SVG; return the SVG for the page, in its colours and as wide as its text is readable."""
         with fonts_of_page("bench"):
             figure = self.draw()
             figure.draw_without_rendering()

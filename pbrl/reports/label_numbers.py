@@ -76,7 +76,7 @@ def self_consistency(
 
 
 def second_thoughts(given: Sequence[GivenAnswer]) -> dict[str, int]:
-    """undone: taken back, with nothing in its place. changed: replaced by another answer. Both are of `retracted`."""
+    """Count answers that were `retracted`: `undone` ones have nothing in their place, `changed` ones another answer."""
     counts = {"retracted": 0, "undone": 0, "changed": 0}
     ordered = sorted(given, key=lambda a: (a.query, a.annotator, a.id))
     for _, group in groupby(ordered, key=lambda a: (a.query, a.annotator)):

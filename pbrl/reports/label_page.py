@@ -24,7 +24,7 @@ from pbrl.reports.pages import render
 
 
 def write_label_page(report: dict[str, Any], file: Path) -> None:
-    """Writes the page of a `label_report` to a file that must not exist yet. OSError if it does."""
+    """Write the page of a `label_report` to a file that must not exist yet. OSError if it does."""
     page = label_page(report)
     with file.open("x", encoding="utf-8") as out:
         out.write(page)

@@ -118,7 +118,7 @@ def percent(found: dict[str, Any] | None) -> str:
 
 
 def beyond_chance(found: dict[str, Any]) -> str:
-    """kappa or alpha with its interval."""
+    """Write kappa or alpha with its interval."""
     if found["value"] is None:
         return NOTHING
     return f"{found['value']:.2f}" + ("" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]")

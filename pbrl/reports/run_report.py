@@ -58,7 +58,7 @@ class Findings:
 
 
 def write_report(saved: SavedRun) -> Report:
-    """Measures what the run itself did not, and writes the page; whoever trains is not touched."""
+    """Measure what the run itself did not, and write the page; whoever trains is not touched."""
     findings = _measure(saved)
     page = _page(saved, findings)
     file = saved.path / FILE_NAME

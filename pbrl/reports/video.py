@@ -30,7 +30,7 @@ class MakeEnv(Protocol):
 
 
 def film(path: Path, make_env: MakeEnv, act: ActFn, *, seed: int, seconds: float = SECONDS) -> None:
-    """Writes a clip of this length in real time: the policy's episodes of this seed, one after the other."""
+    """Write a clip of this length in real time: the policy's episodes of this seed, one after the other."""
     env = make_env(render_mode="rgb_array", width=SIZE[0], height=SIZE[1])
     try:
         fps, every = frame_rate(env)
@@ -64,7 +64,7 @@ def frames(env: gym.Env, act: ActFn, seed: int, every: int) -> Iterator[np.ndarr
 def write_mp4(
     path: Path, pictures: Iterable[np.ndarray], fps: float, *, encoder: Mapping[str, str] | None = None
 ) -> None:
-    """pictures: (H, W, 3) uint8 each. The file is there whole or not at all.
+    """Write pictures (H, W, 3) uint8 as a film; the file is there whole or not at all.
 
     encoder: options of libx264, such as crf, preset or g; the index stands in front, so that a player can start early.
     """

@@ -34,7 +34,7 @@ def plain_sac(width: int) -> SAC:
 
 
 def full_buffer(transitions: int) -> LearnedRewardBuffer:
-    """Fill a buffer with random steps of walker-walk."""
+    """Fill a buffer with random steps of walker-walk's sizes."""
     buffer = LearnedRewardBuffer(transitions, *_spaces(*WALKER), "cpu")
     _fill(buffer)
     return buffer
@@ -58,7 +58,7 @@ def reward_sizes(model: Any) -> list[int]:
 
 
 def comparisons(pairs: int, steps: int) -> Comparisons:
-    """Pair random segments of walker-walk, answered by coin toss."""
+    """Pair random segments of walker-walk's sizes, answered by coin toss."""
     rng = torch.Generator().manual_seed(0)
     return Comparisons(
         left=_segments(pairs, steps, rng),

@@ -128,7 +128,7 @@ def reward(effort: Effort) -> Iterator[Row]:
 
 
 def relabel(effort: Effort) -> Iterator[Row]:
-    """Time relabelling a buffer of a million steps of walker-walk."""
+    """Time relabelling a buffer of a million steps of walker-walk's sizes."""
     buffer, model = full_buffer(MILLION), reward_model()
     buffer.source = StoredReward(model.step_reward)
     held = sum(array.nbytes for array in vars(buffer).values() if isinstance(array, np.ndarray))

@@ -28,8 +28,8 @@ def cohen_kappa(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> Agreement:
-    """kappa = 1 - sum_ck w_ck o_ck / sum_ck w_ck e_ck, with o the shares of units that the two judged c and k, and
-    e_ck = o_c. o_.k what chance gives; Cohen 1960, and with weights Cohen 1968.
+    """Return kappa = 1 - sum_ck w_ck o_ck / sum_ck w_ck e_ck, with o the shares of units that the two judged c and k,
+    and e_ck = o_c. o_.k what chance gives; Cohen 1960, and with weights Cohen 1968.
 
     first, second: (U,) values of two annotators for the same units, NaN = missing. nominal: w = 1 where c differs
     from k. linear: w = |c - k|, so that values must be numbers with meaningful distances.
@@ -60,8 +60,8 @@ def krippendorff_alpha(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> Agreement:
-    """alpha = 1 - (n - 1) sum_ck o_ck d_ck / sum_ck n_c n_k d_ck; Krippendorff 2011, "Computing Krippendorff's
-    Alpha-Reliability".
+    """Return alpha = 1 - (n - 1) sum_ck o_ck d_ck / sum_ck n_c n_k d_ck; Krippendorff 2011, "Computing
+    Krippendorff's Alpha-Reliability".
 
     ratings: (A, U) of A annotators, NaN = missing. o_ck: coincidences, the ordered pairs (c, k) inside each unit over
     its number of values less one; n_c: their sum over k; n: of all. d_ck is 1 where c differs from k (nominal),

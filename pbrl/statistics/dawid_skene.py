@@ -17,7 +17,7 @@ class Believed(NamedTuple):
 
 
 def dawid_skene(question: np.ndarray, annotator: np.ndarray, answer: np.ndarray) -> Believed:
-    """Estimates truth and confusion in turn, from N answers of 0 or 1, until neither changes.
+    """Estimate truth and confusion in turn, from N answers of 0 or 1, until neither changes.
 
     question: (N,) from 0 to U - 1. annotator: (N,) from 0 to A - 1. answer: (N,) 0 or 1.
     Confusions are estimated from questions that two or more answered: an answer that stands alone would only confirm

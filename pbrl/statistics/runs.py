@@ -155,7 +155,7 @@ def percentiles(drawn: np.ndarray) -> Interval:
 
 
 def fewest(scores: Scores) -> int:
-    """Runs of the task that has the fewest."""
+    """Count the runs of the task that has the fewest."""
     return min(task.shape[-1] for task in _checked(scores))
 
 

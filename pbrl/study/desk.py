@@ -233,7 +233,7 @@ class StudyDesk(Desk):
         return None
 
     def _require_part(self, given: Given) -> None:
-        """Refuses what the page of a study does not send."""
+        """Refuse what the page of a study does not send."""
         study, steps = self.study, find_steps(self.store.db, given.annotator)
         if study.consent and not steps[CONSENT]:
             raise UserError(f"{given.annotator} has not agreed to take part, which comes first")

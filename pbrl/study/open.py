@@ -28,7 +28,7 @@ NOTES_FILE = "study.json"  # in the folder: where its questions are from, and wh
 
 
 def open_study(file: Path, out: Path | None, overrides: dict[str, str]) -> int:
-    """Runs the viewer of a study until Ctrl-C."""
+    """Run the viewer of a study until Ctrl-C; return the exit code."""
     from pbrl.viewer.opened import remove_if_refused
     from pbrl.viewer.serve import serve
 

@@ -16,7 +16,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#44
 
 
 def curve_of_run(rows: Rows, step_name: str, title: str) -> Figure:
-    """Return over steps, with a band of one standard deviation over the episodes of an evaluation."""
+    """Plot the return over steps, with a band of one standard deviation over the episodes of an evaluation."""
     figure, axes = new_axes(_steps(step_name), RETURN)
     steps, mean, std = (column(rows, name) for name in (step_name, "return_mean", "return_std"))
     axes.plot(steps, mean, color=COLORS[0], marker="o", ms=3)
@@ -26,7 +26,7 @@ def curve_of_run(rows: Rows, step_name: str, title: str) -> Figure:
 
 
 def curves_of_arms(arms: Mapping[str, Sequence[Rows]], step_name: str) -> Figure:
-    """Return over steps: a thin line for each run, a thick one for the mean of an arm where all its runs have one."""
+    """Plot returns over steps: a thin line for each run, a thick one for an arm's mean where all its runs have one."""
     figure, axes = new_axes(_steps(step_name), RETURN)
     for i, (name, runs) in enumerate(arms.items()):
         color, curves = COLORS[i % len(COLORS)], []

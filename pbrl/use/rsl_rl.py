@@ -105,7 +105,7 @@ class RslRlRewardWrapper:
         limit: float = 1.0,
         seed: int = 0,
     ) -> Dataset:
-        """Writes the remembered steps as the new data set `out`, whose segments people can compare.
+        """Write the remembered steps as the new data set `out`, whose segments people can compare; return it.
 
         name: of the environment. limit: actions from -limit to limit become -1 to 1, what is beyond counts as an end.
         segments: at most so many of segment_length steps. UserError where nothing is remembered.

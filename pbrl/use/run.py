@@ -41,12 +41,12 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """summary.json; empty while the run goes on, and after it was killed."""
+        """The content of summary.json; empty while the run goes on, and after it was killed."""
         return read_summary(RunDir(self.path)) or {}
 
     @property
     def status(self) -> str:
-        """finished, interrupted (it was stopped and saved), or unfinished (it goes on, or was killed)."""
+        """The state: finished, interrupted (it was stopped and saved), or unfinished (it goes on, or was killed)."""
         return str(self.summary.get("status", "unfinished"))
 
     @property
@@ -93,7 +93,7 @@ class Run:
         return evaluate(load_saved_run(self.path), episodes, seed)
 
     def report(self) -> Path:
-        """Writes report.html anew, one page that needs no other file, and returns its path."""
+        """Write report.html anew, one page that needs no other file; return its path."""
         from pbrl.reports.run_report import write_report
         from pbrl.use.load import load_saved_run
 

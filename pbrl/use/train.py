@@ -88,7 +88,7 @@ def open_viewer_beside(run: Run, config: DictConfig) -> Iterator[None]:
 
 
 def make_report(path: Path) -> Report | None:
-    """Writes report.html. The run is safe by now, so what goes wrong here is said in one line and ends nothing."""
+    """Write report.html; None where that fails, which is said in one line and ends nothing: the run is safe by now."""
     from pbrl.reports.run_report import write_report
     from pbrl.training.saved import load_run
 

@@ -56,7 +56,7 @@ class Board:
         self._retirements: tuple[int, float] = (0, 0.0)
 
     def refresh(self) -> None:
-        """Takes in what happened since; where nothing did, this is one look at SQLite's counters."""
+        """Take in what happened since; where nothing did, this is one look at SQLite's counters."""
         db = self.store.db
         seen = db.execute("PRAGMA data_version").fetchone()[0], db.total_changes
         if seen == self._seen:
@@ -145,7 +145,7 @@ class Board:
             self._place(answer[1])
 
     def _count(self, answer: Standing, by: int) -> None:
-        """Adds an answer (1) or takes it away (-1)."""
+        """Add an answer (1) or take it away (-1)."""
         if by > 0:
             self._standing[answer.id] = answer
         else:

@@ -98,7 +98,7 @@ def in_item_order(value: Sequence[float], places: Sequence[int], form: Form) -> 
 
 
 def check_given(given: Given, form: Form) -> None:
-    """Refuses what no page of ours sends."""
+    """Refuse what no page of ours sends."""
     pairs = form.kind in PAIRS
     valid: Sequence[tuple[str, Any, Collection[str]]] = (
         ("choice", given.choice, CHOICES if pairs else ("answer", "skip")),

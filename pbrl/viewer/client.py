@@ -49,7 +49,7 @@ class ViewerClient:
         return self._send(urllib.request.Request(self.base + path))
 
     def fetch(self, path: str) -> bytes:
-        """Fetch a file, as a clip."""
+        """Fetch a file, such as a clip."""
         with self.opener.open(self.base + path, timeout=10) as response:
             return response.read()
 
@@ -69,7 +69,7 @@ class ViewerClient:
         value: Sequence[float] = (),
         tags: Sequence[str] = (),
     ) -> str:
-        """Send until the server has the answer; returns its id.
+        """Send until the server has the answer; return its id. OSError where it has none after patience_s.
 
         choice: as on the screen; to other kinds of questions than pairs `answer` with its value in places of the
         screen, as [2, 0, 1] of a ranking, or `skip`. tags: why, of those that are offered.

@@ -140,7 +140,7 @@ class ClipDrawer:
         self.fps, self.every = frame_rate(self._env, style.max_fps)
 
     def draw(self, path: Path, states: np.ndarray, camera: str) -> None:
-        """Writes the clip of these states (L+1, D), whole or not at all."""
+        """Write the clip of these states (L+1, D), whole or not at all."""
         write_mp4(path, self.frames(states, camera), self.fps, encoder=ENCODER)
 
     def frames(self, states: np.ndarray, camera: str) -> Iterator[np.ndarray]:

@@ -117,7 +117,7 @@ class Desk:
             release(store.db, given.query, given.annotator)
 
     def undo(self, client_id: str, annotator: str) -> Card | None:
-        """Takes the answer with this id back; returns its pair, to be answered again. None if there is no such answer.
+        """Take the answer with this id back; return its pair, to be answered again. None if there is no such answer.
 
         Undoing twice changes nothing more.
         """

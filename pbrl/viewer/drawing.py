@@ -125,7 +125,7 @@ class Worker:
                 self.inbox.take(RETRY_S)
 
     def _draw_all(self) -> None:
-        """Returns where the questions cannot be read, which may be mended."""
+        """Draw until Stopped; return where the questions cannot be read, which may be mended."""
         try:
             with LabelStore(self.run_dir, create=False) as self.store:
                 self.board = Board(self.store, self.overlap, scripts_count=self.scripts_count, scope=ALL)
@@ -135,7 +135,7 @@ class Worker:
             self.tell(state="failed", message=f"the questions cannot be read: {one_line(error)}")
 
     def turn(self) -> None:
-        """Draws one clip, or waits a moment if none is missing. What was asked for goes first."""
+        """Draw one clip, or wait a moment if none is missing. What was asked for goes first."""
         while (request := self.inbox.take()) is not None:
             self._wanted.append(request)
         missing = self._asked_for() or self._coming_up()

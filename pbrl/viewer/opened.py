@@ -101,7 +101,7 @@ def make_opened(
 ) -> Opened:
     """Make the next viewer of a run: tokens stay as they were, so that open pages go on, except those to be renewed.
 
-    renew: names of people, or `all`. names: of this machine, for the addresses. more: port and cert, remote, study.
+    renew: names of people, or `all`. names: of this machine, for the addresses. more: port, certificate, remote, study.
     """
     everything = "all" in renew
     old = {} if before is None or everything else before.links

@@ -82,7 +82,7 @@ class People:
         return [seat for seat in found if seat is not None]
 
     def seen(self, name: str, browser: str) -> bool:
-        """Takes note of a browser in which this person is; returns whether they are in another one too."""
+        """Note a browser in which this person is; return whether they are in another one too."""
         now, here = time.monotonic(), self._seen[name_key(name)]
         here[browser] = now
         for other in [b for b, at in here.items() if now - at > PRESENT_S]:

@@ -80,7 +80,7 @@ class Renderer:
             self._watcher.join(STOP_S)
 
     def request(self, query: int, camera: str) -> None:
-        """Let both clips of this query through this camera come next; one lost with its process is not repeated."""
+        """Let this query's clips through this camera come next; a request lost with its process is not repeated."""
         with self._lock:
             if self.process is None or self.process.stdin is None or self.process.stdin.closed:
                 return
@@ -121,7 +121,7 @@ class Renderer:
         return process
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
-        """Takes in what it says until it ends; libraries may write to standard output too."""
+        """Take in what it says until it ends; libraries may write to standard output too."""
         assert process.stdout is not None
         for line in process.stdout:
             with suppress(ValueError):

@@ -66,7 +66,7 @@ def serve(
     study_file: Path | None = None,
     watch: Callable[[int], Live] | None = None,
 ) -> int:
-    """Runs until Ctrl-C. Prints the addresses.
+    """Run a viewer until Ctrl-C, and print its addresses, or those of one that is open already; return the exit code.
 
     beside: begins once clips are being drawn, and before anybody is let in. study: that people come through, of this
     file. watch: makes a simulator for each person, from the number of its first episode; they watch a policy there
@@ -159,7 +159,7 @@ def start_viewer(run_dir: Path) -> subprocess.Popen[bytes] | None:
 
 
 def wait_for_drawing(run_dir: Path, since: float) -> str | None:
-    """Waits until the viewer's process that draws has started, and says why it cannot draw, if so."""
+    """Wait until the viewer's process that draws has started; return why it cannot draw, None otherwise."""
     report = report_path(run_dir)
     while time.time() - since < DRAW_S:
         if report.exists() and report.stat().st_mtime >= since and read_drawing_state(run_dir) != "starting":

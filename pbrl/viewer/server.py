@@ -131,7 +131,7 @@ class Viewer:
         return await self.site.changed(await json_body(request), go_on)
 
     async def learned(self, request: Request) -> Response:
-        """Return clips the reward likes most and least. Its scores are the model's own; no true reward is in them."""
+        """Return clips the reward likes most and least. The scores are the model's own; no true reward is in them."""
 
         def find(store: LabelStore) -> dict[str, Any] | None:
             found = read_learned(self.config.run_dir) if "learned" in self.config.show else None

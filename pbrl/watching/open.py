@@ -25,7 +25,7 @@ NO_LIMIT = 1000  # steps of an episode where the task has no time limit
 
 
 def open_watching(run: Path, out: Path, expert: Path | None, seed: int, overrides: dict[str, str]) -> int:
-    """Runs until Ctrl-C. out: where episodes are kept, a new folder or that of the last time."""
+    """Serve the page until Ctrl-C; return the exit code. out: where episodes are kept, new or that of the last time."""
     from pbrl.viewer.opened import remove_if_refused
     from pbrl.viewer.serve import serve
 
@@ -51,7 +51,7 @@ def helping_run(saved: SavedRun, expert: Path) -> Act:
 
 
 def keep_in(out: Path, saved: SavedRun) -> bool:
-    """Makes the folder, or checks that it is of this task; whether it was not there already."""
+    """Make the folder, or check that it is of this task; return whether it was not there already."""
     if out.exists():
         kept: Any = load_config(out / "config.yaml") if (out / "config.yaml").is_file() else {}
         if (kept.get("env"), kept.get("teacher")) != (saved.config.env, NO_TRAINING):  # a run keeps its own answers

@@ -77,7 +77,7 @@ class Watching:
         return await self.site.changed(body, go_on)
 
     async def end(self, request: Request) -> Response:
-        """Keeps the episode as far as it went, and begins the next one."""
+        """Keep the episode as far as it went, and begin the next one."""
         body = await json_body(request)
         name, episode = self.site.who(request, body.get("annotator")), whole(body, "episode", 0, 10**7)
 
@@ -124,7 +124,7 @@ class Watching:
 
 
 def store_episode(store: LabelStore, live: Live, annotator: str) -> int:
-    """Asks about the episode and answers for this person; returns the query."""
+    """Ask about the episode and answer for this person; return the query."""
     question, answers = live.taken()
     with store.transaction():
         session = store.counts(kind=Intervention)["queries"]

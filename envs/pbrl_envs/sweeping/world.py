@@ -71,7 +71,7 @@ class SweepTask(MujocoTask):
         super().__init__(_world(EMBODIMENTS[embodiment], colours, zone), obs_size, 3, FRAME_SKIP, **rendering)
 
     def put(self, agent: Sequence[float], blocks: np.ndarray) -> None:
-        """Places the agent at x, y, yaw (m, m, rad) and the blocks at (n, 2), all at rest."""
+        """Place the agent at x, y, yaw (m, m, rad) and the blocks at (n, 2), all at rest."""
         self.data.qpos[:] = np.concatenate([agent, np.ravel(blocks)])
         self.data.qvel[:] = 0
 
@@ -94,7 +94,7 @@ class SweepTask(MujocoTask):
         return float(np.hypot(*(counted - self.data.qpos[:2]).T).min())
 
     def draw_agent(self) -> tuple[float, float, float]:
-        """Return where the agent starts: x, y, yaw, near the lower wall."""
+        """Draw where the agent starts: x, y, yaw (m, m, rad), near the lower wall."""
         low, high = (-0.5, -0.78, -0.5), (0.5, -0.68, 0.5)
         x, y, yaw = self.np_random.uniform(low, high)
         return float(x), float(y), float(yaw)
@@ -119,7 +119,7 @@ def seen_blocks(obs: np.ndarray, blocks: int) -> np.ndarray:
 
 
 def goal_distance(blocks: np.ndarray) -> np.ndarray:
-    """Return how many m blocks (n, 2) are short of the goal zone (n,); 0 inside."""
+    """Return by how many m (n,) blocks (n, 2) are short of the goal zone; 0 inside."""
     return np.maximum(GOAL_Y - blocks[:, 1], 0)
 
 

@@ -85,7 +85,7 @@ class SlurmExecutor:
             cell.stop_file.touch()
 
     def _fill(self, waiting: Iterator[_Cell]) -> Iterator[Outcome]:
-        """Submits what there is room for: to SLURM an array once the one before has ended, so that `slots` holds."""
+        """Submit what there is room for: to SLURM an array once the one before has ended, so that `slots` holds."""
         room = self.slots - len(self._cells)
         if self.cluster == "slurm":
             room = 0 if self._cells else ARRAY

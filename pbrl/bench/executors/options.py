@@ -24,7 +24,7 @@ def whole(options: dict[str, str], name: str, default: int | None, least: int) -
 
 
 def number(options: dict[str, str], name: str, default: float, *, least: float = 0.0, above: bool = False) -> float:
-    """A finite number of at least `least`, or above it."""
+    """Read a finite number of at least `least`, or above it."""
     text = options.get(name, str(default))
     try:
         value = float(text)

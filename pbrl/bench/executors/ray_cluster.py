@@ -48,7 +48,7 @@ class RayCluster:
         return self._nodes
 
     def ask_nodes(self, question: Callable[[], dict[str, str]]) -> list[tuple[str, dict[str, str]]]:
-        """Each node's name and its answer."""
+        """Ask every node that has CPUs; return names and answers. UserError where one cannot run pbrl."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -68,7 +68,7 @@ class RayCluster:
         return answers
 
     def leave(self) -> None:
-        """Ends what `nodes` began, and nothing else."""
+        """End what `nodes` began, and nothing else."""
         import ray
 
         if self._ours:

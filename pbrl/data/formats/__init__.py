@@ -23,7 +23,7 @@ def all_formats() -> dict[str, Format]:
 
 
 def find_format(path: Path, name: str | None) -> Format:
-    """The format of this name, or without one the only one that the path looks like."""
+    """Find the format of this name, or without one the only one that the path looks like."""
     formats = all_formats()
     if name is not None:
         if name not in formats:

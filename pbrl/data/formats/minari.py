@@ -72,7 +72,7 @@ def _folder(minari: ModuleType, name: str) -> Path:
 
 
 def _check_spaces(file: Path) -> None:
-    """Refuses a data set without its own spaces: Minari would run the code that it names to find them."""
+    """Refuse a data set without its own spaces: Minari would run the code that it names to find them."""
     for part in file.parent.rglob("*"):
         if not part.is_dir():
             require_file(part)

@@ -107,7 +107,7 @@ def choose(there: list[str], options: Options, where: Path, *, one_each: bool, p
 
 
 def make_episode(name: str, rows: Batch, columns: Columns, source: str, where: Path) -> Recorded:
-    """One episode of the rows of a table."""
+    """Make one episode of the rows of a table."""
     actions = as_matrix(rows, columns.action)
     steps = len(actions)
     obs = as_matrix(rows, columns.obs) if columns.obs else np.zeros((steps, 1))  # pictures will stand there
