@@ -11,7 +11,7 @@ from pbrl_envs.suites.gym import make_gym
 from pbrl_envs.sweeping import avoiding, grouping
 from pbrl_envs.sweeping.avoiding import SweepAvoiding
 from pbrl_envs.sweeping.grouping import SweepGrouping
-from pbrl_envs.sweeping.world import BLOCK_RADIUS, EMBODIMENTS, GOAL_Y, TOUCH
+from pbrl_envs.sweeping.world import BLOCK_RADIUS, EMBODIMENTS, GOAL_Y, TOUCH, WELL_IN
 
 IDS = ("pbrl_envs/SweepAvoiding-v0", "pbrl_envs/SweepGrouping-v0")
 STILL = np.zeros(3, np.float32)
@@ -50,7 +50,7 @@ def test_all_embodiments_see_and_do_the_same_numbers(id):
     np.testing.assert_array_equal(starts, starts[:1].repeat(len(envs), 0))
 
 
-@pytest.mark.parametrize(("id", "steps"), [*zip(IDS, (150, 200), strict=True)])
+@pytest.mark.parametrize(("id", "steps"), [*zip(IDS, (50, 70), strict=True)])
 def test_nothing_but_the_time_limit_ends_an_episode(id, steps):
     env = make_gym(id)
     env.reset(seed=0)
@@ -62,7 +62,7 @@ def test_nothing_but_the_time_limit_ends_an_episode(id, steps):
 @pytest.mark.parametrize("embodiment", EMBODIMENTS)
 def test_a_block_moves_with_what_pushes_it_and_stays_when_nothing_does(embodiment):
     task = placed(SweepAvoiding(embodiment=embodiment), (-0.6, -0.7, 0), [[-0.6, -0.5]])
-    for _ in range(25):
+    for _ in range(9):
         obs, *_ = task.step(np.array([0, 1, 0], np.float32))
     assert obs[8] - obs[1] == pytest.approx(TOUCH, abs=0.01)  # in contact
     assert obs[8] > -0.2
@@ -98,11 +98,11 @@ def test_the_reward_of_avoiding_follows_its_formula():
     task = placed(SweepAvoiding(), (0.8, -0.5, 0), [[0.8, 0.1]], zone=-0.2)
     measured = task.measure()
     assert measured.factors == pytest.approx({"distance": 0.6, "intrusion": 0, "reach": 0.6, "effort": 0})
-    assert measured.reward == pytest.approx(0.2 * (1 - np.tanh(1.2)) + 0.8 * (1 - np.tanh(0.6)))
+    assert measured.reward == pytest.approx(0.2 * (1 - np.tanh(1.2)) + 0.8 * (1 - np.tanh(0.6 + WELL_IN)))
     # The middle of the block at the middle of the zone: as deep as can be, and out through the side, then up.
     task = placed(SweepAvoiding(), (0, 0.2 - 0.5, 0), [[0, 0.2]], zone=0)
-    way = 0.26 + BLOCK_RADIUS + 0.5
-    expected = 0.2 * (1 - np.tanh(1)) + 0.8 * (1 - np.tanh(way)) - 3
+    way = 0.26 + BLOCK_RADIUS + avoiding.CLEARANCE + 0.5 + WELL_IN
+    expected = 0.2 * (1 - np.tanh(1)) + 0.8 * (1 - np.tanh(way)) - 6
     assert task.measure().reward == pytest.approx(expected)
 
 
@@ -118,15 +118,16 @@ def test_intrusion_is_how_far_the_edge_reaches_in():
 
 
 def test_the_way_around_is_straight_beside_the_zone_and_two_lines_below_it():
-    half_x, low = 0.26 + BLOCK_RADIUS, 0.2 - 0.12 - BLOCK_RADIUS
-    assert avoiding.way_around(np.array([0.5, -0.4]), 0) == pytest.approx(GOAL_Y + 0.4)
-    assert avoiding.way_around(np.array([0, 0.5]), 0) == pytest.approx(GOAL_Y - 0.5)
-    assert avoiding.way_around(np.array([0.2, 0.8]), 0) == 0
-    expected = np.hypot(half_x, low + 0.4) + GOAL_Y - low
+    half_x, low = 0.26 + BLOCK_RADIUS + avoiding.CLEARANCE, 0.2 - 0.12 - BLOCK_RADIUS - avoiding.CLEARANCE
+    top = GOAL_Y + WELL_IN
+    assert avoiding.way_around(np.array([0.5, -0.4]), 0) == pytest.approx(top + 0.4)
+    assert avoiding.way_around(np.array([0, 0.5]), 0) == pytest.approx(top - 0.5)
+    assert avoiding.way_around(np.array([0.2, 0.8]), 0) == pytest.approx(0)
+    expected = np.hypot(half_x, low + 0.4) + top - low
     assert avoiding.way_around(np.array([0, -0.4]), 0) == pytest.approx(expected)
     rng = np.random.default_rng(0)
     for block in rng.uniform(-0.9, 0.9, (200, 2)):
-        assert avoiding.way_around(block, 0.1) >= max(GOAL_Y - block[1], 0) - 1e-12
+        assert avoiding.way_around(block, 0.1) >= max(top - block[1], 0) - 1e-12
 
 
 def test_the_forbidden_zone_is_remembered_from_the_first_touch_to_the_end_of_the_episode():
@@ -149,7 +150,7 @@ def test_the_reward_of_grouping_follows_its_formula():
     measured, apart = task.measure(), 0.5 - 2 * BLOCK_RADIUS
     assert measured.factors == pytest.approx({"distance": 0.55, "gap": apart, "reach": 0.5, "effort": 0})
     together = 1 - np.tanh(2 * apart)
-    expected = 0.2 * (1 - np.tanh(1)) + 0.4 * together * (2 - np.tanh(0.55))
+    expected = 0.1 * (1 - np.tanh(1)) + 0.9 * together * (1 - (0.55 + WELL_IN) / 1.3)
     assert measured.reward == pytest.approx(expected)
 
 

@@ -11,13 +11,23 @@ import numpy as np
 
 from pbrl_envs.mujoco_task import Measured
 from pbrl_envs.sweeping.pushing import UP, push, rest
-from pbrl_envs.sweeping.world import BLOCK_RADIUS, BLUE, GOAL_Y, TOUCH, SweepTask, goal_distance, seen_blocks
+from pbrl_envs.sweeping.world import (
+    BLOCK_RADIUS,
+    BLUE,
+    GOAL_Y,
+    TOUCH,
+    WELL_IN,
+    SweepTask,
+    goal_distance,
+    rise,
+    seen_blocks,
+)
 
 ZONE_Y, ZONE_HALF = 0.2, (0.26, 0.12)  # middle and half sizes of the forbidden zone, in m
 ZONE_RANGE = 0.2  # its x is uniform in [-0.2, 0.2]
-WELL_IN = 0.05  # m beyond the edge of the goal zone, where the scripted policies leave the block
 MARGIN = 0.08  # m by which the scripted policy passes wide of it
-INTRUSION_WEIGHT = 3.0  # a crossing, about 12 steps, then costs more than the time of the way around
+CLEARANCE = 0.05  # m that the way of the reward keeps from it, or the best policy would graze its corners
+INTRUSION_WEIGHT = 6.0  # a crossing, about 4 steps, then costs more than the time of the way around
 
 ZONE = f"""<body name="zone" mocap="true" pos="0 {ZONE_Y} .001">
       <geom class="picture" type="box" size="{ZONE_HALF[0]} {ZONE_HALF[1]} .001" rgba=".93 .36 .33 1"/>
@@ -27,11 +37,11 @@ ZONE = f"""<body name="zone" mocap="true" pos="0 {ZONE_Y} .001">
 class SweepAvoiding(SweepTask):
     """One block, below the forbidden zone at the start, and a goal zone behind it.
 
-    Reward per step: 0.2 (1 - tanh(2 reach)) + 0.8 (1 - tanh(way)) - 3 min(intrusion / BLOCK_RADIUS, 1), in (-3, 1];
-    `way` is the length of the shortest way from the block to the goal zone around the forbidden one. Factors, in m:
-    `distance` of the block to the goal zone, `intrusion` by how much its edge reaches into the forbidden zone, `reach`
-    from the agent to the block; and `effort`, the mean squared action. Success: the block is in the goal zone now and
-    never touched the forbidden zone in this episode. The observation ends with the x of the forbidden zone.
+    Reward per step: 0.2 (1 - tanh(2 reach)) + 0.8 (1 - tanh(way)) - 6 min(intrusion / BLOCK_RADIUS, 1), in (-6, 1];
+    `way` is the length of the shortest way of the block well into the goal zone that keeps CLEARANCE from the other.
+    Factors, in m: `distance` of the block to the goal zone, `intrusion` by how much its edge reaches into the forbidden
+    zone, `reach` from the agent to the block; and `effort`, the mean squared action. Success: the block is in the goal
+    zone now and never touched the forbidden zone in this episode. The observation ends with the x of that zone.
     """
 
     sim_state_attributes = ("entered",)
@@ -90,17 +100,18 @@ def intrusion(block: np.ndarray, zone: float) -> float:
 
 
 def way_around(block: np.ndarray, zone: float) -> float:
-    """Return the shortest way of a block at (2,) to the goal zone around the forbidden one, in m.
+    """Return the shortest way of a block at (2,) to WELL_IN the goal zone around the forbidden one, in m.
 
-    The zone is taken as the rectangle that the block's middle must not enter. From inside, out through the nearer side.
+    The zone is taken as the rectangle that the block's middle must not enter, and CLEARANCE more below and beside it.
+    From inside, out through the nearer side.
     """
-    rise = max(GOAL_Y - block[1], 0.0)
-    aside = _half_x() - abs(block[0] - zone)
+    up = float(rise(block[None])[0])
+    aside = _half_x() + CLEARANCE - abs(block[0] - zone)
     if aside <= 0 or block[1] >= ZONE_Y + _half_y():
-        return float(rise)
-    corner = ZONE_Y - _half_y()
+        return up
+    corner = ZONE_Y - _half_y() - CLEARANCE
     below = max(corner - block[1], 0.0)
-    return float(np.hypot(aside, below) + rise - below)
+    return float(np.hypot(aside, below) + up - below)
 
 
 def _half_x() -> float:

@@ -11,23 +11,35 @@ import numpy as np
 
 from pbrl_envs.mujoco_task import Measured
 from pbrl_envs.sweeping.pushing import UP, push, rest
-from pbrl_envs.sweeping.world import BLOCK_RADIUS, BLUE, GOAL_Y, ORANGE, TOUCH, SweepTask, goal_distance, seen_blocks
+from pbrl_envs.sweeping.world import (
+    BLOCK_RADIUS,
+    BLUE,
+    GOAL_Y,
+    ORANGE,
+    TOUCH,
+    WELL_IN,
+    SweepTask,
+    goal_distance,
+    rise,
+    seen_blocks,
+)
 
-APART = 0.45  # m between the middles of the pair along x, at least, at the start
-TOGETHER = 0.1  # m between the edges of the pair up to which it counts as together
+APART = 0.3  # m between the middles of the pair along x, at least, at the start
+TOGETHER = 0.15  # m between the edges of the pair up to which it counts as together
 JOINED = 0.04  # and up to which the scripted policy leaves it as it is
-WELL_IN = 0.01  # m beyond the edge of the goal zone, where the scripted policies leave a block
-PAIR_AREA = (-0.5, -0.35), (0.5, 0.0)  # corners of where the pair starts
-OTHER_AREA = (-0.6, 0.2), (0.6, 0.45)  # and the orange block, between the pair and the goal
+FAR = 1.3  # m short of being well in the goal zone at which there is no progress
+PAIR_AREA = (-0.3, -0.1), (0.3, 0.1)  # corners of where the pair starts
+OTHER_AREA = (-0.6, 0.35), (0.6, 0.5)  # and the orange block, between the pair and the goal
 
 
 class SweepGrouping(SweepTask):
     """A pair of blue blocks, apart at the start, and an orange one that does not count.
 
-    Reward per step: 0.2 near + 0.4 together + 0.4 together * progress, in (0, 1], with near = 1 - tanh(2 reach),
-    together = 1 - tanh(2 gap), progress = 1 - tanh(distance). Factors, in m: `distance` to the goal zone, mean of the
-    pair, `gap` between the edges of the pair, `reach` from the agent to the nearer one of it; and `effort`, the mean
-    squared action. Success: both are in the goal zone now, and neither was ever in it with a gap above TOGETHER.
+    Reward per step: 0.1 near + 0.9 together * progress, in (0, 1], with near = 1 - tanh(2 reach), together =
+    1 - tanh(2 gap) and progress = 1 - rise / FAR; `rise` is how far the pair is on average from being WELL_IN the goal
+    zone. Factors, in m: `distance` to the goal zone, mean of the pair, `gap` between the edges of the pair, `reach`
+    from the agent to the nearer one of it; and `effort`, the mean squared action. Success: both are in the goal zone
+    now, and neither was ever in it with a gap above TOGETHER.
     """
 
     sim_state_attributes = ("went_alone",)
@@ -48,8 +60,12 @@ class SweepGrouping(SweepTask):
         short_of, apart = goal_distance(pair), gap(pair)
         self.went_alone = self.went_alone or bool(short_of.min() == 0 and apart > TOGETHER)
         distance, reach = float(short_of.mean()), self.reach(pair)
-        near, together, progress = 1 - np.tanh(2 * reach), 1 - np.tanh(2 * apart), 1 - np.tanh(distance)
-        reward = 0.2 * near + 0.4 * together + 0.4 * together * progress
+        near, together, progress = (
+            1 - np.tanh(2 * reach),
+            1 - np.tanh(2 * apart),
+            max(1 - float(rise(pair).mean()) / FAR, 0),
+        )
+        reward = 0.1 * near + 0.9 * together * progress
         factors = {"distance": distance, "gap": apart, "reach": reach, "effort": self.effort()}
         return Measured(float(reward), distance == 0 and not self.went_alone, factors)
 

@@ -11,11 +11,12 @@ from pbrl.errors import UserError, choices
 from pbrl_envs.mujoco_task import MujocoTask
 from pbrl_envs.sweeping.pushing import Pusher
 
-FRAME_SKIP = 4  # physics steps of 0.01 s per action
+FRAME_SKIP = 12  # physics steps of 0.01 s per action; with a third of it SAC on the true reward hardly learns
 BLOCK_RADIUS = 0.085
 HALF_THICKNESS = 0.035  # of the agent's bars
 TOUCH = BLOCK_RADIUS + HALF_THICKNESS  # from the middle of a bar to that of a block that lies against it
 GOAL_Y = 0.7  # the goal zone is the strip above; the walls are at +-1
+WELL_IN = 0.1  # m beyond its edge up to which rewards rise: a block that may stop on the edge often stops before it
 AGENT_SIZE = 7  # numbers of the observation about the agent
 BLOCK_SIZE = 6  # and about each block
 
@@ -121,6 +122,11 @@ def seen_blocks(obs: np.ndarray, blocks: int) -> np.ndarray:
 def goal_distance(blocks: np.ndarray) -> np.ndarray:
     """Return by how many m (n,) blocks (n, 2) are short of the goal zone; 0 inside."""
     return np.maximum(GOAL_Y - blocks[:, 1], 0)
+
+
+def rise(blocks: np.ndarray) -> np.ndarray:
+    """Return how many m blocks (n, 2) are short of being well in the goal zone (n,)."""
+    return np.maximum(GOAL_Y + WELL_IN - blocks[:, 1], 0)
 
 
 def _world(bars: tuple[Bar, ...], colours: Sequence[str], zone: str) -> str:
