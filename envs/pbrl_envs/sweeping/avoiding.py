@@ -100,7 +100,7 @@ def intrusion(block: np.ndarray, zone: float) -> float:
 
 
 def way_around(block: np.ndarray, zone: float) -> float:
-    """Return the shortest way of a block at (2,) to WELL_IN the goal zone around the forbidden one, in m.
+    """Return the shortest way of a block at (2,) to WELL_IN m inside the goal zone around the forbidden one, in m.
 
     The zone is taken as the rectangle that the block's middle must not enter, and CLEARANCE more below and beside it.
     From inside, out through the nearer side.

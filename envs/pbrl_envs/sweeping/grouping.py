@@ -36,10 +36,10 @@ class SweepGrouping(SweepTask):
     """A pair of blue blocks, apart at the start, and an orange one that does not count.
 
     Reward per step: 0.1 near + 0.9 together * progress, in (0, 1], with near = 1 - tanh(2 reach), together =
-    1 - tanh(2 gap) and progress = 1 - rise / FAR; `rise` is how far the pair is on average from being WELL_IN the goal
-    zone. Factors, in m: `distance` to the goal zone, mean of the pair, `gap` between the edges of the pair, `reach`
-    from the agent to the nearer one of it; and `effort`, the mean squared action. Success: both are in the goal zone
-    now, and neither was ever in it with a gap above TOGETHER.
+    1 - tanh(2 gap) and progress = 1 - rise / FAR; `rise` is how far the pair is on average from WELL_IN m inside the
+    goal zone. Factors, in m: `distance` to the goal zone, mean of the pair, `gap` between the edges of the pair,
+    `reach` from the agent to the nearer one of it; and `effort`, the mean squared action. Success: both are in the goal
+    zone now, and neither was ever in it with a gap above TOGETHER.
     """
 
     sim_state_attributes = ("went_alone",)
@@ -60,11 +60,8 @@ class SweepGrouping(SweepTask):
         short_of, apart = goal_distance(pair), gap(pair)
         self.went_alone = self.went_alone or bool(short_of.min() == 0 and apart > TOGETHER)
         distance, reach = float(short_of.mean()), self.reach(pair)
-        near, together, progress = (
-            1 - np.tanh(2 * reach),
-            1 - np.tanh(2 * apart),
-            max(1 - float(rise(pair).mean()) / FAR, 0),
-        )
+        near, together = 1 - np.tanh(2 * reach), 1 - np.tanh(2 * apart)
+        progress = max(1 - float(rise(pair).mean()) / FAR, 0)
         reward = 0.1 * near + 0.9 * together * progress
         factors = {"distance": distance, "gap": apart, "reach": reach, "effort": self.effort()}
         return Measured(float(reward), distance == 0 and not self.went_alone, factors)
