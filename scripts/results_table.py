@@ -102,6 +102,9 @@ def compared(ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[str
     cells = [with_interval([ours[seed] - theirs[seed] for seed in ours if seed in theirs])]
     scores = [[np.array([*values.values()])] for values in (ours, theirs)]
     for form, statistic in STATISTICS:
+        if form.endswith("%") and not all(theirs.values()):  # a share of nothing, or of what a draw may have none of
+            cells.append("")
+            continue
         found = interval_of_two(*scores, statistic, DRAWS, np.random.default_rng(0))
         around = "" if found is None else f" ({found.low:{form}} to {found.high:{form}})"
         cells.append(f"{float(statistic(*scores)):{form}}{around}")
