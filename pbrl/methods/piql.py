@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pbrl.agents.iql import IQL, Batch
-from pbrl.checks import one_of, required, share, whole
+from pbrl.checks import one_of, positive, required, share, whole
 from pbrl.data.offline import Transitions
 from pbrl.methods.method import Metrics, Run
 from pbrl.methods.offline import OfflineMethod, share_of
@@ -67,12 +67,14 @@ class RewardThenIQL(OfflineMethod):
         self._make_model, self._make_iql = model, iql
         if self.reads_labels:
             required(model=model)
+        if model is not None:
+            positive(reward_share=reward_share)
 
     def begin(self, run: Run) -> None:
         super().begin(run)
         self.reward_updates = share_of(self.steps, self.reward_share)
-        if self._make_model is not None and not self.reward_updates:
-            raise ValueError(f"reward_share={self.reward_share}: no update of steps={self.steps} would fit the reward")
+        if self._make_model is not None:
+            self.reward_updates = max(self.reward_updates, 1)  # a share of a short run may round to none
         policy_steps = max(self.steps - self.reward_updates, 1)
         self.iql = move(self._make_iql(policy=self.actor, policy_steps=policy_steps, rng=self.rng), run.device)
         self.optimizers["iql"] = self.iql.optimizer

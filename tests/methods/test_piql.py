@@ -45,9 +45,10 @@ def test_first_the_reward_then_the_policy(data):
         torch.testing.assert_close(value, weights[name])
 
 
-def test_a_reward_that_no_update_would_fit_is_refused(data):
-    with pytest.raises(ValueError, match=r"reward_share=0\.5: no update of steps=1 would fit the reward"):
-        piql(data, steps=1)
+def test_a_reward_is_fitted_in_the_shortest_run_and_refused_without_a_share_of_it(data):
+    assert "reward/loss" in update(piql(data, steps=1))
+    with pytest.raises(ValueError, match="reward_share=0: expected a number above 0"):
+        piql(data, reward_share=0)
 
 
 def test_the_learned_reward_brings_the_policy_closer_to_the_best(data):
