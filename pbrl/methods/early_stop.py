@@ -23,8 +23,9 @@ class EarlyStop:
 
     def look(self, module: nn.Module, loss: float, update: int) -> None:
         """Note the loss of the module as it is after `update` updates; one that is over gets its best weights back."""
-        if loss < self.best or not self.weights:  # the first may be NaN
-            self.best, self.best_update, self.missed = loss, update, 0
+        if loss < self.best or not self.weights:
+            self.best = math.inf if math.isnan(loss) else loss  # nothing would be below NaN
+            self.best_update, self.missed = update, 0
             self.weights = {name: value.clone() for name, value in module.state_dict().items()}
         else:
             self.missed += 1

@@ -197,3 +197,10 @@ def test_where_no_held_out_loss_is_a_number_the_first_weights_stay():
     stop.look(layer, math.nan, update=3)
     assert stop.over
     assert layer.state_dict() == first
+
+
+def test_a_number_is_better_than_none():
+    stop, layer = EarlyStop(checks=3), torch.nn.Linear(1, 1)
+    stop.look(layer, math.nan, update=1)
+    stop.look(layer, 0.7, update=2)
+    assert (stop.best, stop.best_update, stop.missed) == (0.7, 2, 0)
