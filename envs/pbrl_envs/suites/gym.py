@@ -13,6 +13,7 @@ import gymnasium as gym
 import pbrl_envs  # noqa: F401  registers our own tasks
 from pbrl.errors import EnvError, UserError, one_line
 from pbrl_envs.registry import unknown
+from pbrl_envs.scene import Scene
 from pbrl_envs.wrap import wrap
 
 FRAME_SIZE = (256, 256)  # height, width where none is given
@@ -30,10 +31,12 @@ def make_gym(
     height: int | None = None,
     camera: str | int | None = None,
     max_episode_steps: int | None = None,
+    scene: int | None = None,
     factors: Mapping[str, str] | None = None,
 ) -> gym.Wrapper:
     """Make a registered environment. kwargs: its own; camera: name or number in the model (default: its `track`).
 
+    scene: every episode starts as `reset(seed=scene)` does; None: as the task draws it.
     factors: what to add to `info["factors"]`, see `Factors`.
     """
     spec = _find_spec(id)
@@ -50,6 +53,8 @@ def make_gym(
     env = _make(id, **options)
     if sizable and camera is None:
         _follow_robot(env)
+    if scene is not None:
+        env = Scene(env, scene)
     attributes = CLASSIC_CONTROL.get(spec.name, ())
     limit = spec.max_episode_steps if max_episode_steps is None else max_episode_steps
     return wrap(env, id, limit=limit, attributes=attributes, frame_size=None if sizable else size, factors=factors)

@@ -1,0 +1,25 @@
+"""One scene for all episodes, where a task draws another at every reset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+
+from pbrl.errors import UserError
+
+
+class Scene(gym.Wrapper):
+    """Starts every episode as `reset(seed=scene)` does, whatever seed is asked for.
+
+    Raises UserError unless `scene` is a whole number of at least 0.
+    """
+
+    def __init__(self, env: gym.Env, scene: int) -> None:
+        if isinstance(scene, bool) or not isinstance(scene, int) or scene < 0:
+            raise UserError(f"scene={scene}: expected a whole number of at least 0, or null to draw each start anew")
+        super().__init__(env)
+        self.scene = scene
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return self.env.reset(seed=self.scene, options=options)
