@@ -6,18 +6,17 @@ from typing import Any
 
 import gymnasium as gym
 
-from pbrl.errors import UserError
+from pbrl.checks import whole
 
 
 class Scene(gym.Wrapper):
     """Starts every episode as `reset(seed=scene)` does, whatever seed is asked for.
 
-    Raises UserError unless `scene` is a whole number of at least 0.
+    Raises ValueError unless `scene` is a whole number of at least 0.
     """
 
     def __init__(self, env: gym.Env, scene: int) -> None:
-        if isinstance(scene, bool) or not isinstance(scene, int) or scene < 0:
-            raise UserError(f"scene={scene}: expected a whole number of at least 0, or null to draw each start anew")
+        whole(0, scene=scene)
         super().__init__(env)
         self.scene = scene
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
@@ -12,6 +13,7 @@ import gymnasium as gym
 
 import pbrl_envs  # noqa: F401  registers our own tasks
 from pbrl.errors import EnvError, UserError, one_line
+from pbrl_envs.action_repeat import ActionRepeat
 from pbrl_envs.registry import unknown
 from pbrl_envs.scene import Scene
 from pbrl_envs.wrap import wrap
@@ -32,11 +34,13 @@ def make_gym(
     camera: str | int | None = None,
     max_episode_steps: int | None = None,
     scene: int | None = None,
+    action_repeat: int = 1,
     factors: Mapping[str, str] | None = None,
 ) -> gym.Wrapper:
     """Make a registered environment. kwargs: its own; camera: name or number in the model (default: its `track`).
 
     scene: every episode starts as `reset(seed=scene)` does; None: as the task draws it.
+    action_repeat: steps of the task for which an action holds; they count as one, also in max_episode_steps.
     factors: what to add to `info["factors"]`, see `Factors`.
     """
     spec = _find_spec(id)
@@ -55,8 +59,12 @@ def make_gym(
         _follow_robot(env)
     if scene is not None:
         env = Scene(env, scene)
+    limit = max_episode_steps
+    if action_repeat != 1:
+        env = ActionRepeat(env, action_repeat)
+    if limit is None and spec.max_episode_steps is not None:
+        limit = math.ceil(spec.max_episode_steps / action_repeat)
     attributes = CLASSIC_CONTROL.get(spec.name, ())
-    limit = spec.max_episode_steps if max_episode_steps is None else max_episode_steps
     return wrap(env, id, limit=limit, attributes=attributes, frame_size=None if sizable else size, factors=factors)
 
 
