@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pbrl.checks import finite, whole
 from pbrl.errors import UserError, choices, one_line
 from pbrl.install import install_extra
 from pbrl.nets.encoders import GREY, ImageEncoder, random_shift
@@ -134,16 +135,16 @@ class SmallCNN(FrameEncoder):
         return self.head(self.backbone(prepared, self.mean))
 
 
-class Pretrained(FrameEncoder):
-    """A frozen image model of the `transformers` library, of which only the linear layer after it learns.
+class Frozen(FrameEncoder):
+    """A frozen image model, of which only the linear layer after it learns.
 
-    Frames are resized to a square (a frame that is not square is squeezed), scaled to [0, 1] and normalised with the
-    statistics in the folder's preprocessor_config.json, or ImageNet's where there is none.
+    Frames are resized to a square (a frame that is not square is squeezed), scaled to [0, 1] and normalised.
 
     Args:
-        folder: config.json and model.safetensors, as `save_pretrained` writes them and the Hub keeps them; ResNet or
-            DINOv2. Nothing is downloaded.
-        size: side of the resized frame in pixels; for DINOv2 a multiple of its patch.
+        backbone: pictures (M, 3, size, size) -> features (M, n), or maps of them (M, n, h, w), which are averaged.
+        size: side of the resized frame in pixels.
+        mean, std: of each colour, for pixels in [0, 1]; ImageNet's unless said.
+        call: the backbone's method that gives the features.
         shape: (H, W, 3) of the frames.
         dim, rng: see `FrameEncoder`.
     """
@@ -152,22 +153,33 @@ class Pretrained(FrameEncoder):
     std: Tensor
 
     def __init__(
-        self, *, folder: str | Path, size: int, shape: Sequence[int], dim: int | None, rng: torch.Generator
+        self,
+        *,
+        backbone: nn.Module,
+        size: int,
+        shape: Sequence[int],
+        dim: int | None,
+        rng: torch.Generator,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        call: str = "forward",
     ) -> None:
         if shape[-1] != 3:
             raise ValueError(f"frames have shape {tuple(shape)}, expected (H, W, 3) for a pre-trained encoder")
-        backbone = load_backbone(Path(folder))
-        patch = getattr(backbone.config, "patch_size", 1)
-        if size < 1 or size % patch:
-            raise UserError(f"encoder.size={size}: expected a multiple of the patch of {folder}, {patch} pixels")
-        width = backbone.config.hidden_size if patch > 1 else backbone.config.hidden_sizes[-1]
-        super().__init__(shape, width, dim, rng)
-        self.backbone, self.size = backbone.requires_grad_(False).eval(), size
-        for name, values in zip(("mean", "std"), _statistics(Path(folder)), strict=True):
-            self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
+        whole(1, size=size)
+        finite(3, "the colours", mean=mean, std=std)
+        if not callable(getattr(backbone, call, None)):
+            raise UserError(f"encoder.call={call}: {type(backbone).__name__} has no such method")
+        backbone.requires_grad_(False).eval()
+        with torch.no_grad():
+            found = _averaged(getattr(backbone, call)(torch.zeros(1, 3, size, size)))
+        super().__init__(shape, found.shape[1], dim, rng)
+        self.backbone, self.size, self.call = backbone, size, call
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(list(values)).view(3, 1, 1))
 
-    def train(self, mode: bool = True) -> Pretrained:
-        """Keep the backbone as it is in evaluation: its batch statistics are the folder's."""
+    def train(self, mode: bool = True) -> Frozen:
+        """Keep the backbone as it is in evaluation: its batch statistics are those it came with."""
         super().train(mode)
         self.backbone.eval()
         return self
@@ -183,7 +195,33 @@ class Pretrained(FrameEncoder):
     def _features(self, frames: Tensor) -> Tensor:
         images = frames.movedim(-1, 1).to(self.mean) / 255
         images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
-        return self.backbone((images - self.mean) / self.std).pooler_output.flatten(1)
+        return _averaged(getattr(self.backbone, self.call)((images - self.mean) / self.std))
+
+
+class Pretrained(Frozen):
+    """A frozen image model of the `transformers` library.
+
+    Args:
+        folder: config.json and model.safetensors, as `save_pretrained` writes them and the Hub keeps them; ResNet or
+            DINOv2. Nothing is downloaded. Colours are normalised with the statistics in its preprocessor_config.json,
+            or ImageNet's where there is none.
+        size: see `Frozen`; for DINOv2 a multiple of its patch.
+        others: see `Frozen`.
+    """
+
+    def __init__(self, *, folder: str | Path, size: int, **others: Any) -> None:
+        backbone = load_backbone(Path(folder))
+        patch = getattr(backbone.config, "patch_size", 1)
+        if size < 1 or size % patch:
+            raise UserError(f"encoder.size={size}: expected a multiple of the patch of {folder}, {patch} pixels")
+        mean, std = _statistics(Path(folder))
+        super().__init__(backbone=backbone, size=size, mean=mean, std=std, **others)
+
+
+def _averaged(features: Any) -> Tensor:
+    """Return features (M, n) of a backbone's output: a tensor (M, n) or (M, n, h, w), or what has a `pooler_output`."""
+    found = getattr(features, "pooler_output", features)
+    return found.flatten(2).mean(2) if found.dim() > 2 else found
 
 
 def load_backbone(folder: Path) -> Any:

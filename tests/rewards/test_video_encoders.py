@@ -9,7 +9,7 @@ import torch
 from pbrl.building import build
 from pbrl.config import compose_config
 from pbrl.errors import UserError
-from pbrl.rewards.video_encoders import IMAGENET_MEAN, IMAGENET_STD, Pretrained, SmallCNN, load_backbone
+from pbrl.rewards.video_encoders import IMAGENET_MEAN, IMAGENET_STD, Frozen, Pretrained, SmallCNN, load_backbone
 
 SIZE = 28
 
@@ -205,9 +205,42 @@ def test_without_transformers_it_says_how_to_get_it(monkeypatch, tmp_path):
         load_backbone(tmp_path)
 
 
-def test_frames_must_have_three_colours(tmp_path):
-    with pytest.raises(ValueError, match=r"\(28, 28, 9\), expected \(H, W, 3\)"):
-        make_pretrained(tmp_path, shape=(28, 28, 9))
+class Brightness(torch.nn.Module):
+    """Pictures (M, 3, h, w) -> maps (M, 3, h, w): themselves, or twice themselves."""
+
+    def forward(self, images):
+        return images
+
+    def doubled(self, images):
+        return 2 * images
+
+
+def make_frozen(shape=(4, 4, 3), **options):
+    options = {"mean": (0, 0, 0), "std": (0.5, 0.5, 0.5)} | options
+    return Frozen(backbone=Brightness(), size=4, shape=shape, dim=None, rng=rng(), **options)
+
+
+@pytest.mark.parametrize(("call", "factor"), [("forward", 2), ("doubled", 4)])
+def test_maps_of_any_torch_module_are_averaged_over_the_picture(call, factor):
+    frames = torch.tensor([0, 51, 102, 255], dtype=torch.uint8).repeat(3, 4, 1).movedim(0, -1)[None]  # mean: 0.4
+    torch.testing.assert_close(make_frozen(call=call)(frames), torch.full((1, 3), factor * 0.4), atol=1e-6, rtol=0)
+
+
+def test_a_backbone_stays_as_it_is():
+    encoder = Frozen(backbone=torch.nn.BatchNorm2d(3), size=2, shape=(4, 4, 3), dim=2, rng=rng())
+    encoder.train()
+    assert encoder.trained.keys() == {"head.weight", "head.bias"}
+    assert not encoder.backbone.training
+
+
+def test_a_method_that_the_backbone_lacks_is_refused():
+    with pytest.raises(UserError, match=r"encoder\.call=features: Brightness has no such method"):
+        make_frozen(call="features")
+
+
+def test_frames_must_have_three_colours():
+    with pytest.raises(ValueError, match=r"expected \(H, W, 3\)"):
+        make_frozen(shape=(4, 4, 1))
 
 
 def remove_config(folder):
