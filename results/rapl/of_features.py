@@ -3,7 +3,8 @@
 PYTHONPATH=results/rapl pbrl train method=rapl method._target_=of_features.OfFeatures data=DATA ...
 
 The demonstrations, the plan and its settings are RAPL's; the cost of two frames is the mean squared difference of their
-features, in units of the standard deviation of each over the frames of the data set.
+features, in units of the standard deviation of each over the frames of the data set. `spearman` in reward.json is of
+this likeness; what stands there of an encoder is of one that nothing uses.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 
 from pbrl.data.videos import Videos
 from pbrl.methods.rapl import Rapl
-from pbrl.methods.video import frames_of
+from pbrl.methods.video import VideoFit, frames_of
 from pbrl.rewards.optimal_transport import sinkhorn
 from pbrl.teachers.triplet import spread
 from pbrl.types import Episode
@@ -23,6 +25,12 @@ from pbrl.types import Episode
 
 class OfFeatures(Rapl):
     """Rewards an agent's episode by the likeness of its features to those of demonstrations; learns nothing."""
+
+    def fit(self, seed: int) -> VideoFit:
+        found = super().fit(seed)
+        likeness = [float(self._likeness(video / self.units).sum()) for video in found.heldout.features]
+        found.facts["spearman"] = float(stats.spearmanr(likeness, found.heldout.true_return).statistic)
+        return found
 
     def after_fit(self, model: Any, data: Any, shown: Videos, heldout: np.ndarray, seed: int) -> Any:
         found = super().after_fit(model, data, shown, heldout, seed)
