@@ -33,14 +33,14 @@ def strip(run: Path) -> list[np.ndarray]:
 
 
 def draw(runs: Mapping[str, Path], file: Path) -> None:
-    with rc_context({"font.size": 13}):
+    with rc_context({"font.size": 12}):
         drawn = Figure(figsize=(1.5 * PICTURES, 1.75 * len(runs)), layout="constrained")
         for row, (name, run) in zip(drawn.subplots(len(runs), PICTURES, squeeze=False), runs.items(), strict=True):
             for axes, picture in zip(row, strip(run), strict=True):
                 axes.imshow(picture)
                 axes.axis("off")
             row[0].set_title(name, loc="left")
-        drawn.savefig(file, dpi=110)
+        drawn.savefig(file, dpi=80)
 
 
 if __name__ == "__main__":
