@@ -33,12 +33,11 @@ def test_features_reward_a_demonstration_more_than_anything_else_and_runs_are_dr
     assert code == 0, err
     assert -1 <= read_object(run / "reward.json")["spearman"] <= 1
 
-    method = of_features.OfFeatures.__new__(of_features.OfFeatures)
-    method._make_model = type("Maker", (), {"plain": {"epsilon": 0.01, "iterations": 2000, "tolerance": 1e-4}})
-    method.demonstrated = torch.tensor([[[0.0], [1.0], [2.0]], [[5.0], [6.0], [7.0]]])
+    solver = {"epsilon": 0.01, "iterations": 2000, "tolerance": 1e-4}
+    demos = torch.tensor([[[0.0], [1.0], [2.0]], [[5.0], [6.0], [7.0]]])
     there, shifted = torch.tensor([[6.0], [5.0], [7.0]]), torch.tensor([[1.0], [2.0], [3.0]])
-    assert method._likeness(there).tolist() == pytest.approx([0, 0, 0], abs=1e-3)  # in any order of its moments
-    assert float(method._likeness(shifted).sum()) == pytest.approx(-1, abs=1e-2)  # the mean square of a shift by 1
+    assert of_features.likeness(there, demos, **solver).tolist() == pytest.approx([0, 0, 0], abs=1e-3)  # in any order
+    assert float(of_features.likeness(shifted, demos, **solver).sum()) == pytest.approx(-1, abs=1e-2)  # a shift by 1
 
     strips = imported("scripts", "results_strips")
     strips.draw({"an agent": run, "the same": run}, tmp_path / "strips.png")

@@ -221,6 +221,8 @@ class Pretrained(Frozen):
 def _averaged(features: Any) -> Tensor:
     """Return features (M, n) of a backbone's output: a tensor (M, n) or (M, n, h, w), or what has a `pooler_output`."""
     found = getattr(features, "pooler_output", features)
+    if not isinstance(found, Tensor) or found.dim() < 2:
+        raise UserError(f"encoder.backbone gives {type(found).__name__}, expected features (M, n) or maps (M, n, h, w)")
     return found.flatten(2).mean(2) if found.dim() > 2 else found
 
 

@@ -4,7 +4,7 @@ PYTHONPATH=results/rapl pbrl train method=rapl method._target_=of_features.OfFea
 
 The demonstrations, the plan and its settings are RAPL's; the cost of two frames is the mean squared difference of their
 features, in units of the standard deviation of each over the frames of the data set. `spearman` in reward.json is of
-this likeness; what stands there of an encoder is of one that nothing uses.
+this likeness; what stands there of an encoder is of one that nothing uses. Such a run is not resumed, but made anew.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class OfFeatures(Rapl):
 
     def fit(self, seed: int) -> VideoFit:
         found = super().fit(seed)
-        likeness = [float(self._likeness(video / self.units).sum()) for video in found.heldout.features]
-        found.facts["spearman"] = float(stats.spearmanr(likeness, found.heldout.true_return).statistic)
+        sums = [float(self._likeness(video / self.units).sum()) for video in found.heldout.features]
+        found.facts["spearman"] = float(stats.spearmanr(sums, found.heldout.true_return).statistic)
         return found
 
     def after_fit(self, model: Any, data: Any, shown: Videos, heldout: np.ndarray, seed: int) -> Any:
@@ -42,11 +42,8 @@ class OfFeatures(Rapl):
         return found
 
     def _likeness(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the rewards (F,) of features (F, K)."""
         solver = {key: self._make_model.plain[key] for key in ("epsilon", "iterations", "tolerance")}
-        cost = torch.cdist(features.expand(len(self.demonstrated), -1, -1), self.demonstrated).square()
-        rewards = -(sinkhorn(cost := cost / features.shape[-1], **solver) * cost).sum(2)
-        return rewards[rewards.sum(1).argmax()]
+        return likeness(features, self.demonstrated, **solver)
 
     def of_episode(self, episode: Episode) -> np.ndarray:
         assert episode.factors is not None
@@ -55,3 +52,10 @@ class OfFeatures(Rapl):
         rewards = (self.scale * self._likeness(features) / self.unit_sum).numpy()
         self._sums[id(episode)] = float(rewards.sum())
         return np.repeat(rewards / shared, shared).astype(np.float32)
+
+
+def likeness(features: torch.Tensor, demonstrated: torch.Tensor, **solver: Any) -> torch.Tensor:
+    """Return the rewards (F,) of features (F, K) by the demonstration (D, S, K) that they are most like."""
+    cost = torch.cdist(features.expand(len(demonstrated), -1, -1), demonstrated).square() / features.shape[-1]
+    rewards = -(sinkhorn(cost, **solver) * cost).sum(2)
+    return rewards[rewards.sum(1).argmax()]

@@ -214,6 +214,9 @@ class Brightness(torch.nn.Module):
     def doubled(self, images):
         return 2 * images
 
+    def both(self, images):
+        return images, images
+
 
 def make_frozen(shape=(4, 4, 3), **options):
     options = {"mean": (0, 0, 0), "std": (0.5, 0.5, 0.5)} | options
@@ -236,6 +239,11 @@ def test_a_backbone_stays_as_it_is():
 def test_a_method_that_the_backbone_lacks_is_refused():
     with pytest.raises(UserError, match=r"encoder\.call=features: Brightness has no such method"):
         make_frozen(call="features")
+
+
+def test_a_backbone_that_gives_no_features_is_refused():
+    with pytest.raises(UserError, match=r"encoder\.backbone gives tuple, expected features \(M, n\) or maps"):
+        make_frozen(call="both")
 
 
 def test_frames_must_have_three_colours():

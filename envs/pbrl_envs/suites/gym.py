@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.wrappers import RepeatAction
 
 import pbrl_envs  # noqa: F401  registers our own tasks
+from pbrl.checks import whole
 from pbrl.errors import EnvError, UserError, one_line
-from pbrl_envs.action_repeat import ActionRepeat
 from pbrl_envs.registry import unknown
 from pbrl_envs.scene import Scene
 from pbrl_envs.wrap import wrap
@@ -59,9 +60,12 @@ def make_gym(
         _follow_robot(env)
     if scene is not None:
         env = Scene(env, scene)
+    whole(1, action_repeat=action_repeat)
+    if action_repeat > 1:
+        env = RepeatAction(env, action_repeat)
+        if fps := env.metadata.get("render_fps"):  # pictures are further apart
+            env.metadata = {**env.metadata, "render_fps": fps / action_repeat}
     limit = max_episode_steps
-    if action_repeat != 1:
-        env = ActionRepeat(env, action_repeat)
     if limit is None and spec.max_episode_steps is not None:
         limit = math.ceil(spec.max_episode_steps / action_repeat)
     attributes = CLASSIC_CONTROL.get(spec.name, ())
