@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pbrl.data.dataset_checks import LIKELIHOOD
 from pbrl.data.datasets import SPLITS, Dataset
+from pbrl.data.draw import distinct_pairs
 from pbrl.data.episodes import Episode
 from pbrl.data.offline import OfflineData, Pairs, hash_of_all, require_answers
 from pbrl.errors import UserError
@@ -31,12 +32,9 @@ def from_dataset(
         raise UserError(f"{dataset.path} has no segments for training")
     found: dict[str, Any]
     if pairs == "dense":
-        found = {"scores": _scores(dataset, label, train, budget)}
+        found = {"scores": _scores(dataset, label, train, budget, pairs)}
     else:
-        listed, place = _listed(dataset, label, "train", budget), torch.full((len(dataset.split),), -1)
-        require_answers(len(listed), dataset.path)
-        place[train] = torch.arange(len(train))
-        paid = Pairs(place[listed.left], place[listed.right], listed.prefers_right, listed.annotator)
+        paid = _drawn(dataset, label, train, budget, rng) if pairs == "drawn" else _paid(dataset, label, train, budget)
         kept, validation = paid.hold_out(dataset.segments[torch.from_numpy(train)], heldout, rng)
         found = {"pairs": kept, "validation": validation}
     test = _test(dataset, label)
@@ -71,6 +69,22 @@ def _episodes(dataset: Dataset, split: str) -> list[Episode]:
     return [e for e, there in zip(dataset.episodes, chosen, strict=True) if there]
 
 
+def _paid(dataset: Dataset, label: str, train: np.ndarray, budget: int | None) -> Pairs:
+    """The first answers of the list, as rows of the training segments."""
+    listed, place = _listed(dataset, label, "train", budget), torch.full((len(dataset.split),), -1)
+    require_answers(len(listed), dataset.path)
+    place[train] = torch.arange(len(train))
+    return Pairs(place[listed.left], place[listed.right], listed.prefers_right, listed.annotator)
+
+
+def _drawn(dataset: Dataset, label: str, train: np.ndarray, budget: int | None, rng: torch.Generator) -> Pairs:
+    """As many pairs of training segments at random, as rows of these."""
+    if budget is None:
+        raise UserError("feedback.budget=null: how many pairs is feedback.pairs=drawn to draw? expected a number")
+    scores = _scores(dataset, label, train, None, "drawn")
+    return Pairs.by_score(*distinct_pairs(len(train), budget, rng), scores)
+
+
 def _listed(dataset: Dataset, label: str, split: str, budget: int | None = None) -> Pairs:
     """The answered ones of the first comparisons of a split, as rows of all segments."""
     rows, c = dataset.rows(label, split, budget), dataset.comparisons[label]
@@ -80,14 +94,14 @@ def _listed(dataset: Dataset, label: str, split: str, budget: int | None = None)
 
 
 def _preferred(dataset: Dataset, pairs: str) -> str:
-    there = dataset.comparisons or (dataset.scores if pairs == "dense" else {})
+    there = dataset.comparisons or ({} if pairs == "fixed" else dataset.scores)
     if not there:
         how = "collect or import with labels=return, or learn from a label set about it"
         raise UserError(f"{dataset.path} has no comparisons; {how}")
     return next((label for label in PREFERRED if label in there), next(iter(there)))
 
 
-def _scores(dataset: Dataset, label: str, train: np.ndarray, budget: int | None) -> Tensor:
+def _scores(dataset: Dataset, label: str, train: np.ndarray, budget: int | None, pairs: str) -> Tensor:
     """Return the scores (S,) of the first training segments."""
     if label not in dataset.scores:
         raise UserError(f"{dataset.path} has no scores {label!r}; valid are {', '.join(dataset.scores) or 'none'}")
@@ -95,9 +109,9 @@ def _scores(dataset: Dataset, label: str, train: np.ndarray, budget: int | None)
         raise UserError(f"feedback.budget={budget}: {dataset.path} has {len(train)} segments for training")
     scores = torch.from_numpy(dataset.scores[label][train][:budget])
     if len(scores) < 2:
-        raise UserError("feedback.pairs=dense compares scored segments: there is one alone, expected at least 2")
+        raise UserError(f"feedback.pairs={pairs} compares scored segments: there is one alone, expected at least 2")
     if not torch.isfinite(scores).all():
-        raise UserError(f"{dataset.path}: some scores {label!r} are unknown, feedback.pairs=dense needs them all")
+        raise UserError(f"{dataset.path}: some scores {label!r} are unknown, feedback.pairs={pairs} needs them all")
     return scores
 
 

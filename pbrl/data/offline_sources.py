@@ -20,7 +20,7 @@ from pbrl.questions import Question
 from pbrl.rewards.losses.loss import ListLoss
 from pbrl.types import Segments
 
-PAIRS = ("fixed", "dense")
+PAIRS = ("fixed", "drawn", "dense")
 
 
 def load_offline(
@@ -42,7 +42,8 @@ def load_offline(
         label: which labels of a data set; None: its regret labels, else those of return.
         budget: how many comparisons are paid for, the first of their list; None: all. With pairs="dense", how many
             scored segments.
-        pairs: "fixed": the listed comparisons; "dense": all pairs of scored segments.
+        pairs: "fixed": the listed comparisons; "drawn": `budget` pairs of scored segments, drawn by `rng`; "dense": all
+            pairs of scored segments.
         heldout: share of the comparisons put aside for validation, drawn by `rng`.
         choices: whether the learner can act by a choice of n; actions are then one of n, as `OfflineData.choices` says.
         labels: answers to learn from, where `path` is a data set: rewards learn from the answers, policies from all
@@ -69,6 +70,8 @@ def load_offline(
             raise UserError(f"data={path} has answers to pairs; valid for this loss is {valid}")
         if not reads_labels and not any(told.answered.any() for told in dataset.comparisons.values()):
             return without_labels(dataset)
+        if pairs == "drawn" and not reads_labels:
+            pairs = "fixed"  # nothing is paid for
         return from_dataset(dataset, label, budget, pairs, heldout, rng)
     if labels is not None:
         raise UserError(f"labels={labels} belong to a data set, and data={path} is a label set itself; leave one out")

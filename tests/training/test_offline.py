@@ -245,6 +245,26 @@ def test_all_pairs_of_scored_segments(data, tmp_path):
     assert (result["labels"], result["pairs"], result["label"]) == (30, "dense", "return")
 
 
+def test_each_seed_draws_pairs_of_its_own_and_their_scores_answer(data):
+    def drawn(seed, heldout=0.0):
+        rng = torch.Generator().manual_seed(seed)
+        return load_offline(data, label="return", budget=300, pairs="drawn", heldout=heldout, rng=rng)
+
+    first, again, other = drawn(0), drawn(0), drawn(1)
+    assert torch.equal(first.pairs.left, again.pairs.left)
+    assert not torch.equal(first.pairs.left, other.pairs.left)
+    assert (first.pairs.left != first.pairs.right).all()
+    returns = first.segments.true_reward.sum(1)
+    assert torch.equal(first.pairs.prefers_right == 1, (returns[first.pairs.right] > returns[first.pairs.left]))
+    assert torch.equal(first.test.prefers_right, other.test.prefers_right)  # all are judged by the same
+    kept = drawn(0, heldout=0.2)
+    assert (len(first.pairs), len(kept.pairs), len(kept.validation)) == (300, 240, 60)
+
+
+def test_what_reads_no_labels_draws_none(data, tmp_path):
+    assert train(tmp_path / "run", *offline("bc", data), "feedback.pairs=drawn", method=None)[0] == 0
+
+
 @pytest.mark.parametrize("pairs", ["fixed", "dense"])
 def test_shuffled_labels_are_the_same_ones_elsewhere(data, pairs):
     rng = torch.Generator().manual_seed(3)
@@ -409,7 +429,8 @@ def test_who_acts_needs_an_environment(method, tmp_path):
         (["env=pendulum"], "leave env= out for point_reach"),
         (["feedback.budget=61"], "has 60 comparisons"),
         (["feedback.label=human"], "valid are return, regret_mc"),
-        (["feedback.pairs=all"], "valid are fixed, dense"),
+        (["feedback.pairs=all"], "valid are fixed, drawn, dense"),
+        (["feedback.pairs=drawn"], "how many pairs"),
         (["feedback.shuffled=maybe"], "expected true or false"),
         (["method=bc", "feedback.shuffled=true"], "reads no labels"),
         (["feedback.pairs=dense", "feedback.budget=1000"], "segments for training"),
