@@ -78,10 +78,12 @@ def _paid(dataset: Dataset, label: str, train: np.ndarray, budget: int | None) -
 
 
 def _drawn(dataset: Dataset, label: str, train: np.ndarray, budget: int | None, rng: torch.Generator) -> Pairs:
-    """As many pairs of training segments at random, as rows of these."""
+    """As many pairs of training segments at random, as rows of these; one may come twice."""
     if budget is None:
         raise UserError("feedback.budget=null: how many pairs is feedback.pairs=drawn to draw? expected a number")
     scores = _scores(dataset, label, train, None, "drawn")
+    if budget > (there := len(train) * (len(train) - 1) // 2):
+        raise UserError(f"feedback.budget={budget}: {len(train)} segments for training make {there} pairs to draw from")
     return Pairs.by_score(*distinct_pairs(len(train), budget, rng), scores)
 
 

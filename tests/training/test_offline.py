@@ -431,6 +431,7 @@ def test_who_acts_needs_an_environment(method, tmp_path):
         (["feedback.label=human"], "valid are return, regret_mc"),
         (["feedback.pairs=all"], "valid are fixed, drawn, dense"),
         (["feedback.pairs=drawn"], "how many pairs"),
+        (["feedback.pairs=drawn", "feedback.budget=500000000000"], "pairs to draw from"),
         (["feedback.shuffled=maybe"], "expected true or false"),
         (["method=bc", "feedback.shuffled=true"], "reads no labels"),
         (["feedback.pairs=dense", "feedback.budget=1000"], "segments for training"),
