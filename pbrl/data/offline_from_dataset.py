@@ -34,7 +34,7 @@ def from_dataset(
     if pairs == "dense":
         found = {"scores": _scores(dataset, label, train, budget, pairs)}
     else:
-        paid = _drawn(dataset, label, train, budget, rng) if pairs == "drawn" else _paid(dataset, label, train, budget)
+        paid = _drawn(dataset, label, train, budget, rng) if pairs == "drawn" else _first(dataset, label, train, budget)
         kept, validation = paid.hold_out(dataset.segments[torch.from_numpy(train)], heldout, rng)
         found = {"pairs": kept, "validation": validation}
     test = _test(dataset, label)
@@ -69,8 +69,8 @@ def _episodes(dataset: Dataset, split: str) -> list[Episode]:
     return [e for e, there in zip(dataset.episodes, chosen, strict=True) if there]
 
 
-def _paid(dataset: Dataset, label: str, train: np.ndarray, budget: int | None) -> Pairs:
-    """The first answers of the list, as rows of the training segments."""
+def _first(dataset: Dataset, label: str, train: np.ndarray, budget: int | None) -> Pairs:
+    """Return the first `budget` answers of the list, as rows of the training segments."""
     listed, place = _listed(dataset, label, "train", budget), torch.full((len(dataset.split),), -1)
     require_answers(len(listed), dataset.path)
     place[train] = torch.arange(len(train))
@@ -78,7 +78,10 @@ def _paid(dataset: Dataset, label: str, train: np.ndarray, budget: int | None) -
 
 
 def _drawn(dataset: Dataset, label: str, train: np.ndarray, budget: int | None, rng: torch.Generator) -> Pairs:
-    """As many pairs of training segments at random, as rows of these; one may come twice."""
+    """Draw `budget` pairs of the training segments, answered by their scores; one may come twice.
+
+    No more than there are: whoever asks for more wants all pairs.
+    """
     if budget is None:
         raise UserError("feedback.budget=null: how many pairs is feedback.pairs=drawn to draw? expected a number")
     scores = _scores(dataset, label, train, None, "drawn")

@@ -71,7 +71,7 @@ def load_offline(
         if not reads_labels and not any(told.answered.any() for told in dataset.comparisons.values()):
             return without_labels(dataset)
         if pairs == "drawn" and not reads_labels:
-            pairs = "fixed"  # nothing is paid for
+            pairs = "fixed"  # the test split alone is read
         return from_dataset(dataset, label, budget, pairs, heldout, rng)
     if labels is not None:
         raise UserError(f"labels={labels} belong to a data set, and data={path} is a label set itself; leave one out")

@@ -20,7 +20,7 @@ TOUCHING, PRESSING = (2.5, 3.5), 6.0
 
 
 def more_for_pressing(true: np.ndarray, learned: np.ndarray) -> float:
-    """Return it for rewards (M,) of the same steps."""
+    """Return that for rewards (M,) of the same steps."""
     touching = (true > TOUCHING[0]) & (true < TOUCHING[1])
     return float((learned[true > PRESSING].mean() - learned[touching].mean()) / learned.std())
 
@@ -29,13 +29,16 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     out = Path(sys.argv[1])
-    print("| task | method | label | more for pressing, seed by seed |\n| --- | --- | --- | --- |")
+    print("| task | method | label | pairs | more for pressing, seed by seed |\n| --- | --- | --- | --- | --- |")
     for arm in sorted(out.glob("runs/*/piql*/data/*")):
         task, method, _, _ = arm.relative_to(out / "runs").parts
         episodes = load_dataset(out / "data" / task).episodes
         true, actions = (np.concatenate([getattr(e, key) for e in episodes]) for key in ("true_reward", "actions"))
         obs = np.concatenate([e.obs[:-1] for e in episodes])
         runs = [file.parent for file in sorted(arm.glob("s*/summary.json"))]
+        if not runs:
+            continue
         found = [more_for_pressing(true, pbrl.load_reward(run)(obs, actions)) for run in runs]
-        label = pbrl.load_run(runs[0]).config["feedback"]["label"] if runs else ""
-        print(f"| {task} | {method} | {label} | {', '.join(f'{value:+.2f}' for value in found)} |", flush=True)
+        feedback = pbrl.load_run(runs[0]).config["feedback"]
+        values = ", ".join(f"{value:+.2f}" for value in found)
+        print(f"| {task} | {method} | {feedback['label']} | {feedback['pairs']} | {values} |", flush=True)
