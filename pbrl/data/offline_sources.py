@@ -40,8 +40,8 @@ def load_offline(
 
     Args:
         label: which labels of a data set; None: its regret labels, else those of return.
-        budget: how many comparisons are paid for, the first of their list; None: all. With pairs="dense", how many
-            scored segments.
+        budget: how many comparisons are paid for, the first of their list; None: all. With pairs="drawn", how many are
+            drawn, never None for what reads labels; with pairs="dense", how many scored segments.
         pairs: "fixed": the listed comparisons; "drawn": `budget` pairs of scored segments, drawn by `rng`; "dense": all
             pairs of scored segments.
         heldout: share of the comparisons put aside for validation, drawn by `rng`.
