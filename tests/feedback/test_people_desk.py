@@ -84,7 +84,7 @@ def test_half_answered_questions_grow_old_too(tmp_path):
     """One person where two are wanted: their answers are used, and questions go on coming."""
     folder = tmp_path / "run"
     with Person(folder):
-        assert train(folder, *HUMAN, "viewer.overlap=2", "teacher.max_age_steps=60", "steps=900")[0] == 0
+        assert train(folder, *HUMAN, "viewer.overlap=2", "teacher.max_age_steps=60", "steps=2000")[0] == 0
     with LabelStore(folder, create=False) as store:
         assert len(store.queries()) > 6
         assert summary(folder)["labels"] > 6

@@ -35,6 +35,18 @@ def open_pair(page: Any, server: Running | str, name: str = "ann") -> None:
     page.wait_for_timeout(160)  # no answer is taken sooner
 
 
+def holds(page: Any, server: Running, queries: list[int]) -> None:
+    """Waits until the page has these, which it says whenever it comes into sight."""
+
+    def said() -> bool:
+        before = len(server.fake.asked)
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        until(lambda: len(server.fake.asked) > before)
+        return server.fake.asked[-1] == (0, queries)
+
+    until(said)
+
+
 def kept(page: Any, box: str) -> list[str]:
     """The keys in the browser's storage."""
     return page.evaluate("(start) => Object.keys(localStorage).filter((k) => k.startsWith(start))", f"pbrl.{box}.")
