@@ -8,7 +8,7 @@ from pbrl.bench.read_grid import load_grid
 from pbrl.commands.collect_command import parse, read
 from pbrl.config import compose_config
 
-PICTURES = Path(__file__).parents[2] / "results" / "offline" / "pixels_more.yaml"
+PICTURES = Path(__file__).parents[2] / "results" / "offline" / "pixels.yaml"
 SUITES = ("cpl_equal", "cpl_published", "cpl_labels", "cpl_paper")
 
 
@@ -42,8 +42,12 @@ def test_each_arm_of_rapl_changes_what_it_says():
     assert configs["pairs_by_likeness"].teacher.pairs_by == "likeness"
 
 
-def test_the_grid_of_more_pictures_can_be_read():
-    assert {cell.method for cell in load_grid(str(PICTURES)).cells} == {"bc", "cpl", "cpl_shuffled"}
+def test_beside_all_that_learns_from_pictures_stand_states_and_shuffled_answers():
+    cells = {(cell.env, cell.method) for cell in load_grid(str(PICTURES)).cells}
+    pictures = {cell for cell in cells if cell[0].endswith("pixels")}
+    assert {(env.replace("pixels", "states"), method) for env, method in pictures} == cells - pictures
+    for env, method in pictures:
+        assert "cpl" not in method or (env, method.removesuffix("_shuffled") + "_shuffled") in pictures
 
 
 def steps_per_update(node, segment):
