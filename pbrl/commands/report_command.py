@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from pbrl.commands.arguments import Arguments
-from pbrl.commands.values import new_file
+from pbrl.commands.values import new_file, number
 from pbrl.errors import UserError, one_line
 from pbrl.files import no_folder
 
-HELP = """usage: pbrl report DIR [with=FILE.csv,...] [out=FOLDER]
+HELP = """usage: pbrl report DIR [with=FILE.csv,...] [reach=0.9] [out=FOLDER]
        pbrl report DIR DIR ... [out=FILE.html]
 
 Of a bench: DIR/report/report.html, one page that needs no other file, beside the figures (PNG, SVG) and tables
@@ -22,6 +22,8 @@ known of their differences, as pbrl runs says it.
   with=a.csv,b.csv  results of others, drawn beside ours and marked by the name of their file. Columns: env, method,
                     teacher, budget, seed and the task's score (score, or return or success by which the task goes);
                     the others of results.csv may be missing
+  reach=0.9         the share of the true reward's score, 0 being random actions, of which the page says how many labels
+                    and steps it took
   out=              of a bench: another folder, a new one or that of an earlier report; of several runs: a new file
 
 example: pbrl report results/bench/fast with=published/theirs.csv"""
@@ -32,11 +34,11 @@ def main(args: list[str]) -> int:
     if parsed.help:
         print(HELP)
         return 0
-    parsed.check_keys(("with", "out"))
+    parsed.check_keys(("with", "reach", "out"))
     folders = _folders(parsed.words)
     try:
         if len(folders) == 1 and os.path.lexists(folders[0] / "bench.json"):
-            return _bench(folders[0], parsed.values)
+            return _bench(folders[0], parsed)
         if len(folders) == 1 and os.path.lexists(folders[0] / "config.yaml"):
             return _run(folders[0], parsed.values)
         return _several(folders, parsed)
@@ -57,8 +59,9 @@ def _folders(words: list[str]) -> list[Path]:
 
 def _several(folders: list[Path], parsed: Arguments) -> int:
     """Write a page that compares runs."""
-    if "with" in parsed.values:
-        raise UserError("with= is for benches; leave it out")
+    for key in ("with", "reach"):
+        if key in parsed.values:
+            raise UserError(f"{key}= is for benches; leave it out")
     from pbrl.reports.compared_page import write_comparison
     from pbrl.use.compare import Runs
     from pbrl.use.listing import readable
@@ -72,11 +75,12 @@ def _several(folders: list[Path], parsed: Arguments) -> int:
     return 0
 
 
-def _bench(folder: Path, values: dict[str, str]) -> int:
+def _bench(folder: Path, parsed: Arguments) -> int:
     from pbrl.reports.bench_report import write_bench_report
 
+    values, reach = parsed.values, number(parsed, "reach", 0.9, 0.01, 10)
     imports = [Path(name) for name in values["with"].split(",")] if "with" in values else []
-    report = write_bench_report(folder, Path(values.get("out", folder / "report")), imports)
+    report = write_bench_report(folder, Path(values.get("out", folder / "report")), imports, reach)
     print(
         "\n".join([*report.headlines, f"report: {report.page}, with {report.figures} figures and the tables beside it"])
     )

@@ -32,13 +32,14 @@ def bench_page(
     analysis: Analysis,
     of_groups: list[list[Picture]],
     budgets: list[Picture],
+    overview: list[Table],
     of_tasks: dict[str, tuple[Table, list[Picture]]],
     inline: Mapping[str, str],
 ) -> str:
     """Render the page of a bench.
 
-    of_groups: the figures of each group of the analysis. of_tasks: the table and the figures of each task.
-    inline: what was drawn, by the names of the figures.
+    of_groups: the figures of each group of the analysis. overview: tables of all tasks.
+    of_tasks: the table and the figures of each task. inline: what was drawn, by the names of the figures.
     """
     bench = results.bench
     return render(
@@ -54,7 +55,7 @@ def bench_page(
         groups=[_group(*one, runs) for one in zip(analysis.groups, of_groups, strict=True)],
         chance=multiplicity(analysis),
         budgets=budgets,
-        task_tables=overview_tables(results, runs, analysis),
+        task_tables=overview,
         tasks=list(of_tasks.values()),
         inline={name: Markup(figure) for name, figure in inline.items()},
     )

@@ -17,6 +17,7 @@ from pbrl.reports.bench_arms import Arm, Runs, Setting
 from pbrl.reports.bench_curves import Courses
 from pbrl.reports.bench_figures import Places, group_pictures
 from pbrl.reports.bench_page import MARK, bench_page, headline, multiplicity, overview_tables, warnings
+from pbrl.reports.bench_reached import reached_table
 from pbrl.reports.bench_report_curves import budget_pictures, efficiency_pictures, task_pictures
 from pbrl.reports.bench_tables import (
     FEW_NOTE,
@@ -40,9 +41,10 @@ class BenchReport:
     figures: int
 
 
-def write_bench_report(folder: Path, out: Path, imports: Sequence[Path]) -> BenchReport:
+def write_bench_report(folder: Path, out: Path, imports: Sequence[Path], reach: float = 0.9) -> BenchReport:
     """Write report.html, tables.md, CSVs and figures to `out`, where only an earlier report may be.
 
+    reach: of the true reward's score, 0 being random actions; told is how soon runs get there.
     UserError for files that cannot be read, a bench without a finished run, and an `out` with other things in it.
     """
     _require_own(out)
@@ -58,12 +60,13 @@ def write_bench_report(folder: Path, out: Path, imports: Sequence[Path]) -> Benc
     ]
     budgets, of_tasks = budget_pictures(analysis.groups, places), _tasks(runs, analysis, places, courses)
     inline = _draw(out / FIGURES, [*chain(*of_groups), *budgets, *chain(*(found for _, found in of_tasks.values()))])
+    overview = [*overview_tables(results, runs, analysis), *filter(None, [reached_table(runs, courses, reach)])]
     texts = {
-        "tables.md": _markdown(results, runs, analysis, [table for table, _ in of_tasks.values()]),
+        "tables.md": _markdown(results, runs, analysis, [*overview, *(table for table, _ in of_tasks.values())]),
         "summary.csv": summary_csv(analysis),
         "comparisons.csv": comparisons_csv(analysis),
         "per_task.csv": per_task_csv(runs),
-        PAGE: bench_page(results, runs, analysis, of_groups, budgets, of_tasks, inline),
+        PAGE: bench_page(results, runs, analysis, of_groups, budgets, overview, of_tasks, inline),
     }
     for name, text in texts.items():  # the page last: a folder that has it has everything else
         with replacing(out / name) as partial:
@@ -87,7 +90,7 @@ def _tasks(runs: Runs, analysis: Analysis, places: Places, courses: Courses) -> 
     return found_tasks
 
 
-def _markdown(results: Results, runs: Runs, analysis: Analysis, tasks: Sequence[Table]) -> str:
+def _markdown(results: Results, runs: Runs, analysis: Analysis, tables: Sequence[Table]) -> str:
     bench = results.bench
     commands, seeds = "\n".join(map(str, bench.commands)), ", ".join(map(str, bench.seeds))
     parts = [
@@ -99,7 +102,6 @@ def _markdown(results: Results, runs: Runs, analysis: Analysis, tasks: Sequence[
     for found in analysis.groups:
         note = f"On {', '.join(found.group.tasks)}. {headline(found, runs)} {FEW_NOTE}"
         parts.append(ranking_table(found.aggregates, str(found.group.setting), note).markdown())
-    tables = [*overview_tables(results, runs, analysis), *tasks]
     return "\n".join([*filter(None, parts), *(table.markdown() for table in tables)])
 
 

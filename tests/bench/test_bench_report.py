@@ -12,7 +12,7 @@ from made_bench import MadeBench
 from pbrl.errors import UserError
 from pbrl.reports import figures
 from pbrl.reports.bench_report import write_bench_report
-from pbrl.reports.tables import Table
+from pbrl.reports.tables import NOTHING, Table
 
 FIVE = [0.30, 0.35, 0.40, 0.45, 0.50]
 HIGHER = [score + 0.3 for score in FIVE]
@@ -279,3 +279,28 @@ def test_names_that_are_markup_or_paths_stay_names(tmp_path: Path):
     assert "<b>$x_1$" in page.text
     assert json.loads((folder / "bench.json").read_text())["finished"] == 10
     assert {file.parent.name for file in tmp_path.rglob("*.png")} == {"figures"}
+
+
+def test_how_soon_runs_reach_a_share_of_the_true_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = made().write(tmp_path / "bench")
+    monkeypatch.setattr(figures.Picture, "write", lambda self, folder: "")
+    write_bench_report(folder, folder / "report", [], reach=0.35)
+    text = (folder / "report" / "tables.md").read_text()
+    (part,) = (part for part in text.split("\n#") if "How soon runs reach 0.35" in part)
+    told = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"]
+    found = {tuple(row[:4]): row[4:] for row in told}
+    assert found["walk", "true_reward", NOTHING, NOTHING] == ["5 of 5", NOTHING, "500 [500, 500]"]
+    # half of 0.6 and 0.65 is not enough at half of the labels, half of 0.7, 0.75 and 0.8 is
+    assert found["walk", "pebble", "oracle", "400"][0] == "5 of 5"
+    assert found["walk", "pebble", "oracle", "400"][1].startswith("200 [200, 400]")
+    # two runs: at the end, and never
+    assert found["reach", "few", "oracle", "100"] == ["1 of 2 \N{DAGGER}", "never [100, never]", "never [1,000, never]"]
+    assert found["reach", "few", "oracle", "400"][0] == "1 of 2 \N{DAGGER}"
+    assert ("walk", "random_labels", "oracle", "100") not in found
+
+
+def test_a_share_that_no_run_reaches_is_never_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = made().write(tmp_path / "bench")
+    monkeypatch.setattr(figures.Picture, "write", lambda self, folder: "")
+    write_bench_report(folder, folder / "report", [], reach=2)
+    assert "| walk | pebble | oracle | 400 | 0 of 5 | never | never |" in (folder / "report" / "tables.md").read_text()
