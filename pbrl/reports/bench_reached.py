@@ -14,6 +14,7 @@ from pbrl.statistics import runs as statistics
 from pbrl.statistics.runs import Interval
 
 NEVER = "never"
+FEWEST = 3  # evaluations of a run, beside its start and its end one at least
 
 
 class Reached(NamedTuple):
@@ -31,16 +32,17 @@ class Reached(NamedTuple):
 
 
 def reached_table(runs: Runs, courses: Courses, share: float) -> Table | None:
-    """Make the table of all tasks that have a scale; None where no run was evaluated on any."""
+    """Make the table of all tasks that have a scale; None where no run was evaluated on its way."""
     header = ["task", "method", "teacher", "budget", "runs that reach it", "labels", "steps"]
     rows = []
     for task in (task for task, env in runs.envs.items() if env.scale is not None):
         for arm in (arm for arm in runs.cells if task in runs.cells[arm] and not arm.is_control):
-            steps = first_reach(courses, arm, task, "steps", share)
-            if not len(steps):
+            if all(len(course.x) < FEWEST for course in courses.of(arm, task, "steps", "normalised")):
                 continue
+            steps = first_reach(courses, arm, task, "steps", share)
             labels = first_reach(courses, arm, task, "labels", share) if arm.budget else np.empty(0)
             few = " \N{DAGGER}" if len(steps) < ENOUGH_SEEDS else ""
+            unit = " updates" if runs.unit(arm, task) == "updates" else ""
             rows.append(
                 [
                     task,
@@ -48,17 +50,19 @@ def reached_table(runs: Runs, courses: Courses, share: float) -> Table | None:
                     arm.teacher if arm.budget else NOTHING,
                     str(arm.budget) if arm.budget else NOTHING,
                     f"{np.isfinite(steps).sum()} of {len(steps)}{few}",
-                    median_reach(labels, arm, task, "labels").text if len(labels) else NOTHING,
-                    median_reach(steps, arm, task, "steps").text,
+                    # of the same runs or not at all
+                    median_reach(labels, arm, task, "labels").text if len(labels) == len(steps) else NOTHING,
+                    median_reach(steps, arm, task, "steps").text + unit,
                 ]
             )
     if not rows:
         return None
     note = (
-        f"At the first evaluation with a normalised score of {share:g}: medians over runs, 95 % bootstrap intervals. A"
-        f" run that never gets there counts as later than all others, so {NEVER} says that half of them or more do not."
+        f"At the first evaluation with a normalised score of {share:g}: medians over runs, 95 % bootstrap intervals, of"
+        f" runs that were evaluated on their way. One that never gets there counts as later than all others, so "
+        f'"{NEVER}" says that half of them or more do not. Steps are those of the environment, or updates offline.'
     )
-    return Table(f"How soon runs reach {share:g} of the true reward", note, header, rows)
+    return Table(f"How soon runs reach {share:g}", note, header, rows)
 
 
 def first_reach(courses: Courses, arm: Arm, task: str, x: str, share: float) -> np.ndarray:

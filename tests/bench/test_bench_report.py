@@ -299,6 +299,21 @@ def test_how_soon_runs_reach_a_share_of_the_true_reward(tmp_path: Path, monkeypa
     assert ("walk", "random_labels", "oracle", "100") not in found
 
 
+def test_the_page_says_how_soon_too(page: Page):
+    assert "How soon runs reach 0.9" in page.text
+
+
+def test_runs_that_were_evaluated_only_at_their_end_are_not_said_to_arrive_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bench = made()
+    bench.curves = [row for row in bench.curves if row["env_steps"] != 500]
+    folder = bench.write(tmp_path / "bench")
+    monkeypatch.setattr(figures.Picture, "write", lambda self, folder: "")
+    write_bench_report(folder, folder / "report", [])
+    assert "How soon" not in (folder / "report" / "tables.md").read_text()
+
+
 def test_a_share_that_no_run_reaches_is_never_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = made().write(tmp_path / "bench")
     monkeypatch.setattr(figures.Picture, "write", lambda self, folder: "")

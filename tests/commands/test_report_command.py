@@ -54,6 +54,8 @@ def test_what_cannot_be_reported(bench: Path, refusal: Run, tmp_path: Path):
     assert "empty has no run in it; a run is a folder with config.yaml" in refusal("report", tmp_path / "empty")
     assert "is a bench, which has a report of its own" in refusal("report", tmp_path / "empty", bench)
     assert "unknown key 'wiht'" in refusal("report", bench, "wiht=a.csv")
+    assert "reach=most: expected a number" in refusal("report", bench, "reach=most")
+    assert "reach=0: expected" in refusal("report", bench, "reach=0")
     assert "bad.csv, line 2: return is 'high'" in refusal("report", bench, f"with={tmp_path / 'bad.csv'}")
     assert "a.csv does not exist" in refusal("report", bench, f"with={tmp_path / 'a.csv'}")
     assert "holds something else" in refusal("report", bench, f"out={bench}")

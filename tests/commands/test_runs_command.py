@@ -54,3 +54,4 @@ def test_a_page_of_several_runs(runs, output, refusal, tmp_path):
     assert not re.search(r"(src|href)=\"(?!#)", page)  # it needs no other file
     assert "exists" in refusal("report", runs, f"out={file}")
     assert "with= is for benches" in refusal("report", runs, "with=a.csv")
+    assert "reach= is for benches" in refusal("report", runs, "reach=0.8")
