@@ -14,7 +14,7 @@ from pbrl.statistics import runs as statistics
 from pbrl.statistics.runs import Interval
 
 NEVER = "never"
-FEWEST = 3  # evaluations of a run, beside its start and its end one at least
+FEWEST = 3  # evaluations of a run: at its start, on its way and at its end
 
 
 class Reached(NamedTuple):

@@ -97,10 +97,10 @@ def rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(text))
 
 
-def quick(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
+def quick(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch, reach: float = 0.9) -> Page:
     """A report whose figures are left out."""
     monkeypatch.setattr(figures.Picture, "write", lambda self, folder: f"<p>{self.title}</p>")
-    write_bench_report(folder, out, [])
+    write_bench_report(folder, out, [], reach)
     return Page(out / "report.html")
 
 
@@ -283,8 +283,7 @@ def test_names_that_are_markup_or_paths_stay_names(tmp_path: Path):
 
 def test_how_soon_runs_reach_a_share_of_the_true_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = made().write(tmp_path / "bench")
-    monkeypatch.setattr(figures.Picture, "write", lambda self, folder: "")
-    write_bench_report(folder, folder / "report", [], reach=0.35)
+    quick(folder, folder / "report", monkeypatch, reach=0.35)
     text = (folder / "report" / "tables.md").read_text()
     (part,) = (part for part in text.split("\n#") if "How soon runs reach 0.35" in part)
     told = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"]
@@ -309,13 +308,11 @@ def test_runs_that_were_evaluated_only_at_their_end_are_not_said_to_arrive_there
     bench = made()
     bench.curves = [row for row in bench.curves if row["env_steps"] != 500]
     folder = bench.write(tmp_path / "bench")
-    monkeypatch.setattr(figures.Picture, "write", lambda self, folder: "")
-    write_bench_report(folder, folder / "report", [])
+    quick(folder, folder / "report", monkeypatch)
     assert "How soon" not in (folder / "report" / "tables.md").read_text()
 
 
 def test_a_share_that_no_run_reaches_is_never_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = made().write(tmp_path / "bench")
-    monkeypatch.setattr(figures.Picture, "write", lambda self, folder: "")
-    write_bench_report(folder, folder / "report", [], reach=2)
+    quick(folder, folder / "report", monkeypatch, reach=2)
     assert "| walk | pebble | oracle | 400 | 0 of 5 | never | never |" in (folder / "report" / "tables.md").read_text()
