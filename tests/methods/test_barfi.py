@@ -23,6 +23,17 @@ def test_sums_from_a_step_on_and_their_baseline():
     line = torch.tensor([5.0, 4.0, 3.0, 7.0, 6.0, 5.0])  # of time and a constant, in both episodes
     torch.testing.assert_close(_beyond_average(line, [3, 3]), torch.tensor([-1.0] * 3 + [1.0] * 3))
     torch.testing.assert_close(_beyond_average(line[:3], [3]), torch.zeros(3), atol=1e-5, rtol=0)
+    assert _beyond_average(line[:1], [1]).tolist() == [0]
+
+
+@pytest.mark.parametrize("length", range(40, 60))
+def test_a_baseline_does_not_depend_on_where_its_input_lies_in_memory(length):
+    gain = torch.randn(length, generator=torch.Generator().manual_seed(length))
+    found = {
+        tuple(_beyond_average(torch.empty(length + 16)[start : start + length].copy_(gain), [length]).tolist())
+        for start in range(16)  # of 4 bytes each
+    }
+    assert len(found) == 1
 
 
 def test_a_blend_begins_as_the_plain_sum():
