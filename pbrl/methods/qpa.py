@@ -29,7 +29,7 @@ class Qpa(Pebble):
     Args:
         recent_share: of a batch that is drawn from the pool's steps, until the budget is spent.
         crops: how many of each labelled pair in each pass.
-        crop: shortest and longest, in steps.
+        crop: shortest and longest, in steps; None: whole segments, with `crops` = 1.
         batch_size: labelled pairs per gradient step.
         passes: gradient steps of a session are at most ceil(passes * labels / batch_size).
         stop_accuracy: over all crops since the session began, at which the fit ends.
@@ -44,7 +44,7 @@ class Qpa(Pebble):
         *,
         recent_share: float,
         crops: int,
-        crop: Sequence[int],
+        crop: Sequence[int] | None,
         batch_size: int,
         passes: int,
         stop_accuracy: float,
@@ -53,12 +53,15 @@ class Qpa(Pebble):
         super().__init__(**common)
         share(recent_share=recent_share, stop_accuracy=stop_accuracy)
         whole(1, crops=crops, batch_size=batch_size, passes=passes)
+        if crop is None and crops > 1:
+            raise ValueError(f"crops={crops}: with crop=null all are the whole segment; set crops=1")
         self.recent_share, self.crops, self.crop = recent_share, crops, crop
         self.batch_size, self.passes, self.stop_accuracy = batch_size, passes, stop_accuracy
 
     def check(self, feedback: Feedback) -> None:
         super().check(feedback)
-        lengths(feedback.segment_length, crop=self.crop)
+        if self.crop is not None:
+            lengths(feedback.segment_length, crop=self.crop)
 
     def begin(self, run: Run) -> None:
         super().begin(run)
@@ -86,7 +89,8 @@ class Qpa(Pebble):
         most = math.ceil(self.passes * len(self.preferences.train_rows) / self.batch_size)
         losses, foreseen, seen = [], 0.0, 0
         for batch in itertools.islice(itertools.chain.from_iterable(passes), most):
-            crops = draw_crops(len(batch), batch.left.steps, self.crop, self.crops, rng)
+            steps = batch.left.steps
+            crops = draw_crops(len(batch), steps, self.crop or (steps, steps), self.crops, rng)
             loss, accuracy = crop_loss(self.model, batch, crops, self.objective)
             losses.append(descend(self.model.optimizer, loss) / members)
             if not math.isnan(accuracy):  # ties alone have none

@@ -210,12 +210,24 @@ def test_the_fit_of_qpa_ends_after_its_passes_or_when_all_crops_are_foreseen(mon
 
 
 @pytest.mark.parametrize("method", ["surf", "qpa"])
-@pytest.mark.parametrize(("crop", "told"), [("[6,11]", "[6, 11]"), ("[1.5,3]", "[1.5, 3]"), ("null", "None")])
+@pytest.mark.parametrize(("crop", "told"), [("[6,11]", "[6, 11]"), ("[1.5,3]", "[1.5, 3]")])
 def test_crops_that_no_segment_has_are_refused_before_the_run(method, crop, told, tmp_path):
     code, _, err = train(tmp_path / "run", f"method.crop={crop}", method=method)
     assert code == 2
     assert f"method.crop={told}: expected [shortest, longest] with 1 <= shortest <= longest <= 10" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_one_crop_of_all_steps_is_the_whole_segment(tmp_path):
+    whole, cropped = (
+        train(tmp_path / name, "method.crops=1", f"method.crop={crop}", method="qpa")[0]
+        for name, crop in (("whole", "null"), ("cropped", "[10,10]"))
+    )
+    assert (whole, cropped) == (0, 0)
+    assert_same(tmp_path / "whole", tmp_path / "cropped")
+    code, _, err = train(tmp_path / "run", "method.crop=null", "method.crops=2", method="qpa")
+    assert code == 2
+    assert "crops=2: with crop=null all are the whole segment; set crops=1" in err
 
 
 @pytest.mark.parametrize("method", ["surf", "ppe"])
