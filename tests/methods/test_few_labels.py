@@ -22,7 +22,7 @@ from pbrl.rewards.partial_return import PartialReturn
 from pbrl.rewards.pessimism import Mean
 from pbrl.types import Comparisons, Segments, Steps
 
-METHODS = ["surf", "rune", "qpa"]
+METHODS = ["surf", "rune", "qpa", "few_labels"]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -40,6 +40,7 @@ TINY = {
     "surf": ["method=surf", *COMMON, *SMALL, *SAC, *CROPS, "method.unlabelled_pairs=3"],
     "rune": ["method=rune", *COMMON, *REWARD, *SAC, "method.half_life=100"],
     "qpa": ["method=qpa", *COMMON, *SMALL, *SAC, *CROPS, "feedback.pool_episodes=3"],
+    "few_labels": ["method=few_labels", *COMMON, *SMALL, *SAC, "method.batch_size=8", "feedback.pool_episodes=3"],
     "mrn": ["method=mrn", *COMMON, *REWARD, *SAC, "method.meta_every=40", "method.meta_batch=16"],
     "reed": [
         *("method=reed", *COMMON, *REWARD, *SAC, "method.model.obs_embedding=6", "method.model.action_embedding=3"),
