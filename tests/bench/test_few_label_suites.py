@@ -25,7 +25,12 @@ def test_published_figures_say_how_sure_they_are_and_whether_they_were_picked(na
 def test_a_preset_with_another_method_asks_as_that_method_does(preset, method, asks):
     config = compose_config([f"experiment={preset}", f"method={method}"])
     assert config.queries._target_.endswith(f".{asks}")
-    assert compose_config([f"experiment={preset}"]).method.name == "few_labels"
+
+
+@pytest.mark.parametrize("task", ["dmc", "cpu", "metaworld"])
+def test_the_presets_take_what_was_chosen(task):
+    config = compose_config([f"experiment=few_labels_{task}"])
+    assert (config.method.name, config.queries._target_.rsplit(".")[-1]) == ("few_labels", "disagreement")
 
 
 def test_the_best_published_figure_is_marked_as_picked():

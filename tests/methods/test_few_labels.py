@@ -209,8 +209,11 @@ def test_the_fit_of_qpa_ends_after_its_passes_or_when_all_crops_are_foreseen(mon
     assert method.learn_model()["updates"] == 30  # (0.5 + 0.9 + 28) / 30 is the first mean of 0.98
 
 
-@pytest.mark.parametrize("method", ["surf", "qpa"])
-@pytest.mark.parametrize(("crop", "told"), [("[6,11]", "[6, 11]"), ("[1.5,3]", "[1.5, 3]")])
+@pytest.mark.parametrize(
+    ("method", "crop", "told"),
+    [(method, *case) for method in ("surf", "qpa") for case in (("[6,11]", "[6, 11]"), ("[1.5,3]", "[1.5, 3]"))]
+    + [("surf", "null", "None")],
+)
 def test_crops_that_no_segment_has_are_refused_before_the_run(method, crop, told, tmp_path):
     code, _, err = train(tmp_path / "run", f"method.crop={crop}", method=method)
     assert code == 2
