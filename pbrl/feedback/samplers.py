@@ -22,7 +22,7 @@ from pbrl.nets.networks import RunningNorm
 from pbrl.types import Comparisons, RewardModel, SegmentPool, Segments
 
 KEPT_BYTES = 2**30
-LEAST_MEMBERS = {"randomised": 2}  # of the reward model, for a sampler that has no use for fewer
+LEAST_MEMBERS = {"disagreement": 2, "k_center_disagreement": 2, "randomised": 2}  # one disagrees with nobody
 CHECKS: dict[str, Callable[..., object]] = {  # of a sampler's settings, before a run begins
     "randomised": positive,
     "by_function": partial(find, key="queries.function"),

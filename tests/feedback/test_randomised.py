@@ -48,10 +48,11 @@ def test_what_is_not_asked_is_left_in_the_budget(threshold, labels, tmp_path):
     assert table(tmp_path / "run" / "progress.csv")[-1]["feedback/labels"] == str(labels)
 
 
-def test_one_member_alone_disagrees_with_nobody(tmp_path):
-    code, _, err = train(tmp_path / "run", "queries=randomised", "method.model.members=1")
+@pytest.mark.parametrize("queries", ["randomised", "disagreement", "k_center_disagreement"])
+def test_one_member_alone_disagrees_with_nobody(queries, tmp_path):
+    code, _, err = train(tmp_path / "run", f"queries={queries}", "method.model.members=1")
     assert code == 2
-    assert "method.model.members=1: queries=randomised asks by their disagreement; expected at least 2" in err
+    assert f"method.model.members=1: queries={queries} asks by their disagreement; expected at least 2" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -122,7 +122,7 @@ def test_the_bonus_halves_with_each_half_life_after_the_first_session():
 
 
 def test_one_member_has_nothing_to_disagree_with(tmp_path):
-    code, _, err = train(tmp_path / "run", "method.model.members=1", method="rune")
+    code, _, err = train(tmp_path / "run", "method.model.members=1", "queries=uniform", method="rune")
     assert code == 2
     assert "method.model.members=1: expected a whole number of at least 2, who disagree" in err
 
