@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pbrl.agents.sac_update import Batch
 from pbrl.agents.torch_sac import Parameters
-from pbrl.checks import positive, whole
+from pbrl.checks import between, whole
 from pbrl.losses import bradley_terry_loss
 from pbrl.methods.between import BetweenSessions
 from pbrl.methods.method import Metrics, Run
@@ -40,7 +40,7 @@ class Mrn(BetweenSessions):
     Args:
         meta_every: environment steps from one to the next.
         meta_batch: stored steps of the critics' virtual step.
-        meta_weight: of the loss above; Adam makes nearly nothing of it.
+        meta_weight: of the loss above; 0: the reward takes its steps by momentum alone, the other control.
         second_derivative: false for the control.
         others: as for `Pebble`.
     """
@@ -50,7 +50,7 @@ class Mrn(BetweenSessions):
     ) -> None:
         super().__init__(**common)
         whole(1, meta_every=meta_every, meta_batch=meta_batch)
-        positive(meta_weight=meta_weight)
+        between(0, 100, meta_weight=meta_weight)
         self.between_every, self.meta_batch, self.meta_weight = meta_every, meta_batch, meta_weight
         self.second_derivative = second_derivative
 

@@ -50,6 +50,7 @@ class Pebble(LearnedReward):
     when = "stored"
     fits, learns_lists = tuple(USUAL), True
     uses_objective: ClassVar[bool] = True  # said by each class whose own `learn_model` reads `objective`
+    fits_itself: ClassVar[bool] = False  # a `learn_model` that reads no `fit`
 
     def __init__(
         self,
@@ -71,6 +72,8 @@ class Pebble(LearnedReward):
     def check(self, feedback: Feedback) -> None:
         if self.fit is None and type(self).learn_model is Pebble.learn_model:
             raise ValueError("fit=None: this method has no other way to train its model")
+        if self.fit is not None and self.fits_itself:
+            raise ValueError("fit is given: this method trains its model in a way of its own; set fit=null")
         if self.fit is not None and self.fit.patience is not None and feedback.heldout == 0:
             patience = f"fit.patience={self.fit.patience}"
             raise ValueError(f"{patience} watches held-out answers; set feedback.heldout, as to 0.1")

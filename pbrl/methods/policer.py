@@ -59,10 +59,10 @@ class Policer(BetweenSessions, Qpa):
         self.between_every, self.watch_batch = watch_every, watch_batch
 
     def begin(self, run: Run) -> None:
-        super().begin(run)
         if run.sampler_name != "uniform":
             given = f"queries={run.sampler_name}"
             raise UserError(f"{given}: this method asks about what its policy would do now; set queries=uniform")
+        super().begin(run)
         self.resets, self.update_times, self.times_now, self.largest = 0, 1, 1, 0.0
         self.threshold, self.raise_by = self.reset_above, self.reset_raise
 

@@ -60,10 +60,10 @@ class Ppe(Qpa):
         self.nudge, self.outside, self._make_support = nudge, outside, makers[support]
 
     def begin(self, run: Run) -> None:
-        super().begin(run)
         if run.sampler_name != "uniform":
             given = f"queries={run.sampler_name}"
             raise UserError(f"{given}: method=ppe draws its pairs by what was asked about; leave queries= out")
+        super().begin(run)
         sizes = {"obs_size": run.obs_shape[0], "action_size": run.action_size}
         self.support = self._make_support(**sizes, rng=run.rng("support"))
         self.supported = False  # whether it has learned
@@ -124,8 +124,8 @@ def shift(support: Support, obs: Tensor, mean: Tensor, std: Tensor, divergence: 
 def draw_mixture(distance: Tensor, n: int, outside: float, rng: torch.Generator) -> Tensor:
     """Rows (n, 2) of pairs of different candidates: a share drawn by their distance, the others by 1 less it.
 
-    distance: (C,) in [0, 1].
+    distance: (C,) in [0, 1]. A pair that the share splits is of either kind by chance.
     """
-    far = round(outside * n)
+    far = int(outside * n + float(torch.rand((), generator=rng)))
     weights = torch.cat([distance.expand(far, -1), (1 - distance).expand(n - far, -1)])
     return torch.multinomial(weights.double().clamp(min=TINY), 2, generator=rng)

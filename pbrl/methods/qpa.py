@@ -32,12 +32,13 @@ class Qpa(Pebble):
         crop: shortest and longest, in steps; None: whole segments, with `crops` = 1.
         batch_size: labelled pairs per gradient step.
         passes: gradient steps of a session are at most ceil(passes * labels / batch_size).
+        whole_passes: they are at most passes * ceil(labels / batch_size): passes over few labels take one step each.
         stop_accuracy: over all crops since the session began, at which the fit ends.
         others: as for `Pebble`; `fit` is None.
     """
 
     accelerated = True
-    uses_objective = True
+    uses_objective = fits_itself = True
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Qpa(Pebble):
         crop: Sequence[int] | None,
         batch_size: int,
         passes: int,
+        whole_passes: bool,
         stop_accuracy: float,
         **common: Any,
     ) -> None:
@@ -56,7 +58,8 @@ class Qpa(Pebble):
         if crop is None and crops > 1:
             raise ValueError(f"crops={crops}: with crop=null all are the whole segment; set crops=1")
         self.recent_share, self.crops, self.crop = recent_share, crops, crop
-        self.batch_size, self.passes, self.stop_accuracy = batch_size, passes, stop_accuracy
+        self.batch_size, self.passes, self.whole_passes = batch_size, passes, whole_passes
+        self.stop_accuracy = stop_accuracy
 
     def check(self, feedback: Feedback) -> None:
         super().check(feedback)
@@ -86,7 +89,8 @@ class Qpa(Pebble):
         """Pass over all labels in an order of its own for each member, with new crops in each."""
         rng, members = self.run.rng("fit"), self.model.members
         passes = (self.preferences.batches(self.batch_size, members, False, rng) for _ in range(self.passes))
-        most = math.ceil(self.passes * len(self.preferences.train_rows) / self.batch_size)
+        each = len(self.preferences.train_rows) / self.batch_size
+        most = self.passes * math.ceil(each) if self.whole_passes else math.ceil(self.passes * each)
         losses, foreseen, seen = [], 0.0, 0
         for batch in itertools.islice(itertools.chain.from_iterable(passes), most):
             steps = batch.left.steps

@@ -38,7 +38,7 @@ class Rime(Pebble):
     """
 
     agents = ("sac", "ppo")
-    uses_objective = True
+    uses_objective = fits_itself = True
 
     def __init__(
         self,

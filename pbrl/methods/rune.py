@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -40,15 +41,17 @@ class Rune(Pebble):
         super().begin(run)
         if self.model.members < 2:
             raise ValueError(f"model.members={self.model.members}: expected a whole number of at least 2, who disagree")
-        self.first_session = 0
+        self.first_session = math.nan  # a reward that is taken over has its whole bonus until then
 
     @property
     def beta(self) -> float:
+        if math.isnan(self.first_session):
+            return self.bonus
         return self.bonus * 0.5 ** ((self.run.step - self.first_session) / self.half_life)
 
     def adopt(self, first: bool) -> None:
-        if first:
-            self.first_session = self.run.step
+        if math.isnan(self.first_session):
+            self.first_session = float(self.run.step)
         super().adopt(first)
 
     @torch.no_grad()

@@ -32,7 +32,8 @@ class Surf(Pebble):
         crop: shortest and longest, in steps.
         batch_size: labelled pairs per gradient step.
         unlabelled: unlabelled pairs per labelled one in a batch (mu).
-        unlabelled_pairs: drawn for each labelled pair of a session, uniformly from recent episodes.
+        unlabelled_batch: unlabelled pairs in each gradient step instead, however few the labelled ones are.
+        unlabelled_pairs: drawn anew in each session, per question of one, uniformly from recent episodes.
         threshold: confidence from which a pseudo-label counts (tau).
         weight: of the unlabelled term (lambda).
         passes: gradient steps of a session are ceil(passes * labels / batch_size).
@@ -42,7 +43,7 @@ class Surf(Pebble):
     agents: ClassVar[tuple[str, ...]] = ("sac", "ppo")
 
     accelerated = True
-    uses_objective = True
+    uses_objective = fits_itself = True
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Surf(Pebble):
         crop: Sequence[int],
         batch_size: int,
         unlabelled: int,
+        unlabelled_batch: int | None,
         unlabelled_pairs: int,
         threshold: float,
         weight: float,
@@ -58,10 +60,13 @@ class Surf(Pebble):
     ) -> None:
         super().__init__(**common)
         whole(1, batch_size=batch_size, unlabelled=unlabelled, unlabelled_pairs=unlabelled_pairs, passes=passes)
+        if unlabelled_batch is not None:
+            whole(1, unlabelled_batch=unlabelled_batch)
         share(threshold=threshold)
         between(0, 100, weight=weight)
         self.crop, self.batch_size, self.passes = crop, batch_size, passes
-        self.unlabelled, self.unlabelled_pairs = unlabelled, unlabelled_pairs
+        self.unlabelled, self.unlabelled_batch = unlabelled, unlabelled_batch
+        self.unlabelled_pairs = unlabelled_pairs
         self.threshold, self.weight = threshold, weight
 
     def check(self, feedback: Feedback) -> None:
@@ -93,7 +98,8 @@ class Surf(Pebble):
         rng, members = self.run.rng("fit"), self.model.members
         crops = draw_crops(len(batch), batch.left.steps, self.crop, 1, rng)
         loss, accuracy = crop_loss(self.model, batch, crops, self.objective)
-        drawn = torch.randint(len(pool), (self.unlabelled * len(batch),), generator=rng)
+        each = self.unlabelled_batch or self.unlabelled * len(batch) // members
+        drawn = torch.randint(len(pool), (each * members,), generator=rng)
         own, used = self.unlabelled_loss(pool[drawn])
         value = descend(self.model.optimizer, loss + self.weight * own)
         return {"loss": value / members, "accuracy": 1.0 if math.isnan(accuracy) else accuracy, "pseudo_labels": used}

@@ -121,6 +121,10 @@ def test_the_bonus_halves_with_each_half_life_after_the_first_session():
         torch.testing.assert_close(method.of_steps(steps), 2 * torch.tensor([1 + beta, 1.0]))
 
 
+def test_a_reward_that_is_taken_over_has_the_whole_bonus_until_the_first_session():
+    assert rune(5000, math.nan, torch.zeros(2, 1)).beta == 0.05
+
+
 def test_one_member_has_nothing_to_disagree_with(tmp_path):
     code, _, err = train(tmp_path / "run", "method.model.members=1", "queries=uniform", method="rune")
     assert code == 2
@@ -146,6 +150,15 @@ def test_only_pairs_that_a_member_is_sure_of_count_with_the_side_that_it_prefers
     assert float(loss) == pytest.approx(float((sure * -confidence.log()).mean()), rel=1e-4)
     loss, used = surf(1.0).unlabelled_loss(pairs)
     assert (float(loss), used) == (0, 0)
+
+
+@pytest.mark.parametrize(("batch", "each"), [(None, 4 * 3), (512, 512)])
+def test_unlabelled_pairs_are_four_per_labelled_one_or_as_many_as_are_wanted(batch, each, monkeypatch):
+    method, seen = surf(0.5), []
+    method.model, method.unlabelled, method.unlabelled_batch, method.weight = model(members=2), 4, batch, 1.0
+    monkeypatch.setattr(method, "unlabelled_loss", lambda pairs: (seen.append(len(pairs)), (torch.zeros(()), 0.0))[1])
+    method.update(comparisons(2 * 3), comparisons(40))
+    assert seen == [2 * each]
 
 
 def test_pseudo_labels_compare_what_answers_do():
@@ -197,6 +210,7 @@ def test_the_fit_of_qpa_ends_after_its_passes_or_when_all_crops_are_foreseen(mon
 
     method = Qpa.__new__(Qpa)
     method.crop, method.crops, method.batch_size, method.passes, method.stop_accuracy = [5, 9], 20, 8, 5, 0.98
+    method.whole_passes = False
     method.run, method.model = SimpleNamespace(rng=lambda name: torch.Generator().manual_seed(0)), model(members=1)
     batch = comparisons(8)
     method.preferences = SimpleNamespace(train_rows=torch.arange(24), batches=lambda *_: iter([batch] * 3))
@@ -204,6 +218,11 @@ def test_the_fit_of_qpa_ends_after_its_passes_or_when_all_crops_are_foreseen(mon
     loss = torch.zeros((), requires_grad=True)
     monkeypatch.setattr(qpa, "crop_loss", lambda *_: (loss * 1, 0.5))
     assert method.learn_model()["updates"] == math.ceil(5 * 24 / 8)
+    method.batch_size = 128
+    assert method.learn_model()["updates"] == 1  # ceil(5 * 24 / 128)
+    method.whole_passes = True
+    assert method.learn_model()["updates"] == 5
+    method.whole_passes, method.batch_size = False, 8
     monkeypatch.setattr(qpa, "crop_loss", lambda *_: (loss * 1, next(accuracies)))
     method.passes = 1000
     assert method.learn_model()["updates"] == 30  # (0.5 + 0.9 + 28) / 30 is the first mean of 0.98
@@ -219,6 +238,15 @@ def test_crops_that_no_segment_has_are_refused_before_the_run(method, crop, told
     assert code == 2
     assert f"method.crop={told}: expected [shortest, longest] with 1 <= shortest <= longest <= 10" in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["surf", "qpa"])
+def test_a_fit_that_nothing_would_read_is_refused(method, tmp_path):
+    fit = "batch_size:8,max_epochs:1,max_updates:1,stop_accuracy:null,patience:null,bootstrap:false"
+    given = f"method.fit={{_target_:pbrl.feedback.fit.Fit,{fit}}}"
+    code, _, err = train(tmp_path / "run", given, method=method)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "fit is given: this method trains its model in a way of its own; set fit=null" in err
 
 
 def test_one_crop_of_all_steps_is_the_whole_segment(tmp_path):

@@ -157,6 +157,12 @@ def test_kappa_of_the_pairs_lie_outside_and_the_others_inside(outside, far):
     assert (rows[:, 0] != rows[:, 1]).all()
 
 
+def test_a_single_pair_lies_outside_as_often_as_kappa_says():
+    distance, draws = torch.tensor([0.0] * 30 + [1.0] * 20), rng()
+    outside = [float(draw_mixture(distance, 1, 0.3, draws)[0, 0] >= 30) for _ in range(2000)]
+    assert np.mean(outside) == pytest.approx(0.3, abs=0.05)
+
+
 def test_candidates_are_drawn_in_proportion():
     distance = torch.tensor([0.1, 0.3, 0.6])
     rows = draw_mixture(distance, 40_000, 1.0, rng())
