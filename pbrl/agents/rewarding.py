@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pbrl.errors import UserError
+from pbrl.finite import REWARD_MODEL, require_finite
 from pbrl.nets.devices import array
 from pbrl.types import Episode, RewardSource, Steps
 
@@ -25,4 +26,4 @@ def _checked(rewards: Any, count: int, source: RewardSource, what: str) -> np.nd
     if rewards.shape != (count,):
         name = f"{type(source).__name__}.{what}"
         raise UserError(f"{name} returned rewards of shape {rewards.shape}; expected ({count},), one for each step")
-    return rewards
+    return require_finite(rewards, REWARD_MODEL, "a reward")

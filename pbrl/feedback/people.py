@@ -295,6 +295,7 @@ class PeopleDesk(Desk):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.sessions, self.waited_for = state["sessions"], list(state["waited_for"])
         self.seen, self.foresight.judged = set(state["seen"]), set(state["judged"])
+        self.store.require_answers(self.seen)
         self.foresight.right, self.foresight.of = state["foreseen"]
         self.waited_s = state["waited_s"]
         self.teacher.load_state_dict(state["teacher"])

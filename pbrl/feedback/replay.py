@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pbrl.errors import UserError
+from pbrl.feedback.desk import Shape
 from pbrl.feedback.scripted import ScriptedDesk
 from pbrl.feedback.settings import Feedback
 from pbrl.question_kinds import SegmentPair
@@ -20,8 +21,9 @@ class ReplayDesk(ScriptedDesk):
     teacher: Any
     needed = 1  # its pairs come from the file
 
-    def __init__(self, teacher: Any, *, feedback: Feedback, **parts: Any) -> None:
-        super().__init__(teacher, feedback=feedback, **parts)
+    def __init__(self, teacher: Any, *, feedback: Feedback, shape: Shape, **parts: Any) -> None:
+        shape.require(teacher.labels.pairs.left, "the labels of teacher.labels")
+        super().__init__(teacher, feedback=feedback, shape=shape, **parts)
         if feedback.criterion not in (OVERALL, self.criterion):
             said = f"the answers of teacher.labels are about {self.criterion}"
             raise UserError(f"feedback.criterion={feedback.criterion}: {said}; leave it out")
@@ -49,5 +51,4 @@ class ReplayDesk(ScriptedDesk):
 
     def own_questions(self, n: int) -> SegmentPair:
         pairs: SegmentPair = self.teacher.questions(n)
-        self.shape.require(pairs.left, "the labels of teacher.labels")
         return pairs

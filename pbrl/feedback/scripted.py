@@ -153,6 +153,7 @@ class ScriptedDesk(Desk):
             (kind, criterion): Standing(ids, questions, values, annotator, criterion)
             for kind, criterion, ids, questions, values, annotator in state["standing"]
         }
+        self.store.require_answers(int(i) for standing in self._standing.values() for i in standing.ids)
 
 
 def _joined(one: Standing, other: Standing) -> Standing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -247,6 +247,13 @@ class LabelStore:
     def checks(self) -> list[Check]:
         """Second answers to pairs that were shown twice; nothing learns from them."""
         return find_checks(self._db)
+
+    def require_answers(self, ids: Iterable[int]) -> None:
+        """Raise UserError unless the store has all these answers, retracted or not: those that a checkpoint knows."""
+        there = {answer for (answer,) in self._db.execute("SELECT id FROM answers")}
+        if missing := sorted(set(ids) - there):
+            known = f"{len(missing)} answers that the checkpoint has learned from, {missing[0]} the first"
+            raise UserError(f"{self.path} lacks {known}; put this run's file back, or begin a new run")
 
     def ever_answered(self) -> set[tuple[int, str]]:
         """Every query and annotator with an answer to it, the retracted ones included."""

@@ -121,6 +121,16 @@ def other_env(config: DictConfig) -> str | None:
     return own if own not in (None, config.env.name) and has_env(config) else None
 
 
+def other_data(config: DictConfig) -> str | None:
+    """Return where the data set lies that the labels say they are about, where the run was given another."""
+    if config.get("labels") is None:
+        return None
+    about = data_meta(Path(config.labels)).get("data")
+    if not isinstance(about, dict) or about.get("sha256") in (None, data_meta(Path(config.data))["sha256"]):
+        return None
+    return str(about.get("path"))
+
+
 def has_env(config: DictConfig) -> bool:
     """Return whether the run evaluates anywhere; env=none has nothing to make."""
     return config.env.make is not None

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from pbrl.errors import UserError
 from pbrl.teachers.make import asks_people
 from pbrl.training.build import build_run
-from pbrl.training.check import build_method, check, has_env, other_env, read_feedback
+from pbrl.training.check import build_method, check, has_env, other_data, other_env, read_feedback
 from pbrl.training.checkpoint import restore_last
 from pbrl.training.init import begin_with_another, check_init
 from pbrl.training.resume import config_record, go_on, prove_resumable
@@ -73,9 +73,16 @@ def _notes(run: Run, config: DictConfig) -> list[str]:
         feedback = read_feedback(config)
         if asks_on_the_way and not people and (asked := feedback.questions_in_time()) < feedback.budget:
             notes.append(f"{config.steps} steps have time for {asked} of {feedback.budget} questions")
+        agent = run.parts.agent
+        if agent is not None and agent.round_steps > agent.n_envs and (over := -config.steps % agent.round_steps):
+            rounds = f"agent.n_steps x agent.n_envs = {agent.round_steps} steps"
+            notes.append(f"rollouts have {rounds}: this run takes {config.steps + over}, not {config.steps}")
         return notes
     if (own := other_env(config)) is not None:
         notes.append(f"data={config.data} is of env={own}, and is evaluated in env={config.env.name}, as you said")
+    if (about := other_data(config)) is not None:
+        other = f"data={config.data} is another data set, as you said"
+        notes.append(f"labels={config.labels} are about {about}, and {other}")
     data = run.parts.data
     if not has_env(config) and method.reads_labels and data is not None and (data.test or data.validation) is None:
         notes.append("nothing is held out to measure by; feedback.heldout=0.1 would keep a tenth of the labels for it")

@@ -208,6 +208,16 @@ def test_answers_given_after_the_last_checkpoint_are_found_again(tmp_path, run):
     assert not set(person.given) & set(before)  # nobody was asked twice
 
 
+def test_a_label_set_of_other_segments_is_refused_before_the_run(tmp_path, finished):
+    out = tmp_path / "labels"
+    assert main(["labels", "export", str(finished("feedback.budget=18")), f"out={out}"]) == 0
+    replay = ["teacher=replay", f"teacher.labels={out}", "feedback.segment_length=9"]
+    code, _, err = train(tmp_path / "run", *replay)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "the labels of teacher.labels have segments of 10 steps, " in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_label_set_teaches_another_run(tmp_path, finished):
     source, out, folder = finished("feedback.budget=18"), tmp_path / "labels", tmp_path / "run"
     assert main(["labels", "export", str(source), f"out={out}"]) == 0

@@ -62,6 +62,15 @@ def test_an_agent_whose_weights_are_spoilt_stops_the_run_and_spares_the_checkpoi
     assert not (tmp_path / "run" / "policy.zip").exists()
 
 
+def test_a_reward_that_is_nan_ends_the_run_before_the_agent_learns_from_it(tmp_path, monkeypatch):
+    from pbrl.methods.pebble import Pebble
+
+    poison_at(monkeypatch, Pebble, "of_steps", 1, lambda self, rewards: rewards * math.nan)
+    code, _, err = train(tmp_path / "run")
+    assert code == 2
+    assert one_line(err).startswith("pbrl: the reward model gave a reward that is not finite at step ")
+
+
 def test_a_loss_that_is_nan_is_seen_in_the_log_and_ends_the_run(tmp_path, monkeypatch):
     from pbrl.agents.buffers import LearnedRewardBuffer
 

@@ -359,6 +359,17 @@ def test_another_environment_is_said_to_be_another(data, tmp_path):
     assert "is of env=other, and is evaluated in env=point_reach, as you said" in err
 
 
+def test_labels_about_another_data_set_are_said_to_be(finished, data, tmp_path):
+    labels = tmp_path / "labels"
+    export_labels(finished(), labels)
+    for sha256, noted in ((json.loads((data / "meta.json").read_text())["sha256"], False), ({"a": "0" * 64}, True)):
+        meta = json.loads((labels / "meta.json").read_text()) | {"data": {"path": "elsewhere", "sha256": sha256}}
+        (labels / "meta.json").write_text(json.dumps(meta))
+        code, _, err = train(tmp_path / f"run_{noted}", *offline("piql", data), f"labels={labels}", method=None)
+        assert code == 0, err
+        assert (f"are about elsewhere, and data={data} is another data set, as you said" in err) == noted
+
+
 def test_without_an_environment_the_result_is_a_policy_and_its_accuracy(data, trained, tmp_path, capsys):
     folder = renamed(data, tmp_path / "data", env_name=None, env=None)
     code, _, err = train(tmp_path / "run", *without_env("cpl", folder), method=None)

@@ -70,6 +70,17 @@ def test_a_checkpoint_of_an_older_layout_is_refused(stopped, capsys):
     assert "has no record of its config" in refused(capsys, f"resume={stopped}")
 
 
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_store_without_the_answers_that_were_learned_from_is_refused(emptied, stopped, capsys):
+    for file in stopped.glob("labels.sqlite*"):
+        file.unlink()
+    if emptied:
+        (stopped / "labels.sqlite").touch()
+    told = r"labels.sqlite lacks 24 answers that the checkpoint has learned from, 1 the first; put this run's file back"
+    for _ in range(2):  # an attempt leaves nothing that would let the next one pass
+        assert re.search(told, refused(capsys, f"resume={stopped}"))
+
+
 def test_a_run_whose_last_checkpoint_is_gone_is_not_begun_anew(finished, tmp_path, capsys):
     shutil.copytree(finished(), tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")

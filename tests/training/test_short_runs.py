@@ -76,6 +76,13 @@ def test_a_run_that_ends_before_its_first_rollout_can_be_asked_about_is_refused(
     assert "step 400" in err
 
 
+@pytest.mark.parametrize(("steps", "said"), [(320, False), (330, True)])
+def test_a_run_that_ends_with_its_rollout_says_where(steps, said, tmp_path):
+    code, _, err = train(tmp_path / "run", f"steps={steps}", method="prefppo")  # rollouts of 40 steps
+    assert code == 0, err
+    assert ("this run takes 360, not 330" in err) == said
+
+
 def test_a_run_that_may_end_before_its_first_episode_says_so(tmp_path):
     code, _, err = train(tmp_path / "run", "steps=30", "feedback.first=20", "agent.learning_starts=10")
     assert code == 0
