@@ -48,7 +48,7 @@ class Qpa(Pebble):
         crop: Sequence[int] | None,
         batch_size: int,
         passes: int,
-        whole_passes: bool,
+        whole_passes: bool = False,
         stop_accuracy: float,
         **common: Any,
     ) -> None:

@@ -51,7 +51,7 @@ class Surf(Pebble):
         crop: Sequence[int],
         batch_size: int,
         unlabelled: int,
-        unlabelled_batch: int | None,
+        unlabelled_batch: int | None = None,
         unlabelled_pairs: int,
         threshold: float,
         weight: float,
