@@ -30,7 +30,8 @@ def main(out: Path, arms: tuple[str, str]) -> None:
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(COLUMNS)
     one, other = (out / "runs" / arm for arm in arms)
-    for seed in sorted({run.name for run in one.iterdir()} & {run.name for run in other.iterdir()}):
+    finished = [{summary.parent.name for summary in folder.glob("*/summary.json")} for folder in (one, other)]
+    for seed in sorted(set.intersection(*finished)):
         runs = [load_run(folder / seed) for folder in (one, other)]
         walks = [walk(run) for run in runs]
         for arm, run, own, others in zip(arms, runs, walks, reversed(walks), strict=True):

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -56,6 +57,7 @@ class Child:
         self._asked_at: float | None = None  # when it was asked to stop
         self.process: BaseProcess = context.Process(target=_run, args=(list(arguments), str(log), theirs, *also))
         # The server inherits the mask: a scheduler that signals all processes of a job must not end it under its runs.
+        resource_tracker.ensure_running()  # else `start` begins it, which unblocks SIGTERM
         before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_SCHEDULERS)
         try:
             self.process.start()

@@ -152,12 +152,17 @@ def attempt(job: Job, stopped: Stop, line: MakeLine = lambda: None) -> int:
         return INTERRUPTED
     if job.has_begun() and job.data is not None:
         _follow_data(job)
+    told = False
     with Child(job.command(), job.log, line()) as child:
         while (code := child.wait(POLL_S)) is None:
             if stopped.is_set():
                 child.stop()
+                told = True
     # A run that was ended after its last line, or while Python was shutting down, has nothing left to do.
-    return 0 if job.finished() else code
+    if job.finished():
+        return 0
+    # One that was still importing when it was told to stop ends with an error, and yet has not failed.
+    return INTERRUPTED if told and code != WRONG_INPUT else code
 
 
 def _follow_data(job: Job) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -54,6 +56,49 @@ def test_a_job_that_is_stopped_before_it_has_printed_anything_is_interrupted(tmp
     stopped = threading.Event()
     stopped.set()
     assert run_job(Job("a", tmp_path / "a", ()), retries=0, stopped=stopped).code == jobs.INTERRUPTED
+
+
+@pytest.mark.parametrize(("code", "told", "becomes"), [(1, True, 130), (255, True, 130), (2, True, 2), (1, False, 1)])
+def test_a_job_that_ends_with_an_error_once_told_to_stop_has_not_failed(code, told, becomes, tmp_path, monkeypatch):
+    class StillImporting:
+        def __init__(self, *_):
+            self.left = 2
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_): ...
+
+        def stop(self): ...
+
+        def wait(self, seconds):
+            self.left -= 1
+            if told:
+                stopped.set()
+            return code if self.left == 0 else None
+
+    stopped = threading.Event()
+    monkeypatch.setattr(jobs, "Child", StillImporting)
+    assert run_job(Job("a", tmp_path / "a", ()), retries=0, stopped=stopped).code == becomes
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="Linux says there what a process has blocked")
+def test_the_server_of_runs_outlives_a_signal_to_all_processes_of_a_job(tmp_path):
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+from multiprocessing import forkserver
+from pbrl.bench import child
+child.IMPORTED = ()
+with child.Child(["list"], Path({str(tmp_path / "log")!r})) as one:
+    print(Path(f"/proc/{{forkserver._forkserver._forkserver_pid}}/status").read_text())
+    while one.wait(1.0) is None:
+        pass
+"""
+    status = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")), 16)
+    for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        assert blocked >> (name - 1) & 1, name
 
 
 def interrupt_in_this_thread():
