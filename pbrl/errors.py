@@ -40,7 +40,10 @@ def is_name(text: object) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of what an error says, or its name if it says nothing."""
+    """The first line of what an error says, or its name if it says nothing; of a YAML, what is wrong in which line."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if problem and mark is not None:
+        return f"{problem}, line {mark.line + 1}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 

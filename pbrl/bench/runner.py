@@ -58,6 +58,15 @@ class Listener(Protocol):
     def close(self) -> None: ...
 
 
+def check_cells(planned: Sequence[Planned], todo: Sequence[Planned], composed: Composed, executor: Executor) -> None:
+    """Raise UserError for a mistake in any of the cells to do, before the first hour is spent."""
+    first = _first_per_env(planned)
+    for p in todo:
+        _check_same_task(p, first[p.cell.env], composed)
+        own_code(config := composed.config(p.cell))  # known as it is now
+        executor.check(p.cell.name, config)
+
+
 def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
     """Run a bench to its tables; return how many of the chosen cells have not finished."""
     out, grid = options.out, options.grid
@@ -70,10 +79,7 @@ def run_bench(options: Options, executor: Executor, listener: Listener) -> int:
             listener.say(line)
         todo = [p for p in planned if p.state != "done" and p.cell.name in chosen]
         first = _first_per_env(planned)
-        for p in todo:  # a mistake in any cell is told before the first hour is spent
-            _check_same_task(p, first[p.cell.env], composed)
-            own_code(config := composed.config(p.cell))  # known as it is now
-            executor.check(p.cell.name, config)
+        check_cells(planned, todo, composed, executor)
         steps = {p.cell.name: int(composed.config(p.cell).steps) for p in todo}
         known = dict.fromkeys(p.cell.env for p in planned if p.state == "done" or p.cell.name in chosen)
         low = random_scores(out, {env: composed.config(first[env].cell) for env in known}, grid.seeds, listener.say)

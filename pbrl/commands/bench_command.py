@@ -58,9 +58,13 @@ def main(args: list[str]) -> int:
     executor = make_executor(parsed.values.get("executor", "local"), own, retries)
     if yes_or_no(parsed, "dry_run", False):
         check_name(out, grid.name)
-        names = {cell.name for cell in chosen}
-        planned = [p for p in make_plan(grid, chosen, out, Composed(extra_dir), any_code) if p.cell.name in names]
-        print(*(f"{p.state:<6} {p.cell.name}" for p in planned), *describe(grid, planned), sep="\n")
+        from pbrl.bench.runner import check_cells
+
+        names, composed = {cell.name for cell in chosen}, Composed(extra_dir)
+        planned = make_plan(grid, chosen, out, composed, any_code)
+        wanted = [p for p in planned if p.cell.name in names]
+        check_cells(planned, [p for p in wanted if p.state != "done"], composed, executor)
+        print(*(f"{p.state:<6} {p.cell.name}" for p in wanted), *describe(grid, wanted), sep="\n")
         return 0
     from pbrl.bench.live import LiveTable, Spoken
     from pbrl.bench.runner import Options, run_bench

@@ -93,22 +93,20 @@ def _csv(path: Path, there: list[str], text: Sequence[str], numbers: Sequence[st
     with reading(path, "a CSV file"), _open(path) as stream:
         rows = csv.reader(stream, delimiter=_delimiter(stream), strict=True)
         next(rows)
-        line = 2
-        while some := list(islice(rows, ROWS)):
-            some = [row for row in some if row]  # an empty line at the end
-            for row in some:
+        while read := [(rows.line_num, row) for row in islice(rows, ROWS)]:
+            filled = [(line, row) for line, row in read if row]  # an empty line at the end
+            lines, some = [line for line, _ in filled], [row for _, row in filled]
+            for line, row in zip(lines, some, strict=True):
                 if len(row) != len(there):
-                    raise UserError(
-                        f"{path} has {len(row)} values near line {line}, expected {len(there)} as in its first"
-                    )
+                    first = f"expected {len(there)} as in its first"
+                    raise UserError(f"{path} has {len(row)} values in line {line}, {first}")
             batch: Batch = {name: np.array([row[place[name]] for row in some]) for name in text}
-            batch |= {name: _floats([row[place[name]] for row in some], name, line, path) for name in numbers}
-            line += len(some)
+            batch |= {name: _floats([row[place[name]] for row in some], name, lines, path) for name in numbers}
             if some:
                 yield batch
 
 
-def _floats(values: list[str], name: str, line: int, path: Path) -> np.ndarray:
+def _floats(values: list[str], name: str, lines: Sequence[int], path: Path) -> np.ndarray:
     try:
         return np.array([v.strip() or "nan" for v in values], np.float64)
     except ValueError:
@@ -117,7 +115,7 @@ def _floats(values: list[str], name: str, line: int, path: Path) -> np.ndarray:
     plain = [words.get(v.strip().lower(), v.strip()) for v in values]
     wrong = next((i for i, v in enumerate(plain) if not NUMBER.fullmatch(v)), None)
     if wrong is not None:
-        raise UserError(f"{path}: {name} in line {line + wrong} is {values[wrong][:40]!r}, expected a number")
+        raise UserError(f"{path}: {name} in line {lines[wrong]} is {values[wrong][:40]!r}, expected a number")
     return np.array(plain, np.float64)
 
 

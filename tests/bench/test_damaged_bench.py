@@ -13,12 +13,13 @@ NO_CURVES = ("curves.csv", "no_file")  # is well
 CASES = [case for name, kinds in KINDS.items() for damage in kinds if (case := (name, damage)) != NO_CURVES]
 
 
-def one_line(capsys: pytest.CaptureFixture[str], *args: object) -> None:
+def one_line(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     assert main([str(a) for a in args]) == 2
     said = capsys.readouterr().err
     assert said.startswith("pbrl: ")
     assert said.count("\n") == 1
     assert said.rstrip("\n").isprintable()
+    return said
 
 
 @pytest.mark.parametrize(("name", "damage"), CASES)
@@ -40,6 +41,20 @@ def test_a_damaged_grid_or_space_is_one_line(
     damages.YAML[damage](file)
     one_line(capsys, verb, f"{key}={file}", "env=point_reach", f"out={tmp_path / 'out'}")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_in_a_grid_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "own.yaml"
+    file.write_text("envs:\n  pendulum:\n  pendulum:\nmethods:\n  pebble:\n")
+    said = one_line(capsys, "bench", f"grid={file}", f"out={tmp_path / 'out'}")
+    assert "found duplicate key pendulum, line 3" in said
+
+
+def test_a_dry_run_refuses_what_the_bench_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "own.yaml"
+    file.write_text("about: one\nseeds: [0]\nenvs:\n  pendulum: [stepz=3]\nmethods:\n  pebble:\n")
+    said = one_line(capsys, "bench", f"grid={file}", f"out={tmp_path / 'out'}", "dry_run=true")
+    assert "unknown key 'stepz'; did you mean steps?" in said
 
 
 @pytest.mark.parametrize("damage", damages.JSON)

@@ -82,6 +82,16 @@ def test_columns_of_parquet_may_be_lists(output, tmp_path):
     np.testing.assert_allclose(data.episodes[2].actions, [[t / 10, -0.2] for t in range(4)], rtol=1e-6)
 
 
+def test_a_row_with_too_few_values_is_named_by_its_line(refusal, tmp_path):
+    path = write_csv(tmp_path / "steps.csv", table())
+    lines = path.read_text().splitlines()
+    lines[5] = lines[5].rpartition(",")[0]
+    path.write_text("\n".join(lines))
+    columns = lines[0].count(",") + 1
+    told = f"steps.csv has {columns - 1} values in line 6, expected {columns} as in its first"
+    assert told in refusal("data", "import", path, "format=tables", f"out={tmp_path / 'set'}")
+
+
 def test_a_table_without_rows_is_one_line(refusal, tmp_path):
     (tmp_path / "steps.csv").write_text("episode,obs_x,act_0\n")
     assert "steps.csv has no rows" in refusal("data", "import", tmp_path / "steps.csv", f"out={tmp_path / 'set'}")
