@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pbrl.errors import EnvError, UserError, one_line
+from pbrl.given import locate
 from pbrl.overrides import PLACED
 
 logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # what it would print, our one line says
@@ -84,7 +85,7 @@ def maker_of(node: DictConfig, key: str | None = None) -> Maker:
         has = ", ".join(map(str, node))
         raise UserError(f"{where} has no _target_, the class or function that makes it; it has {has}")
     with explaining(where, {}):
-        target = get_object(str(node._target_))
+        target = locate(str(node._target_), f"{where}._target_={node._target_}")
         is_file = "." not in where or where in PLACED
         about = {*OF_HYDRA, *(("name",) if is_file else ())}  # the name of a YAML is for its readers
         settings = {str(name): _value(node, str(name), where) for name in node if name not in about}
@@ -138,8 +139,6 @@ def _cause(error: Exception, where: str, names: Mapping[str, Any]) -> str:
         return said
     if (placed := _placed(said, where, names)) != said:
         return placed
-    if isinstance(cause, ModuleNotFoundError):
-        return f"{where}: {said}; a module of your own lies in the folder where pbrl is called, or on PYTHONPATH"
     if match := re.search(r"unexpected keyword argument '(\w+)'", said):
         return f"unknown key '{where}.{match[1]}'"
     if match := re.search(r"missing \d+ required .*arguments?: (.*)", said):

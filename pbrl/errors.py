@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shlex
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 SEVERAL = "`pbrl bench` runs several seeds, methods and environments, see: pbrl bench --help"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -17,7 +21,10 @@ class UserError(Exception):
 
 
 class EnvError(UserError):
-    """A mistake of an environment in the middle of things; an exception that it raised is the `__cause__`."""
+    """A mistake of an environment, or of a function of the user's own, in the middle of things.
+
+    An exception that it raised is the `__cause__`.
+    """
 
 
 class ViewerError(UserError):
@@ -46,6 +53,18 @@ def one_line(error: BaseException) -> str:
         return f"{problem}, line {mark.line + 1}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def raised(error: BaseException) -> str:
+    """Return what the user's own code raised, and where, as `raised KeyError at my_teacher.py:5: 'speed'`."""
+    here, libraries = Path(__file__).parent, [Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib")]
+    frames = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    own = [
+        f"{os.path.relpath(file) if file.is_relative_to(Path.cwd()) else file}:{line}"
+        for file, line in frames
+        if not file.name.startswith("<frozen") and not {here, *libraries} & set(file.parents)
+    ]
+    return f"raised {type(error).__name__}{f' at {own[-1]}' if own else ''}: {one_line(error)}"
 
 
 def choices(name: object, valid: Iterable[object], also: str = "") -> str:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from pbrl.errors import UserError
-from pbrl.given import find
+from pbrl.given import call, find, name_of
 from pbrl.types import Comparisons, RewardModel, SegmentPool
+
+TAKES = ("model", "left", "right", "n", "asked", "rng")
 
 
 def by_function(
@@ -28,9 +30,9 @@ def by_function(
     function: (model, left, right, n, asked, rng) -> (<= n,) row numbers: an array, a tensor or a list. A config has
         the name by which Python imports it.
     """
-    chosen = find(function, "queries.function")
-    name = f"queries.function={getattr(chosen, '__name__', type(chosen).__name__)}"
-    said = np.asarray(chosen(model, left, right, n, asked, rng))
+    chosen = find(function, "queries.function", TAKES)
+    name = f"queries.function={name_of(chosen)}"
+    said = np.asarray(call(chosen, "queries.function", model, left, right, n, asked, rng))
     if said.ndim != 1 or (said.size and said.dtype.kind not in "iu"):
         raise UserError(f"{name} returned {said.dtype} of shape {said.shape}, expected whole numbers of shape (n,)")
     if len(said) > n or len(np.unique(said)) < len(said):

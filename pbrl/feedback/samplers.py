@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pbrl.blocks import PartOf, blocks, score_in_blocks
 from pbrl.checks import positive
+from pbrl.feedback.function_sampler import TAKES
 from pbrl.given import find
 from pbrl.nets.networks import RunningNorm
 from pbrl.types import Comparisons, RewardModel, SegmentPool, Segments
@@ -25,7 +26,7 @@ KEPT_BYTES = 2**30
 LEAST_MEMBERS = {"disagreement": 2, "k_center_disagreement": 2, "randomised": 2}  # one disagrees with nobody
 CHECKS: dict[str, Callable[..., object]] = {  # of a sampler's settings, before a run begins
     "randomised": positive,
-    "by_function": partial(find, key="queries.function"),
+    "by_function": partial(find, key="queries.function", takes=TAKES),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pbrl.errors import UserError
-from pbrl.given import find
+from pbrl.given import call, find, name_of
 from pbrl.teachers.teacher import Teacher
 from pbrl.types import Answers, Segments
 
@@ -29,10 +29,10 @@ class FunctionTeacher(Teacher):
     def __init__(
         self, *, function: Callable[[Segments, Segments], Any] | str, rng: torch.Generator | None = None
     ) -> None:
-        self.function = find(function, "teacher.function")
+        self.function = find(function, "teacher.function", ("left", "right"))
 
     def answer(self, left: Segments, right: Segments) -> Answers:
-        said = self.function(left, right)
+        said = call(self.function, "teacher.function", left, right)
         try:
             values = torch.as_tensor(np.asarray(said, np.float64))
         except (TypeError, ValueError) as error:
@@ -46,4 +46,4 @@ class FunctionTeacher(Teacher):
 
     @property
     def _name(self) -> str:
-        return f"teacher.function={getattr(self.function, '__name__', type(self.function).__name__)}"
+        return f"teacher.function={name_of(self.function)}"

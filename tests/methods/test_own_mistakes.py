@@ -51,3 +51,19 @@ def test_a_mistake_in_it_is_one_line(name, tmp_path, monkeypatch, capsys):
     method = [text for text in TINY["pebble"] if text != "method=pebble"]
     assert main(["train", "--config-dir", str(tmp_path), "method=mine", *method, f"run_dir={tmp_path / 'run'}"]) == 2
     assert re.search(f"^pbrl: {expected}", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_a_misspelt_class_is_told_from_a_module_that_is_not_there(tmp_path, monkeypatch, refusal):
+    (tmp_path / "misspelt_here.py").write_text("import torch\nclass LinearReward: pass\n")
+    (tmp_path / "method").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def said(target):
+        (tmp_path / "method" / "mine.yaml").write_text(f"# @package _global_\nmethod:\n  _target_: {target}\n")
+        return refusal("train", "--config-dir", tmp_path, "method=mine", "env=point_reach", f"run_dir={tmp_path}/run")
+
+    missing = "misspelt_here has no 'LinearRewrad'; valid are LinearReward; did you mean LinearReward?"
+    assert said("misspelt_here.LinearRewrad") == f"pbrl: method._target_=misspelt_here.LinearRewrad: {missing}\n"
+    assert "pbrl.methods has no 'pebbel'; valid are" in said("pbrl.methods.pebbel.Pebble")
+    nowhere = "No module named 'nowhere_here'; a module of your own lies in the folder where pbrl is called"
+    assert nowhere in said("nowhere_here.LinearReward")

@@ -191,6 +191,51 @@ def test_functions_are_named_on_the_command_line_too(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_misspelt_function_is_told_from_an_import_that_fails(tmp_path, monkeypatch):
+    (tmp_path / "taught_here.py").write_text("from json import dumps\ndef further(left, right): pass\n")
+    (tmp_path / "broken_here.py").write_text("import json\nimport torhc_here\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def said(name):
+        code, _, err = train(tmp_path / "run", "teacher=function", f"teacher.function={name}")
+        assert (code, err.count("\n")) == (2, 1)
+        return err
+
+    assert "taught_here has no 'furter'; valid are further; did you mean further?" in said("taught_here.furter")
+    where = re.escape(str(tmp_path / "broken_here.py"))
+    raised = rf"importing broken_here raised ModuleNotFoundError at {where}:2: No module named 'torhc_here'$"
+    assert re.search(raised, said("broken_here.further"))
+
+
+@pytest.mark.parametrize("key", ["teacher", "queries"])
+def test_a_function_that_raises_is_one_line_and_its_place(key, tmp_path):
+    code, _, err = train(tmp_path / "run", f"{key}=function", f"{key}.function={__name__}.raises_{key}")
+    what = "raised AttributeError at .*test_api.py:[0-9]+: 'Segments' object has no attribute 'speed'"
+    lines = err.splitlines()
+    first = next(i for i, line in enumerate(lines) if " raised " in line)
+    assert re.match(rf"pbrl: {key}.function=raises_{key} {what} \(the run was at step", lines[first])
+    assert code == 2
+    assert "pbrl/" not in "".join(lines[first + 1 :])  # the traceback below it is of the user's own code
+
+
+def raises_teacher(left, right):
+    return left.speed
+
+
+def raises_queries(model, left, right, n, asked, rng):
+    return left[:].speed
+
+
+@pytest.mark.parametrize(
+    ("key", "takes"), [("teacher", "left, right"), ("queries", "model, left, right, n, asked, rng")]
+)
+def test_a_function_of_other_arguments_is_refused_before_a_run(key, takes, tmp_path):
+    said = rf"{key}.function=<lambda> takes \(left\), expected \({takes}\)"
+    with pytest.raises(pbrl.UserError, match=said):
+        pbrl.train(**keys(run_dir=tmp_path / "run", **{key: lambda left: None}))
+    assert not (tmp_path / "run").exists()
+
+
 class Listener(pbrl.Callback):
     def __init__(self):
         self.heard = []
