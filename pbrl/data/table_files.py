@@ -26,7 +26,7 @@ def table_columns(path: Path) -> list[str]:
     if path.suffix.lower() == ".parquet":
         names = column_names(path)
     else:
-        with reading(path, "a CSV file"), _open(path) as stream:
+        with reading(path, "a CSV file in UTF-8"), _open(path) as stream:
             names = next(csv.reader(stream, delimiter=_delimiter(stream)), [])
     if not names or len(set(names)) < len(names):
         raise UserError(
@@ -90,7 +90,7 @@ def as_matrix(batch: Mapping[str, np.ndarray], columns: Sequence[str]) -> np.nda
 
 def _csv(path: Path, there: list[str], text: Sequence[str], numbers: Sequence[str]) -> Iterator[Batch]:
     place = {name: there.index(name) for name in (*text, *numbers)}
-    with reading(path, "a CSV file"), _open(path) as stream:
+    with reading(path, "a CSV file in UTF-8"), _open(path) as stream:
         rows = csv.reader(stream, delimiter=_delimiter(stream), strict=True)
         next(rows)
         while read := [(rows.line_num, row) for row in islice(rows, ROWS)]:

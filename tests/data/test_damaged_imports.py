@@ -89,6 +89,28 @@ VIDEO = "v3/videos/observation.images.top/chunk-000/file-000.mp4"
 READ.append((VIDEO, FEW, "v3", "lerobot", ()))
 CASES = [(file, name, *rest) for file, kinds, *rest in READ for name in kinds]
 
+NOT_SAID = {  # what a file of this ending is, where the format is not named and the file is not whole
+    "demos.hdf5": "an HDF5 file",
+    "og.npz": "an npz file",
+    "steps.csv": "a CSV file in UTF-8",
+    "steps.parquet": "a parquet file",
+    "queries.json": "JSON",
+}
+
+
+@pytest.mark.parametrize("name", NOT_SAID)
+def test_a_damaged_file_whose_format_is_not_said_is_not_called_unknown(whole, tmp_path, refusal, name):
+    cut, empty = tmp_path / name, tmp_path / f"empty{Path(name).suffix}"
+    content = (whole / name).read_bytes()
+    cut.write_bytes("größe,".encode("latin-1") + content if name.endswith(".csv") else content[: len(content) // 2])
+    empty.touch()
+    assert f"{cut} is damaged or not {NOT_SAID[name]} (" in refusal("data", "import", f"from={cut}", "out=new")
+    assert f"{empty} is empty; valid is" in refusal("data", "import", f"from={empty}", "out=new")
+    (tmp_path / "folder").mkdir()
+    assert "folder is empty; valid is" in refusal("data", "import", f"from={tmp_path / 'folder'}", "out=new")
+    cut.rename(tmp_path / "folder" / name)
+    assert f"folder/{name} is damaged or not" in refusal("data", "import", f"from={tmp_path / 'folder'}", "out=new")
+
 
 @pytest.mark.parametrize(
     ("file", "damage", "source", "kind", "options"), CASES, ids=[f"{c[2]}-{c[0].split('/')[-1]}-{c[1]}" for c in CASES]
