@@ -6,10 +6,12 @@ import http.client
 import json
 import ssl
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,10 @@ def direct_opener(cert: Path | None = None) -> urllib.request.OpenerDirector:
 
 
 class ViewerClient:
-    """Labels over HTTP. url: the address that pbrl prints, with its token; name: of the annotator; cert: for https."""
+    """Labels over HTTP. What the server refuses is an `HTTPError`, an OSError, that says its reason.
+
+    url: the address that pbrl prints, with its token; name: of the annotator; cert: for https.
+    """
 
     def __init__(self, url: str, name: str, cert: Path | None = None) -> None:
         base, self.token = url.split("#token=")
@@ -50,8 +55,7 @@ class ViewerClient:
 
     def fetch(self, path: str) -> bytes:
         """Fetch a file, such as a clip."""
-        with self.opener.open(self.base + path, timeout=10) as response:
-            return response.read()
+        return self._open(urllib.request.Request(self.base + path))
 
     def status(self) -> dict[str, Any]:
         return self.get(f"/api/status?annotator={urllib.parse.quote(self.name)}")
@@ -98,9 +102,16 @@ class ViewerClient:
         return len(saved)
 
     def _send(self, request: urllib.request.Request) -> Any:
+        text = self._open(request)
+        return json.loads(text) if text else None
+
+    def _open(self, request: urllib.request.Request) -> bytes:
         try:
             with self.opener.open(request, timeout=10) as response:
-                text = response.read()
+                return response.read()
+        except urllib.error.HTTPError as error:
+            with suppress(OSError, ValueError, KeyError, TypeError):  # a proxy may have answered
+                error.msg = json.loads(error.read())["error"]
+            raise
         except http.client.HTTPException as error:  # the server died in the middle of its answer
             raise ConnectionError(str(error)) from error
-        return json.loads(text) if text else None

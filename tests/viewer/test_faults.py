@@ -173,6 +173,21 @@ def test_others_are_served_while_one_waits_for_a_lock(real: Callable[..., RealVi
     assert sorted(took)[15] < 0.5
 
 
+def test_a_program_hears_why_it_is_refused(real: Callable[..., RealViewer]) -> None:
+    server = real()
+    with pytest.raises(OSError, match=r"^HTTP Error 401: no session: open the address that pbrl printed"):
+        ViewerClient(server.url(), "ann").status()
+    with pytest.raises(OSError, match=r"^HTTP Error 401: .*token"):
+        ViewerClient(server.url(token="wrong"), "ann").enter()
+    ann = ViewerClient(server.url(), "ann")
+    ann.enter()
+    (pair,) = ann.next()
+    with pytest.raises(OSError, match=r"^HTTP Error 400: .*choice.*banana.*left, right"):
+        ann.answer(pair, "banana")
+    with pytest.raises(OSError, match=r"^HTTP Error 404: (?!Not Found)"):
+        ann.fetch("/clips/none.mp4")
+
+
 def test_a_store_that_was_replaced_gets_the_answers_that_follow(client: Any) -> None:
     """A connection to the file that is gone would take them without a word."""
     assert answer(client, "first").status_code == 200
