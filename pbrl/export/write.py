@@ -33,19 +33,21 @@ def export(
     run: str | Path,
     out: str | Path,
     *,
-    policy: Sequence[str] = (),
-    reward: Sequence[str] = (),
+    policy: str | Sequence[str] = (),
+    reward: str | Sequence[str] = (),
     checkpoint: Checkpoint = None,
     user: str | None = None,
     weights: Sequence[float] | None = None,
 ) -> list[Path]:
     """Write the new folder `out` whole or not at all; return the files and folders in it.
 
-    policy: of zip (Stable-Baselines3), torchscript, onnx. reward: of safetensors, torchscript, onnx, lerobot.
+    policy: of zip (Stable-Baselines3), torchscript, onnx. reward: of safetensors, torchscript, onnx, lerobot. One, or
+        several.
     checkpoint, user, weights: as in `pbrl.load_policy`.
 
     Each graph is tried on random observations before it is kept. UserError where the run has nothing of the kind.
     """
+    policy, reward = ([names] if isinstance(names, str) else names for names in (policy, reward))
     for what, names, valid in (("policy", policy, POLICIES), ("reward", reward, REWARDS)):
         for name in names:
             if name not in valid:

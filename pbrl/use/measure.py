@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pbrl.data.episodes import Episode
+from pbrl.errors import UserError
 from pbrl.feedback.quality import correlation
 from pbrl.training.evaluate import Evaluation, mean_factors
 from pbrl.training.rollout import steps_of
@@ -16,6 +17,9 @@ from pbrl.training.saved_run import SavedRun
 
 def evaluate(saved: SavedRun, episodes: int, seed: int, envs: int | None = None) -> dict[str, Any]:
     """Return the content of eval.json; envs: how many at once, by default as many as the run had."""
+    for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
+        if not isinstance(value, (int, np.integer)) or value < least:
+            raise UserError(f"{name}={value}: expected a whole number of at least {least}")
     done = saved.roll_out(saved.act, episodes, seed, envs)
     measured = Evaluation(
         returns=np.array([e.true_reward.sum(dtype=np.float64) for e in done]),

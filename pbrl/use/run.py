@@ -99,8 +99,11 @@ class Run:
 
         return write_report(load_saved_run(self.path)).file
 
-    def export(self, out: str | Path, policy: Sequence[str] = (), reward: Sequence[str] = ()) -> list[Path]:
-        """Write policy and reward for programs without pbrl into the new folder `out`, as `pbrl export` does."""
+    def export(self, out: str | Path, policy: str | Sequence[str] = (), reward: str | Sequence[str] = ()) -> list[Path]:
+        """Write policy and reward for programs without pbrl into the new folder `out`, as `pbrl export` does.
+
+        policy, reward: a format, as policy="onnx", or several.
+        """
         from pbrl.export.write import export
 
         return export(self.path, out, policy=policy, reward=reward)

@@ -131,6 +131,15 @@ def test_offline_policies_and_rewards(method, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_one_format_needs_no_list(finished, tmp_path):
+    run = pbrl.load_run(finished())
+    assert [file.name for file in run.export(tmp_path / "out", policy="zip", reward="safetensors")] == [
+        "policy.zip", "reward.json", "reward.safetensors"
+    ]  # fmt: skip
+    with pytest.raises(pbrl.UserError, match="policy=zop: valid are zip, torchscript, onnx; did you mean zip"):
+        run.export(tmp_path / "other", policy="zop")
+
+
 def main_train(folder, method, data):
     return train(folder, *offline(method, data), method=None)[0]
 

@@ -61,6 +61,9 @@ def test_a_fresh_evaluation_is_that_of_the_command(run, capsys):
     assert main(["eval", str(run.path), "episodes=3", f"out={run.path / 'three.json'}"]) == 0
     written = json.loads((run.path / "three.json").read_text())
     assert run.evaluate(episodes=3)["returns"] == written["returns"]
+    for wrong, least in (({"episodes": 0}, 1), ({"episodes": 2.5}, 1), ({"seed": -1}, 0)):
+        with pytest.raises(pbrl.UserError, match=f": expected a whole number of at least {least}$"):
+            run.evaluate(**wrong)
 
 
 @pytest.mark.parametrize(
