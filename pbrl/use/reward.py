@@ -52,5 +52,8 @@ class Reward:
 def _why(saved: SavedRun) -> str:
     method = saved.config.method.name
     if saved.learns_from_answers and "source" in vars(saved) and not saved.reward:
-        return f": method={method} had no answers yet, or learns no such reward"
+        if type(saved.method).__module__.startswith("pbrl."):
+            return f": method={method} had no answers yet, or learns no such reward"
+        hooks = f"{type(saved.method).__name__} lacks a hook: of_weights, or facts with reward_updates"
+        return f": method={method} had no answers yet, or {hooks}"
     return f": method={method} learns none, or one that needs more than a step"

@@ -7,9 +7,11 @@ import pytest
 import torch
 from killed import Kill, fork
 from outcome import assert_same, table
+from safetensors.torch import load_file
 from stored import answers_to
 from tiny import COMMON, REWARD, SAC
 
+import pbrl
 from pbrl.cli import main
 from pbrl.data.episodes import whole_episodes
 from pbrl.labels.sets import export_labels
@@ -58,6 +60,23 @@ def test_the_page_shows_the_method_that_is_tried_here():
     page = (TOYS.parents[2] / "docs" / "add-a-method.md").read_text()
     for file in (TOYS / "linear_reward.py", TOYS / "method" / "linear_reward.yaml"):
         assert f"```{file.suffix[1:].replace('py', 'python')}\n{file.read_text()}```" in page
+
+
+def test_the_reward_of_that_method_is_loaded_as_it_was_saved(toy, tmp_path):
+    assert toy("linear_reward", tmp_path / "run") == 0
+    w = load_file(tmp_path / "run" / "reward.safetensors")["weight"][0].numpy()
+    rng = np.random.default_rng(0)
+    obs, actions = rng.normal(size=(5, len(w) - 2)).astype(np.float32), rng.uniform(-1, 1, (5, 2)).astype(np.float32)
+    assert np.abs(w).max() > 0
+    np.testing.assert_allclose(
+        pbrl.load_reward(tmp_path / "run")(obs, actions), obs @ w[:-2] + actions @ w[-2:], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_method_without_the_hooks_of_a_reward_hears_their_names(toy, tmp_path):
+    assert toy("toy_win_rates", tmp_path / "run") == 0
+    with pytest.raises(pbrl.UserError, match=r"or WinRates lacks a hook: of_weights, or facts with reward_updates$"):
+        pbrl.load_reward(tmp_path / "run")
 
 
 def test_who_took_over_is_stored_with_each_step_and_is_its_reward(toy, tmp_path):

@@ -1,10 +1,11 @@
 """A reward that is linear in observation and action, learned from comparisons."""
 
+import numpy as np
 import torch
 
 from pbrl.checks import positive, whole
 from pbrl.losses import bradley_terry_loss, preference_accuracy
-from pbrl.methods.method import Method
+from pbrl.methods.method import Learned, Method
 from pbrl.question_kinds import SegmentPair
 
 
@@ -23,7 +24,7 @@ class LinearReward(Method):
         self.model = torch.nn.Linear(run.obs_shape[0] + run.action_size, 1, bias=False)
         torch.nn.init.zeros_(self.model.weight)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.lr)
-        self.next_session = run.feedback.first
+        self.next_session, self.learned = run.feedback.first, 0
 
     def observe(self, finished):
         self.run.desk.observe(finished)
@@ -53,6 +54,7 @@ class LinearReward(Method):
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
+        self.learned += self.updates
         self.run.desk.note_learned(self.score)
         self.run.agent.set_reward(self)
         return {"reward/loss": loss.item(), "reward/accuracy": float(preference_accuracy(*scores, target))}
@@ -66,4 +68,12 @@ class LinearReward(Method):
         return self.model(torch.cat([steps.obs, steps.actions], -1))[:, 0]
 
     def reward(self):
-        return self if self.model.weight.any() else None
+        return self if self.learned else None
+
+    def facts(self):
+        return {"reward_updates": self.learned}  # 0: there is no reward to load
+
+    def of_weights(self, weights, obs_shape, action_size):
+        """What `pbrl.load_reward` gives, made of the weights of `self.model`."""
+        w = weights["model.weight"][0].numpy()
+        return Learned(reward=lambda obs, actions: np.concatenate([obs, actions], -1) @ w)
