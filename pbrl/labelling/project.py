@@ -109,6 +109,7 @@ def _begin(
     if data is None:
         raise UserError("data= is missing: a data set, as data=data/clips; `pbrl data import` makes one of recordings")
     dataset, plan = _load(data), _plan(given)
+    _require_states(dataset)
     folders = [*([Path(config_folder).resolve()] if config_folder else []), config_dir()]
     config = _compose(dataset, overrides, folders, config_folder)
     config.viewer = viewer_section(config, viewer)
@@ -220,13 +221,17 @@ def _chooser(dataset: Dataset, plan: Plan, config: DictConfig, *, said: bool = T
     return chooser
 
 
-def _require_pictures(dataset: Dataset, camera: str) -> None:
-    """Refuse what cannot be shown, before a folder is made: people would wait for clips that never come."""
+def _require_states(dataset: Dataset) -> None:
+    """Refuse what has nothing to draw clips from."""
     if any(episode.states is None for episode in dataset.episodes):
         raise UserError(
             f"data={dataset.path} has nothing to show: no videos, and no states of a simulator; import it with its "
             "videos, or collect it with states=true or frames=true"
         )
+
+
+def _require_pictures(dataset: Dataset, camera: str) -> None:
+    """Refuse what cannot be shown, before a folder is made: people would wait for clips that never come."""
     if "videos" not in dataset.meta:
         return
     videos = StoredVideos.of(dataset.meta["videos"], dataset.path / "meta.json")

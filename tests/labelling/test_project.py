@@ -229,6 +229,11 @@ def test_what_cannot_be_shown_is_said_before_a_folder_is_made(clips, output, ref
     out = tmp_path / "labels"
     data = collect(tmp_path / "blind", "states=false")
     assert "has nothing to show: no videos, and no states" in refusal("label", f"data={data}", f"out={out}", "pairs=3")
+    rows = [f"{k},{t},{t / 10}" for k in range(3) for t in range(8)]
+    (tmp_path / "steps.csv").write_text("\n".join(["episode,obs_x,act_0", *rows]))
+    splits = ("splits=1,0,0", "segment_length=3")
+    output("data", "import", f"from={tmp_path / 'steps.csv'}", f"out={tmp_path / 'bare'}", *splits)
+    assert "has nothing to show" in refusal("label", f"data={tmp_path / 'bare'}", f"out={out}", "pairs=3")
     films(tmp_path / "films")
     output("data", "import", f"from={tmp_path / 'films'}", f"out={tmp_path / 'gone'}", "segment_length=4")
     (tmp_path / "films" / "ep_2.mp4").unlink()
