@@ -1,10 +1,12 @@
 """The programs and notebooks of examples/ run from an empty folder, cut short."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -49,6 +51,14 @@ def test_a_program_is_short_and_says_how_it_is_called(program):
     text = (EXAMPLES / program).read_text()
     assert text.count("\n") <= 60
     assert f"python examples/{program} [" in text.split('"""')[1]
+
+
+def test_environments_of_examples_have_names_that_gymnasium_has_not():
+    """Else it warns that they are out of date."""
+    pages = [*EXAMPLES.rglob("*.py"), *(EXAMPLES.parent / "docs").rglob("*.md")]
+    registered = {name for page in pages for name in re.findall(r'register\("([\w/]+)-v\d', page.read_text())}
+    assert {"Cart", "Slider"} <= registered
+    assert not registered & {spec.name for spec in gymnasium.registry.values()}
 
 
 @pytest.mark.parametrize("notebook", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.name)
