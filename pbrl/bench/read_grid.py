@@ -21,6 +21,7 @@ from pbrl.files import expand_home
 from pbrl.methods.method import Method
 from pbrl.reading import read_yaml, reading
 
+OF_THE_BENCH = {"seed": "the seeds of a bench are its key `seeds`", "run_dir": "each run has a folder in out="}
 KEYS = ("about", "seeds", "budgets", "common", "envs", "methods", "teachers", "grids", "published")
 
 
@@ -236,7 +237,11 @@ class _Reader:
         """A list; lists in it, such as a YAML anchor stands for, are read as their words."""
         if not isinstance(value, list) or not all(isinstance(text, str | list) for text in value):
             raise self._error(where, f"{value!r}: expected a list of words, such as [steps=1000, report=false]")
-        return tuple(word for text in value for word in ([text] if isinstance(text, str) else self._words(text, where)))
+        words = [word for text in value for word in ([text] if isinstance(text, str) else self._words(text, where))]
+        for word in words:
+            if (own := OF_THE_BENCH.get(word.partition("=")[0])) is not None:
+                raise self._error(where, f"{word}: {own}")
+        return tuple(words)
 
     def _mapping(self, value: Any, where: str, valid: Sequence[str]) -> dict[str, Any]:
         if not isinstance(value, dict):

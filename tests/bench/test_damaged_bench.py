@@ -50,6 +50,13 @@ def test_a_mistake_in_a_grid_is_told_with_its_line(tmp_path: Path, capsys: pytes
     assert "found duplicate key pendulum, line 3" in said
 
 
+@pytest.mark.parametrize("word", ["seed=5", "run_dir=runs/one"])
+def test_what_the_bench_sets_itself_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str):
+    file = tmp_path / "own.yaml"
+    file.write_text(f"about: one\ncommon: [{word}]\nenvs:\n  pendulum:\nmethods:\n  pebble:\n")
+    assert f"own.yaml, common: {word}: " in one_line(capsys, "bench", f"grid={file}", f"out={tmp_path / 'out'}")
+
+
 def test_a_dry_run_refuses_what_the_bench_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "own.yaml"
     file.write_text("about: one\nseeds: [0]\nenvs:\n  pendulum: [stepz=3]\nmethods:\n  pebble:\n")
