@@ -1,5 +1,9 @@
 """Other cameras, and pictures that are quick to draw."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -96,3 +100,13 @@ def test_shadows_stay_where_they_are_asked_for():
     Views(light, shadows=False)
     state = dark.save_state()
     assert dark.render_state(state).mean() < light.render_state(state).mean()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a display is not known by a variable")
+def test_pictures_of_classic_control_need_no_display_and_no_words_about_one():
+    code = "from pbrl_envs.suites.gym import make_gym; e = make_gym('Pendulum-v1', render_mode='rgb_array')"
+    code += "; e.reset(seed=0); assert e.render().ndim == 3"
+    without = ("DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR", "SDL_VIDEODRIVER")
+    env = {name: value for name, value in os.environ.items() if name not in without}
+    said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert "XDG_RUNTIME_DIR" not in said.stdout + said.stderr

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
+import sys
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
@@ -55,6 +57,8 @@ def make_gym(
         options["render_mode"] = render_mode
         if not _accepts(spec, "render_mode"):
             raise UserError(f"env.id={id} draws no frames: its constructor takes no render_mode")
+        if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or pygame says that there is no display
     env = _make(id, **options)
     if sizable and camera is None:
         _follow_robot(env)
