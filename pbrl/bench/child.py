@@ -22,6 +22,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from pbrl.training.interrupt import exit_code
+
 IMPORTED = (  # once, before the first fork
     "torch",
     "torch.utils.tensorboard",
@@ -97,6 +99,14 @@ class Child:
 
 
 def _run(arguments: list[str], log: str, lifeline: Connection, updates: Connection | None = None) -> None:
+    try:
+        code = _main(arguments, log, lifeline, updates)
+    except KeyboardInterrupt:  # told to end before `main` would have heard it
+        code = exit_code()
+    sys.exit(code)
+
+
+def _main(arguments: list[str], log: str, lifeline: Connection, updates: Connection | None) -> int:
     _set_signals()
     from pbrl.cli import main
 
@@ -111,7 +121,7 @@ def _run(arguments: list[str], log: str, lifeline: Connection, updates: Connecti
         os.dup2(out, stream)
     sys.argv = ["pbrl", *arguments]
     threading.Thread(target=_follow, args=(lifeline,), daemon=True).start()
-    sys.exit(main(arguments))
+    return main(arguments)
 
 
 def _follow(lifeline: Connection) -> None:
@@ -123,12 +133,13 @@ def _follow(lifeline: Connection) -> None:
 def _set_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     ending = (signal.SIGTERM, signal.SIGHUP)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, *ending})  # Ray's processes have it blocked
     for name in ending:
         if signal.getsignal(name) is not signal.SIG_IGN:  # nohup
             signal.signal(name, _end_run)
     for name in (signal.SIGUSR1, signal.SIGUSR2):  # SLURM sends them to all processes of a job; the parent acts on them
         signal.signal(name, signal.SIG_IGN)
+    # Last: what has come in the meantime is heard now. The server and Ray's processes have these blocked.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, *ending})
 
 
 def _end_run(*_: object) -> None:

@@ -101,6 +101,30 @@ with child.Child(["list"], Path({str(tmp_path / "log")!r})) as one:
         assert blocked >> (name - 1) & 1, name
 
 
+def test_a_run_that_is_told_to_end_before_it_has_begun_says_that_it_was_stopped(tmp_path):
+    with Child(["train", "env=pendulum"], tmp_path / "log") as child:
+        child.stop()
+        while (code := child.wait(1.0)) is None:
+            pass
+    assert code == jobs.INTERRUPTED
+
+
+def test_a_signal_that_comes_while_a_run_is_forked_is_heard_by_it():
+    code = """
+import os, signal
+from pbrl.bench import child
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # as the server has it
+os.kill(os.getpid(), signal.SIGTERM)
+try:
+    child._set_signals()
+    signal.pause()
+except KeyboardInterrupt:
+    print("heard")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "heard\n")
+
+
 def interrupt_in_this_thread():
     """As a Ctrl-C that comes just before the main thread waits: it is noted, and wakes nobody."""
     signal.pthread_kill(threading.get_ident(), signal.SIGINT)
