@@ -21,7 +21,11 @@ from pbrl.files import expand_home
 from pbrl.methods.method import Method
 from pbrl.reading import read_yaml, reading
 
-OF_THE_BENCH = {"seed": "the seeds of a bench are its key `seeds`", "run_dir": "each run has a folder in out="}
+OF_THE_BENCH = {  # of `pbrl train`; `pbrl collect` has a seed of its own
+    "seed": "the seeds of a bench are its key `seeds`",
+    "run_dir": "each run has a folder in out=",
+    "data": "a data set is named by its env, as data: DIR or collect: [episodes=60]",
+}
 KEYS = ("about", "seeds", "budgets", "common", "envs", "methods", "teachers", "grids", "published")
 
 
@@ -50,7 +54,7 @@ class _Reader:
 
     def grid(self) -> Grid:
         tree = self.tree
-        self.common = self._words(tree.get("common", []), "common")
+        self.common = self._settings(tree.get("common", []), "common")
         self.envs = {k: self._env(k, v) for k, v in self._entries("envs").items()}
         self.methods = {k: self._method(k, v) for k, v in self._entries("methods").items()}
         given = self._entries("teachers", optional=True)
@@ -125,7 +129,7 @@ class _Reader:
 
     def _env_overrides(self, name: str, entry: dict[str, Any]) -> tuple[str, ...]:
         """Return what is set; an entry with data that names no environment has that of the data."""
-        data, given = self._text(entry, "data", f"envs.{name}"), self._words(entry.get("set", []), f"envs.{name}")
+        data, given = self._text(entry, "data", f"envs.{name}"), self._settings(entry.get("set", []), f"envs.{name}")
         named = any(text.startswith(("env=", "experiment=")) for text in given)
         if data is None or named or find_yaml("env", name, self.extra_dir) is not None:
             return self._overrides("env", name, entry)
@@ -167,7 +171,7 @@ class _Reader:
 
     def _overrides(self, group: str, name: str, entry: dict[str, Any]) -> tuple[str, ...]:
         """Return what is set; an entry that names no YAML of its group is the YAML of its own name."""
-        given = self._words(entry.get("set", []), f"{group}s.{name}")
+        given = self._settings(entry.get("set", []), f"{group}s.{name}")
         if any(text.startswith((f"{group}=", "experiment=")) for text in given):
             return given
         if find_yaml(group, name, self.extra_dir) is None:
@@ -233,15 +237,19 @@ class _Reader:
             raise self._error(where, f"{key} is {text!r}: expected a text")
         return text
 
+    def _settings(self, value: Any, where: str) -> tuple[str, ...]:
+        """Words for `pbrl train`, without what the bench gives it itself."""
+        words = self._words(value, where)
+        for word in words:
+            if own := OF_THE_BENCH.get(word.lstrip("+").partition("=")[0]):
+                raise self._error(where, f"{word}: {own}")
+        return words
+
     def _words(self, value: Any, where: str) -> tuple[str, ...]:
         """A list; lists in it, such as a YAML anchor stands for, are read as their words."""
         if not isinstance(value, list) or not all(isinstance(text, str | list) for text in value):
             raise self._error(where, f"{value!r}: expected a list of words, such as [steps=1000, report=false]")
-        words = [word for text in value for word in ([text] if isinstance(text, str) else self._words(text, where))]
-        for word in words:
-            if (own := OF_THE_BENCH.get(word.partition("=")[0])) is not None:
-                raise self._error(where, f"{word}: {own}")
-        return tuple(words)
+        return tuple(word for text in value for word in ([text] if isinstance(text, str) else self._words(text, where)))
 
     def _mapping(self, value: Any, where: str, valid: Sequence[str]) -> dict[str, Any]:
         if not isinstance(value, dict):

@@ -111,6 +111,9 @@ def test_methods_that_build_on_others_inherit_what_they_are(write):
         ({"seeds": 0}, "whole numbers"),
         ({"budgets": [0]}, "at least 1"),
         ({"common": "steps=3"}, "expected a list of words"),
+        ({"common": ["steps=9", "++seed=5"]}, r"common: \+\+seed=5: the seeds of a bench are its key `seeds`"),
+        ({"methods": {"bc": [["data=foo"]]}}, "methods.bc: data=foo: a data set is named by its env, as data: DIR"),
+        ({"teachers": {"oracle": ["seed=5"]}}, "teachers.oracle: seed=5: the seeds of a bench"),
         ({"grids": [{"methods": ["sft"]}]}, "'sft' is not among the methods: pebble, true_reward"),
         ({"grids": [{}, {"budgets": []}]}, "point/pebble/own/6/s0 is asked for without a budget too"),
         ({"grids": []}, "expected a list of blocks"),
@@ -136,6 +139,12 @@ def test_a_mistake_is_told_with_its_place(tree, write, change, message):
     with pytest.raises(UserError, match=message) as error:
         load_grid(path)
     assert path in str(error.value) or "valid are" in str(error.value)
+
+
+def test_a_data_set_may_have_a_seed_of_its_own(write):
+    envs = {"point_reach": {"collect": ["episodes=5", "seed=3"]}}
+    grid = load_grid(write({"envs": envs, "methods": ["cpl"]}))
+    assert grid.envs["point_reach"].collecting == ("env=point_reach", "episodes=5", "seed=3")
 
 
 def test_a_mistake_in_an_override_names_its_cell(tree, write, tmp_path):
