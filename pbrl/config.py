@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from pbrl.errors import UserError, choices, closest, one_line
 from pbrl.files import expand_home, no_folder
@@ -114,6 +115,9 @@ def _compose(
             _check_complete(config)
             OmegaConf.resolve(config)
         return config
+    except MarkedYAMLError as error:
+        file = getattr(error.problem_mark, "name", "a file of the configs")
+        raise UserError(f"{file} is damaged or not a YAML file ({one_line(error)})") from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(_explain(error, overrides, extra_dir, also)) from error
 

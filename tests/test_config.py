@@ -212,6 +212,18 @@ def test_resume_says_what_is_no_run(capsys, tmp_path, monkeypatch):
         assert message in says(capsys, "train", "resume=empty")
 
 
+def test_a_damaged_yaml_of_the_users_own_is_told_with_its_line(wrong, tmp_path):
+    (tmp_path / "method").mkdir()
+    file = tmp_path / "method" / "own.yaml"
+    for text, problem in (
+        ("alpha: 1\nalpha: 2\n", "found duplicate key alpha, line 2"),
+        ("a: [1\nb: 2\n", "expected ',' or ']', but got ':', line 2"),
+    ):
+        file.write_text(text)
+        line = wrong("method=own", "--config-dir", str(tmp_path))
+        assert line == f"pbrl: {file} is damaged or not a YAML file ({problem})\n"
+
+
 def test_unknown_commands_and_flags_name_the_valid_ones(capsys):
     assert "unknown command 'trian': valid are demo, train" in says(capsys, "trian")
     for alone in ("--version", "-V", "--help", "help"):
