@@ -165,6 +165,7 @@ def test_a_failure_ends_what_has_not_begun_and_is_raised():
     assert begun in ([0, 1], [0, 1, 2])  # one more may begin until the failure is seen
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_ctrl_c_stops_the_jobs_of_a_bench_though_it_wakes_nobody(tmp_path, monkeypatch):
     def run_until_stopped(job, retries, stopped):
         interrupt_in_this_thread()

@@ -78,7 +78,7 @@ def last_checkpoint(folder):
 
 @pytest.mark.parametrize("agent", ["sac", "ppo"])
 def test_a_nan_in_the_middle_stops_the_run_before_anything_learns_from_it(agent, tmp_path):
-    code, _, err = train_on(failing_at(250, give_nan), tmp_path / "run", "agent.n_envs=2", agent=agent)
+    code, _, err = train_on(failing_at(250, give_nan), tmp_path / "run", "agent.n_envs=2", "steps=320", agent=agent)
     assert (code, err.count("\n")) == (2, 1)
     assert "the environment gave an observation that is not finite: entry 0 is nan, at step" in err
     step, state = last_checkpoint(tmp_path / "run")
