@@ -50,7 +50,7 @@ class Rune(Pebble):
         return self.bonus * 0.5 ** ((self.run.step - self.first_session) / self.half_life)
 
     def adopt(self, first: bool) -> None:
-        if math.isnan(self.first_session):
+        if first or math.isnan(self.first_session):
             self.first_session = float(self.run.step)
         super().adopt(first)
 
